@@ -1,0 +1,46 @@
+"""Arrays and a JSON header in one safetensors file, with a format name and version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from sim.errors import UserError
+from sim.schema import write_bytes_atomic
+
+
+def write_container(
+    path: Path, kind: str, version: int, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write ``arrays`` and the JSON-able ``header`` atomically; equal content gives equal bytes."""
+    metadata = {"format": kind, "version": str(version), "header": json.dumps(header, sort_keys=True)}
+    contiguous = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    write_bytes_atomic(path, save(contiguous, metadata=metadata))
+
+
+def read_container(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Header and arrays of a file written by ``write_container``.
+
+    Raises:
+        UserError: the file is absent, not a safetensors file, or of another kind or version.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; a {kind} file is needed.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != kind:
+                raise UserError(f"{path}: not a {kind} file.")
+            if metadata.get("version") != str(version):
+                found = metadata.get("version")
+                raise UserError(f"{path}: {kind} version {found} cannot be read; this program reads version {version}.")
+            return json.loads(metadata["header"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: damaged {kind} file ({error}).") from None
