@@ -10,7 +10,7 @@ import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -61,12 +61,8 @@ def _sentence(cls: type, error: ErrorDetails) -> str:
 
 def _known_keys(cls: Any, path: list[str]) -> list[str]:
     for part in path:
-        fields = {f.name: f for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
-        if part not in fields:
-            return []
-        cls = fields[part].type
-        if isinstance(cls, str):
-            return []
+        hint = get_type_hints(cls).get(part) if dataclasses.is_dataclass(cls) else None
+        cls = next((t for t in (hint, *get_args(hint)) if dataclasses.is_dataclass(t)), None)
     return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
 
 

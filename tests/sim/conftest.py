@@ -1,0 +1,58 @@
+"""Random word-line groups laid out without the compiler: replicas on arbitrary bit lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sim.arithmetic import magnitude_planes
+from sim.image import ColumnMap, GroupImage, MatrixImage, Vote
+
+
+def random_group(
+    rng: np.random.Generator,
+    inputs: int = 150,
+    outputs: int = 9,
+    planes: int = 4,
+    voted: dict[int, int] | None = None,
+    flipped: tuple[int, ...] = (),
+    vote: Vote = "crossbar",
+    rows: int = 64,
+    columns: int = 32,
+) -> tuple[GroupImage, NDArray[np.int64]]:
+    """A group and its integer weights q [K, N]; lines are scattered at random, some stay unused."""
+    voted = voted or {}
+    q = rng.integers(-(2**planes) + 1, 2**planes, (inputs, outputs))
+    places = [(j, b, r) for j in range(outputs) for b in range(planes) for r in range(voted.get(b, 1))]
+    lines = -(-(len(places) + 3) // columns) * columns
+    where = rng.permutation(lines)[: len(places)]
+    output, plane = np.full(lines, -1, np.int32), np.zeros(lines, np.int8)
+    replica, flip = np.zeros(lines, np.int8), np.zeros(lines, np.bool_)
+    row_blocks = -(-inputs // rows)
+    cells = np.zeros((2, row_blocks * rows, lines), np.uint8)
+    bits = magnitude_planes(q, planes)
+    for line, (j, b, r) in zip(where, places, strict=True):
+        output[line], plane[line], replica[line], flip[line] = j, b, r, b in flipped
+        cells[:, :inputs, line] = bits[:, b, :, j] ^ (b in flipped)
+    group = GroupImage(
+        name="g",
+        inputs=inputs,
+        planes=planes,
+        rows=rows,
+        columns=columns,
+        matrices=(MatrixImage("m", 0, outputs, np.ones(1, np.float32), None),),
+        column_map=ColumnMap(output, plane, replica, flip),
+        cells=np.packbits(cells, axis=-1),
+        kept_inputs=np.ones(inputs, np.bool_),
+        vote=vote,
+        first_pair=3,
+    )
+    return group, q
+
+
+@pytest.fixture
+def make_group() -> Callable[..., tuple[GroupImage, NDArray[np.int64]]]:
+    return random_group
