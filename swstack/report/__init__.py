@@ -1,0 +1,161 @@
+"""The report of a run: one self-contained HTML page, and beside it each table as CSV and each figure as SVG and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from sim.faults import FaultMap
+from sim.image import Image
+from sim.schema import write_text_atomic
+from swstack.report import figures
+
+PAGE = "report/index.html"
+
+
+def write_report(run: Path, results: Mapping[str, Any], images: Mapping[str, Image], chip: FaultMap) -> list[str]:
+    """Write ``report/`` inside the run directory ``run`` and return the folder's name.
+
+    ``results`` holds the JSON artefacts of the earlier stages under their stage names, and ``config`` (TOML text),
+    ``stages`` (records) and ``versions``. ``images`` are the schemes' images, ``chip`` the fault map that the
+    occupancy picture shows.
+    """
+    folder = run / "report"
+    accuracy = results["eval"]
+    group = figures.representative_group(list(images.values()))
+    protected = {name: image for name, image in images.items() if has_replicas(image)} or dict(images)
+    pictures = {
+        "accuracy": figures.accuracy_figure(accuracy["points"], accuracy["metric"], accuracy["fault_free"]["pruned"]),
+        "occupancy": figures.occupancy_figure([(name, image, chip) for name, image in protected.items()], group),
+    }
+    svg = {name: figures.save_figure(figure, folder, name) for name, figure in pictures.items()}
+    figures.write_csv(folder / "accuracy.csv", accuracy_rows(accuracy["points"]))
+    figures.write_csv(folder / "sparsity.csv", results["prune"]["groups"])
+    figures.write_csv(folder / "crossbars.csv", crossbar_rows(results["map"]))
+    figures.write_csv(folder / "cosimulation.csv", results["cosim"]["matrices"])
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("swstack.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
+    environment.filters["rate"] = lambda value: f"{100 * value:g} %"
+    environment.filters["duration"] = duration
+    page = environment.get_template("page.html.j2").render(
+        **results,
+        svg=svg,
+        occupancy_group=group,
+        verdict=verdict(results),
+        cards=cards(results),
+        rates=sorted({point["rate"] for point in accuracy["points"]}),
+        table=accuracy_table(accuracy["points"]),
+        style=resources.files("swstack.report").joinpath("style.css").read_text(encoding="utf-8"),
+    )
+    write_text_atomic(run / PAGE, page)
+    return ["report"]
+
+
+def has_replicas(image: Image) -> bool:
+    """Whether any plane of the image has more than one copy."""
+    return any((group.column_map.replica > 0).any() for group in image.groups)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them: '8.4 s', '3 min 20 s', '2 h 05 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
+
+
+def accuracy_rows(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The points of the accuracy figure without the single chips' scores."""
+    return [{key: value for key, value in point.items() if key != "scores"} for point in points]
+
+
+def crossbar_rows(mapping: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per scheme and word-line group: crossbars, the dense count and the zero-space verdict."""
+    return [
+        {"scheme": scheme["name"], **group} for scheme in mapping["schemes"] for group in scheme["groups"]
+    ]
+
+
+def accuracy_table(points: Sequence[Mapping[str, Any]]) -> dict[str, dict[float, Mapping[str, Any]]]:
+    """Points by scheme, then by rate; the best mean of each rate is marked."""
+    best: dict[float, float] = {}
+    for point in points:
+        best[point["rate"]] = max(best.get(point["rate"], float("-inf")), point["mean"])
+    table: dict[str, dict[float, Mapping[str, Any]]] = {}
+    for point in points:
+        marked = {**point, "best": point["rate"] > 0 and point["mean"] == best[point["rate"]]}
+        table.setdefault(point["scheme"], {})[point["rate"]] = marked
+    return table
+
+
+def telling_rate(points: Sequence[Mapping[str, Any]]) -> float | None:
+    """The fault rate at which the schemes differ most; ``None`` without a faulty point."""
+    spread = {}
+    for rate in {point["rate"] for point in points if point["rate"] > 0}:
+        means = [point["mean"] for point in points if point["rate"] == rate]
+        spread[rate] = max(means) - min(means)
+    return max(sorted(spread), key=lambda rate: spread[rate]) if spread else None
+
+
+def verdict(results: Mapping[str, Any]) -> str:
+    """What the run found, in two or three sentences made of its numbers."""
+    accuracy, points = results["eval"], results["eval"]["points"]
+    metric, rate = accuracy["metric"], telling_rate(results["eval"]["points"])
+    sentences = []
+    if rate is not None:
+        at = {point["scheme"]: point for point in points if point["rate"] == rate}
+        held = ", ".join(f"{scheme} {point['mean']:.1f} %" for scheme, point in at.items())
+        chips = next(iter(at.values()))["chips"]
+        sentences.append(
+            f"With {100 * rate:g} % of the cells stuck, {metric} is {held} (fault-free "
+            f"{accuracy['fault_free']['pruned']:.1f} %; mean of the same {chips} chips)."
+        )
+    for scheme in results["map"]["schemes"]:
+        if scheme["replicas"]:
+            kept = sum(group["zero_space"] for group in scheme["groups"])
+            total = len(scheme["groups"])
+            verb = "needs no more crossbars than the dense model" if kept == total else "needs extra crossbars"
+            sentences.append(
+                f"Protection '{scheme['name']}' {verb}: {kept} of {total} word-line groups at zero space cost, "
+                f"{scheme['crossbars']} crossbars against {results['map']['dense_crossbars']}."
+            )
+    equal = all(matrix["equal"] for matrix in results["cosim"]["matrices"])
+    sentences.append(
+        "The outputs of the simulated Verilog equal the NumPy reference to the last integer."
+        if equal
+        else "The outputs of the simulated Verilog DIFFER from the NumPy reference."
+    )
+    return " ".join(sentences)
+
+
+def cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The four or five numbers to see first."""
+    accuracy = results["eval"]
+    groups = results["prune"]["groups"]
+    lowest = min(group["column_sparsity"] for group in groups)
+    cosim = results["cosim"]["matrices"]
+    wall = sum(record["wall_seconds"] for record in results["stages"])
+    return [
+        {
+            "value": f"{accuracy['fault_free']['dense']:.1f} → {accuracy['fault_free']['pruned']:.1f} %",
+            "label": f"{accuracy['metric']}, dense → pruned, floating point",
+        },
+        {"value": f"{100 * lowest:.1f} %", "label": f"pruned columns in the densest of {len(groups)} word-line groups"},
+        {"value": f"{results['map']['dense_crossbars']}", "label": "crossbars of the dense, unprotected mapping"},
+        {
+            "value": f"{sum(matrix['cycles'] for matrix in cosim):,}",
+            "label": f"RTL clock cycles co-simulated, {'exact' if all(m['equal'] for m in cosim) else 'NOT exact'}",
+        },
+        {"value": duration(wall), "label": "wall time of all stages"},
+    ]

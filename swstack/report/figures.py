@@ -1,0 +1,211 @@
+"""The pictures of the report: vector graphics that are equal for equal numbers, each drawn with its data beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from sim.crossbar import read_cells
+from sim.faults import FaultMap
+from sim.image import GroupImage, Image
+from sim.schema import write_bytes_atomic, write_text_atomic
+
+# The colour-blind-safe palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/.
+PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+INK, MUTED, GRID = "#1f2933", "#5b6770", "#dde3e8"
+
+STYLE = {
+    "svg.hashsalt": "crossvote",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+}
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> str:
+    """Write ``name.svg`` and ``name.png`` and return the SVG text, ready to stand inside an HTML page."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    with plt.rc_context(STYLE):
+        # Without a date the same numbers give the same bytes, so reports can be compared with diff.
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+        figure.savefig(png, format="png", dpi=160, metadata={"Software": None}, bbox_inches="tight")
+    plt.close(figure)
+    text = svg.getvalue().decode()
+    write_text_atomic(folder / f"{name}.svg", text)
+    write_bytes_atomic(folder / f"{name}.png", png.getvalue())
+    return text[text.index("<svg") :]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with equal keys as CSV with a header line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text_atomic(path, text.getvalue())
+
+
+def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free: float) -> Figure:
+    """Task metric against fault rate, one line per scheme, with the 95 % interval of the mean over chips as a band.
+
+    ``points`` carry ``scheme``, ``rate`` (a fraction) and ``mean``, ``low``, ``high`` in percent; ``fault_free`` is
+    the metric of the pruned model in floating point, in percent, drawn dashed.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.4, 4.0))
+        schemes = list(dict.fromkeys(point["scheme"] for point in points))
+        for i, scheme in enumerate(schemes):
+            own = sorted((p for p in points if p["scheme"] == scheme and p["rate"] > 0), key=lambda p: p["rate"])
+            if not own:
+                continue
+            rate = [100 * p["rate"] for p in own]
+            colour = PALETTE[i % len(PALETTE)]
+            axes.fill_between(
+                rate, [p["low"] for p in own], [p["high"] for p in own], color=colour, alpha=0.16, lw=0
+            )
+            axes.plot(
+                rate,
+                [p["mean"] for p in own],
+                color=colour,
+                marker=MARKERS[i % len(MARKERS)],
+                ms=5.5,
+                lw=2,
+                label=scheme,
+            )
+        axes.axhline(fault_free, color=INK, ls=(0, (5, 4)), lw=1.1, label="fault-free, floating point")
+        axes.set_xscale("log")
+        ticks = sorted({100 * p["rate"] for p in points if p["rate"] > 0})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel("cells stuck, %  (log scale)")
+        axes.set_ylabel(f"{metric}, %")
+        axes.grid(axis="y", color=GRID, lw=0.8)
+        axes.set_axisbelow(True)
+        axes.legend(loc="best", fontsize=9)
+    return figure
+
+
+def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: str) -> Figure:
+    """What one positive crossbar of a word-line group holds and where its stuck cells are, one panel per scheme."""
+    with plt.rc_context(STYLE):
+        figure, all_axes = plt.subplots(1, len(panels), figsize=(5.1 * len(panels), 5.6), squeeze=False)
+        for axes, (scheme, image, faults) in zip(all_axes[0], panels, strict=True):
+            _draw_crossbar(axes, scheme, image.group(group_name), faults)
+        planes = max(image.group(group_name).planes for _, image, _ in panels)
+        handles: list[Any] = [
+            Patch(color=_plane_colour(planes - 1, planes), label=f"plane {planes - 1} (MSB)"),
+            Patch(color=_plane_colour(planes // 2, planes), label=f"plane {planes // 2}"),
+            Patch(color=_plane_colour(0, planes), label="plane 0 (LSB)"),
+            Patch(color=PALETTE[3], label="replica"),
+            Patch(facecolor="white", edgecolor=MUTED, label="unused"),
+            Line2D([], [], marker="o", ls="", ms=6, color=PALETTE[0], label="stuck, changes a weight"),
+            Line2D([], [], marker="o", ls="", ms=6, color=PALETTE[4], label="stuck, but outvoted"),
+            Line2D([], [], marker="o", ls="", ms=6, mfc="none", mec=INK, label="stuck, harmless"),
+        ]
+        figure.legend(handles=handles, ncols=4, loc="lower center", fontsize=9, bbox_to_anchor=(0.5, -0.06))
+    return figure
+
+
+def representative_group(images: Sequence[Image]) -> str:
+    """The first word-line group in which some image has replicas; the first group where none has."""
+    for i, group in enumerate(images[0].groups):
+        if any((image.groups[i].column_map.replica > 0).any() for image in images):
+            return group.name
+    return images[0].groups[0].name
+
+
+def _plane_colour(plane: int, planes: int) -> tuple[float, float, float]:
+    """Sequential blue: the more significant the plane, the darker."""
+    low, high = np.array(to_rgb("#c6dff0")), np.array(to_rgb("#0b4f82"))
+    mix = low + (high - low) * (plane / max(planes - 1, 1))
+    return float(mix[0]), float(mix[1]), float(mix[2])
+
+
+def fault_effects(
+    group: GroupImage, faults: FaultMap
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
+    """Word line, bit line and effect of the stuck cells in the positive crossbar of block (0, 0).
+
+    The effect is "harmless" where the cell reads what was programmed, lies on an unused bit line or on a word line
+    that is never driven; "outvoted" where the replicas with a wrong cell are in the minority at the place of the
+    vote (this row block, or all of them); otherwise it "changes a weight".
+    """
+    crossbar = 2 * group.pair(0, 0)
+    cells, _ = faults.of_crossbars(crossbar, crossbar + 1)
+    _, word_line, bit_line = faults.coordinates(cells)
+    here = _wrong_cells(group, 0, faults)
+    blocks = range(group.row_blocks) if group.vote == "output" else (0,)
+    wrong_line = np.any([_wrong_cells(group, block, faults).any(axis=(0, 1)) for block in blocks], axis=0)
+    survives = group.column_map.used.copy()
+    for places in group.column_map.vote_groups:
+        replicas = places.lines.shape[1]
+        outvoted = 2 * wrong_line[places.lines].sum(axis=1) < replicas
+        survives[places.lines[outvoted]] = False
+    changed = here[0, word_line, bit_line] & group.column_map.used[bit_line]
+    effect = np.where(changed, np.where(survives[bit_line], "changes a weight", "outvoted"), "harmless")
+    return word_line, bit_line, effect
+
+
+def _wrong_cells(group: GroupImage, row_block: int, faults: FaultMap) -> NDArray[np.bool_]:
+    """bool[2, rows, lines]: cells on driven word lines that do not read what was programmed."""
+    wrong = read_cells(group, row_block, faults) != group.block_cells(row_block)
+    driven = np.zeros(group.rows, np.bool_)
+    kept = group.kept_inputs[row_block * group.rows : (row_block + 1) * group.rows]
+    driven[: len(kept)] = kept
+    return wrong & driven[:, None]
+
+
+def _draw_crossbar(axes: Axes, scheme: str, group: GroupImage, faults: FaultMap) -> None:
+    lines = group.columns
+    bits = group.block_cells(0)[0][:, :lines]
+    used = group.column_map.used[:lines]
+    replica = group.column_map.replica[:lines] > 0
+    colour = np.array([_plane_colour(int(plane), group.planes) for plane in group.column_map.plane[:lines]])
+    colour[replica] = to_rgb(PALETTE[3])
+    picture = np.ones((group.rows, lines, 3))
+    # A cell that stores 1 has the full colour of its bit line, a 0 a light tint of it.
+    strength = np.where(bits == 1, 1.0, 0.38)[:, :, None]
+    picture[:, used] = (1 - strength[:, used]) + strength[:, used] * colour[used]
+    idle = np.ones(group.rows, np.bool_)
+    idle[: len(group.kept_inputs[: group.rows])] = ~group.kept_inputs[: group.rows]
+    picture[idle] = 0.75 + 0.25 * picture[idle]
+    axes.imshow(picture, interpolation="nearest", aspect="equal")
+    word_line, bit_line, effect = fault_effects(group, faults)
+    for name, face, edge in (
+        ("harmless", "none", INK),
+        ("outvoted", PALETTE[4], INK),
+        ("changes a weight", PALETTE[0], INK),
+    ):
+        chosen = effect == name
+        axes.scatter(bit_line[chosen], word_line[chosen], s=30, facecolors=face, edgecolors=edge, linewidths=0.9)
+    axes.set_title(f"{scheme}: {int(used.sum())} of {lines} bit lines used, {int(replica.sum())} hold replicas")
+    axes.set_xlabel("bit line")
+    axes.set_ylabel("word line")
+    axes.spines[:].set_visible(True)
