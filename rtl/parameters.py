@@ -1,0 +1,149 @@
+"""Parameters of the output peripheral component (OPC) and everything that follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from amaranth.utils import bits_for, exact_log2
+
+if TYPE_CHECKING:
+    from rtl.opc import Opc
+
+#: Clock cycles from the acceptance of a vector's last beat to the first cycle in which an output that completes at
+#: read-out step 0 is offered: input register, column sum, read-out register, vote, plane accumulator.
+PIPELINE = 5
+
+
+def signed_bits(magnitude: int) -> int:
+    """Width of a two's complement number that must reach from -magnitude to +magnitude."""
+    return magnitude.bit_length() + 1
+
+
+@dataclass(frozen=True)
+class OpcParameters:
+    """Sizes of an OPC, the digital block behind up to ``columns`` bit-line pairs.
+
+    Attributes:
+        columns: bit lines served. lanes: bit lines taken per clock, a power of two that divides ``columns``.
+        planes: magnitude bit planes B of a weight. input_bits: n_x, reads per vector and row block.
+        adc_bits: width A of an ADC code. row_blocks: most row blocks whose column sums are added before the vote.
+        voter: False leaves out the median of three (a plane then has one copy).
+        column_map: False replaces the writable map by a fixed one: no flips, outputs side by side, top plane first.
+
+    Raises:
+        ValueError: a value that the hardware cannot have.
+    """
+
+    columns: int = 128
+    lanes: int = 8
+    planes: int = 7
+    input_bits: int = 8
+    adc_bits: int = 8
+    row_blocks: int = 32
+    voter: bool = True
+    column_map: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("columns", 2, 4096),
+            ("lanes", 1, 256),
+            ("planes", 1, 15),
+            ("input_bits", 2, 16),
+            ("adc_bits", 1, 16),
+            ("row_blocks", 1, 256),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name} = {value!r} must be a whole number from {low} to {high}.")
+        if self.lanes & (self.lanes - 1):
+            raise ValueError(f"lanes = {self.lanes} must be a power of two.")
+        if self.columns % self.lanes:
+            raise ValueError(f"lanes = {self.lanes} must divide columns = {self.columns}.")
+        if self.planes > self.columns:
+            raise ValueError(f"columns = {self.columns} cannot hold the {self.planes} planes of one output.")
+        if self.voter and not self.column_map:
+            raise ValueError("voter = True needs column_map = True, because only the map places replicas.")
+
+    def create(self) -> Opc:
+        """The hardware with these parameters."""
+        from rtl.opc import Opc
+
+        return Opc(self)
+
+    @property
+    def groups(self) -> int:
+        """Beats that carry all bit lines once."""
+        return self.columns // self.lanes
+
+    @property
+    def outputs(self) -> int:
+        """Most outputs that one OPC can make: each needs a bit line per plane."""
+        return self.columns // self.planes
+
+    @property
+    def lane_bits(self) -> int:
+        """Low bits of a bit line's number that name its lane; the others name its group."""
+        return exact_log2(self.lanes)
+
+    @property
+    def line_bits(self) -> int:
+        return bits_for(self.columns - 1)
+
+    @property
+    def group_bits(self) -> int:
+        return bits_for(self.groups - 1)
+
+    @property
+    def output_bits(self) -> int:
+        return bits_for(self.outputs - 1)
+
+    @property
+    def plane_bits(self) -> int:
+        return bits_for(self.planes - 1)
+
+    @property
+    def difference_magnitude(self) -> int:
+        """Largest |d|: one code at full scale, the other at zero."""
+        return (1 << self.adc_bits) - 1
+
+    @property
+    def column_sum_magnitude(self) -> int:
+        """Largest |D|: |d| is largest in every read, with the sign that suits, in every row block.
+
+        Partial sums are smaller, because input bits arrive top bit first and are doubled (Horner).
+        """
+        return self.row_blocks * ((1 << self.input_bits) - 1) * self.difference_magnitude
+
+    @property
+    def output_magnitude(self) -> int:
+        """Largest |y|: |D| is largest in every plane. A median is never larger than its largest input."""
+        return ((1 << self.planes) - 1) * self.column_sum_magnitude
+
+    @property
+    def difference_bits(self) -> int:
+        return signed_bits(self.difference_magnitude)
+
+    @property
+    def column_sum_bits(self) -> int:
+        return signed_bits(self.column_sum_magnitude)
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of an output sum."""
+        return signed_bits(self.output_magnitude)
+
+    def beats(self, row_blocks: int) -> int:
+        """Beats of one vector: every input bit of every row block of every bit line, ``lanes`` at a time."""
+        return self.input_bits * row_blocks * self.groups
+
+    def cycles(self, vectors: int, row_blocks: int, steps: int) -> int:
+        """Clock cycles of a run without stalls from outside: first beat accepted to last output delivered, inclusive.
+
+        The column sums of a vector are read at one bit line per clock while the next vector is accumulated, so a
+        vector takes the longer of both. ``steps`` is the number of used map entries: the last one makes an output.
+        """
+        if vectors == 0:
+            return 0
+        beats = self.beats(row_blocks)
+        return beats + (vectors - 1) * max(beats, self.columns) + steps + PIPELINE - 1

@@ -1,0 +1,31 @@
+"""The output peripheral component (OPC): one interface, several backends with identical results.
+
+``numpy`` is the reference, ``verilator`` is compiled from the exported Verilog, ``amaranth`` runs the hardware
+description in Amaranth's own simulator.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rtl.parameters import OpcParameters
+from sim.errors import UserError
+from sim.peripheral.base import OpcMap, Peripheral, PeripheralResult
+from sim.peripheral.numpy_backend import NumpyPeripheral
+
+__all__ = ["Backend", "OpcMap", "Peripheral", "PeripheralResult", "create_peripheral"]
+
+Backend = Literal["numpy", "verilator", "amaranth", "auto"]
+
+
+def create_peripheral(name: str, parameters: OpcParameters) -> Peripheral:
+    """An OPC of the backend ``name``; "auto" is the compiled one where it can be built, else NumPy with a warning.
+
+    The first compiled OPC of given parameters is built (tens of seconds) and kept in the user's cache directory.
+
+    Raises:
+        UserError: an unknown name, or "verilator" without Verilator or a C++ compiler.
+    """
+    if name == "numpy":
+        return NumpyPeripheral(parameters)
+    raise UserError(f"unknown peripheral '{name}'; known are numpy, verilator, amaranth and auto.")

@@ -1,0 +1,48 @@
+"""The OPC in NumPy: the reference for the hardware, and the backend where there is no compiler."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.parameters import OpcParameters
+from sim import arithmetic
+from sim.errors import UserError
+from sim.peripheral.base import OpcMap, PeripheralResult, check_codes
+
+
+class NumpyPeripheral:
+    """Peripheral in plain array arithmetic; cycles come from the OPC's latency formula."""
+
+    name = "numpy"
+
+    def __init__(self, parameters: OpcParameters) -> None:
+        self.parameters = parameters
+        self._map: OpcMap | None = None
+
+    def load_map(self, opc_map: OpcMap) -> None:
+        """See ``Peripheral.load_map``."""
+        opc_map.check_fits(self.parameters)
+        self._map = opc_map
+
+    def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
+        """See ``Peripheral.process``."""
+        check_codes(self.parameters, codes)
+        if self._map is None:
+            raise UserError("the OPC has no column map; load one first.")
+        opc_map = self._map
+        sums = np.zeros((len(codes), len(opc_map)), np.int64)
+        for block in range(codes.shape[1]):
+            pair = codes[:, block]
+            sums += arithmetic.column_sums(arithmetic.differences(pair[..., 0], pair[..., 1], opc_map.flipped))
+        disagreements = 0
+        outputs = np.zeros((opc_map.outputs, len(codes)), np.int64)
+        for lines in opc_map.places:
+            value = sums[:, lines[:, 0]]
+            if lines.shape[1] == 3:
+                value, disagree = arithmetic.vote(sums[:, lines])
+                disagreements += int(disagree.sum())
+            plane = opc_map.plane[lines[:, 0]].astype(np.int64)
+            np.add.at(outputs, opc_map.output[lines[:, 0]], (value << plane).T)
+        cycles = self.parameters.cycles(len(codes), codes.shape[1], len(opc_map.read_order))
+        return PeripheralResult(outputs.T, disagreements, cycles)
