@@ -49,7 +49,7 @@ def _sentence(cls: type, error: ErrorDetails) -> str:
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(cls, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys here are {', '.join(known)}."
         return f"unknown key '{key}'; {hint}"
     if error["type"] in ("missing", "missing_argument"):
         return f"key '{key}' is missing."
@@ -61,8 +61,9 @@ def _sentence(cls: type, error: ErrorDetails) -> str:
 
 def _known_keys(cls: Any, path: list[str]) -> list[str]:
     for part in path:
-        hint = get_type_hints(cls).get(part) if dataclasses.is_dataclass(cls) else None
-        cls = next((t for t in (hint, *get_args(hint)) if dataclasses.is_dataclass(t)), None)
+        # Annotations may be strings; only get_type_hints resolves them in the module that wrote them.
+        hints = get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
+        cls = hints.get(part)
     return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
 
 
