@@ -79,7 +79,7 @@ def word_line_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
         family = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         raise UserError(
             f"model family {family!r} is not supported: its layers match none of the known layouts "
-            "(BERT, RoBERTa, ELECTRA, DistilBERT, GPT-2)"
+            "(BERT, RoBERTa, ELECTRA, DistilBERT, GPT-2)."
         )
     return tuple(groups)
 
@@ -124,5 +124,5 @@ def _matrix_module(model: nn.Module, name: str) -> nn.Linear | Conv1D:
     except AttributeError:
         module = None
     if not isinstance(module, nn.Linear | Conv1D):
-        raise UserError(f"the model has no matrix named {name!r}: a Linear or Conv1D module path was expected")
+        raise UserError(f"the model has no matrix named {name!r}: a Linear or Conv1D module path was expected.")
     return module
