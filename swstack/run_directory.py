@@ -28,6 +28,8 @@ from sim.schema import write_text_atomic
 
 FORMAT = 1
 CONFIG = "config.toml"
+_CLOCK = ".seconds"
+_LOCK = ".lock"
 
 
 def canonical_json(value: Any) -> str:
@@ -50,8 +52,8 @@ def file_digest(path: Path) -> str:
 class StageRecord:
     """What ``stages/NAME.json`` says about a finished stage.
 
-    ``settings`` are the configuration values that decided the result, ``inputs`` the records (by key) of the stages
-    it read, ``outputs`` the artefacts it left: path inside the run directory -> SHA-256.
+    ``settings`` are the configuration values that decided the result, ``inputs`` the content hashes of the
+    stages it read, ``outputs`` the artefacts it left: path inside the run directory -> SHA-256.
     """
 
     stage: str
@@ -89,20 +91,16 @@ class RunDirectory:
         if path.is_dir() and not is_run_directory(path) and any(path.iterdir()):
             raise UserError(f"{path}: holds other files; name an empty or new folder with --run-dir.")
         path.mkdir(parents=True, exist_ok=True)
-        with (path / ".lock").open("w") as lock:
+        with (path / _LOCK).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(
-                    f"{path}: another crossvote process is working in it; wait or use --run-dir."
-                ) from None
+                raise UserError(f"{path}: another crossvote process is working in it; wait or use --run-dir.") from None
             yield cls(path)
 
     def save_config(self, config: Mapping[str, Any]) -> None:
         """Write the resolved configuration, which ``swstack.config.load_config`` reads back to an equal object."""
-        text = "# The resolved configuration of this run, every default written out.\n" + tomli_w.dumps(
-            dict(config)
-        )
+        text = "# The resolved configuration of this run, every default written out.\n" + tomli_w.dumps(dict(config))
         write_text_atomic(self.path / CONFIG, text)
 
     def record(self, stage: str) -> StageRecord | None:
@@ -125,7 +123,7 @@ class RunDirectory:
                 return None
         return record
 
-    def work(self, stage: str, key: str) -> Path:
+    def _work(self, stage: str, key: str) -> Path:
         """The folder for the partial results of a stage; those of other keys are dropped."""
         folder = self.path / "work" / stage / key[:16]
         if folder.parent.is_dir():
@@ -150,12 +148,12 @@ class RunDirectory:
         """
         (self.path / "stages" / f"{stage}.json").unlink(missing_ok=True)
         started = time.monotonic()
-        before = self._earlier_seconds(stage, key)
-        clock = self.work(stage, key) / ".seconds"
+        folder = self._work(stage, key)
+        before = _seconds(folder)
         try:
-            names = list(work(self.work(stage, key)))
+            names = list(work(folder))
         finally:
-            write_text_atomic(clock, f"{before + time.monotonic() - started:.3f}")
+            write_text_atomic(folder / _CLOCK, f"{before + time.monotonic() - started:.3f}")
         outputs = {
             file.relative_to(self.path).as_posix(): file_digest(file)
             for name in names
@@ -175,12 +173,10 @@ class RunDirectory:
         shutil.rmtree(self.path / "work" / stage)
         return record
 
-    def _earlier_seconds(self, stage: str, key: str) -> float:
-        """Seconds that interrupted attempts at this stage have already taken, as far as they could write them."""
-        try:
-            return float((self.path / "work" / stage / key[:16] / ".seconds").read_text())
-        except (FileNotFoundError, ValueError):
-            return 0.0
+    def has_partial_results(self, stage: str, key: str) -> bool:
+        """Whether an earlier attempt at the stage with this key left something to continue from."""
+        folder = self.path / "work" / stage / key[:16]
+        return folder.is_dir() and any(entry.name != _CLOCK for entry in folder.iterdir())
 
     def read_json(self, name: str) -> Any:
         """A JSON artefact of this run.
@@ -203,10 +199,16 @@ class RunDirectory:
 
 
 def is_run_directory(path: Path) -> bool:
-    """Whether ``path`` is a run directory: it holds a resolved configuration, or only an unused lock."""
-    if not path.is_dir():
-        return False
-    return (path / CONFIG).is_file() or {entry.name for entry in path.iterdir()} == {".lock"}
+    """Whether ``path`` is a run directory, possibly of a run that was stopped before it wrote anything."""
+    return (path / CONFIG).is_file() or (path / _LOCK).is_file()
+
+
+def _seconds(folder: Path) -> float:
+    """Seconds that interrupted attempts have already taken, as far as they could still write them."""
+    try:
+        return float((folder / _CLOCK).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0.0
 
 
 def _files(path: Path) -> list[Path]:

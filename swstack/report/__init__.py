@@ -82,9 +82,7 @@ def accuracy_rows(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def crossbar_rows(mapping: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per scheme and word-line group: crossbars, the dense count and the zero-space verdict."""
-    return [
-        {"scheme": scheme["name"], **group} for scheme in mapping["schemes"] for group in scheme["groups"]
-    ]
+    return [{"scheme": scheme["name"], **group} for scheme in mapping["schemes"] for group in scheme["groups"]]
 
 
 def accuracy_table(points: Sequence[Mapping[str, Any]]) -> dict[str, dict[float, Mapping[str, Any]]]:

@@ -87,9 +87,7 @@ def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free
                 continue
             rate = [100 * p["rate"] for p in own]
             colour = PALETTE[i % len(PALETTE)]
-            axes.fill_between(
-                rate, [p["low"] for p in own], [p["high"] for p in own], color=colour, alpha=0.16, lw=0
-            )
+            axes.fill_between(rate, [p["low"] for p in own], [p["high"] for p in own], color=colour, alpha=0.16, lw=0)
             axes.plot(
                 rate,
                 [p["mean"] for p in own],
@@ -148,9 +146,7 @@ def _plane_colour(plane: int, planes: int) -> tuple[float, float, float]:
     return float(mix[0]), float(mix[1]), float(mix[2])
 
 
-def fault_effects(
-    group: GroupImage, faults: FaultMap
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
+def fault_effects(group: GroupImage, faults: FaultMap) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
     """Word line, bit line and effect of the stuck cells in the positive crossbar of block (0, 0).
 
     The effect is "harmless" where the cell reads what was programmed, lies on an unused bit line or on a word line

@@ -1,0 +1,233 @@
+"""The command ``crossvote``. Heavy libraries are imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sim.errors import UserError
+
+if TYPE_CHECKING:
+    from swstack.config import RunConfig
+
+app = typer.Typer(
+    name="crossvote",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Transformers on ReRAM crossbars with stuck cells: prune, quantize, map, inject faults, measure accuracy, "
+    "and run the real RTL in the loop.",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="[CONFIG]",
+        help="A shipped configuration (see 'crossvote presets'), a TOML file, or a run directory to go on with.",
+    ),
+]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--override",
+        "-o",
+        metavar="KEY=VALUE",
+        help="Change one key, for example -o 'faults.rates=[0.0005,0.002]'. May be repeated.",
+    ),
+]
+RunDir = Annotated[
+    Path | None,
+    typer.Option("--run-dir", metavar="DIR", help="Where the run lives; otherwise runs/NAME of the configuration."),
+]
+GlueDir = Annotated[
+    Path | None,
+    typer.Option("--glue-dir", metavar="DIR", help="GLUE in the official TSV layout; same as task.glue_dir."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Do this stage again although nothing has changed.")]
+
+
+def main() -> None:
+    """Entry point of the command ``crossvote``."""
+    app()
+
+
+@contextmanager
+def _clean_exit(resume: str | None = None) -> Iterator[None]:
+    """Turn bad input into exit code 2 and Ctrl-C into exit code 130, without a traceback."""
+    try:
+        yield
+    except UserError as error:
+        err.print(f"[bold red]crossvote:[/] {_escape(str(error))}")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        err.print(f"crossvote: interrupted.{f' Continue with: {resume}' if resume else ''}")
+        raise typer.Exit(130) from None
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _work(
+    target: str,
+    source: str,
+    overrides: list[str],
+    run_dir: Path | None,
+    glue_dir: Path | None,
+    force: bool,
+) -> None:
+    """Bring a run directory up to and including the stage ``target``."""
+    with _clean_exit():
+        from swstack.config import find_config, load_config
+
+        path = find_config(source)
+        if glue_dir is not None:
+            if not glue_dir.is_dir():
+                raise UserError(f"--glue-dir {glue_dir}: no such directory.")
+            overrides = [*overrides, f'task.glue_dir="{glue_dir.resolve()}"']
+        config = load_config(path, overrides)
+        directory = run_dir or (Path(source) if Path(source).is_dir() else Path("runs") / path.stem)
+    with _clean_exit(f"crossvote {'run' if target == 'report' else target} {directory}"):
+        _update(directory, config, target, force)
+
+
+def _update(directory: Path, config: RunConfig, target: str, force: bool) -> None:
+    from sim.schema import to_mapping
+    from swstack.console import progress_display
+    from swstack.pipeline import bring_up_to_date, needed
+    from swstack.run_directory import RunDirectory
+    from swstack.stages import STAGES, summarize
+
+    chosen = needed(STAGES, target)
+    settings = {stage.name: stage.settings(config) for stage in chosen}
+    with RunDirectory.open(directory) as run:
+        run.save_config(to_mapping(config))
+        out.print(f"[bold]{directory}[/]")
+        with progress_display(out) as progress:
+            bring_up_to_date(
+                run,
+                config,
+                chosen,
+                settings,
+                progress,
+                lambda stage, what: out.print(f"[bold]{stage:<9}[/] {_escape(what)}"),
+                force=target if force else None,
+            )
+        for line in summarize(run, target):
+            out.print(line)
+
+
+@app.command()
+def run(
+    source: Source = "default",
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    run_dir: RunDir = None,
+    glue_dir: GlueDir = None,
+    force: Force = False,
+) -> None:
+    """Do the main job: all stages from fine-tuning to the report. What is finished is not done again."""
+    _work("report", source, override, run_dir, glue_dir, force)
+
+
+def _stage_command(name: str, summary: str) -> None:
+    def command(
+        source: Source = "default",
+        override: Overrides = [],  # noqa: B006 - typer copies it
+        run_dir: RunDir = None,
+        glue_dir: GlueDir = None,
+        force: Force = False,
+    ) -> None:
+        _work(name, source, override, run_dir, glue_dir, force)
+
+    long = f"{summary} Earlier stages are done first where they are missing or outdated."
+    app.command(name, help=long, short_help=summary)(command)
+
+
+# The texts stand here and not in swstack.stages, which imports torch.
+for _name, _summary in {
+    "finetune": "Load the encoder and fine-tune it on the task.",
+    "prune": "Learn row and column gates until every word-line group has the target sparsity.",
+    "map": "Quantize and map onto crossbars, one image per protection scheme.",
+    "faults": "Draw the fault maps: several rates, several chips.",
+    "eval": "Measure the task metric of every scheme on the same faulty chips.",
+    "cosim": "Stream real activations through crossbars and the Verilog of the output peripheral.",
+    "report": "Write the HTML report and its tables and figures.",
+}.items():
+    _stage_command(_name, _summary)
+
+
+@app.command()
+def verilog(
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("build/verilog"),
+    chip: Annotated[str, typer.Option(help="Chip preset or TOML file that sets the parameters.")] = "crossvote",
+) -> None:
+    """Export the synthesizable Verilog of the output peripheral."""
+    with _clean_exit():
+        from sim.chip import load_chip
+        from swstack.stages import export_verilog
+
+        for path in export_verilog(load_chip(chip), folder):
+            out.print(str(path))
+
+
+@app.command()
+def presets() -> None:
+    """List the shipped configurations, chips and protection schemes."""
+    with _clean_exit():
+        from sim.chip import chip_presets
+        from swstack.config import shipped_configs
+        from swstack.protection import PRESETS
+        from swstack.tasks import task_names
+
+        _section("configurations", "crossvote run NAME", {n: _headline(p) for n, p in shipped_configs().items()})
+        _section("chips", "-o chip.preset=NAME", {n: _headline(p) for n, p in chip_presets().items()})
+        _section("protection schemes", "-o 'map.schemes=[...]'", {n: p.describe() for n, p in PRESETS.items()})
+        out.print("[bold]tasks[/]  [dim]-o task.name=NAME[/]")
+        out.print(f"  {', '.join(task_names())}")
+
+
+def _section(title: str, use: str, rows: dict[str, str]) -> None:
+    out.print(f"[bold]{title}[/]  [dim]{_escape(use)}[/]")
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        out.print(f"  {name:<{width}}  {_escape(text)}")
+    out.print()
+
+
+def _headline(path: Path) -> str:
+    """The first comment of a TOML file, which says what it is."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line.removeprefix("#").strip() for line in lines if line.startswith("#")), "")
+
+
+@app.command()
+def doctor(glue_dir: GlueDir = None) -> None:
+    """Say which simulators, compilers, packages and data are there, and how to get what is missing."""
+    with _clean_exit():
+        from swstack.doctor import diagnose
+
+        findings = diagnose(glue_dir)
+        table = Table(box=None, pad_edge=False)
+        for column in ("", "tool", "found", "used for"):
+            table.add_column(column, overflow="fold")
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.found else "[red]--[/]" if finding.required else "[dim]--[/]"
+            shown = finding.found or f"missing: {finding.hint}"
+            table.add_row(mark, finding.name, _escape(shown), _escape(finding.used_for))
+        out.print(table)
+        if any(finding.required and not finding.found for finding in findings):
+            raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("COLUMNS", "100")
+    main()

@@ -1,0 +1,159 @@
+"""The configuration of a run: one TOML file, shipped or the user's, with overrides from the command line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from sim.chip import ChipConfig, load_chip
+from sim.errors import UserError
+from sim.schema import build, config_dataclass, read_toml, to_mapping
+from swstack.cosimulation import CosimConfig
+from swstack.evaluation import EvalConfig, FaultsConfig
+from swstack.finetune import FinetuneConfig
+from swstack.models import ModelConfig
+from swstack.protection import PRESETS, Protection
+from swstack.prune import PruneConfig
+from swstack.run_directory import CONFIG
+from swstack.tasks import TaskConfig
+
+DEFAULT_CHIP = "crossvote"
+
+
+@config_dataclass
+class MapConfig:
+    """Which protection schemes are mapped and compared, on the same chips."""
+
+    schemes: tuple[str, ...] = Field(
+        ("none", "paper", "best"),
+        min_length=1,
+        description="Protection schemes by name: shipped presets or own ones from [map.protection.NAME].",
+    )
+    protection: dict[str, Protection] = Field(default_factory=dict, description="Own protection schemes by name.")
+
+    @field_validator("schemes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("every scheme can be named once only.")
+        return names
+
+
+@config_dataclass
+class RunConfig:
+    """Everything that decides the numbers of a run."""
+
+    seed: int = Field(0, ge=0, description="Every random draw of the run derives from it.")
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    task: TaskConfig = Field(default_factory=TaskConfig)
+    finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
+    prune: PruneConfig = Field(default_factory=PruneConfig)
+    map: MapConfig = Field(default_factory=MapConfig)
+    faults: FaultsConfig = Field(default_factory=FaultsConfig)
+    eval: EvalConfig = Field(default_factory=EvalConfig)
+    cosim: CosimConfig = Field(default_factory=CosimConfig)
+    chip: ChipConfig = Field(default_factory=lambda: load_chip(DEFAULT_CHIP))
+
+    def protections(self) -> dict[str, Protection]:
+        """The protection schemes of ``map.schemes`` in their order."""
+        known = {**PRESETS, **self.map.protection}
+        return {name: known[name] for name in self.map.schemes}
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with CrossVote, by name."""
+    folder = resources.files("swstack") / "configs"
+    paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    return {path.stem: path for path in sorted(paths)}
+
+
+def find_config(source: str) -> Path:
+    """The TOML file meant by a shipped name, a path to a TOML file, or a run directory (its resolved one).
+
+    Raises:
+        UserError: it is none of them.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise UserError(f"{source}: holds no {CONFIG}, so it is not a run directory.")
+        return path / CONFIG
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    if source in shipped:
+        return shipped[source]
+    raise UserError(
+        f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})."
+    )
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a TOML file, lay the ``key=value`` overrides over it and check the whole.
+
+    ``[chip]`` may name a ``preset`` (a shipped name or a TOML file, also relative to ``path``) and change single
+    keys of it; without one it changes CrossVote's default chip.
+
+    Raises:
+        UserError: a file that is no TOML, an unknown key, a wrong type or an impossible value.
+    """
+    data = read_toml(path)
+    where = str(path)
+    for override in overrides:
+        data = merge(data, parse_override(override))
+        where = f"{path} with {', '.join(f'-o {text}' for text in overrides)}"
+    chip = data.get("chip", {})
+    if isinstance(chip, Mapping) and ("preset" in chip or "name" not in chip):
+        own = {key: value for key, value in chip.items() if key != "preset"}
+        data = {**data, "chip": merge(_chip_preset(chip.get("preset", DEFAULT_CHIP), path.parent), own)}
+    config = build(RunConfig, data, where)
+    unknown = [name for name in config.map.schemes if name not in {**PRESETS, **config.map.protection}]
+    if unknown:
+        known = ", ".join({**PRESETS, **config.map.protection})
+        raise UserError(f"{where}: key 'map.schemes': '{unknown[0]}' is no protection scheme; known are {known}.")
+    return config
+
+
+def _chip_preset(preset: Any, folder: Path) -> dict[str, Any]:
+    if not isinstance(preset, str):
+        raise UserError(f"key 'chip.preset' = {preset!r}: the name of a chip preset or of a TOML file is needed.")
+    beside = folder / preset
+    return to_mapping(load_chip(str(beside) if beside.is_file() else preset))
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``a.b=value`` as nested tables. The value is TOML; a bare word that is no TOML value is taken as a string.
+
+    Raises:
+        UserError: no ``=``, an odd key, or a value that is neither TOML nor a bare word.
+    """
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(re.fullmatch(r"[\w-]+", part) for part in parts):
+        raise UserError(f"override '{text}': must look like section.key=value, for example faults.chips=3.")
+    try:
+        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        if not re.fullmatch(r"[\w./:~@+-]+", value.strip()):
+            raise UserError(
+                f"override '{text}': '{value.strip()}' is not a TOML value (text needs quotes inside the shell's)."
+            ) from None
+        parsed = value.strip()
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return parsed
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over`` laid over it, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
