@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sim.chip import load_chip
+from sim.cosim import cosimulate, opc_parameters
+from sim.errors import UserError
+from sim.faults import FaultMap
+from sim.image import GroupImage
+from sim.peripheral import create_peripheral
+from sim.seeds import seed_sequence
+
+CHIP = load_chip(
+    "crossvote",
+    {"crossbar": {"rows": 64, "columns": 32}, "opc": {"columns": 32, "planes": 4, "lanes": 2}},
+)
+SCHEMES = [
+    {"vote": "none"},
+    {"vote": "output", "flipped": (3,), "voted": {3: 3}},
+    {"vote": "crossbar", "flipped": (0, 1, 2, 3), "voted": {3: 3, 2: 3}},
+]
+
+
+def peripheral():
+    return create_peripheral("numpy", opc_parameters(CHIP))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_outputs_equal_the_reference(make_group, scheme, rate):
+    rng = np.random.default_rng(21)
+    group, q = make_group(rng, **scheme)
+    faults = FaultMap.sample(64, 32, 2 * (group.first_pair + group.pairs), rate, seed_sequence(22))
+    x = rng.integers(-128, 128, (7, group.inputs))
+    result = cosimulate(group, x, CHIP, peripheral, faults, quantum=3)
+    assert result.mismatches == 0
+    assert result.output_index.tolist() == list(range(group.outputs))
+    assert np.array_equal(result.outputs, x @ q) == (rate == 0.0)
+    assert (result.disagreements > 0) == (rate > 0 and scheme["vote"] != "none")
+
+
+def test_a_wrong_peripheral_is_noticed(make_group):
+    class Wrong(type(peripheral())):
+        def process(self, codes):
+            result = super().process(codes)
+            result.outputs[0, 0] += 1
+            return result
+
+    group, _ = make_group(np.random.default_rng(23), vote="none")
+    x = np.random.default_rng(24).integers(-128, 128, (2, group.inputs))
+    assert cosimulate(group, x, CHIP, lambda: Wrong(opc_parameters(CHIP))).mismatches > 0
+
+
+def test_only_the_peripherals_of_the_outputs_asked_for_run(make_group):
+    group, _ = make_group(np.random.default_rng(25), outputs=20, vote="none")
+    x = np.random.default_rng(26).integers(-128, 128, (2, group.inputs))
+    bundles = group.bundles(CHIP.opc.columns)
+    wanted = range(int(bundles[1].outputs[0]), int(bundles[1].outputs[0]) + 1)
+    result = cosimulate(group, x, CHIP, peripheral, outputs=wanted)
+    assert result.output_index.tolist() == bundles[1].outputs.tolist()
+    assert result.opcs == group.row_blocks
+    assert result.mismatches == 0
+
+
+def test_time_and_work_are_accounted_for(make_group):
+    """One vector: the crossbars' interval, then the OPC's cycles; all OPCs of a row block work side by side."""
+    group, _ = make_group(np.random.default_rng(27), outputs=5, vote="none")
+    x = np.zeros((1, group.inputs), np.int64)
+    result = cosimulate(group, x, CHIP, peripheral)
+    assert result.simulated_ps == CHIP.vector_interval_ps + result.cycles // result.opcs * CHIP.opc.clock_ps
+    assert result.code_pairs == result.opcs * 8 * 32
+
+
+def test_a_vote_at_the_output_serves_row_blocks_one_after_the_other(make_group):
+    x = np.zeros((64, 150), np.int64)
+    times = {}
+    for vote in ("output", "crossbar"):
+        group, _ = make_group(np.random.default_rng(28), vote=vote, voted={3: 3})
+        slow = load_chip(
+            "crossvote",
+            {
+                "opc": {"columns": 32, "planes": 4, "lanes": 2, "clock_ps": 100_000},
+                "crossbar": {"rows": 64, "columns": 32},
+            },
+        )
+        times[vote] = cosimulate(group, x, slow, peripheral).simulated_ps
+    assert times["output"] == pytest.approx(group.row_blocks * times["crossbar"], rel=0.1)
+
+
+def test_bad_requests_are_refused(make_group):
+    group, _ = make_group(np.random.default_rng(29), vote="none")
+    unused = group.column_map.output.copy()
+    unused[unused == 0] = -1
+    pruned = GroupImage(
+        **{
+            **vars(group),
+            "column_map": type(group.column_map)(
+                unused, group.column_map.plane, group.column_map.replica, group.column_map.flipped
+            ),
+        }
+    )
+    with pytest.raises(UserError, match="all outputs asked for are pruned"):
+        cosimulate(pruned, np.zeros((1, 150), np.int64), CHIP, peripheral, outputs=range(1))
+    with pytest.raises(UserError, match="the output peripheral cannot be built: lanes = 12 must be a power of two"):
+        opc_parameters(load_chip("crossvote", {"opc": {"lanes": 12, "columns": 132}}))
