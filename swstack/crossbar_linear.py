@@ -1,0 +1,392 @@
+"""Exact evaluation of a mapped matrix on a faulty chip, at the price of one integer matrix product.
+
+While no ADC clips, everything between inputs and the vote is linear: the column sum of a bit line is x @ d, with
+d[k] in {-1, 0, 1} what the pair of cells on word line k reads as, and a stuck cell adds +-1 to one d[k]. So
+
+* on a plane with one copy, a fault changes the integer weight of its output by +-2^plane: it is folded into the matrix;
+* on a plane with r replicas, the median of x @ d + x @ e_i (e_i: the fault vector of replica i) is
+  x @ d + median(x @ e_i), which is x @ d unless at least (r + 1) / 2 replicas have a fault: only those places need
+  a correction, and it is sparse. With the vote in each crossbar pair, a place is one (output, plane, row block).
+
+Both parts take O(number of faults) to set up per chip. Integers stay below 2^31: K * 128 * 127 bounds them for 8 bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from sim.errors import UserError
+from sim.faults import FaultMap
+from sim.image import GroupImage, MatrixImage
+from swstack.quantization import Activations, activation_scale, quantize_activations
+
+#: Token vectors computed at once: intermediate results of a usual layer then stay in the processor's cache.
+_CHUNK = 256
+#: Largest number of elements of an intermediate result of the vote correction (64 MiB of float32).
+_CORRECTION_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """What a chip does to the bit lines of a group: column sum of ``line`` += value * x[k].
+
+    Attributes:
+        line: int64[n]. k: int64[n], input. value: int64[n], never 0; no (line, k) occurs twice, sorted by both.
+    """
+
+    line: NDArray[np.int64]
+    k: NDArray[np.int64]
+    value: NDArray[np.int64]
+
+
+def _accumulate(key: NDArray[np.int64], value: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct keys, ascending, with the sum of their values; sums of 0 are left out."""
+    keys, inverse = np.unique(key, return_inverse=True)
+    sums = np.zeros(len(keys), np.int64)
+    np.add.at(sums, inverse, value)
+    kept = sums != 0
+    return keys[kept], sums[kept]
+
+
+class PlacedGroup:
+    """The integers of a word-line group and where each bit line puts them; turns fault maps into errors.
+
+    Reading the image takes time linear in its cells, once. The cells themselves are kept (not copied) only when they
+    cannot be told from the integers, which ``swstack.mapping`` never writes.
+
+    Attributes:
+        weight: int8 or int16 [N, K], the integers that are programmed (pruned inputs 0), without faults.
+    """
+
+    def __init__(self, group: GroupImage) -> None:
+        self.name = group.name
+        self.inputs = group.inputs
+        self.rows, self.columns = group.rows, group.columns
+        self.row_blocks, self.column_blocks = group.row_blocks, group.column_blocks
+        self.first_pair, self.pairs = group.first_pair, group.pairs
+        self.vote = group.vote
+        self.driven = group.kept_inputs
+        column_map = group.column_map
+        self.output = column_map.output
+        self.plane = column_map.plane
+        self.replica = column_map.replica
+        self.flipped = column_map.flipped
+        self.replicas = np.zeros(len(column_map), np.int16)
+        for places in column_map.vote_groups:
+            self.replicas[places.lines] = places.lines.shape[1]
+        self._decode(group)
+
+    def _decode(self, group: GroupImage) -> None:
+        """Weights from the cells of replica 0, and where other replicas or double ones deviate from them."""
+        dtype = np.int8 if group.planes <= 7 else np.int16
+        self.weight = np.zeros((group.outputs, group.inputs), dtype)
+        lines = np.flatnonzero(self.output >= 0)
+        originals = lines[self.replica[lines] == 0]
+        plain = True
+        deviations: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+        for block in range(group.row_blocks):
+            start = block * group.rows
+            span = slice(start, min(start + group.rows, group.inputs))
+            cells = group.block_cells(block)[:, : span.stop - start] ^ self.flipped.view(np.uint8)
+            plain = plain and not (cells[0] & cells[1])[:, lines].any()
+            difference = cells[0].astype(np.int8) - cells[1].astype(np.int8)
+            difference[~self.driven[span]] = 0
+            part = np.zeros((group.outputs, span.stop - start), dtype)
+            for plane in range(group.planes):
+                of_plane = originals[self.plane[originals] == plane]
+                part[self.output[of_plane]] += difference[:, of_plane].T.astype(dtype) << plane
+            self.weight[:, span] = part
+            expected = self._plane_values(part[self.output[lines]].T, self.plane[lines])
+            k, at = np.nonzero(difference[:, lines] != expected)
+            value = difference[k, lines[at]].astype(np.int64) - expected[k, at]
+            deviations.append((lines[at], k + start, value))
+        line, k, value = (np.concatenate(parts) for parts in zip(*deviations, strict=True))
+        self._deviations = Errors(line, k, value)
+        self._cells = None if plain and not len(line) else group.cells
+
+    @staticmethod
+    def _plane_values(weights: NDArray[Any], plane: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Signed bit of each weight in the given plane (broadcast): -1, 0 or 1."""
+        return (((np.abs(weights.astype(np.int32)) >> plane) & 1) * np.sign(weights)).astype(np.int8)
+
+    def _programmed(self, line: NDArray[np.int64], k: NDArray[np.int64], sign: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Programmed bits of single cells, 0 or 1, for sign 0 (positive crossbar) or 1."""
+        if self._cells is not None:
+            return ((self._cells[sign, k, line >> 3] >> (7 - (line & 7))) & 1).astype(np.int64)
+        weight = self.weight[self.output[line], k].astype(np.int64)
+        magnitude = np.maximum(np.where(sign == 0, weight, -weight), 0)
+        return ((magnitude >> self.plane[line]) & 1) ^ self.flipped[line]
+
+    def errors(self, faults: FaultMap | None) -> Errors:
+        """Errors of the group on a chip; O(f log f) for the f faults of the group's crossbars.
+
+        ``weight`` must hold the programmed integers.
+
+        Raises:
+            UserError: the fault map is for another chip.
+        """
+        line, k, value = self._deviations.line, self._deviations.k, self._deviations.value
+        if faults is not None:
+            first, stop = 2 * self.first_pair, 2 * (self.first_pair + self.pairs)
+            faults.check_fits(self.rows, self.columns, stop)
+            cells, stuck = faults.of_crossbars(first, stop)
+            crossbar, word_line, bit_line = faults.coordinates(cells)
+            row_block, column_block = np.divmod(crossbar // 2 - self.first_pair, self.column_blocks)
+            fault_k = row_block * self.rows + word_line
+            fault_line = column_block * self.columns + bit_line
+            felt = (fault_k < self.inputs) & (self.output[fault_line] >= 0)
+            felt[felt] = self.driven[fault_k[felt]]
+            fault_k, fault_line, sign = fault_k[felt], fault_line[felt], (crossbar & 1)[felt]
+            change = stuck[felt] - self._programmed(fault_line, fault_k, sign)
+            change *= (1 - 2 * sign) * np.where(self.flipped[fault_line], -1, 1)
+            line = np.concatenate([line, fault_line])
+            k = np.concatenate([k, fault_k])
+            value = np.concatenate([value, change])
+        key, value = _accumulate(line * self.inputs + k, value)
+        return Errors(*np.divmod(key, self.inputs), value)
+
+    def weight_changes(self, errors: Errors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Errors of planes with a single copy: flat indices into ``weight``, ascending, and what is added there."""
+        single = self.replicas[errors.line] == 1
+        line, k, value = errors.line[single], errors.k[single], errors.value[single]
+        return _accumulate(self.output[line].astype(np.int64) * self.inputs + k, value << self.plane[line])
+
+    def corrections(self, errors: Errors, first_output: int, outputs: int) -> tuple[Correction, ...]:
+        """Vote corrections of the outputs ``first_output`` to ``first_output + outputs`` - 1, per replica count."""
+        output = self.output[errors.line]
+        voted = (self.replicas[errors.line] > 1) & (output >= first_output) & (output < first_output + outputs)
+        line, k, value = errors.line[voted], errors.k[voted], errors.value[voted]
+        block = k // self.rows if self.vote == "crossbar" else np.zeros_like(k)
+        place = (self.output[line].astype(np.int64) * 16 + self.plane[line]) * self.row_blocks + block
+        made = []
+        for count in np.unique(self.replicas[line]).tolist():
+            of_count = self.replicas[line] == count
+            needed, offsets, entries = _outvoted(place[of_count], self.replica[line[of_count]], count)
+            if len(needed):
+                output, plane = np.divmod(needed // self.row_blocks, 16)
+                made.append(
+                    Correction(
+                        count,
+                        k[of_count][entries],
+                        value[of_count][entries],
+                        offsets,
+                        output - first_output,
+                        np.left_shift(np.int64(1), plane),
+                    )
+                )
+        return tuple(made)
+
+
+def _outvoted(
+    place: NDArray[np.int64], replica: NDArray[np.int8], replicas: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Places where more than half of the replicas have errors, from the place and replica of each error.
+
+    Returns:
+        places int64[p], ascending; offsets int64[p * replicas + 1] and entries int64[n]: the errors of replica j at
+        the i-th place are entries[offsets[i * replicas + j] : offsets[i * replicas + j + 1]].
+    """
+    row, row_of, sizes = np.unique(place * replicas + replica, return_inverse=True, return_counts=True)
+    places, wrong = np.unique(row // replicas, return_counts=True)
+    needed = places[wrong > replicas // 2]
+    row_needed = np.isin(row // replicas, needed)
+    lengths = np.zeros((len(needed), replicas), np.int64)
+    lengths[np.searchsorted(needed, row[row_needed] // replicas), row[row_needed] % replicas] = sizes[row_needed]
+    order = np.argsort(row_of, kind="stable")
+    return needed, np.concatenate([[0], np.cumsum(lengths)]), order[row_needed[row_of[order]]]
+
+
+class Correction(nn.Module):
+    """Median of the replicas' errors at the places where it can differ from 0; all have the same r replicas.
+
+    Args:
+        replicas: r. k, value: int64[n], input and size of each error. offsets: int64[places * r + 1]: entries
+            offsets[i * r + j] to offsets[i * r + j + 1] - 1 are the error vector of replica j at place i.
+        output: int64[places], within the matrix. weight: int64[places], 2^plane.
+    """
+
+    k: torch.Tensor
+    value: torch.Tensor
+    offsets: torch.Tensor
+    output: torch.Tensor
+    weight: torch.Tensor
+
+    def __init__(
+        self,
+        replicas: int,
+        k: NDArray[np.int64],
+        value: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        output: NDArray[np.int64],
+        weight: NDArray[np.int64],
+    ) -> None:
+        super().__init__()
+        self.replicas = replicas
+        self.register_buffer("k", torch.from_numpy(k), persistent=False)
+        self.register_buffer("value", torch.from_numpy(value.astype(np.float32)), persistent=False)
+        self.register_buffer("offsets", torch.from_numpy(offsets), persistent=False)
+        self.register_buffer("output", torch.from_numpy(output), persistent=False)
+        self.register_buffer("weight", torch.from_numpy(weight.astype(np.int32)), persistent=False)
+
+    def add_to(self, y: torch.Tensor, inputs: torch.Tensor) -> None:
+        """y [V, N] += 2^plane * median over replicas, for inputs float [K, V] that hold the sums exactly."""
+        errors = functional.embedding_bag(
+            self.k,
+            inputs,
+            self.offsets,
+            mode="sum",
+            per_sample_weights=self.value.to(inputs.dtype),
+            include_last_offset=True,
+        ).view(len(self.output), self.replicas, -1)
+        voted = _median(errors).to(y.dtype) * self.weight[:, None]
+        y.index_add_(1, self.output, voted.T)
+
+
+def _median(x: torch.Tensor) -> torch.Tensor:
+    """Median over the middle axis of [places, r, V], r odd."""
+    if x.shape[1] == 3:
+        a, b, c = x.unbind(1)
+        return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
+    return x.median(dim=1).values
+
+
+@cache
+def integer_matmul_is_exact(device_type: str) -> bool:
+    """Whether ``torch._int_mm`` works on a kind of device and does not saturate inside (tried once, full scale)."""
+    try:
+        x = torch.full((32, 64), -128, dtype=torch.int8, device=device_type)
+        w = torch.full((64, 32), -127, dtype=torch.int8, device=device_type)
+        w[:, 1::2] = 127
+        expected = torch.where(torch.arange(32) % 2 == 0, 128 * 127 * 64, -128 * 127 * 64).to(torch.int32)
+        return bool((torch._int_mm(x, w).cpu() == expected).all())
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return False
+
+
+def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Exact x @ weight.T of integers x [V, K], weight [N, K]: int32 when both are int8 (K < 2^17), else int64."""
+    if x.dtype != torch.int8 or weight.dtype != torch.int8:
+        return (x.double() @ weight.double().T).long()  # exact below 2^53: 16 x 16 bits up to K = 2^23
+    tileable = x.device.type == "cpu" or (len(x) > 16 and not weight.shape[0] % 8 and not weight.shape[1] % 8)
+    if tileable and integer_matmul_is_exact(x.device.type):
+        return torch._int_mm(x, weight.T)
+    if x.device.type != "cpu":
+        return (x.double() @ weight.double().T).int()
+    y = torch.zeros((len(x), len(weight)), dtype=torch.int32, device=x.device)
+    for start in range(0, x.shape[1], 1024):  # 1024 * 128 * 127 < 2^24: exact in float32
+        part = slice(start, start + 1024)
+        y += (x[:, part].float() @ weight[:, part].float().T).int()
+    return y
+
+
+class CrossbarLinear(nn.Module):
+    """One matrix on crossbars in place of its ``nn.Linear`` or ``Conv1D``: inputs [..., K] to outputs [..., N].
+
+    y = step * scale * (x_q @ q + corrections) + bias, with x_q = round(x / step). All faults that single copies feel
+    are in the integers, the rest in the corrections; ``swstack.convert`` sets both from a fault map.
+
+    Args:
+        placed: the word-line group, shared by its matrices; ``weight`` is a view of its integers on the CPU.
+        matrix: which outputs, scale and bias. input_bits: n_x.
+        activations: how inputs are quantized. input_step: the calibrated step, for "static".
+    """
+
+    weight: torch.Tensor
+    scale: torch.Tensor
+    bias: torch.Tensor | None
+    undriven: torch.Tensor | None
+    corrections: nn.ModuleList
+
+    def __init__(
+        self,
+        placed: PlacedGroup,
+        matrix: MatrixImage,
+        input_bits: int,
+        activations: Activations = "token",
+        input_step: float | None = None,
+    ) -> None:
+        super().__init__()
+        if (activations == "static") != (input_step is not None):
+            raise UserError(f"matrix {matrix.name}: static activations need a calibrated step, others have none.")
+        self.name = matrix.name
+        self.first_output = matrix.first_output
+        self.out_features, self.in_features = matrix.outputs, placed.inputs
+        self.input_bits = input_bits
+        self.activations = activations
+        self.input_step = input_step
+        span = slice(matrix.first_output, matrix.first_output + matrix.outputs)
+        self.register_buffer("weight", torch.from_numpy(placed.weight[span]))
+        self.register_buffer("scale", torch.from_numpy(matrix.scale.copy()))
+        self.register_buffer("bias", None if matrix.bias is None else torch.from_numpy(matrix.bias.copy()))
+        undriven = None if placed.driven.all() else torch.from_numpy(~placed.driven)
+        self.register_buffer("undriven", undriven)
+        self.corrections = nn.ModuleList()
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, {self.in_features} -> {self.out_features}, activations={self.activations}"
+
+    def integer_outputs(self, x: torch.Tensor) -> torch.Tensor:
+        """y [V, N], int32 or int64, for integer inputs x [V, K] (int8, or int32 beyond 8 bits): what the chip gives.
+
+        Undriven inputs must be 0.
+        """
+        y = integer_matmul(x, self.weight)
+        if len(self.corrections):
+            # float32 is exact below 2^24: sums of at most K values of 2 * 128
+            inputs = x.T.to(torch.float32 if x.dtype == torch.int8 else torch.float64).contiguous()
+            for correction in self.corrections:
+                correction.add_to(y, inputs)  # type: ignore[operator]
+        return y
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] != self.in_features:
+            raise UserError(f"matrix {self.name} takes {self.in_features} inputs, not {x.shape[-1]}.")
+        vectors = x.reshape(-1, self.in_features).float()
+        if self.undriven is not None:
+            vectors = vectors.masked_fill(self.undriven, 0.0)
+        y = torch.empty((len(vectors), self.out_features), dtype=torch.float32, device=x.device)
+        with torch.autocast(x.device.type, enabled=False):
+            step = self._steps(vectors)
+            chunk = self._chunk(len(vectors), x.device)
+            for start in range(0, len(vectors), chunk):
+                part = slice(start, start + chunk)
+                if step is None:
+                    self._float_outputs(vectors[part], y[part])
+                else:
+                    own = step[part] if len(step) > 1 else step
+                    sums = self.integer_outputs(quantize_activations(vectors[part], own, self.input_bits))
+                    torch.mul(sums, own, out=y[part])
+                y[part].mul_(self.scale)
+                if self.bias is not None:
+                    y[part].add_(self.bias)
+        return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
+
+    def _steps(self, vectors: torch.Tensor) -> torch.Tensor | None:
+        """Step of every vector [V, 1] or of all [1, 1]; None for float activations."""
+        if self.activations == "float":
+            return None
+        if self.activations == "static":
+            return torch.full((1, 1), self.input_step, device=vectors.device)  # type: ignore[arg-type]
+        return activation_scale(vectors, self.input_bits, self.activations)
+
+    def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
+        torch.mm(vectors, self.weight.float().T, out=y)
+        inputs = vectors.T.contiguous()
+        for correction in self.corrections:
+            correction.add_to(y, inputs)  # type: ignore[operator]
+
+    def _chunk(self, vectors: int, device: torch.device) -> int:
+        """Vectors per step: few enough for the cache on a CPU, and for the corrections' memory anywhere."""
+        widest = max((len(c.offsets) for c in self.corrections), default=1)  # type: ignore[arg-type]
+        chunk = max(16, _CORRECTION_ELEMENTS // widest)
+        if device.type == "cpu" and self.activations != "float" and integer_matmul_is_exact("cpu"):
+            chunk = min(chunk, _CHUNK)
+        return max(1, min(chunk, vectors))
