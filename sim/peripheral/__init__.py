@@ -28,4 +28,8 @@ def create_peripheral(name: str, parameters: OpcParameters) -> Peripheral:
     """
     if name == "numpy":
         return NumpyPeripheral(parameters)
+    if name == "amaranth":
+        from sim.peripheral.amaranth_backend import AmaranthPeripheral
+
+        return AmaranthPeripheral(parameters)
     raise UserError(f"unknown peripheral '{name}'; known are numpy, verilator, amaranth and auto.")

@@ -1,0 +1,35 @@
+"""Difference of the two ADC codes of a bit-line pair, with sign flip."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+class Difference(wiring.Component):
+    """d = positive - negative, or negative - positive when ``flip`` is set (combinational).
+
+    A bit line that stores 1-bit in both crossbars of the pair reads S - a instead of a; the sum S of the inputs
+    cancels in the difference, so swapping the operands is all that undoing the flip takes (arXiv 2401.11664).
+
+    Ports: positive, negative: unsigned ``adc_bits``; flip: 1; difference: signed ``adc_bits + 1``, which holds every
+    difference of two codes.
+    """
+
+    def __init__(self, adc_bits: int) -> None:
+        super().__init__(
+            {
+                "positive": In(adc_bits),
+                "negative": In(adc_bits),
+                "flip": In(1),
+                "difference": Out(signed(adc_bits + 1)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        minuend = Mux(self.flip, self.negative, self.positive)
+        subtrahend = Mux(self.flip, self.positive, self.negative)
+        m.d.comb += self.difference.eq(minuend - subtrahend)
+        return m

@@ -1,0 +1,125 @@
+"""The output peripheral component (OPC): everything digital behind the ADCs of a bundle of bit-line pairs."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from rtl.column_map import ColumnMap, FixedMap
+from rtl.lane import Lane
+from rtl.parameters import OpcParameters
+from rtl.readout import ReadOut, output_layout
+from rtl.registers import RegisterPort, Registers, index_bits
+from rtl.sequencer import Sequencer
+
+
+def beat_layout(parameters: OpcParameters) -> data.StructLayout:
+    """A beat: the ADC codes of ``lanes`` consecutive bit lines in one read, and marks of the vector's ends."""
+    codes = data.StructLayout({"positive": parameters.adc_bits, "negative": parameters.adc_bits})
+    return data.StructLayout({"codes": data.ArrayLayout(codes, parameters.lanes), "first": 1, "last": 1})
+
+
+class Opc(wiring.Component):
+    """Streams of ADC codes in, streams of signed output sums out.
+
+    A vector is ``input_bits`` reads (top bit first) of ``row_blocks`` row blocks of ``columns`` bit lines, in this
+    nesting, ``lanes`` bit lines per beat. While one vector is accumulated, the column sums of the one before are read
+    in the order of the column map, one bit line per clock; so the input never waits when a vector has at least
+    ``columns`` beats and the output does not stall. Beyond that, back-pressure reaches the input and nothing is lost.
+
+    Ports: i: beats. o: outputs, in map order. bus: the register port (see ``rtl.registers``).
+    """
+
+    def __init__(self, parameters: OpcParameters) -> None:
+        self.parameters = p = parameters
+        super().__init__(
+            {
+                "i": In(stream.Signature(beat_layout(p))),
+                "o": Out(stream.Signature(output_layout(p))),
+                "bus": In(RegisterPort(index_bits(p) + 2)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.parameters
+        m.submodules.registers = registers = Registers(p)
+        m.submodules.sequencer = sequencer = Sequencer(p)
+        m.submodules.readout = readout = ReadOut(p)
+        lanes = [Lane(p) for _ in range(p.lanes)]
+        for number, lane in enumerate(lanes):
+            m.submodules[f"lane_{number}"] = lane
+        connect(m, flipped(self.bus), registers.bus)
+        connect(m, flipped(self.o), readout.o)
+
+        # Input: a beat is captured, and committed to the column sums of the open bank one clock later at the earliest.
+        captured, final = Signal(), Signal()
+        bank, read_bank, full = Signal(), Signal(), Signal(2)
+        commit, accept = Signal(), Signal()
+        m.d.comb += [
+            commit.eq(captured & ~full.bit_select(bank, 1)),
+            self.i.ready.eq(~captured | commit),
+            accept.eq(self.i.valid & self.i.ready),
+            sequencer.advance.eq(accept),
+            sequencer.first.eq(self.i.payload.first),
+            sequencer.last.eq(self.i.payload.last),
+            sequencer.row_blocks.eq(registers.row_blocks),
+            registers.misframed.eq(accept & sequencer.misframed),
+        ]
+        control = {
+            name: Signal.like(getattr(sequencer, name), name=name) for name in ("group", "clear", "shift", "subtract")
+        }
+        with m.If(self.i.ready):
+            m.d.sync += captured.eq(self.i.valid)
+        with m.If(accept):
+            m.d.sync += final.eq(sequencer.complete)
+            m.d.sync += [register.eq(getattr(sequencer, name)) for name, register in control.items()]
+        with m.If(commit & final):
+            m.d.sync += [full.bit_select(bank, 1).eq(1), bank.eq(~bank)]
+
+        # Read-out of the oldest full bank, one map entry per clock.
+        if p.column_map:
+            m.submodules.map = column_map = ColumnMap(p)
+            m.d.comb += [
+                column_map.index.eq(registers.map_index),
+                column_map.write.eq(registers.map_write),
+                column_map.write_entry.eq(registers.map_entry),
+                registers.map_read.eq(column_map.read_entry),
+            ]
+        else:
+            m.submodules.map = column_map = FixedMap(p)
+        step, entry, read = column_map.o, column_map.o.payload.entry, Signal()
+        m.d.comb += [
+            readout.read.eq(step.valid & full.bit_select(read_bank, 1)),
+            read.eq(readout.read & readout.ready),
+            step.ready.eq(read),
+            readout.entry.eq(entry),
+            readout.sum.eq(Array(lane.sum for lane in lanes)[entry.line[: p.lane_bits]]),
+        ]
+        with m.If(read & step.payload.last):
+            m.d.sync += [full.bit_select(read_bank, 1).eq(0), read_bank.eq(~read_bank)]
+
+        for number, lane in enumerate(lanes):
+            m.d.comb += [
+                lane.positive.eq(self.i.payload.codes[number].positive),
+                lane.negative.eq(self.i.payload.codes[number].negative),
+                lane.code_group.eq(sequencer.group),
+                lane.capture.eq(accept),
+                lane.commit.eq(commit),
+                lane.bank.eq(bank),
+                lane.read_bank.eq(read_bank),
+                lane.read_group.eq(entry.line[p.lane_bits :]),
+            ]
+            m.d.comb += [getattr(lane, name).eq(register) for name, register in control.items()]
+            if p.column_map:
+                written = registers.map_entry
+                m.d.comb += [
+                    lane.flip_write.eq(registers.map_write & written.used & (written.line[: p.lane_bits] == number)),
+                    lane.flip_group.eq(written.line[p.lane_bits :]),
+                    lane.flip.eq(written.flip),
+                ]
+        if p.voter:
+            m.d.comb += registers.disagreement.eq(readout.disagreement)
+        m.d.comb += registers.busy.eq(sequencer.middle | captured | full.any() | readout.busy)
+        return m

@@ -1,0 +1,73 @@
+"""The OPC's hardware description in Amaranth's own simulator: slow, but real RTL without any compiler."""
+
+from __future__ import annotations
+
+import numpy as np
+from amaranth.sim import Simulator, SimulatorContext
+from numpy.typing import NDArray
+
+from rtl.column_map import MAP_REFILL
+from rtl.parameters import OpcParameters
+from rtl.registers import Register
+from sim.errors import UserError
+from sim.peripheral.base import OpcMap, PeripheralResult, check_codes
+from sim.peripheral.programming import beat_payloads, map_writes
+
+
+class AmaranthPeripheral:
+    """Simulates ``rtl.opc.Opc`` at a few thousand clock cycles per second. Every run starts from reset."""
+
+    name = "amaranth"
+
+    def __init__(self, parameters: OpcParameters) -> None:
+        self.parameters = parameters
+        self._map: OpcMap | None = None
+
+    def load_map(self, opc_map: OpcMap) -> None:
+        """See ``Peripheral.load_map``."""
+        opc_map.check_fits(self.parameters)
+        self._map = opc_map
+
+    def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
+        """See ``Peripheral.process``."""
+        check_codes(self.parameters, codes)
+        if self._map is None:
+            raise UserError("the OPC has no column map; load one first.")
+        opc_map, dut = self._map, self.parameters.create()
+        outputs = np.zeros((len(codes), opc_map.outputs), np.int64)
+        cycles = disagreements = 0
+
+        async def write(ctx: SimulatorContext, address: int, word: int) -> None:
+            ctx.set(dut.bus.address, address)
+            ctx.set(dut.bus.write_data, word)
+            ctx.set(dut.bus.write, 1)
+            await ctx.tick()
+            ctx.set(dut.bus.write, 0)
+
+        async def testbench(ctx: SimulatorContext) -> None:
+            nonlocal cycles, disagreements
+            for address, word in map_writes(self.parameters, opc_map):
+                await write(ctx, address, word)
+            await write(ctx, Register.ROW_BLOCKS, codes.shape[1])
+            await ctx.tick().repeat(MAP_REFILL)
+            ctx.set(dut.o.ready, 1)
+            beats = beat_payloads(self.parameters, codes)
+            beat, delivered = next(beats, None), 0
+            while delivered < outputs.size:
+                ctx.set(dut.i.valid, beat is not None)
+                ctx.set(dut.i.payload.as_value(), beat or 0)
+                *_, accepted, valid, payload = await ctx.tick().sample(dut.i.ready, dut.o.valid, dut.o.payload)
+                cycles += 1
+                if accepted and beat is not None:
+                    beat = next(beats, None)
+                if valid:
+                    outputs[delivered // opc_map.outputs, payload.output] = payload.sum
+                    delivered += 1
+            ctx.set(dut.bus.address, Register.DISAGREEMENTS)
+            *_, disagreements = await ctx.tick().sample(dut.bus.read_data).repeat(2)
+
+        simulator = Simulator(dut)
+        simulator.add_clock(1e-9)
+        simulator.add_testbench(testbench)
+        simulator.run()
+        return PeripheralResult(outputs, disagreements, cycles)

@@ -1,0 +1,43 @@
+"""From an OPC map to register writes and from ADC codes to beats: what every driver of the hardware does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.column_map import FIRST, ONLY
+from rtl.parameters import OpcParameters
+from rtl.registers import entry_word, map_address
+from sim.peripheral.base import OpcMap
+
+
+def map_writes(parameters: OpcParameters, opc_map: OpcMap) -> list[tuple[int, int]]:
+    """(address, word) of the register writes that program a column map, unused entries included."""
+    voted = set(opc_map.places[1].ravel().tolist())
+    words = [
+        entry_word(
+            line=line,
+            output=int(opc_map.output[line]),
+            plane=int(opc_map.plane[line]),
+            replica=FIRST + int(opc_map.replica[line]) if line in voted else ONLY,
+            flip=bool(opc_map.flipped[line]),
+        )
+        for line in opc_map.read_order.tolist()
+    ]
+    words += [0] * (parameters.columns - len(words))
+    return [(map_address(parameters, step), word) for step, word in enumerate(words)]
+
+
+def beat_payloads(parameters: OpcParameters, codes: NDArray[np.unsignedinteger]) -> Iterator[int]:
+    """Payloads of the input stream for codes [V, row blocks, n_x, columns, 2], one integer per beat."""
+    p = parameters
+    vectors, blocks = codes.shape[:2]
+    lanes = codes.reshape(vectors, blocks, p.input_bits, p.groups, 2 * p.lanes)
+    ordered = lanes[:, :, ::-1].transpose(0, 2, 1, 3, 4).reshape(-1, 2 * p.lanes).astype(object)
+    shifts = np.array([p.adc_bits * i for i in range(2 * p.lanes)], object)
+    beats = p.beats(blocks)
+    for number, value in enumerate((ordered << shifts).sum(axis=1)):
+        first, last = number % beats == 0, number % beats == beats - 1
+        yield value | (first | last << 1) << (2 * p.adc_bits * p.lanes)
