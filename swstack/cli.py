@@ -184,13 +184,15 @@ def presets() -> None:
     """List the shipped configurations, chips and protection schemes."""
     with _clean_exit():
         from sim.chip import chip_presets
-        from swstack.config import shipped_configs
+        from swstack.config import describe_protection, shipped_configs
         from swstack.protection import PRESETS
         from swstack.tasks import task_names
 
         _section("configurations", "crossvote run NAME", {n: _headline(p) for n, p in shipped_configs().items()})
         _section("chips", "-o chip.preset=NAME", {n: _headline(p) for n, p in chip_presets().items()})
-        _section("protection schemes", "-o 'map.schemes=[...]'", {n: p.describe() for n, p in PRESETS.items()})
+        _section(
+            "protection schemes", "-o 'map.schemes=[...]'", {n: describe_protection(p) for n, p in PRESETS.items()}
+        )
         out.print("[bold]tasks[/]  [dim]-o task.name=NAME[/]")
         out.print(f"  {', '.join(task_names())}")
 

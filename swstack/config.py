@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sim.chip import ChipConfig, load_chip
 from sim.errors import UserError
@@ -20,6 +20,7 @@ from swstack.finetune import FinetuneConfig
 from swstack.models import ModelConfig
 from swstack.protection import PRESETS, Protection
 from swstack.prune import PruneConfig
+from swstack.quantization import QuantizationConfig
 from swstack.run_directory import CONFIG
 from swstack.tasks import TaskConfig
 
@@ -54,16 +55,51 @@ class RunConfig:
     task: TaskConfig = Field(default_factory=TaskConfig)
     finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
     prune: PruneConfig = Field(default_factory=PruneConfig)
+    quantization: QuantizationConfig = Field(default_factory=QuantizationConfig)
     map: MapConfig = Field(default_factory=MapConfig)
     faults: FaultsConfig = Field(default_factory=FaultsConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
     cosim: CosimConfig = Field(default_factory=CosimConfig)
     chip: ChipConfig = Field(default_factory=lambda: load_chip(DEFAULT_CHIP))
 
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.quantization.planes > self.chip.opc.planes:
+            raise ValueError(
+                f"quantization.weight_bits = {self.quantization.weight_bits} needs {self.quantization.planes} planes, "
+                f"but chip.opc.planes = {self.chip.opc.planes}."
+            )
+        if self.quantization.input_bits != self.chip.opc.input_bits:
+            raise ValueError(
+                f"quantization.input_bits = {self.quantization.input_bits} must equal "
+                f"chip.opc.input_bits = {self.chip.opc.input_bits}."
+            )
+        known = {**PRESETS, **self.map.protection}
+        for name in self.map.schemes:
+            if name not in known:
+                raise ValueError(
+                    f"map.schemes names '{name}', which is no protection scheme; known are {', '.join(known)}."
+                )
+        return self
+
     def protections(self) -> dict[str, Protection]:
         """The protection schemes of ``map.schemes`` in their order."""
         known = {**PRESETS, **self.map.protection}
         return {name: known[name] for name in self.map.schemes}
+
+
+def describe_protection(protection: Protection) -> str:
+    """A protection scheme in words."""
+    flip = {"none": "no plane flipped", "msb": "MSB plane flipped", "all": "all planes flipped"}[protection.flip]
+    copies = [f"{count} replicas of plane {plane}" for plane, count in protection.replicas.items() if count > 1]
+    vote = {
+        "none": [],
+        "output": ["vote at the output"],
+        "crossbar": ["vote in each crossbar pair"],
+    }[protection.vote]
+    scale = {"tensor": "one scale per tensor", "column": "one scale per output column"}[protection.scale]
+    place = {"in_place": "outputs in place", "packed": "kept outputs packed"}[protection.placement]
+    return ", ".join([flip, *(copies or ["no replicas"]), *vote, scale, place])
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -112,12 +148,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     if isinstance(chip, Mapping) and ("preset" in chip or "name" not in chip):
         own = {key: value for key, value in chip.items() if key != "preset"}
         data = {**data, "chip": merge(_chip_preset(chip.get("preset", DEFAULT_CHIP), path.parent), own)}
-    config = build(RunConfig, data, where)
-    unknown = [name for name in config.map.schemes if name not in {**PRESETS, **config.map.protection}]
-    if unknown:
-        known = ", ".join({**PRESETS, **config.map.protection})
-        raise UserError(f"{where}: key 'map.schemes': '{unknown[0]}' is no protection scheme; known are {known}.")
-    return config
+    return build(RunConfig, data, where)
 
 
 def _chip_preset(preset: Any, folder: Path) -> dict[str, Any]:

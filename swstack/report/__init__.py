@@ -106,27 +106,27 @@ def telling_rate(points: Sequence[Mapping[str, Any]]) -> float | None:
     return max(sorted(spread), key=lambda rate: spread[rate]) if spread else None
 
 
-def verdict(results: Mapping[str, Any]) -> str:
-    """What the run found, in two or three sentences made of its numbers."""
+def verdict(results: Mapping[str, Any]) -> list[str]:
+    """What the run found, in a few sentences made of its numbers."""
     accuracy, points = results["eval"], results["eval"]["points"]
-    metric, rate = accuracy["metric"], telling_rate(results["eval"]["points"])
+    rate = telling_rate(points)
     sentences = []
     if rate is not None:
         at = {point["scheme"]: point for point in points if point["rate"] == rate}
-        held = ", ".join(f"{scheme} {point['mean']:.1f} %" for scheme, point in at.items())
+        held = ", ".join(f"{point['mean']:.1f} % with '{scheme}'" for scheme, point in at.items())
         chips = next(iter(at.values()))["chips"]
         sentences.append(
-            f"With {100 * rate:g} % of the cells stuck, {metric} is {held} (fault-free "
-            f"{accuracy['fault_free']['pruned']:.1f} %; mean of the same {chips} chips)."
+            f"With {100 * rate:g} % of the cells stuck, {accuracy['metric']} is {held}; without faults it is "
+            f"{accuracy['fault_free']['pruned']:.1f} % (mean over the same {chips} chips)."
         )
     for scheme in results["map"]["schemes"]:
         if scheme["replicas"]:
             kept = sum(group["zero_space"] for group in scheme["groups"])
             total = len(scheme["groups"])
-            verb = "needs no more crossbars than the dense model" if kept == total else "needs extra crossbars"
             sentences.append(
-                f"Protection '{scheme['name']}' {verb}: {kept} of {total} word-line groups at zero space cost, "
-                f"{scheme['crossbars']} crossbars against {results['map']['dense_crossbars']}."
+                f"Protection '{scheme['name']}' has zero space cost in {kept} of {total} word-line groups: "
+                f"{scheme['crossbars']} crossbars against {results['map']['dense_crossbars']} of the dense, "
+                "unprotected model."
             )
     equal = all(matrix["equal"] for matrix in results["cosim"]["matrices"])
     sentences.append(
@@ -134,7 +134,7 @@ def verdict(results: Mapping[str, Any]) -> str:
         if equal
         else "The outputs of the simulated Verilog DIFFER from the NumPy reference."
     )
-    return " ".join(sentences)
+    return sentences
 
 
 def cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -149,7 +149,10 @@ def cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
             "value": f"{accuracy['fault_free']['dense']:.1f} → {accuracy['fault_free']['pruned']:.1f} %",
             "label": f"{accuracy['metric']}, dense → pruned, floating point",
         },
-        {"value": f"{100 * lowest:.1f} %", "label": f"pruned columns in the densest of {len(groups)} word-line groups"},
+        {
+            "value": f"{100 * lowest:.1f} %",
+            "label": f"of the columns pruned, at least, in each of {len(groups)} word-line groups",
+        },
         {"value": f"{results['map']['dense_crossbars']}", "label": "crossbars of the dense, unprotected mapping"},
         {
             "value": f"{sum(matrix['cycles'] for matrix in cosim):,}",

@@ -113,7 +113,7 @@ def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free
 def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: str) -> Figure:
     """What one positive crossbar of a word-line group holds and where its stuck cells are, one panel per scheme."""
     with plt.rc_context(STYLE):
-        figure, all_axes = plt.subplots(1, len(panels), figsize=(5.1 * len(panels), 5.6), squeeze=False)
+        figure, all_axes = plt.subplots(1, len(panels), figsize=(5.1 * len(panels), 5.5), squeeze=False)
         for axes, (scheme, image, faults) in zip(all_axes[0], panels, strict=True):
             _draw_crossbar(axes, scheme, image.group(group_name), faults)
         planes = max(image.group(group_name).planes for _, image, _ in panels)
@@ -127,7 +127,7 @@ def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: 
             Line2D([], [], marker="o", ls="", ms=6, color=PALETTE[4], label="stuck, but outvoted"),
             Line2D([], [], marker="o", ls="", ms=6, mfc="none", mec=INK, label="stuck, harmless"),
         ]
-        figure.legend(handles=handles, ncols=4, loc="lower center", fontsize=9, bbox_to_anchor=(0.5, -0.06))
+        figure.legend(handles=handles, ncols=4, loc="lower center", fontsize=9, bbox_to_anchor=(0.5, 0.0))
     return figure
 
 

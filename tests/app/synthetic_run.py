@@ -1,0 +1,124 @@
+"""A made-up set of results of the shape the stages leave, around real images and fault maps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from sim.faults import FaultMap
+from sim.image import Image, MatrixImage
+from swstack.mapping import QuantizedGroup, mapping_report, place_group
+from swstack.protection import PRESETS
+
+RATES = (0.0005, 0.001, 0.002)
+
+
+def images(pruned: float = 0.35, seed: int = 0) -> dict[str, Image]:
+    """Images of one 200 x 60 matrix with pruned columns and rows under three schemes."""
+    rng = np.random.default_rng(seed)
+    kept = rng.random(60) >= pruned
+    rows = rng.random(200) >= 0.1
+    q = np.rint(rng.normal(0, 18, (200, 60))).clip(-127, 127).astype(np.int32) * kept * rows[:, None]
+    quantized = QuantizedGroup(
+        "layer.0.ffn1",
+        q.astype(np.int32),
+        (MatrixImage("layer.0.dense", 0, 60, np.ones(1, np.float32), None),),
+        rows,
+        kept,
+    )
+    return {
+        name: Image((place_group(quantized, PRESETS[name], 7, 128, 128),), {"name": name}, input_bits=8, adc_bits=8)
+        for name in ("none", "paper", "best")
+    }
+
+
+def chip(rate: float = 0.002) -> FaultMap:
+    crossbars = max(image.crossbars for image in images().values())
+    return FaultMap.sample(128, 128, crossbars, rate, np.random.SeedSequence(3))
+
+
+def results(equal: bool = True) -> dict[str, Any]:
+    """What the stages of a run would have left, with invented numbers."""
+    means = {"none": (86.0, 71.5, 52.0), "paper": (90.4, 89.0, 82.1), "best": (90.9, 90.7, 89.9)}
+    points = []
+    for scheme, row in means.items():
+        points.append(_point(scheme, 0.0, 91.0, 0.0, 1))
+        points += [_point(scheme, rate, mean, 3.1, 5) for rate, mean in zip(RATES, row, strict=True)]
+    schemes = []
+    for name, image in images().items():
+        report = mapping_report(image)
+        schemes.append(
+            {
+                "name": name,
+                "description": f"scheme {name}",
+                "replicas": name != "none",
+                "crossbars": sum(group.crossbars for group in report),
+                "groups": [dataclasses.asdict(group) for group in report],
+            }
+        )
+    return {
+        "seed": 0,
+        "finetune": {"model": "minilm-l6", "task": "grammar-single", "provenance": "invented"},
+        "prune": {
+            "groups": [
+                {
+                    "name": "layer.0.ffn1",
+                    "inputs": 200,
+                    "outputs": 60,
+                    "column_sparsity": 0.35,
+                    "row_sparsity": 0.1,
+                    "element_sparsity": 0.41,
+                }
+            ]
+        },
+        "map": {"dense_crossbars": schemes[0]["groups"][0]["dense_crossbars"], "schemes": schemes},
+        "eval": {
+            "metric": "accuracy",
+            "chips": 5,
+            "examples": 1000,
+            "scope": "all encoder matrices",
+            "sa0_sa1": [1.75, 9.04],
+            "activations": "token",
+            "fault_free": {"dense": 92.0, "pruned": 91.2},
+            "majority": 50.0,
+            "points": points,
+        },
+        "cosim": {
+            "rate": 0.002,
+            "matrices": [
+                {
+                    "matrix": "layer.0.dense",
+                    "scheme": "best",
+                    "backend": "verilator",
+                    "tokens": 16,
+                    "code_pairs": 262144,
+                    "equal": equal,
+                    "cycles": 34816,
+                    "disagreements": 12,
+                    "simulated_ps": 13600000,
+                    "wall_seconds": 1.2,
+                }
+            ],
+        },
+        "stages": [
+            {"stage": "finetune", "wall_seconds": 95.0, "finished": "2026-01-01T00:00:00Z", "key": "0123456789abcdef01"}
+        ],
+        "versions": {"crossvote": "0.1.0", "python": "3.11"},
+        "config": "seed = 0\n",
+        "occupancy": {"rate": 0.002, "chip": 0},
+    }
+
+
+def _point(scheme: str, rate: float, mean: float, std: float, chips: int) -> dict[str, Any]:
+    return {
+        "scheme": scheme,
+        "rate": rate,
+        "mean": mean,
+        "std": std,
+        "low": mean - 2 * std,
+        "high": mean + 2 * std,
+        "chips": chips,
+        "scores": [mean] * chips,
+    }

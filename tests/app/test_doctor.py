@@ -1,0 +1,60 @@
+"""The doctor tells what is there and how to get what is not."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from swstack import doctor
+
+
+def by_name(findings):
+    return {finding.name: finding for finding in findings}
+
+
+def test_everything_missing_comes_with_a_way_to_get_it():
+    for finding in doctor.diagnose():
+        assert finding.hint
+        assert finding.used_for
+
+
+def test_installed_packages_are_found_with_their_version():
+    import torch
+
+    assert by_name(doctor.diagnose())["torch"].found == torch.__version__
+
+
+def test_a_program_that_is_not_there_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    findings = by_name(doctor.diagnose())
+    assert findings["iverilog"].found is None
+    assert "apt-get install iverilog" in findings["iverilog"].hint
+    assert findings["verilator"].found is None
+
+
+def test_a_program_beside_python_is_found_first(monkeypatch, tmp_path):
+    program = tmp_path / "iverilog"
+    program.write_text("#!/bin/sh\necho Icarus Verilog version 99.5\n")
+    os.chmod(program, 0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert by_name(doctor.diagnose())["iverilog"].found == f"99.5, {program}"
+
+
+def test_a_program_that_does_not_start_is_missing(monkeypatch, tmp_path):
+    program = tmp_path / "iverilog"
+    program.write_text("#!/no/such/interpreter\n")
+    os.chmod(program, 0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert by_name(doctor.diagnose())["iverilog"].found is None
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_glue_data_is_listed(monkeypatch, tmp_path, by_environment):
+    (tmp_path / "MRPC").mkdir()
+    (tmp_path / "MRPC" / "train.tsv").write_text("")
+    monkeypatch.setenv("CROSSVOTE_GLUE_DIR", str(tmp_path) if by_environment else "")
+    found = by_name(doctor.diagnose(None if by_environment else tmp_path))["GLUE data"].found
+    assert found == f"{tmp_path}: MRPC"
