@@ -6,6 +6,7 @@ description in Amaranth's own simulator.
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 from rtl.parameters import OpcParameters
@@ -32,4 +33,14 @@ def create_peripheral(name: str, parameters: OpcParameters) -> Peripheral:
         from sim.peripheral.amaranth_backend import AmaranthPeripheral
 
         return AmaranthPeripheral(parameters)
+    if name in ("verilator", "auto"):
+        from sim.peripheral.verilator_backend import VerilatorPeripheral
+
+        try:
+            return VerilatorPeripheral(parameters)
+        except UserError as error:
+            if name == "verilator":
+                raise
+            warnings.warn(f"The NumPy peripheral stands in for the compiled one: {error}", stacklevel=2)
+            return NumpyPeripheral(parameters)
     raise UserError(f"unknown peripheral '{name}'; known are numpy, verilator, amaranth and auto.")

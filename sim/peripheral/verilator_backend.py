@@ -1,0 +1,109 @@
+"""The OPC compiled from its exported Verilog: millions of clock cycles per second."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.column_map import MAP_REFILL
+from rtl.parameters import OpcParameters
+from rtl.registers import Register
+from sim.errors import UserError
+from sim.peripheral.base import OpcMap, PeripheralResult, check_codes
+from sim.peripheral.programming import map_writes
+from sim.peripheral.verilator_build import build_library
+
+
+@cache
+def _load(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    handle, word, count, pointer = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int64, ctypes.c_void_p
+    signatures = {
+        "opc_new": (handle, []),
+        "opc_free": (None, [handle]),
+        "opc_write": (ctypes.c_int, [handle, word, word]),
+        "opc_read": (word, [handle, word]),
+        "opc_step": (
+            ctypes.c_int,
+            [handle, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.POINTER(ctypes.c_uint64)],
+        ),
+        "opc_run": (count, [handle, pointer, ctypes.c_int, count, count, pointer, count]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class VerilatorPeripheral:
+    """Peripheral that steps the compiled OPC in C++; each object is an OPC of its own.
+
+    Raises:
+        UserError: Verilator or a C++ compiler is missing, or one of them fails.
+    """
+
+    name = "verilator"
+
+    def __init__(self, parameters: OpcParameters) -> None:
+        self.parameters = parameters
+        self._library = _load(build_library(parameters))
+        self._handle = self._library.opc_new()
+        weakref.finalize(self, self._library.opc_free, self._handle)
+        self._map: OpcMap | None = None
+
+    def load_map(self, opc_map: OpcMap) -> None:
+        """See ``Peripheral.load_map``."""
+        opc_map.check_fits(self.parameters)
+        for address, word in map_writes(self.parameters, opc_map):
+            self.write(address, word)
+        for _ in range(MAP_REFILL):
+            self.read(Register.STATUS)
+        self._map = opc_map
+
+    def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
+        """See ``Peripheral.process``."""
+        check_codes(self.parameters, codes)
+        if self._map is None:
+            raise UserError("the OPC has no column map; load one first.")
+        codes = np.ascontiguousarray(codes)
+        vectors, blocks = codes.shape[:2]
+        outputs = np.zeros((vectors, self._map.outputs), np.int64)
+        self.write(Register.ROW_BLOCKS, blocks)
+        self.write(Register.DISAGREEMENTS, 0)
+        cycles = self._library.opc_run(
+            self._handle, codes.ctypes.data, codes.itemsize, vectors, blocks, outputs.ctypes.data, self._map.outputs
+        )
+        if cycles < 0:
+            raise RuntimeError("the compiled OPC stopped delivering outputs.")
+        return PeripheralResult(outputs, self.read(Register.DISAGREEMENTS), cycles)
+
+    def write(self, address: int, word: int) -> None:
+        """Write a register of the OPC.
+
+        Raises:
+            UserError: the OPC refuses the address or the value.
+        """
+        if self._library.opc_write(self._handle, address, word):
+            raise UserError(f"the OPC refuses to store {word:#x} at register address {address:#x}.")
+
+    def read(self, address: int) -> int:
+        """Read a register of the OPC."""
+        return int(self._library.opc_read(self._handle, address))
+
+    def step(self, beat: bytes | None, ready: bool) -> tuple[bool, int | None]:
+        """One clock cycle, for cycle-exact coupling.
+
+        Args:
+            beat: the offered beat's payload, little-endian, or None. ready: the output is taken if there is one.
+
+        Returns:
+            Whether the beat was accepted, and the payload of the output that was delivered, if any.
+        """
+        output = ctypes.c_uint64()
+        happened = self._library.opc_step(self._handle, beat is not None, beat, ready, ctypes.byref(output))
+        return bool(happened & 1), output.value if happened & 2 else None

