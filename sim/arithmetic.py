@@ -63,9 +63,10 @@ def adc_codes(bits: NDArray[np.uint8], cells: NDArray[np.uint8], adc_bits: int) 
         cells: uint8[R, C], what the cells read as (faults included).
         adc_bits: resolution; codes clip at 2^adc_bits - 1. With 8 bits and R <= 255 nothing clips.
     """
-    # float32 is exact below 2^24 and runs on BLAS; the sums here are at most R.
-    sums = bits.astype(np.float32) @ cells.astype(np.float32)
-    return np.minimum(sums, (1 << adc_bits) - 1).astype(np.uint16)
+    # float32 is exact below 2^24 and runs on BLAS, as one matrix product; the sums here are at most R.
+    reads = bits.reshape(-1, bits.shape[-1]).astype(np.float32)
+    sums = reads @ cells.astype(np.float32)
+    return np.minimum(sums, (1 << adc_bits) - 1).astype(np.uint16).reshape(*bits.shape[:-1], -1)
 
 
 def differences(positive: NDArray[np.integer], negative: NDArray[np.integer], flipped: NDArray[np.bool_]) -> IntArray:

@@ -1,0 +1,191 @@
+"""Real activations of a mapped matrix through the simulated hardware, with the Verilog of the periphery in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from sim.chip import ChipConfig
+from sim.cosim import cosimulate, opc_parameters
+from sim.errors import UserError
+from sim.faults import FaultMap
+from sim.image import Image
+from sim.peripheral import Backend, Peripheral, create_peripheral
+from sim.progress import Progress, no_progress
+from sim.schema import config_dataclass
+from swstack.convert import convert, swap_faults
+from swstack.crossbar_linear import CrossbarLinear
+from swstack.encoding import batches, encode
+from swstack.quantization import Activations, activation_scale, quantize_activations
+from swstack.tasks import Task
+
+
+@config_dataclass
+class CosimConfig:
+    """What to stream through the simulated hardware."""
+
+    matrices: tuple[str, ...] = Field(
+        (),
+        description="Module paths of the matrices, complete or their end (layer.0.intermediate.dense); "
+        "empty: the first feed-forward matrix.",
+    )
+    tokens: int = Field(16, ge=1, description="Token vectors of the dev set, padding left out.")
+    backend: Backend = Field(
+        "auto",
+        description="verilator: compiled from the exported Verilog; amaranth: Amaranth's simulator; numpy: the "
+        "reference; auto: verilator where it can be built, else numpy.",
+    )
+    quantum: int = Field(8, ge=1, description="Token vectors per transaction of the SimPy run.")
+
+
+@dataclass(frozen=True)
+class MatrixCosim:
+    """One matrix of one scheme after co-simulation.
+
+    equal: simulated hardware, NumPy reference and torch evaluation agree on every integer.
+    mismatches: integers that differ from the reference. outputs: integers compared. faults: stuck cells of the chip.
+    codes: pairs of ADC codes that went through the peripheral. cycles: RTL clock cycles, all OPCs together.
+    simulated_ps: time on the chip. peripheral_seconds: wall time in the peripheral.
+    """
+
+    matrix: str
+    scheme: str
+    backend: str
+    tokens: int
+    faults: int
+    opcs: int
+    outputs: int
+    mismatches: int
+    equal: bool
+    codes: int
+    cycles: int
+    disagreements: int
+    simulated_ps: int
+    peripheral_seconds: float
+    wall_seconds: float
+
+
+def cosimulate_matrices(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    images: Mapping[str, Image],
+    faults: FaultMap,
+    chip: ChipConfig,
+    config: CosimConfig,
+    activations: Activations = "token",
+    progress: Progress = no_progress,
+) -> tuple[MatrixCosim, ...]:
+    """Co-simulate the configured matrices under every scheme, on one chip.
+
+    The inputs are what the matrix receives when the whole model runs on that chip. With float activations, which no
+    crossbar takes, they are quantized per token here.
+
+    Args:
+        model: the pruned model that the images were made from. images: scheme name -> image.
+
+    Raises:
+        UserError: no such matrix, or a fault map for another chip.
+    """
+    parameters = opc_parameters(chip)
+    backend = config.backend
+
+    def make_peripheral() -> Peripheral:
+        return create_peripheral(backend, parameters)
+
+    results = []
+    names = [_find_matrix(next(iter(images.values())), name) for name in config.matrices]
+    names = names or [_first_feed_forward(next(iter(images.values())))]
+    if activations == "static":
+        raise UserError("co-simulation of statically calibrated activations is not supported; use 'token'.")
+    for scheme, image in images.items():
+        on_chip = convert(model, image, activations)
+        swap_faults(on_chip, faults)
+        for name in names:
+            layer = on_chip.get_submodule(name)
+            assert isinstance(layer, CrossbarLinear)
+            x = _captured_inputs(on_chip, layer, tokenizer, task, config.tokens)
+            group = image.group_of(name)
+            matrix = group.matrix(name)
+            span = range(matrix.first_output, matrix.first_output + matrix.outputs)
+            result = cosimulate(
+                group,
+                x.numpy().astype(np.int64),
+                chip,
+                make_peripheral,
+                faults,
+                span,
+                config.quantum,
+                lambda _, done, total, label=f"{scheme}: {name}": progress(label, done, total),  # type: ignore[misc]
+            )
+            inside = np.isin(result.output_index, span)
+            own = result.output_index[inside] - matrix.first_output
+            torch_outputs: NDArray[np.int64] = layer.integer_outputs(x).numpy()[:, own]
+            results.append(
+                MatrixCosim(
+                    matrix=name,
+                    scheme=scheme,
+                    backend=result.backend,
+                    tokens=len(x),
+                    faults=len(faults.cells),
+                    opcs=result.opcs,
+                    outputs=result.outputs.size,
+                    mismatches=result.mismatches,
+                    equal=result.mismatches == 0 and np.array_equal(torch_outputs, result.outputs[:, inside]),
+                    codes=result.code_pairs,
+                    cycles=result.cycles,
+                    disagreements=result.disagreements,
+                    simulated_ps=result.simulated_ps,
+                    peripheral_seconds=result.peripheral_seconds,
+                    wall_seconds=result.wall_seconds,
+                )
+            )
+    return tuple(results)
+
+
+def _find_matrix(image: Image, name: str) -> str:
+    known = [matrix.name for group in image.groups for matrix in group.matrices]
+    found = [full for full in known if full == name or full.endswith(f".{name}")]
+    if len(found) != 1:
+        raise UserError(
+            f"cosim.matrices: '{name}' names {len(found) or 'no'} matrices of the image, not one; "
+            f"it holds {', '.join(known)}."
+        )
+    return found[0]
+
+
+def _first_feed_forward(image: Image) -> str:
+    return next(group for group in image.groups if group.name.endswith(".ffn1")).matrices[0].name
+
+
+def _captured_inputs(
+    model: nn.Module, layer: CrossbarLinear, tokenizer: PreTrainedTokenizerBase, task: Task, tokens: int
+) -> torch.Tensor:
+    """Quantized inputs of ``layer``, int8 or int32 [V, K], for the first token vectors of the dev set (no padding)."""
+    caught: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, args: caught.append(args[0].detach()))
+    count = 0
+    vectors: list[torch.Tensor] = []
+    try:
+        with torch.inference_mode():
+            for batch in batches(encode(tokenizer, task.dev[:tokens], task.max_length), 8):
+                model(**batch.inputs)
+                mask = batch.inputs["attention_mask"].bool()
+                vectors.append(caught.pop()[mask])
+                count += len(vectors[-1])
+                if count >= tokens:
+                    break
+    finally:
+        hook.remove()
+    x = torch.cat(vectors)[:tokens].float()
+    if layer.undriven is not None:
+        x = x.masked_fill(layer.undriven, 0.0)
+    per = "tensor" if layer.activations == "tensor" else "token"
+    return quantize_activations(x, activation_scale(x, layer.input_bits, per), layer.input_bits)  # type: ignore[arg-type]
