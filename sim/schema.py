@@ -54,9 +54,14 @@ def _sentence(cls: type, error: ErrorDetails) -> str:
     if error["type"] in ("missing", "missing_argument"):
         return f"key '{key}' is missing."
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("dataclass_type", "dict_type"):
+        message = "must be a table of keys"
+    message = f"{message[:1].lower()}{message[1:]}{'' if message.endswith('.') else '.'}"
+    if not location:  # a rule between several keys, which the message names itself
+        return message
     shown = error["input"]
     value = f" = {shown!r}" if isinstance(shown, str | int | float | bool | list | tuple) else ""
-    return f"key '{key}'{value}: {message[:1].lower() + message[1:]}{'' if message.endswith('.') else '.'}"
+    return f"key '{key}'{value}: {message}"
 
 
 def _known_keys(cls: Any, path: list[str]) -> list[str]:

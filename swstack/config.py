@@ -77,9 +77,7 @@ class RunConfig:
         known = {**PRESETS, **self.map.protection}
         for name in self.map.schemes:
             if name not in known:
-                raise ValueError(
-                    f"map.schemes names '{name}', which is no protection scheme; known are {', '.join(known)}."
-                )
+                raise ValueError(f"key 'map.schemes': '{name}' is no protection scheme; known are {', '.join(known)}.")
         return self
 
     def protections(self) -> dict[str, Protection]:

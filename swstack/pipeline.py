@@ -40,7 +40,6 @@ class Stage(Generic[C]):
     """
 
     name: str
-    summary: str
     needs: tuple[str, ...]
     settings: Callable[[C], Mapping[str, Any]]
     perform: Callable[[Context[C]], Sequence[str]]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sim.errors import UserError
+from sim.chip import ChipConfig
 from sim.faults import FaultMap
 from sim.image import Image
 from sim.schema import to_mapping
-from sim.seeds import seed_sequence
 from swstack.config import RunConfig, describe_protection
 from swstack.cosimulation import cosimulate_matrices
-from swstack.evaluation import sweep
+from swstack.evaluation import Chip, sample_chips, sweep
+from swstack.evaluation import rows as trial_rows
 from swstack.finetune import evaluate, finetune
 from swstack.groups import word_line_groups
 from swstack.mapping import build_image, mapping_report
@@ -25,9 +26,11 @@ from swstack.metrics import compute_metrics
 from swstack.models import ModelConfig, load_model, save_model
 from swstack.pipeline import Context, Stage, versions
 from swstack.prune import load_masks, prune, save_masks
-from swstack.report import PAGE, has_replicas, telling_rate, write_report
+from swstack.report import PAGE, has_replicas, telling_rate, verdict, write_report
+from swstack.report.figures import write_csv
 from swstack.run_directory import CONFIG, RunDirectory, digest, file_digest
 from swstack.tasks import Task, glue, load_task
+from swstack.training import best_device
 
 DENSE = "model"
 PRUNED = "pruned/model"
@@ -35,28 +38,21 @@ MASKS = "pruned/masks.safetensors"
 FAULTS = "faults/chips.json"
 
 
-def _settings(*sections: str) -> Any:
-    """A stage's settings: the seed and the named sections of the configuration."""
+def _settings(*sections: str) -> Callable[[RunConfig], dict[str, Any]]:
+    """A stage's settings: the seed and the named sections, local files by their content instead of their path."""
 
     def settings(config: RunConfig) -> dict[str, Any]:
         values = to_mapping(config)
-        return {"seed": values["seed"], **{name: values.get(name, {}) for name in sections}}
+        chosen: dict[str, Any] = {"seed": values["seed"], **{name: values.get(name, {}) for name in sections}}
+        source = Path(config.model.source).expanduser()
+        if "model" in chosen and source.is_dir():
+            chosen["model"]["content"] = _folder_digest(source, "*.safetensors", "*.json")
+        glue_name = glue.canonical_name(config.task.name)
+        if "task" in chosen and config.task.glue_dir is not None and glue_name is not None:
+            folder = Path(config.task.glue_dir).expanduser() / glue.GLUE_TASKS[glue_name].folder
+            chosen["task"] = {**chosen["task"], "glue_dir": "local", "content": _folder_digest(folder, "*.tsv")}
+        return chosen
 
-    return settings
-
-
-def _finetune_settings(config: RunConfig) -> dict[str, Any]:
-    """Model, task and fine-tuning, with the content of local files in the place of their paths."""
-    settings: dict[str, Any] = _settings("model", "task", "finetune")(config)
-    folder = Path(config.model.source).expanduser()
-    if folder.is_dir():
-        settings["model"]["content"] = _folder_digest(folder, "*.safetensors", "*.json")
-    name = glue.canonical_name(config.task.name)
-    if config.task.glue_dir is not None and name is not None:
-        del settings["task"]["glue_dir"]
-        settings["task"]["content"] = _folder_digest(
-            Path(config.task.glue_dir).expanduser() / glue.GLUE_TASKS[name].folder, "*.tsv"
-        )
     return settings
 
 
@@ -182,31 +178,189 @@ def _do_map(context: Context[RunConfig]) -> Sequence[str]:
 def _do_faults(context: Context[RunConfig]) -> Sequence[str]:
     """Every scheme meets the same silicon: a chip is as large as the largest image needs."""
     config = context.config
-    crossbars = max(scheme["chip_crossbars"] for scheme in context.run.read_json("results/mapping.json")["schemes"])
-    chips = []
-    total = len(config.faults.rates) * config.faults.chips
-    for rate in config.faults.rates:
-        for chip in range(config.faults.chips):
-            context.progress("draw fault maps", len(chips), total)
-            fault_map = FaultMap.sample(
-                config.chip.crossbar.rows,
-                config.chip.crossbar.columns,
-                crossbars,
-                rate,
-                seed_sequence(config.seed, "faults", f"{rate:g}", chip),
-                config.faults.sa0_sa1,
+    chips = sample_chips(config.faults, config.seed, list(_images(context).values()))
+    rows = []
+    for chip in chips:
+        context.progress("draw fault maps", len(rows), len(chips))
+        fault_map = chip.load()
+        path = f"faults/rate-{chip.rate:g}-chip-{chip.number}.safetensors"
+        fault_map.save(context.run.path / path)
+        rows.append(
+            {
+                "file": path,
+                "rate": chip.rate,
+                "number": chip.number,
+                "crossbars": fault_map.crossbars,
+                "faults": len(fault_map.cells),
+                "stuck_at_1": int(fault_map.stuck_at.sum()),
+                "content_hash": fault_map.content_hash,
+            }
+        )
+    summary = {"sa0_sa1": list(config.faults.sa0_sa1), "chips": rows}
+    return [*(row["file"] for row in rows), context.run.write_json(FAULTS, summary)]
+
+
+def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
+    run, config = context.run, context.config
+    dense, tokenizer, task = _load(context, DENSE)
+    pruned, _, _ = _load(context, PRUNED)
+    chips = [
+        Chip(row["rate"], row["number"], partial(FaultMap.load, run.path / row["file"]))
+        for row in run.read_json(FAULTS)["chips"]
+    ]
+    fault_free = {}
+    for name, model in {"dense": dense, "pruned": pruned}.items():
+        model.to(best_device())  # type: ignore[arg-type]
+        metrics = evaluate(model, tokenizer, task, config.eval.batch_size, config.eval.limit, context.progress)
+        fault_free[name] = metrics[task.primary_metric]
+    result = sweep(
+        pruned,
+        tokenizer,
+        task,
+        _images(context),
+        chips,
+        config.eval,
+        config.quantization.activations,
+        context.work,
+        context.progress,
+    )
+    trials = trial_rows(result.trials)
+    write_csv(run.path / "results/trials.csv", trials)
+    summary = {
+        **result.conditions,
+        "metric": task.primary_metric,
+        "chips": config.faults.chips,
+        "sa0_sa1": list(config.faults.sa0_sa1),
+        "majority": _majority(task),
+        "fault_free": fault_free,
+        "points": [dataclasses.asdict(point) for point in result.of_metric(task.primary_metric)],
+        "all_points": [dataclasses.asdict(point) for point in result.points],
+        "trials": trials,
+    }
+    return ["results/trials.csv", run.write_json("results/accuracy.json", summary)]
+
+
+def _images(context: Context[RunConfig]) -> dict[str, Image]:
+    """The images by scheme, in the order of the configuration."""
+    return {name: Image.load(context.run.path / _image_path(name)) for name in context.config.map.schemes}
+
+
+def _telling_chip(context: Context[RunConfig], rate: float) -> FaultMap:
+    """The first chip of a fault rate."""
+    chips = context.run.read_json(FAULTS)["chips"]
+    file = next(chip["file"] for chip in chips if chip["rate"] == rate)
+    return FaultMap.load(context.run.path / file)
+
+
+def _do_cosim(context: Context[RunConfig]) -> Sequence[str]:
+    """Co-simulate on the first chip of the highest fault rate."""
+    config = context.config
+    model, tokenizer, task = _load(context, PRUNED)
+    rate = max(config.faults.rates)
+    matrices = cosimulate_matrices(
+        model,
+        tokenizer,
+        task,
+        _images(context),
+        _telling_chip(context, rate),
+        config.chip,
+        config.cosim,
+        config.quantization.activations,
+        context.progress,
+    )
+    summary = {"rate": rate, "matrices": [dataclasses.asdict(matrix) for matrix in matrices]}
+    return [context.run.write_json("results/cosimulation.json", summary)]
+
+
+def _do_report(context: Context[RunConfig]) -> Sequence[str]:
+    run, config = context.run, context.config
+    results = {name: run.read_json(file) for name, file in RESULTS.items()}
+    rate = telling_rate(results["eval"]["points"]) or config.faults.rates[0]
+    return write_report(
+        run.path,
+        {
+            **results,
+            "seed": config.seed,
+            "config": (run.path / CONFIG).read_text(encoding="utf-8"),
+            "stages": [dataclasses.asdict(record) for name in RESULTS if (record := run.record(name))],
+            "versions": versions(),
+            "occupancy": {"rate": rate, "chip": 0},
+        },
+        _images(context),
+        _telling_chip(context, rate),
+    )
+
+
+RESULTS = {
+    "finetune": "results/finetune.json",
+    "prune": "results/pruning.json",
+    "map": "results/mapping.json",
+    "faults": FAULTS,
+    "eval": "results/accuracy.json",
+    "cosim": "results/cosimulation.json",
+}
+
+
+def _map_settings(config: RunConfig) -> dict[str, Any]:
+    """Formats and schemes, and of the chip only what an image depends on."""
+    return {
+        "quantization": to_mapping(config.quantization),
+        "schemes": {name: to_mapping(protection) for name, protection in config.protections().items()},
+        "rows": config.chip.crossbar.rows,
+        "columns": config.chip.crossbar.columns,
+        "adc_bits": config.chip.adc.bits,
+    }
+
+
+STAGES: tuple[Stage[RunConfig], ...] = (
+    Stage("finetune", (), _settings("model", "task", "finetune"), _do_finetune),
+    Stage("prune", ("finetune",), _settings("task", "prune"), _do_prune),
+    Stage("map", ("finetune", "prune"), _map_settings, _do_map),
+    Stage("faults", ("map",), _settings("faults"), _do_faults),
+    Stage("eval", ("finetune", "prune", "map", "faults"), _settings("task", "quantization", "eval"), _do_eval),
+    Stage(
+        "cosim", ("finetune", "prune", "map", "faults"), _settings("task", "quantization", "chip", "cosim"), _do_cosim
+    ),
+    Stage("report", ("finetune", "prune", "map", "faults", "eval", "cosim"), to_mapping, _do_report),
+)
+
+
+def summarize(run: RunDirectory, target: str) -> list[str]:
+    """What to print when the stage ``target`` is done."""
+    results = {name: run.read_json(file) for name, file in RESULTS.items() if (run.path / file).is_file()}
+    if target == "report":
+        return [*verdict(results), f"report: {run.path / PAGE}"]
+    result = results[target]
+    if target in ("finetune", "prune"):
+        lines = [", ".join(f"{name} {value:.2f} %" for name, value in result["metrics"].items())]
+        for group in result.get("groups", ()):
+            shares = ", ".join(
+                f"{kind} {100 * group[f'{kind}_sparsity']:.1f} %" for kind in ("column", "row", "element")
             )
-            path = f"faults/rate-{rate:g}-chip-{chip}.safetensors"
-            fault_map.save(context.run.path / path)
-            chips.append(
-                {
-                    "file": path,
-                    "rate": rate,
-                    "chip": chip,
-                    "faults": len(fault_map.cells),
-                    "stuck_at_1": int(fault_map.stuck_at.sum()),
-                    "content_hash": fault_map.content_hash,
-                }
-            )
-    summary = {"crossbars": crossbars, "sa0_sa1": list(config.faults.sa0_sa1), "chips": chips}
-    return [*(chip["file"] for chip in chips), context.run.write_json(FAULTS, summary)]
+            lines.append(f"{group['name']}: pruned {shares}")
+        return lines
+    if target == "map":
+        return [
+            f"{scheme['name']}: {scheme['crossbars']} crossbars against {scheme['dense_crossbars']} dense, zero space "
+            f"cost in {sum(group['zero_space'] for group in scheme['groups'])} of {len(scheme['groups'])} groups"
+            for scheme in result["schemes"]
+        ]
+    if target == "faults":
+        return [f"{chip['file']}: {chip['faults']} stuck cells, {chip['stuck_at_1']} at 1" for chip in result["chips"]]
+    if target == "eval":
+        return [
+            f"{point['scheme']}, {100 * point['rate']:g} % stuck: {result['metric']} {point['mean']:.2f} % "
+            f"(standard deviation {point['sd']:.2f}, {point['chips']} chips)"
+            for point in result["points"]
+        ]
+    return [
+        f"{matrix['matrix']}, {matrix['scheme']}, {matrix['backend']}: "
+        f"{'equal to the reference' if matrix['equal'] else 'DIFFERS from the reference'}, "
+        f"{matrix['cycles']:,} cycles, {matrix['simulated_ps'] / 1e6:.3f} us simulated"
+        for matrix in result["matrices"]
+    ]
+
+
+def export_verilog(chip: ChipConfig, folder: Path) -> list[Path]:
+    """Write the Verilog of the output peripheral for a chip into ``folder``; returns the files."""
+    raise NotImplementedError

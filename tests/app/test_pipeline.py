@@ -28,9 +28,9 @@ class Machine:
 
     def stages(self) -> list[Stage[Config]]:
         return [
-            Stage("double", "", (), lambda c: {"base": c.base}, self.double),
-            Stage("sum", "", ("double",), lambda c: {"step": c.step}, self.sum),
-            Stage("page", "", ("double", "sum"), lambda c: {"label": c.label}, self.page),
+            Stage("double", (), lambda c: {"base": c.base}, self.double),
+            Stage("sum", ("double",), lambda c: {"step": c.step}, self.sum),
+            Stage("page", ("double", "sum"), lambda c: {"label": c.label}, self.page),
         ]
 
     def _begin(self, name):
