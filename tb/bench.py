@@ -1,0 +1,136 @@
+"""What the benches share: parameters, clock, register access, stream driver and monitor."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.handle import HierarchyObject
+from cocotb.triggers import RisingEdge, Timer
+
+from rtl.column_map import MAP_REFILL
+from rtl.parameters import OpcParameters
+from rtl.registers import Register
+from sim.peripheral.base import OpcMap
+from sim.peripheral.programming import map_writes
+
+PARAMETERS = OpcParameters(**json.loads(os.environ["OPC_PARAMETERS"]))
+
+
+async def settle() -> None:
+    """Let combinational logic follow its inputs."""
+    await Timer(1, unit="ns")
+
+
+def corners(low: int, high: int) -> list[int]:
+    """Values at and next to the ends of a range, and around zero."""
+    return sorted({v for v in (low, low + 1, -1, 0, 1, high - 1, high) if low <= v <= high})
+
+
+def always() -> Iterator[bool]:
+    """A stall pattern without stalls."""
+    while True:
+        yield True
+
+
+def sometimes(seed: int, probability: float) -> Iterator[bool]:
+    """True with the given probability in each clock."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield bool(rng.random() < probability)
+
+
+class OpcBench:
+    """Drives and watches an OPC, one clock at a time.
+
+    After a rising edge cocotb reads what was there before it and writes what comes after it; so a transfer is what
+    valid and ready say right after the edge.
+    """
+
+    def __init__(self, dut: HierarchyObject) -> None:
+        self.dut = dut
+        self.outputs: list[tuple[int, int]] = []
+        self.cycle = 0
+
+    async def start(self) -> None:
+        """Clock, reset, and the watcher."""
+        cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
+        for name in ("i__valid", "i__payload", "o__ready", "bus__address", "bus__write", "bus__write_data"):
+            getattr(self.dut, name).value = 0
+        await self.reset()
+        cocotb.start_soon(self._watch())
+
+    async def reset(self) -> None:
+        """One clock of reset."""
+        self.dut.rst.value = 1
+        await RisingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        await RisingEdge(self.dut.clk)
+
+    async def write(self, address: int, word: int) -> bool:
+        """Write a register; False when the OPC refuses it."""
+        dut = self.dut
+        dut.bus__address.value, dut.bus__write_data.value, dut.bus__write.value = address, word, 1
+        await RisingEdge(dut.clk)
+        refused = bool(dut.bus__error.value)
+        dut.bus__write.value = 0
+        return not refused
+
+    async def read(self, address: int) -> int:
+        """Read a register."""
+        self.dut.bus__address.value = address
+        await RisingEdge(self.dut.clk)
+        await RisingEdge(self.dut.clk)
+        return int(self.dut.bus__read_data.value)
+
+    async def program(self, opc_map: OpcMap, row_blocks: int) -> None:
+        """Load the column map and the number of row blocks."""
+        for address, word in map_writes(PARAMETERS, opc_map):
+            assert await self.write(address, word), f"the OPC refused {word:#x} at {address:#x}"
+        assert await self.write(Register.ROW_BLOCKS, row_blocks)
+        for _ in range(MAP_REFILL):
+            await RisingEdge(self.dut.clk)
+
+    async def send(self, beats: Iterable[int], offer: Iterator[bool]) -> None:
+        """Send beats, offering one only in clocks where ``offer`` says so; an offered beat stays until accepted."""
+        dut = self.dut
+        for payload in beats:
+            while not next(offer):
+                await RisingEdge(dut.clk)
+            dut.i__valid.value, dut.i__payload.value = 1, payload
+            await RisingEdge(dut.clk)
+            while not dut.i__ready.value:
+                await RisingEdge(dut.clk)
+            dut.i__valid.value = 0
+
+    async def receive(self, count: int, take: Iterator[bool], patience: int = 20_000) -> None:
+        """Wait until ``count`` outputs were delivered, taking them only in clocks where ``take`` says so."""
+        for _ in range(patience):
+            self.dut.o__ready.value = next(take)
+            await RisingEdge(self.dut.clk)
+            if len(self.outputs) >= count:
+                self.dut.o__ready.value = 0
+                return
+        raise AssertionError(f"only {len(self.outputs)} of {count} outputs came")
+
+    async def _watch(self) -> None:
+        """Collect outputs, and check that a stalled output stays as it is."""
+        dut, p, stalled = self.dut, PARAMETERS, None
+        while True:
+            await RisingEdge(dut.clk)
+            self.cycle += 1
+            valid, ready = bool(dut.o__valid.value), bool(dut.o__ready.value)
+            if bool(dut.rst.value):
+                stalled = None
+                continue
+            payload = int(dut.o__payload.value) if valid else None
+            assert stalled is None or payload == stalled, "a stalled output changed"
+            stalled = payload if valid and not ready else None
+            if valid and ready:
+                value = payload & ((1 << p.sum_bits) - 1)
+                value -= (value >> (p.sum_bits - 1)) << p.sum_bits
+                self.outputs.append((payload >> p.sum_bits, value))

@@ -1,0 +1,76 @@
+"""Random column maps and ADC codes that reach the corners; every draw comes from the generator given."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.parameters import OpcParameters
+from sim.peripheral.base import OpcMap
+
+
+def random_map(
+    rng: np.random.Generator,
+    parameters: OpcParameters,
+    *,
+    outputs: int | None = None,
+    replicated: float = 0.4,
+    flipped: float = 0.5,
+    scattered: bool = True,
+) -> OpcMap:
+    """A valid map.
+
+    Args:
+        outputs: how many; drawn when None. replicated: chance of three copies for each (output, plane), as far as bit
+            lines last. flipped: chance of a flipped plane. scattered: bit lines in random places, not side by side.
+    """
+    p = parameters
+    output, plane = np.full(p.columns, -1, np.int32), np.zeros(p.columns, np.int8)
+    replica, flips = np.zeros(p.columns, np.int8), np.zeros(p.columns, np.bool_)
+    count = int(rng.integers(1, p.outputs + 1)) if outputs is None else outputs
+    free = (rng.permutation(p.columns) if scattered else np.arange(p.columns)).tolist()
+    spare = p.columns - count * p.planes
+    for o in range(count):
+        for b in reversed(range(p.planes)):
+            copies = 3 if p.voter and spare >= 2 and rng.random() < replicated else 1
+            spare -= copies - 1
+            flip = rng.random() < flipped
+            for r in range(copies):
+                line = free.pop(0)
+                output[line], plane[line], replica[line], flips[line] = o, b, r, flip
+    return OpcMap(output, plane, replica, flips)
+
+
+def random_codes(rng: np.random.Generator, parameters: OpcParameters, vectors: int, blocks: int) -> NDArray[np.uint16]:
+    """Codes [V, row blocks, n_x, columns, 2] of which half are 0 or full scale; one vector in four is nothing else."""
+    p = parameters
+    shape = (vectors, blocks, p.input_bits, p.columns, 2)
+    full = (1 << p.adc_bits) - 1
+    extreme = rng.random(shape) < 0.5
+    extreme |= rng.random((vectors, 1, 1, 1, 1)) < 0.25
+    return np.where(extreme, full * rng.integers(0, 2, shape), rng.integers(0, full + 1, shape)).astype(np.uint16)
+
+
+def agreeing_codes(
+    rng: np.random.Generator, parameters: OpcParameters, opc_map: OpcMap, vectors: int, blocks: int, wrong: float
+) -> NDArray[np.uint16]:
+    """Codes as from a real crossbar: the replicas of a plane agree, but for a share ``wrong`` of bit lines."""
+    codes = random_codes(rng, parameters, vectors, blocks)
+    for first, *others in opc_map.places[1].tolist():
+        for line in others:
+            if rng.random() >= wrong:
+                codes[..., line, :] = codes[..., first, :]
+    return codes
+
+
+def extreme_codes(parameters: OpcParameters, opc_map: OpcMap, blocks: int) -> NDArray[np.uint16]:
+    """Two vectors that drive every output to its largest and its smallest value."""
+    p = parameters
+    full = (1 << p.adc_bits) - 1
+    codes = np.zeros((2, blocks, p.input_bits, p.columns, 2), np.uint16)
+    positive = np.ones((p.input_bits, p.columns), np.bool_)
+    positive[-1] = False  # the top input bit is subtracted
+    positive ^= opc_map.flipped
+    codes[0, ..., 0], codes[0, ..., 1] = full * positive, full * ~positive
+    codes[1] = codes[0, ..., ::-1]
+    return codes

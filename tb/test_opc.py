@@ -1,0 +1,210 @@
+"""The whole OPC against the NumPy reference: streams, stalls, maps, row blocks, registers, reset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import cocotb
+import numpy as np
+from cocotb.handle import HierarchyObject
+from cocotb.triggers import RisingEdge
+from numpy.typing import NDArray
+
+from rtl.registers import Register, Status, entry_word, map_address
+from sim.peripheral.base import OpcMap
+from sim.peripheral.numpy_backend import NumpyPeripheral
+from sim.peripheral.programming import beat_payloads, map_writes
+from tb.bench import PARAMETERS, OpcBench, always, sometimes
+from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map
+
+P = PARAMETERS
+
+
+async def check(
+    bench: OpcBench,
+    opc_map: OpcMap,
+    codes: NDArray[np.uint16],
+    offer: Callable[[], Iterator[bool]] = always,
+    take: Callable[[], Iterator[bool]] = always,
+) -> None:
+    """Send vectors back to back; outputs in order, values and disagreements must equal the reference."""
+    reference = NumpyPeripheral(P)
+    reference.load_map(opc_map)
+    expected = reference.process(codes)
+    assert await bench.write(Register.DISAGREEMENTS, 0)
+    bench.outputs.clear()
+    sender = cocotb.start_soon(bench.send(beat_payloads(P, codes), offer()))
+    await bench.receive(expected.outputs.size, take())
+    assert sender.done(), "outputs came before all beats were accepted"
+    numbers = list(range(opc_map.outputs)) * len(codes)
+    assert bench.outputs == list(zip(numbers, expected.outputs.ravel().tolist(), strict=True))
+    assert await bench.read(Register.DISAGREEMENTS) == expected.disagreements
+    assert await bench.read(Register.STATUS) == 0
+
+
+STALLS: dict[str, tuple[Callable[[], Iterator[bool]], Callable[[], Iterator[bool]]]] = {
+    "none": (always, always),
+    "input": (lambda: sometimes(1, 0.6), always),
+    "output": (always, lambda: sometimes(2, 0.1)),
+    "both": (lambda: sometimes(3, 0.7), lambda: sometimes(4, 0.3)),
+}
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=list(STALLS), seed=[10, 11])
+async def random_vectors(dut: HierarchyObject, stalls: str, seed: int) -> None:
+    """Random maps with scattered replicas, random and extreme codes, every stall pattern."""
+    rng = np.random.default_rng(seed)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P)
+    blocks = min(P.row_blocks, 1 + seed % 2)
+    await bench.program(opc_map, blocks)
+    offer, take = STALLS[stalls]
+    await check(bench, opc_map, random_codes(rng, P, 3, blocks), offer, take)
+    await check(bench, opc_map, agreeing_codes(rng, P, opc_map, 2, blocks, 0.3), offer, take)
+
+
+@cocotb.test()
+async def extremes(dut: HierarchyObject) -> None:
+    """The largest and the smallest output, with all row blocks (or as many as simulate quickly)."""
+    rng = np.random.default_rng(20)
+    bench = OpcBench(dut)
+    await bench.start()
+    blocks = min(P.row_blocks, 4)
+    for flipped in (0.0, 1.0):
+        opc_map = random_map(rng, P, flipped=flipped)
+        await bench.program(opc_map, blocks)
+        await check(bench, opc_map, extreme_codes(P, opc_map, blocks))
+
+
+@cocotb.test()
+async def unprotected_layout(dut: HierarchyObject) -> None:
+    """Outputs side by side without replicas or flips, as many as fit."""
+    rng = np.random.default_rng(21)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P, outputs=P.outputs, replicated=0.0, flipped=0.0, scattered=False)
+    await bench.program(opc_map, 1)
+    await check(bench, opc_map, random_codes(rng, P, 2, 1))
+
+
+@cocotb.test()
+async def one_beat_per_clock(dut: HierarchyObject) -> None:
+    """The run takes exactly the clock cycles of the formula; vectors of at least `columns` beats are never held up."""
+    rng = np.random.default_rng(22)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P)
+    await bench.program(opc_map, 1)
+    vectors = 4
+    codes = random_codes(rng, P, vectors, 1)
+    bench.outputs.clear()
+    begin = bench.cycle
+    cocotb.start_soon(bench.send(beat_payloads(P, codes), always()))
+    await bench.receive(vectors * opc_map.outputs, always())
+    assert bench.cycle - begin == P.cycles(vectors, 1, len(opc_map.read_order))
+
+
+@cocotb.test()
+async def reconfiguration(dut: HierarchyObject) -> None:
+    """Map and row blocks change between runs; the map reads back as written."""
+    rng = np.random.default_rng(23)
+    bench = OpcBench(dut)
+    await bench.start()
+    for blocks in dict.fromkeys((1, P.row_blocks if P.row_blocks < 4 else 2, 1)):
+        opc_map = random_map(rng, P)
+        await bench.program(opc_map, blocks)
+        for address, word in map_writes(P, opc_map):
+            assert await bench.read(address) == word
+        assert await bench.read(Register.ROW_BLOCKS) == blocks
+        await check(bench, opc_map, random_codes(rng, P, 2, blocks))
+
+
+@cocotb.test()
+async def reset_in_mid_vector(dut: HierarchyObject) -> None:
+    """After a reset in mid-vector and in mid-read-out the next vector is complete and right; the map survives."""
+    rng = np.random.default_rng(24)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P)
+    await bench.program(opc_map, 1)
+    beats = list(beat_payloads(P, random_codes(rng, P, 2, 1)))
+    for stop in (P.beats(1) // 2, P.beats(1) + P.beats(1) // 3):
+        await bench.send(beats[:stop], always())
+        assert await bench.read(Register.STATUS) == 1 << Status.BUSY
+        await bench.reset()
+        assert await bench.read(Register.STATUS) == 0
+        await check(bench, opc_map, random_codes(rng, P, 1, 1))
+
+
+@cocotb.test()
+async def wrong_marks(dut: HierarchyObject) -> None:
+    """A beat marked `first` always begins a vector; wrong marks set the status bit until it is cleared."""
+    rng = np.random.default_rng(25)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P)
+    await bench.program(opc_map, 1)
+    await bench.send(list(beat_payloads(P, random_codes(rng, P, 1, 1)))[: P.beats(1) // 2], always())
+    codes = random_codes(rng, P, 1, 1)
+    reference = NumpyPeripheral(P)
+    reference.load_map(opc_map)
+    expected = reference.process(codes).outputs.ravel().tolist()
+    await bench.send(beat_payloads(P, codes), always())
+    await bench.receive(len(expected), always())
+    assert [value for _, value in bench.outputs] == expected
+    assert await bench.read(Register.STATUS) == 1 << Status.MISFRAMED
+    assert await bench.write(Register.STATUS, 1 << Status.MISFRAMED)
+    assert await bench.read(Register.STATUS) == 0
+    await check(bench, opc_map, codes)
+    unmarked = list(beat_payloads(P, codes))
+    unmarked[-1] &= (1 << 2 * P.adc_bits * P.lanes) - 1
+    bench.outputs.clear()
+    await bench.send(unmarked, always())
+    await bench.receive(len(expected), always())
+    assert [value for _, value in bench.outputs] == expected
+    assert await bench.read(Register.STATUS) == 1 << Status.MISFRAMED
+
+
+@cocotb.test()
+async def refused_writes(dut: HierarchyObject) -> None:
+    """Values out of range, unknown addresses and writes while busy are refused, change nothing and set the status bit."""
+    rng = np.random.default_rng(26)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P)
+    await bench.program(opc_map, 1)
+    good = {"line": 0, "output": 0, "plane": 0, "replica": 0, "flip": False}
+    bad = [
+        (map_address(P, 0), entry_word(**{**good, "line": P.columns})),
+        (map_address(P, 0), entry_word(**{**good, "output": P.outputs})),
+        (map_address(P, 0), entry_word(**{**good, "plane": P.planes})),
+        (Register.ROW_BLOCKS, 0),
+        (Register.ROW_BLOCKS, P.row_blocks + 1),
+        (len(Register), 1),
+        (map_address(P, 0) * 2, 1),
+    ]
+    before = [await bench.read(address) for address, _ in bad]
+    for address, word in bad:
+        assert not await bench.write(address, word)
+        assert await bench.read(Register.STATUS) == 1 << Status.REFUSED
+        assert await bench.write(Register.STATUS, 1 << Status.REFUSED)
+        assert await bench.read(Register.STATUS) == 0
+    assert [await bench.read(address) for address, _ in bad] == before
+
+    codes = random_codes(rng, P, 1, 1)
+    beats = list(beat_payloads(P, codes))
+    await bench.send(beats[:1], always())
+    assert not await bench.write(Register.ROW_BLOCKS, 1)
+    assert not await bench.write(map_address(P, 0), 0)
+    assert await bench.write(Register.STATUS, 1 << Status.REFUSED)
+    reference = NumpyPeripheral(P)
+    reference.load_map(opc_map)
+    expected = reference.process(codes).outputs.ravel().tolist()
+    bench.outputs.clear()
+    await bench.send(beats[1:], always())
+    await bench.receive(len(expected), always())
+    assert [value for _, value in bench.outputs] == expected
+    await RisingEdge(dut.clk)
+    assert await bench.read(Register.STATUS) == 0
