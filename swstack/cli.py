@@ -172,10 +172,11 @@ def verilog(
 ) -> None:
     """Export the synthesizable Verilog of the output peripheral."""
     with _clean_exit():
+        from rtl.export import export
         from sim.chip import load_chip
-        from swstack.stages import export_verilog
+        from sim.cosim import opc_parameters
 
-        for path in export_verilog(load_chip(chip), folder):
+        for path in export(opc_parameters(load_chip(chip)), folder):
             out.print(str(path))
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sim.chip import ChipConfig
 from sim.faults import FaultMap
 from sim.image import Image
 from sim.schema import to_mapping
@@ -359,8 +358,3 @@ def summarize(run: RunDirectory, target: str) -> list[str]:
         f"{matrix['cycles']:,} cycles, {matrix['simulated_ps'] / 1e6:.3f} us simulated"
         for matrix in result["matrices"]
     ]
-
-
-def export_verilog(chip: ChipConfig, folder: Path) -> list[Path]:
-    """Write the Verilog of the output peripheral for a chip into ``folder``; returns the files."""
-    raise NotImplementedError
