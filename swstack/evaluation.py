@@ -1,0 +1,287 @@
+"""Task metrics of protection schemes on faulty chips: the same chips for every scheme, resumable trial by trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, field_validator
+from scipy import stats
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sim.errors import UserError
+from sim.faults import PAPER_SA0_SA1, FaultMap
+from sim.image import Image
+from sim.progress import Progress, no_progress
+from sim.schema import config_dataclass, write_text_atomic
+from sim.seeds import seed_sequence
+from swstack.convert import convert, swap_faults
+from swstack.finetune import evaluate
+from swstack.quantization import Activations
+from swstack.tasks import Task
+
+#: Which cells can be stuck: every cell of every crossbar of an image, replicas included.
+FAULT_SCOPE = "all planes and replicas of all encoder matrices; embeddings, LayerNorm and head are digital"
+
+
+@config_dataclass
+class FaultsConfig:
+    """Which chips are drawn."""
+
+    rates: tuple[float, ...] = Field(
+        default=(0.0005, 0.001, 0.002), min_length=1, description="fractions of all cells that are stuck, each 0 to 1"
+    )
+    chips: int = Field(default=5, ge=1, description="chips drawn per rate")
+    sa0_sa1: tuple[float, float] = Field(
+        default=PAPER_SA0_SA1, description="ratio of cells stuck at high (read 0) to stuck at low resistance (read 1)"
+    )
+
+    @field_validator("rates")
+    @classmethod
+    def _rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < rate <= 1 for rate in rates):
+            raise ValueError("a fault rate is above 0 and at most 1; the point without faults is always measured.")
+        if len(set(rates)) != len(rates):
+            raise ValueError("every rate can be named once only.")
+        return rates
+
+    @field_validator("sa0_sa1")
+    @classmethod
+    def _ratio(cls, ratio: tuple[float, float]) -> tuple[float, float]:
+        if min(ratio) < 0 or sum(ratio) <= 0:
+            raise ValueError("both parts must be at least 0 and one above 0.")
+        return ratio
+
+
+@config_dataclass
+class EvalConfig:
+    """How each chip is measured."""
+
+    batch_size: int = Field(default=64, ge=1, description="dev examples run at once")
+    limit: int | None = Field(default=None, ge=1, description="use only the first so many dev examples")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip to measure: its fault rate, its number at that rate, and how to get its fault map."""
+
+    rate: float
+    number: int
+    load: Callable[[], FaultMap]
+
+
+def sample_chips(faults: FaultsConfig, seed: int, images: Sequence[Image]) -> tuple[Chip, ...]:
+    """``faults.chips`` chips per rate, each as large as the largest image; drawn when loaded, always alike.
+
+    A chip depends on the seed, its rate and its number alone, not on which other chips are drawn.
+
+    Raises:
+        UserError: the images are for crossbars of different sizes.
+    """
+    sizes = {(image.rows, image.columns) for image in images}
+    if len(sizes) != 1:
+        raise UserError(f"schemes can share a chip only if their crossbars have one size, not {sorted(sizes)}.")
+    (rows, columns) = sizes.pop()
+    crossbars = max(image.crossbars for image in images)
+
+    def chip(rate: float, number: int) -> Chip:
+        stream = seed_sequence(seed, "faults", f"{rate:g}", number)
+        return Chip(rate, number, lambda: FaultMap.sample(rows, columns, crossbars, rate, stream, faults.sa0_sa1))
+
+    return tuple(chip(rate, number) for rate in faults.rates for number in range(faults.chips))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One scheme on one chip. ``chip`` is -1 and ``rate`` 0 for the fault-free quantized model.
+
+    metrics: name -> percent, primary metric first. faults: stuck cells within the crossbars of the image.
+    """
+
+    scheme: str
+    rate: float
+    chip: int
+    faults: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One metric of one scheme at one rate over its chips, in percent.
+
+    sd: with n - 1 in the denominator, 0 for one chip. low, high: 95 % confidence interval of the mean over chips
+    (Student's t), equal to the mean for one chip. scores: per chip, in chip order.
+    """
+
+    scheme: str
+    metric: str
+    rate: float
+    mean: float
+    sd: float
+    min: float
+    max: float
+    low: float
+    high: float
+    chips: int
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All trials of a sweep and under which conditions they were measured.
+
+    points: one per scheme, metric and rate; rate 0 is the quantized model without faults.
+    conditions: what every number of the sweep depends on: examples, data, activations, fault scope and per scheme
+        the protection (with the quantization scale) and the image's hash.
+    """
+
+    trials: tuple[Trial, ...]
+    points: tuple[Point, ...]
+    conditions: dict[str, Any]
+
+    def of_metric(self, metric: str) -> tuple[Point, ...]:
+        """The points of one metric."""
+        return tuple(point for point in self.points if point.metric == metric)
+
+
+def sweep(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    images: Mapping[str, Image],
+    chips: Sequence[Chip],
+    config: EvalConfig | None = None,
+    activations: Activations = "token",
+    work_dir: Path | None = None,
+    progress: Progress = no_progress,
+    input_steps: Mapping[str, float] | None = None,
+) -> Sweep:
+    """Measure every scheme without faults and on every chip.
+
+    Each finished trial is written to ``work_dir`` at once; a sweep that was stopped takes up what it finds there,
+    unless it was measured with another model, image, chip or number of examples.
+
+    Args:
+        images: scheme name -> image of ``model``. input_steps: for static activations, see ``swstack.convert``.
+
+    Raises:
+        UserError: an image that is not of this model, or a chip too small for it.
+    """
+    config = config or EvalConfig()
+    setting = f"{_fingerprint(model, images)} {task.name} {len(task.dev)} {config.limit} {activations} {input_steps}"
+    total = len(images) * (len(chips) + 1)
+    trials: list[Trial] = []
+    for scheme, image in images.items():
+        converted: PreTrainedModel | None = None
+        for chip in (None, *chips):
+            progress(f"evaluate {scheme}", len(trials), total)
+            faults = None if chip is None else chip.load()
+            key = f"{setting} {image.content_hash} {'' if faults is None else faults.content_hash}"
+            store = None if work_dir is None else work_dir / _trial_file(scheme, chip)
+            metrics = _stored(store, key)
+            if metrics is None:
+                if converted is None:
+                    converted = convert(model, image, activations, input_steps)
+                swap_faults(converted, faults)
+                metrics = evaluate(converted, tokenizer, task, config.batch_size, config.limit)
+                if store is not None:
+                    write_text_atomic(store, json.dumps({"key": key, "metrics": metrics}) + "\n")
+            trials.append(
+                Trial(
+                    scheme,
+                    0.0 if chip is None else chip.rate,
+                    -1 if chip is None else chip.number,
+                    0 if faults is None else len(faults.of_crossbars(0, image.crossbars)[0]),
+                    metrics,
+                )
+            )
+    progress("evaluate", total, total)
+    conditions = {
+        "task": task.name,
+        "data": task.provenance,
+        "examples": len(task.dev[: config.limit]),
+        "metrics": list(task.metrics),
+        "activations": activations,
+        "fault_scope": FAULT_SCOPE,
+        "schemes": {
+            name: {**image.protection, "crossbars": image.crossbars, "content_hash": image.content_hash}
+            for name, image in images.items()
+        },
+    }
+    return Sweep(tuple(trials), summarize(trials), conditions)
+
+
+def summarize(trials: Sequence[Trial]) -> tuple[Point, ...]:
+    """Points of every (scheme, metric, rate), in the order of the trials."""
+    scores: dict[tuple[str, str, float], list[tuple[int, float]]] = {}
+    for trial in trials:
+        for metric, value in trial.metrics.items():
+            scores.setdefault((trial.scheme, metric, trial.rate), []).append((trial.chip, value))
+    points = []
+    for (scheme, metric, rate), own in scores.items():
+        values = np.array([value for _, value in sorted(own)])
+        n, mean = len(values), float(values.mean())
+        sd = float(values.std(ddof=1)) if n > 1 else 0.0
+        half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5 if n > 1 else 0.0
+        points.append(
+            Point(
+                scheme,
+                metric,
+                rate,
+                mean,
+                sd,
+                float(values.min()),
+                float(values.max()),
+                mean - half,
+                mean + half,
+                n,
+                tuple(values.tolist()),
+            )
+        )
+    return tuple(points)
+
+
+def rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Trials as flat table rows, one column per metric."""
+    table = []
+    for trial in trials:
+        row = dataclasses.asdict(trial)
+        table.append({**{key: row[key] for key in ("scheme", "rate", "chip", "faults")}, **trial.metrics})
+    return table
+
+
+def _fingerprint(model: nn.Module, images: Mapping[str, Image]) -> str:
+    """BLAKE2b of the parameters that no image holds."""
+    mapped = tuple(f"{m.name}." for image in images.values() for group in image.groups for m in group.matrices)
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(mapped):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _trial_file(scheme: str, chip: Chip | None) -> str:
+    name = re.sub(r"[^\w.-]", "_", scheme)
+    if chip is None:
+        return f"{name}.json"
+    return f"{name}-rate-{chip.rate:g}-chip-{chip.number}.json"
+
+
+def _stored(path: Path | None, key: str) -> dict[str, float] | None:
+    """Metrics of a finished trial with the same key, if there is one."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return content["metrics"] if content["key"] == key else None
