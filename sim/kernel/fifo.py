@@ -1,0 +1,147 @@
+"""Bounded queues with back-pressure."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from simpy.events import Event, Process
+
+from sim.kernel.simulation import Measurement, Module, Simulation, Wait
+
+
+class Fifo(Module):
+    """A queue with ``capacity`` places between modules.
+
+    A writer puts an item, or reserves a place first and delivers the item later (the item is on its way: credit-based
+    flow control). A reader gets items in the order of delivery; it may keep the place and free it later. Every call
+    is O(1). ``put``, ``reserve`` and ``get`` return an event to ``yield``; where nothing has to be waited for it is
+    already over and costs no trip through the event queue.
+
+    Raises:
+        ValueError: a capacity below 1.
+    """
+
+    def __init__(self, parent: Module | Simulation, name: str, capacity: int) -> None:
+        super().__init__(parent, name)
+        if capacity < 1:
+            raise ValueError(f"{self.path}: a FIFO needs a capacity of at least 1, not {capacity}.")
+        self.capacity = capacity
+        self.taken = self.peak_taken = 0
+        self.arrivals = self.departures = 0
+        self.level_time = self.waited_ps = 0
+        self._last_change = 0
+        self._items: deque[tuple[Any, int]] = deque()
+        self._getters: deque[tuple[Event, bool]] = deque()
+        self._reservers: deque[tuple[Event, Any]] = deque()
+        self.writers: set[Process] = set()
+        self.readers: set[Process] = set()
+
+    def __len__(self) -> int:
+        """Items that wait to be taken."""
+        return len(self._items)
+
+    def reserve(self) -> Event:
+        """Wait for a place and take it; ``deliver`` fills it."""
+        return self._place(_NOTHING)
+
+    def put(self, item: Any) -> Event:
+        """Wait for a place and deliver ``item`` into it."""
+        return self._place(item)
+
+    def deliver(self, item: Any) -> None:
+        """Fill a reserved place."""
+        now = self.simulation.now
+        self.arrivals += 1
+        if self._getters:
+            event, keep = self._getters.popleft()
+            self.departures += 1
+            if not keep:
+                self.free()
+            event.succeed(item)
+            return
+        self._count(now)
+        self._items.append((item, now))
+        if self.simulation.trace is not None:
+            self.simulation.trace.counter(self.path, now, len(self._items))
+
+    def get(self, keep_place: bool = False) -> Event:
+        """Wait for the next item; the event's value is the item."""
+        env = self.simulation.env
+        if env._active_proc is not None:
+            self.readers.add(env._active_proc)
+        if not self._items:
+            event = Wait(env, self._empty, lambda: self.writers)
+            self._getters.append((event, keep_place))
+            return event
+        now = self.simulation.now
+        self._count(now)
+        item, since = self._items.popleft()
+        self.waited_ps += now - since
+        self.departures += 1
+        if self.simulation.trace is not None:
+            self.simulation.trace.counter(self.path, now, len(self._items))
+        if not keep_place:
+            self.free()
+        return _over(env, item)
+
+    def free(self, places: int = 1) -> None:
+        """Give back places whose items were taken with ``keep_place``."""
+        self.taken -= places
+        while self._reservers and self.taken < self.capacity:
+            event, item = self._reservers.popleft()
+            self._take()
+            if item is not _NOTHING:
+                self.deliver(item)
+            event.succeed()
+
+    def _place(self, item: Any) -> Event:
+        env = self.simulation.env
+        if env._active_proc is not None:
+            self.writers.add(env._active_proc)
+        if self.taken >= self.capacity:
+            event = Wait(env, self._full, lambda: self.readers)
+            self._reservers.append((event, item))
+            return event
+        self._take()
+        if item is not _NOTHING:
+            self.deliver(item)
+        return _over(env, None)
+
+    def _take(self) -> None:
+        self.taken += 1
+        if self.taken > self.peak_taken:
+            self.peak_taken = self.taken
+
+    def _count(self, now: int) -> None:
+        self.level_time += len(self._items) * (now - self._last_change)
+        self._last_change = now
+
+    def _empty(self) -> str:
+        return f"an item of {self.path} (empty)"
+
+    def _full(self) -> str:
+        return f"a place in {self.path} ({self.taken} of {self.capacity} taken)"
+
+    def measurements(self) -> dict[str, Measurement]:
+        self._count(self.simulation.now)
+        return {
+            "items": Measurement(self.departures, "items", "items taken"),
+            "peak": Measurement(self.peak_taken, "places", f"most places taken at once, of {self.capacity}"),
+            "level": Measurement(
+                self.level_time / max(1, self.simulation.now), "items", "mean number of waiting items, from the level"
+            ),
+            "wait": Measurement(
+                self.waited_ps / max(1, self.departures), "ps", "mean wait of an item, from its two timestamps"
+            ),
+        }
+
+
+_NOTHING = object()
+
+
+def _over(env: Any, value: Any) -> Event:
+    """An event that has already happened: SimPy resumes a process that yields it at once."""
+    event = Event(env)
+    event._ok, event._value, event.callbacks = True, value, None  # type: ignore[assignment]
+    return event

@@ -1,0 +1,153 @@
+"""Time, the module hierarchy, processes, statistics and the deadlock report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import simpy
+from simpy.events import NORMAL, Event, Process, Timeout
+
+from sim.errors import UserError
+from sim.kernel.trace import Trace
+
+#: What a process is written as: a generator that yields the events it waits for.
+Behaviour = Generator[Event, Any, None]
+
+
+class DeadlockError(UserError):
+    """Nothing can happen any more although the work is not done; the message names who waits for whom."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A statistic: ``value`` in ``unit``; ``text`` says what it is."""
+
+    value: float
+    unit: str
+    text: str
+
+
+class Wait(Event):
+    """An event that can say, while nobody has triggered it, what is waited for and who could bring it.
+
+    Args:
+        reason: called for the report, for example "a place in chip.b.queue (2 of 2 taken)".
+        blockers: called for the report, the processes that could end the wait.
+    """
+
+    def __init__(
+        self, env: simpy.Environment, reason: Callable[[], str], blockers: Callable[[], Iterable[Process]]
+    ) -> None:
+        super().__init__(env)
+        self.reason, self.blockers = reason, blockers
+
+
+class Module:
+    """A named part of the design; ``path`` is its place in the hierarchy, for example ``chip.tile3.ima2.xb5``.
+
+    Raises:
+        ValueError: the parent already has a part of this name.
+    """
+
+    def __init__(self, parent: Module | Simulation, name: str) -> None:
+        self.simulation: Simulation = parent if isinstance(parent, Simulation) else parent.simulation
+        self.path: str = name if isinstance(parent, Simulation) else f"{parent.path}.{name}"
+        if self.path in self.simulation.modules:
+            raise ValueError(f"there are two modules called {self.path}.")
+        self.simulation.modules[self.path] = self
+
+    def measurements(self) -> dict[str, Measurement]:
+        """Statistics of this module; subclasses override it."""
+        return {}
+
+
+class Simulation:
+    """One run: SimPy's clock in integer picoseconds, the modules by path and the processes by name.
+
+    Deterministic: events of one instant happen in the order in which they were scheduled.
+    """
+
+    def __init__(self, trace: Trace | None = None) -> None:
+        self.env = simpy.Environment()
+        self.trace = trace
+        self.modules: dict[str, Module] = {}
+        self.events = 0
+        self._names: dict[Process, str] = {}
+
+    @property
+    def now(self) -> int:
+        """Time, ps."""
+        return self.env._now  # type: ignore[return-value]  # integer, because every delay is
+
+    def start(self, module: Module, behaviour: Behaviour, role: str = "") -> Process:
+        """Run ``behaviour`` as a process of ``module``."""
+        process = self.env.process(behaviour)
+        self._names[process] = f"{module.path}.{role}" if role else module.path
+        return process
+
+    def delay(self, ps: int) -> Timeout:
+        """The event ``ps`` picoseconds from now."""
+        return Timeout(self.env, ps)
+
+    def call_at(self, time_ps: int, callback: Callable[[Event], None], value: Any = None) -> None:
+        """Call ``callback(event)`` at ``time_ps``, with ``event.value = value``: cheaper than a process."""
+        event = Event(self.env)
+        event.callbacks.append(callback)  # type: ignore[union-attr]
+        event._ok, event._value = True, value
+        self.env.schedule(event, NORMAL, time_ps - self.env._now)
+
+    def run(self, done: Event) -> None:
+        """Let time pass until ``done`` happens.
+
+        Raises:
+            DeadlockError: no event is left, but ``done`` has not happened.
+        """
+        step = self.env.step
+        queue = self.env._queue
+        events = 0
+        while done.callbacks is not None:
+            if not queue:
+                raise DeadlockError(self.deadlock_report())
+            step()
+            events += 1
+        self.events += events
+
+    def deadlock_report(self) -> str:
+        """Who waits for whom: the circle of waiting processes, or all of them where there is no circle."""
+        waiting = {p: p.target for p in self._names if p.is_alive and isinstance(p.target, Wait)}
+        chain = _circle({p: [b for b in wait.blockers() if b in waiting] for p, wait in waiting.items()})
+        sentences = []
+        for process in chain or list(waiting):
+            wait = waiting[process]
+            others = ", ".join(sorted(self._names.get(b, "?") for b in wait.blockers())) or "nobody"
+            sentences.append(f"{self._names[process]} waits for {wait.reason()}, which depends on {others}")
+        return f"the design deadlocks at {self.now} ps: {'; '.join(sentences) or 'no process is left'}."
+
+    def statistics(self) -> dict[str, dict[str, Measurement]]:
+        """Measurements of every module that has some, by path."""
+        found = {path: module.measurements() for path, module in sorted(self.modules.items())}
+        return {path: values for path, values in found.items() if values}
+
+
+def _circle(edges: dict[Process, list[Process]]) -> list[Process]:
+    """The first circle in the wait-for graph, by depth-first search; empty where there is none."""
+    finished: set[Process] = set()
+    for root in edges:
+        path: list[Process] = []
+        stack = [(root, iter(edges[root]))]
+        while stack:
+            node, following = stack[-1]
+            if node not in path:
+                path.append(node)
+            after = next((n for n in following if n not in finished), None)
+            if after is None:
+                finished.add(node)
+                path.remove(node)
+                stack.pop()
+            elif after in path:
+                return path[path.index(after) :]
+            else:
+                stack.append((after, iter(edges[after])))
+    return []

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import random
+
+import numpy as np
+import pytest
+import simpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim.errors import UserError
+from sim.kernel import Booking, BookingArray, DeadlockError, Fifo, LocalTime, Module, Simulation, Trace, Transaction
+
+
+def resource_run(jobs, servers):
+    """The same traffic through simpy.Resource: (start, end, accepted) of every job."""
+    env = simpy.Environment()
+    resource = simpy.Resource(env, servers)
+    found = {}
+
+    def job(number, arrival, occupied, latency):
+        yield env.timeout(arrival)
+        with resource.request() as request:
+            yield request
+            found[number] = (env.now, env.now + latency)
+            yield env.timeout(occupied)
+
+    for number, (arrival, occupied, latency) in enumerate(jobs):
+        env.process(job(number, arrival, occupied, latency))
+    env.run()
+    return [found[number] for number in range(len(jobs))]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    gaps=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 50), st.integers(0, 60)), min_size=1, max_size=60),
+    servers=st.sampled_from([1, 2, 4, 7]),
+)
+def test_v13_booking_equals_a_simpy_resource(gaps, servers):
+    arrivals = np.cumsum([gap for gap, _, _ in gaps]).tolist()
+    jobs = [(a, occupied, latency) for a, (_, occupied, latency) in zip(arrivals, gaps, strict=True)]
+    booking = Booking(Simulation(), "unit", servers)
+    booked = [booking.book(*job) for job in jobs]
+    assert booked == resource_run(jobs, servers)
+    assert booking.busy_ps == sum(occupied for _, occupied, _ in jobs)
+    assert booking.wait_ps == sum(start - job[0] for (start, _), job in zip(booked, jobs, strict=True))
+
+
+def test_an_array_of_single_servers_equals_single_bookings():
+    rng = np.random.default_rng(3)
+    simulation = Simulation()
+    array = BookingArray(simulation, "array", 5)
+    singles = [Booking(simulation, f"unit{i}") for i in range(5)]
+    now = 0
+    for _ in range(200):
+        now += int(rng.integers(0, 30))
+        arrivals = now + rng.integers(0, 3, 5)
+        start, end = array.book_each(arrivals, 10, 25)
+        expected = [single.book(int(a), 10, 25) for single, a in zip(singles, arrivals, strict=True)]
+        assert (start, end) == (max(s for s, _ in expected), max(e for _, e in expected))
+        now = max(now, int(arrivals.max()))
+    assert array.busy_ps.tolist() == [single.busy_ps for single in singles]
+
+
+def test_units_booked_together_start_with_the_last_free_one():
+    array = BookingArray(Simulation(), "links", 4)
+    assert array.book_together(np.array([0, 1]), 5, np.array([10, 20])) == 5
+    assert array.book_together(np.array([1, 2]), 6, np.array([1, 1])) == 25
+    assert array.book_together(np.array([0, 3]), 7, np.array([1, 1])) == 15
+    assert array.free.tolist() == [16, 26, 26, 16]
+
+
+def test_module_names_are_a_hierarchy_and_unique():
+    simulation = Simulation()
+    chip = Module(simulation, "chip")
+    crossbar = Module(Module(Module(chip, "tile3"), "ima2"), "xb5")
+    assert crossbar.path == "chip.tile3.ima2.xb5"
+    assert simulation.modules["chip.tile3.ima2.xb5"] is crossbar
+    with pytest.raises(ValueError, match=r"two modules called chip\.tile3"):
+        Module(chip, "tile3")
+
+
+def test_a_full_fifo_holds_the_writer_back():
+    simulation = Simulation()
+    fifo = Fifo(simulation, "queue", 2)
+    written, read = [], []
+
+    def writer():
+        for number in range(6):
+            yield fifo.put(number)
+            written.append((simulation.now, number))
+
+    def reader():
+        for _ in range(6):
+            yield simulation.delay(10)
+            read.append((simulation.now, (yield fifo.get())))
+
+    simulation.start(Module(simulation, "source"), writer())
+    simulation.run(simulation.start(Module(simulation, "sink"), reader()))
+    assert written == [(0, 0), (0, 1), (10, 2), (20, 3), (30, 4), (40, 5)]
+    assert read == [(10 * (n + 1), n) for n in range(6)]
+    assert fifo.peak_taken == 2
+
+
+def test_reserved_and_kept_places_count():
+    simulation = Simulation()
+    fifo = Fifo(simulation, "queue", 2)
+    log = []
+
+    def writer():
+        for number in range(3):
+            yield fifo.reserve()
+            log.append((simulation.now, number))
+            simulation.call_at(simulation.now + 4, lambda event: fifo.deliver(event.value), number)
+
+    def reader():
+        first, second = (yield fifo.get(keep_place=True)), (yield fifo.get(keep_place=True))
+        yield simulation.delay(7)
+        fifo.free(2)
+        return [first, second, (yield fifo.get())]
+
+    simulation.start(Module(simulation, "source"), writer())
+    done = simulation.start(Module(simulation, "sink"), reader())
+    simulation.run(done)
+    assert done.value == [0, 1, 2]
+    assert log == [(0, 0), (0, 1), (11, 2)]
+    assert simulation.now == 15
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), capacity=st.integers(1, 6))
+def test_v9_littles_law_from_independent_counters(seed, capacity):
+    rng = random.Random(seed)
+    simulation = Simulation()
+    fifo = Fifo(simulation, "queue", capacity)
+
+    def writer():
+        for number in range(100):
+            yield simulation.delay(rng.randrange(30))
+            yield fifo.put(number)
+
+    def reader():
+        for number in range(100):
+            assert (yield fifo.get()) == number
+            yield simulation.delay(rng.randrange(30))
+
+    simulation.start(Module(simulation, "source"), writer())
+    simulation.run(simulation.start(Module(simulation, "sink"), reader()))
+    measured = fifo.measurements()
+    rate = fifo.arrivals / simulation.now
+    assert fifo.arrivals == fifo.departures == 100
+    assert measured["level"].value == pytest.approx(rate * measured["wait"].value, rel=1e-9)
+
+
+def test_a_deadlock_names_who_waits_for_whom():
+    simulation = Simulation()
+    there, back = Fifo(simulation, "there", 1), Fifo(simulation, "back", 1)
+
+    def stage(source, sink):
+        while True:
+            item = yield source.get()
+            yield sink.put(item)
+            yield sink.put(item)
+
+    simulation.start(Module(simulation, "left"), stage(back, there))
+    simulation.start(Module(simulation, "right"), stage(there, back))
+
+    def kick():
+        yield there.put(1)
+
+    simulation.start(Module(simulation, "kick"), kick())
+    with pytest.raises(DeadlockError) as caught:
+        simulation.run(simulation.env.event())
+    assert isinstance(caught.value, UserError)
+    message = str(caught.value)
+    assert "left waits for a place in there (1 of 1 taken), which depends on right" in message
+    assert "right waits for a place in back (1 of 1 taken), which depends on left" in message
+    assert "kick" not in message.replace("depends on kick", "")
+
+
+def test_events_of_one_instant_keep_their_order():
+    def run():
+        simulation = Simulation()
+        log = []
+
+        def process(name):
+            for step in range(5):
+                yield simulation.delay(step % 2)
+                log.append((simulation.now, name))
+
+        done = [simulation.start(Module(simulation, n), process(n)) for n in "abc"]
+        simulation.run(done[-1])
+        return log
+
+    assert run() == run()
+
+
+@pytest.mark.parametrize(("quantum", "synchronisations"), [(0, 12), (25, 4), (1000, 0)])
+def test_loose_timing_saves_events_and_keeps_the_sum(quantum, synchronisations):
+    simulation = Simulation()
+    local = LocalTime(simulation, quantum)
+    seen = []
+
+    def process():
+        for _ in range(12):
+            local.spend(10)
+            if local.due:
+                seen.append(local.now)
+                yield local.synchronise()
+        yield local.synchronise()
+
+    simulation.run(simulation.start(Module(simulation, "process"), process()))
+    assert len(seen) == synchronisations
+    assert simulation.now == 120
+
+
+def test_two_targets_answer_the_same_transport_call():
+    simulation = Simulation()
+
+    class Timed(Module):
+        def __init__(self, name):
+            super().__init__(simulation, name)
+            self.unit = Booking(self, "unit")
+
+        def transport(self, transaction, arrival_ps):
+            start, end = self.unit.book(arrival_ps, 10 * transaction.vectors, 13 * transaction.vectors)
+            return start + 10 * transaction.vectors, end
+
+    class Computing(Timed):
+        def transport(self, transaction, arrival_ps):
+            transaction.response = transaction.request.sum(axis=1, keepdims=True)
+            return super().transport(transaction, arrival_ps)
+
+    work = Transaction("t", 2, request=np.arange(6).reshape(2, 3))
+    assert Timed("model").transport(work, 5) == Computing("rtl").transport(work, 5) == (25, 31)
+    assert work.response.tolist() == [[3], [12]]
+
+
+def test_traces_have_one_track_per_slot_and_no_overlaps(tmp_path):
+    trace = Trace()
+    simulation = Simulation(trace)
+    booking = Booking(Module(simulation, "chip"), "unit", 2)
+    fifo = Fifo(simulation, "chip.queue", 3)
+    for number in range(6):
+        booking.book(number, 10, 12, f"t{number}")
+    simulation.run(simulation.start(booking, iter_put(fifo)))
+    for name in ("a.json.gz", "b.json.gz", "c.json"):
+        trace.write(tmp_path / name)
+    assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
+    parsed = json.loads(gzip.decompress((tmp_path / "a.json.gz").read_bytes()))
+    assert parsed == json.loads((tmp_path / "c.json").read_text())
+    spans = [e for e in parsed["traceEvents"] if e["ph"] == "X"]
+    assert len(spans) == 6
+    for thread in {e["tid"] for e in spans}:
+        own = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["tid"] == thread)
+        assert all(a[1] <= b[0] + 1e-12 for a, b in itertools.pairwise(own))
+    names = {e["args"]["name"] for e in parsed["traceEvents"] if e["ph"] == "M"}
+    assert {"chip", "chip.unit[0]", "chip.unit[1]"} <= names
+    assert [e["args"]["waiting"] for e in parsed["traceEvents"] if e["ph"] == "C"] == [1, 2, 3]
+
+
+def iter_put(fifo):
+    for number in range(3):
+        yield fifo.put(number)
+
+
+@pytest.mark.parametrize(("load", "expected"), [(0.3, 1.2143), (0.6, 1.75), (0.8, 3.0), (0.9, 5.5)])
+def test_v10_md1_time_in_system(load, expected):
+    """Pollaczek-Khinchine for constant service: 1 + load / (2 (1 - load)), in service times."""
+    service, jobs = 100_000, 200_000 if load < 0.7 else 1_500_000
+    rng = np.random.default_rng(1)
+    # Stratified exponential gaps in random order: exact marginal distribution, a tenth of the sampling error.
+    uniform = (np.arange(jobs) + rng.random(jobs)) / jobs
+    gaps = rng.permutation(-np.log1p(-uniform) * service / load)
+    booking = Booking(Simulation(), "unit")
+    for arrival in np.cumsum(gaps).astype(np.int64).tolist():
+        booking.book(arrival, service)
+    assert 1 + booking.wait_ps / jobs / service == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("bad", [lambda s: Fifo(s, "q", 0), lambda s: Booking(s, "b", 0)])
+def test_impossible_sizes_are_refused(bad):
+    with pytest.raises(ValueError, match="at least"):
+        bad(Simulation())
