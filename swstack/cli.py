@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from sim.errors import UserError
 
@@ -219,14 +218,12 @@ def doctor(glue_dir: GlueDir = None) -> None:
         from swstack.doctor import diagnose
 
         findings = diagnose(glue_dir)
-        table = Table(box=None, pad_edge=False)
-        for column in ("", "tool", "found", "used for"):
-            table.add_column(column, overflow="fold")
+        width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            mark = "[green]ok[/]" if finding.found else "[red]--[/]" if finding.required else "[dim]--[/]"
-            shown = finding.found or f"missing: {finding.hint}"
-            table.add_row(mark, finding.name, _escape(shown), _escape(finding.used_for))
-        out.print(table)
+            mark = "[green]ok     [/]" if finding.found else "[red]missing[/]" if finding.required else "absent "
+            out.print(f"{mark} {finding.name:<{width}}  {_escape(finding.found or finding.used_for)}")
+            if not finding.found:
+                out.print(f"        {'':<{width}}  [dim]get it:[/] {_escape(finding.hint)}")
         if any(finding.required and not finding.found for finding in findings):
             raise typer.Exit(1)
 

