@@ -65,7 +65,7 @@ class Sequencer(wiring.Component):
             self.misframed.eq((self.first == self.middle) | (self.last != self.complete)),
         ]
         with m.If(self.advance):
-            m.d.sync += next_group.eq(Mux(last_group, 0, self.group + 1))
+            m.d.sync += [next_group.eq(Mux(last_group, 0, self.group + 1)), next_block.eq(block), next_bit.eq(bit)]
             with m.If(last_group):
                 m.d.sync += next_block.eq(Mux(last_block, 0, block + 1))
                 with m.If(last_block):

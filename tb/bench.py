@@ -14,7 +14,7 @@ from cocotb.triggers import RisingEdge, Timer
 
 from rtl.column_map import MAP_REFILL
 from rtl.parameters import OpcParameters
-from rtl.registers import Register
+from rtl.registers import Register, Status
 from sim.peripheral.base import OpcMap
 from sim.peripheral.programming import map_writes
 
@@ -54,7 +54,8 @@ class OpcBench:
     def __init__(self, dut: HierarchyObject) -> None:
         self.dut = dut
         self.outputs: list[tuple[int, int]] = []
-        self.cycle = 0
+        self.accepted_at: list[int] = []
+        self.delivered_at: list[int] = []
 
     async def start(self) -> None:
         """Clock, reset, and the watcher."""
@@ -117,12 +118,21 @@ class OpcBench:
                 return
         raise AssertionError(f"only {len(self.outputs)} of {count} outputs came")
 
+    async def idle(self) -> None:
+        """Wait until the OPC is no longer busy (unused map entries are read after the last output)."""
+        for _ in range(PARAMETERS.columns):
+            if not await self.read(Register.STATUS) & 1 << Status.BUSY:
+                return
+        raise AssertionError("the OPC stays busy")
+
     async def _watch(self) -> None:
-        """Collect outputs, and check that a stalled output stays as it is."""
-        dut, p, stalled = self.dut, PARAMETERS, None
+        """Collect outputs and the clocks of transfers, and check that a stalled output stays as it is."""
+        dut, p, stalled, cycle = self.dut, PARAMETERS, None, 0
         while True:
             await RisingEdge(dut.clk)
-            self.cycle += 1
+            cycle += 1
+            if dut.i__valid.value and dut.i__ready.value:
+                self.accepted_at.append(cycle)
             valid, ready = bool(dut.o__valid.value), bool(dut.o__ready.value)
             if bool(dut.rst.value):
                 stalled = None
@@ -133,4 +143,5 @@ class OpcBench:
             if valid and ready:
                 value = payload & ((1 << p.sum_bits) - 1)
                 value -= (value >> (p.sum_bits - 1)) << p.sum_bits
+                self.delivered_at.append(cycle)
                 self.outputs.append((payload >> p.sum_bits, value))
