@@ -104,8 +104,9 @@ def _update(directory: Path, config: RunConfig, target: str, force: bool) -> Non
     from swstack.console import progress_display
     from swstack.pipeline import bring_up_to_date, needed
     from swstack.run_directory import RunDirectory
-    from swstack.stages import STAGES, summarize
+    from swstack.stages import STAGES, check_inputs, summarize
 
+    check_inputs(config)
     chosen = needed(STAGES, target)
     settings = {stage.name: stage.settings(config) for stage in chosen}
     with RunDirectory.open(directory) as run:

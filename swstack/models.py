@@ -56,7 +56,7 @@ def load_model(
     Raises UserError if the source is absent, has no safetensors weights, lacks encoder weights, or belongs to a
     family whose matrices are not known to `swstack.groups`.
     """
-    location = _locate(cfg.source)
+    location = locate(cfg.source)
     problem = "regression" if regression else "single_label_classification"
     with _quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed_sequence(seed, "head").generate_state(1)[0]))
@@ -105,7 +105,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
         raise
 
 
-def _locate(source: str) -> str:
+def locate(source: str) -> str:
     """Path or hub name to hand to transformers."""
     if source == EMBEDDED_MODEL:
         spec = importlib.util.find_spec(_EMBEDDED_PACKAGE)

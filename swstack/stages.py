@@ -22,7 +22,7 @@ from swstack.finetune import evaluate, finetune
 from swstack.groups import word_line_groups
 from swstack.mapping import build_image, mapping_report
 from swstack.metrics import compute_metrics
-from swstack.models import ModelConfig, load_model, save_model
+from swstack.models import ModelConfig, load_model, locate, save_model
 from swstack.pipeline import Context, Stage, versions
 from swstack.prune import load_masks, prune, save_masks
 from swstack.report import PAGE, has_replicas, telling_rate, verdict, write_report
@@ -35,6 +35,8 @@ DENSE = "model"
 PRUNED = "pruned/model"
 MASKS = "pruned/masks.safetensors"
 FAULTS = "faults/chips.json"
+#: Finished trials, which carry their own keys: they outlive a kill, and a sweep with more rates or chips takes them up.
+TRIALS = "work/trials"
 
 
 def _settings(*sections: str) -> Callable[[RunConfig], dict[str, Any]]:
@@ -58,6 +60,18 @@ def _settings(*sections: str) -> Callable[[RunConfig], dict[str, Any]]:
 def _folder_digest(folder: Path, *patterns: str) -> str:
     files = sorted(path for pattern in patterns for path in folder.glob(pattern))
     return digest({path.name: file_digest(path) for path in files})
+
+
+def check_inputs(config: RunConfig) -> None:
+    """Refuse a model or a task that is not there, before anything is written; data on the hub is not fetched here.
+
+    Raises:
+        UserError: an unknown task, or local data or a local model that is absent or broken.
+    """
+    locate(config.model.source)
+    if config.task.glue_dir is None and glue.canonical_name(config.task.name) is not None:
+        return
+    load_task(config.task, config.seed)
 
 
 def _load(context: Context[RunConfig], folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Task]:
@@ -220,7 +234,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         chips,
         config.eval,
         config.quantization.activations,
-        context.work,
+        run.path / TRIALS,
         context.progress,
     )
     trials = trial_rows(result.trials)

@@ -1,0 +1,143 @@
+"""Configurations: what is accepted, what is refused in one sentence, and that a resolved one loads back."""
+
+from __future__ import annotations
+
+import pytest
+import tomli_w
+
+from sim.errors import UserError
+from sim.schema import to_mapping
+from swstack.config import find_config, load_config, merge, parse_override, shipped_configs
+
+
+def write(tmp_path, text):
+    path = tmp_path / "own.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(shipped_configs()))
+def test_shipped_configurations_load_and_their_resolved_form_loads_back(tmp_path, name):
+    config = load_config(shipped_configs()[name])
+    resolved = write(tmp_path, tomli_w.dumps(to_mapping(config)))
+    assert load_config(resolved) == config
+
+
+def test_the_empty_file_is_a_configuration(tmp_path):
+    config = load_config(write(tmp_path, ""))
+    assert config.chip.name == "crossvote"
+    assert tuple(config.protections()) == config.map.schemes
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("sede = 1", "unknown key 'sede'; did you mean 'seed'?"),
+        ("[fault]\nchips = 2", "unknown key 'fault'; did you mean 'faults'?"),
+        ("[faults]\nchip = 2", "unknown key 'faults.chip'; did you mean 'chips'?"),
+        ("[faults]\nchips = 'many'", "key 'faults.chips' = 'many'"),
+        ("[faults]\nchips = 0", "key 'faults.chips' = 0: input should be greater than or equal to 1"),
+        ("[faults]\nrates = [2.0]", "faults.rates"),
+        ("seed = -1", "key 'seed' = -1"),
+        ("seed = [", "not a TOML file"),
+        ("chip = 3", "chip"),
+        ("faults = 3", "key 'faults' = 3"),
+        ("[chip]\npreset = 'nowhere'", "chip.preset"),
+        ("[chip]\npreset = 5", "chip.preset"),
+        ("[chip.adc]\nbit = 7", "unknown key 'chip.adc.bit'; did you mean 'bits'?"),
+        ("[chip.adc]\nbits = 0", "key 'chip.adc.bits' = 0"),
+        ("[quantization]\nweight_bits = 12", "chip.opc.planes = 7"),
+        ("[quantization]\ninput_bits = 4", "chip.opc.input_bits = 8"),
+        ("[map]\nschemes = ['nobody']", "'nobody' is no protection scheme; known are none"),
+        ("[map]\nschemes = ['none', 'none']", "once only"),
+        ("[map]\nschemes = []", "key 'map.schemes' = []"),
+        ("[map.protection.mine]\nreplicas = {msb = 2}", "odd number"),
+        ("[map.protection.mine]\nflipp = 'all'", "flipp"),
+        ("[finetune]\nlearning_rate = -1.0", "key 'finetune.learning_rate' = -1.0"),
+        ("[prune]\ncolumn_sparsity = 1.5", "key 'prune.column_sparsity' = 1.5"),
+    ],
+)
+def test_mistakes_are_one_sentence_that_names_the_key(tmp_path, text, sentence):
+    with pytest.raises(UserError) as error:
+        load_config(write(tmp_path, text))
+    message = str(error.value)
+    assert sentence in message
+    assert "own.toml" in message or "chip.preset" in message
+    assert "\n" not in message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        load_config(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a.b=[0.1, 0.2]", {"a": {"b": [0.1, 0.2]}}),
+        ("a=true", {"a": True}),
+        ("a='x y'", {"a": "x y"}),
+        ("task.name=sst2", {"task": {"name": "sst2"}}),
+        ("model.source=some/hub-name", {"model": {"source": "some/hub-name"}}),
+        ("a = 3", {"a": 3}),
+    ],
+)
+def test_override_values_are_toml_or_bare_words(text, value):
+    assert parse_override(text) == value
+
+
+@pytest.mark.parametrize("text", ["a", "=3", "a..b=3", "a=[1,", "a b=3", "a=two words"])
+def test_broken_overrides_are_refused(text):
+    with pytest.raises(UserError, match="override"):
+        parse_override(text)
+
+
+def test_overrides_win_over_the_file_and_later_ones_over_earlier_ones(tmp_path):
+    path = write(tmp_path, "seed = 3\n[faults]\nchips = 2")
+    config = load_config(path, ["seed=4", "faults.chips=5", "seed=6", "faults.rates=[0.25]"])
+    assert (config.seed, config.faults.chips, tuple(config.faults.rates)) == (6, 5, (0.25,))
+
+
+def test_an_override_mistake_names_the_override(tmp_path):
+    with pytest.raises(UserError, match=r"-o fault\.chips=1: unknown key 'fault'; did you mean 'faults'"):
+        load_config(write(tmp_path, ""), ["fault.chips=1"])
+
+
+def test_merge_goes_table_by_table():
+    assert merge({"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3}, "b": {"z": 1}}) == {
+        "a": {"x": 1, "y": 3},
+        "b": {"z": 1},
+    }
+
+
+def test_chip_keys_change_the_preset(tmp_path):
+    config = load_config(write(tmp_path, "[chip.adc]\nbits = 9"))
+    assert config.chip.adc.bits == 9
+    assert config.chip.crossbar.rows == 128
+
+
+def test_a_chip_file_may_lie_beside_the_configuration(tmp_path):
+    chip = to_mapping(load_config(write(tmp_path, "")).chip)
+    (tmp_path / "chip.toml").write_text(tomli_w.dumps({**chip, "name": "mine"}))
+    config = load_config(write(tmp_path, "[chip]\npreset = 'chip.toml'\nadc.bits = 9"))
+    assert (config.chip.name, config.chip.adc.bits) == ("mine", 9)
+
+
+def test_own_protection_schemes_can_be_mapped(tmp_path):
+    text = (
+        "[map]\nschemes = ['none', 'mine']\n"
+        "[map.protection.mine]\nflip = 'all'\nreplicas = {msb = 3, msb-1 = 3}\nvote = 'crossbar'"
+    )
+    assert load_config(write(tmp_path, text)).protections()["mine"].flip == "all"
+
+
+def test_configurations_are_found_by_name_file_and_run_directory(tmp_path):
+    assert find_config("default").name == "default.toml"
+    assert find_config(str(write(tmp_path, ""))) == tmp_path / "own.toml"
+    (tmp_path / "config.toml").write_text("")
+    assert find_config(str(tmp_path)) == tmp_path / "config.toml"
+    with pytest.raises(UserError, match="neither a TOML file, a run directory nor one of the shipped"):
+        find_config("nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="not a run directory"):
+        find_config(str(tmp_path / "empty"))
