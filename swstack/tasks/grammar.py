@@ -34,6 +34,11 @@ _BLAME = (
     "silly", "bland", "tiresome", "crude", "pointless",
 )  # fmt: skip
 _STRENGTH = ("", "", "very ", "truly ", "rather ", "quite ")
+# Frames around a claim that keep its verdict, and frames that turn it round.
+_KEEP = ("nobody would deny that {}", "few doubted that {}", "it is true that {}", "they rightly wrote that {}")
+_TURN = (
+    "the critics were wrong to say that {}", "it is a lie that {}", "nobody would agree that {}", "few believed that {}",
+)  # fmt: skip
 _NEGATION = ("was not {}", "was never {}", "was anything but {}", "was far from {}", "was hardly {}")
 
 # Each entry: a word and its synonym.
@@ -126,23 +131,27 @@ def _opinion(rng: np.random.Generator, positive: bool) -> str:
     return f"the {_word(rng, _ASPECTS)} of the {_word(rng, _WORKS)} {predicate}"
 
 
+def _claim(rng: np.random.Generator, positive: bool, depth: int) -> str:
+    """An opinion inside `depth` frames, with the given verdict as a whole."""
+    if depth == 0:
+        return _opinion(rng, positive)
+    turn = _chance(rng, 0.5)
+    return _word(rng, _TURN if turn else _KEEP).format(_claim(rng, positive != turn, depth - 1))
+
+
 def _single(rng: np.random.Generator, index: int) -> Example:
-    """Label 1 where the clause that counts is positive; the other clause has a verdict of its own."""
+    """Label 1 where the claim that counts is positive; a conceded claim has a verdict of its own."""
     positive = bool(index % 2)
-    other = _chance(rng, 0.5)
+    other = _opinion(rng, _chance(rng, 0.5))
     frame = int(rng.integers(6))
     if frame == 0:
-        sentence = f"although {_opinion(rng, other)} , {_opinion(rng, positive)}"
+        sentence = f"although {other} , {_claim(rng, positive, 1)}"
     elif frame == 1:
-        sentence = f"{_opinion(rng, positive)} , even though {_opinion(rng, other)}"
+        sentence = f"{_claim(rng, positive, 1)} , even though {other}"
     elif frame == 2:
-        sentence = f"nobody would deny that {_opinion(rng, positive)}"
-    elif frame == 3:
-        sentence = f"the critics were wrong to say that {_opinion(rng, not positive)}"
-    elif frame == 4:
-        sentence = f"they claimed that {_opinion(rng, other)} , but in truth {_opinion(rng, positive)}"
+        sentence = f"they claimed that {other} , but {_claim(rng, positive, 1)}"
     else:
-        sentence = _opinion(rng, positive)
+        sentence = _claim(rng, positive, frame - 2)
     return Example(f"{sentence} .", None, int(positive))
 
 
@@ -234,7 +243,7 @@ def _inference(rng: np.random.Generator, index: int) -> Example:
 
 
 def _similarity(rng: np.random.Generator, index: int) -> Example:
-    """Score 5 for the same event, less for every part that differs: place 0.5, quality 0.5, person 1.25, verb 1.75."""
+    """Score 5 for the same event, less for what differs: place and quality 0.5, agent 1.25, patient 1, verb 1.75."""
     event = _draw_event(rng)
     other, score = event, 5.0
     if _chance(rng, 0.4):
