@@ -1,0 +1,38 @@
+"""One OPC object, used run after run and reprogrammed in between, as the co-simulation does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rtl.parameters import OpcParameters
+from sim.peripheral import OpcMap, create_peripheral
+
+PARAMETERS = OpcParameters(columns=16, lanes=2, planes=3, input_bits=4)
+
+
+def side_by_side(outputs: int) -> OpcMap:
+    """``outputs`` unprotected outputs; the bit lines behind them stay unused."""
+    line = np.arange(PARAMETERS.columns)
+    used = line < outputs * PARAMETERS.planes
+    zeros = np.zeros(PARAMETERS.columns, np.int8)
+    return OpcMap(
+        np.where(used, line // PARAMETERS.planes, -1).astype(np.int32),
+        np.where(used, line % PARAMETERS.planes, 0).astype(np.int8),
+        zeros,
+        zeros.astype(np.bool_),
+    )
+
+
+@pytest.mark.parametrize("backend", ["verilator", "amaranth"])
+def test_runs_and_maps_follow_each_other(backend):
+    rng = np.random.default_rng(7)
+    peripheral, reference = create_peripheral(backend, PARAMETERS), create_peripheral("numpy", PARAMETERS)
+    for outputs in (1, 5, 2):
+        for opc in (peripheral, reference):
+            opc.load_map(side_by_side(outputs))
+        for vectors, row_blocks in ((1, 1), (3, 2), (2, 1)):
+            codes = rng.integers(0, 256, (vectors, row_blocks, 4, PARAMETERS.columns, 2)).astype(np.uint8)
+            got, expected = peripheral.process(codes), reference.process(codes)
+            assert np.array_equal(got.outputs, expected.outputs)
+            assert (got.cycles, got.disagreements) == (expected.cycles, expected.disagreements)
