@@ -1,0 +1,164 @@
+"""The main job on a tiny model: every stage, the report, and going on after kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from swstack import cli
+from swstack.run_directory import RunDirectory
+
+CONFIG = """
+seed = 1
+[model]
+source = "{model}"
+[task]
+name = "grammar-single"
+train_limit = 240
+eval_limit = 64
+max_length = 32
+[finetune]
+epochs = 3
+batch_size = 4
+checkpoint_steps = 5
+learning_rate = 1e-3
+[prune]
+gate_epochs = 1
+final_epochs = 1
+column_sparsity = 0.4
+[faults]
+rates = [0.002, 0.02]
+chips = 3
+[cosim]
+matrices = ["layer.0.intermediate.dense", "layer.1.attention.self.query"]
+tokens = 8
+"""
+
+RESULTS = ("finetune", "pruning", "mapping", "accuracy")
+
+
+@pytest.fixture(scope="module")
+def config(tiny_bert, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.toml"
+    path.write_text(CONFIG.format(model=tiny_bert))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory) -> Path:
+    """A run that nothing disturbed."""
+    directory = tmp_path_factory.mktemp("runs") / "undisturbed"
+    result = CliRunner().invoke(cli.app, ["run", str(config), "--run-dir", str(directory)])
+    assert result.exit_code == 0, result.output
+    return directory
+
+
+def results(directory: Path) -> dict[str, str]:
+    return {name: (directory / "results" / f"{name}.json").read_text() for name in RESULTS}
+
+
+def outputs(directory: Path, stage: str) -> dict[str, str]:
+    return json.loads((directory / "stages" / f"{stage}.json").read_text())["outputs"]
+
+
+def test_every_stage_leaves_its_artefacts(finished):
+    for stage in ("finetune", "prune", "map", "faults", "eval", "cosim", "report"):
+        assert (finished / "stages" / f"{stage}.json").is_file()
+    page = (finished / "report" / "index.html").read_text(encoding="utf-8")
+    assert "tiny-bert on grammar-single" in page
+    assert page.count("<svg") == 2
+    assert [entry.name for entry in (finished / "work").iterdir()] == ["trials"]
+
+
+def test_sparsity_target_is_reached_in_every_group(finished):
+    groups = json.loads((finished / "results" / "pruning.json").read_text())["groups"]
+    assert len(groups) == 8
+    assert all(group["column_sparsity"] >= 0.4 for group in groups)
+
+
+def test_accuracy_has_every_scheme_rate_and_chip(finished):
+    accuracy = json.loads((finished / "results" / "accuracy.json").read_text())
+    seen = {(point["scheme"], point["rate"]): point["chips"] for point in accuracy["points"]}
+    assert seen == {
+        (scheme, rate): 3 if rate else 1 for scheme in ("none", "paper", "best") for rate in (0.0, 0.002, 0.02)
+    }
+    for name, stage in {"dense": "finetune", "pruned": "pruning"}.items():
+        metrics = json.loads((finished / "results" / f"{stage}.json").read_text())["metrics"]
+        assert accuracy["fault_free"][name] == metrics["accuracy"]
+
+
+def test_cosimulation_equals_the_reference(finished):
+    matrices = json.loads((finished / "results" / "cosimulation.json").read_text())["matrices"]
+    assert len(matrices) == 6
+    assert all(matrix["equal"] and matrix["cycles"] > 0 and matrix["outputs"] > 0 for matrix in matrices)
+    assert any(matrix["disagreements"] > 0 for matrix in matrices)
+
+
+def test_a_second_run_does_nothing(finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()}
+    result = CliRunner().invoke(cli.app, ["run", str(finished)])
+    assert result.exit_code == 0
+    assert result.output.count("unchanged") == 7
+    assert {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()} == before
+
+
+def start(config: Path, directory: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "swstack.cli", "run", str(config), "--run-dir", str(directory)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def kill_when(process: subprocess.Popen[bytes], ready) -> None:
+    """Kill -9 as soon as ``ready`` holds."""
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "the run did not get far enough"
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_run_killed_in_fine_tuning_and_in_the_sweep_goes_on_to_the_same_numbers(config, finished, tmp_path):
+    directory = tmp_path / "killed"
+
+    kill_when(start(config, directory), lambda: any(directory.glob("work/finetune/*/checkpoint.safetensors")))
+    with RunDirectory.open(directory) as run:
+        assert run.record("finetune") is None
+
+    kill_when(start(config, directory), lambda: len(list(directory.glob("work/trials/*.json"))) >= 3)
+    with RunDirectory.open(directory) as run:
+        assert run.record("faults") is not None
+        assert run.record("eval") is None
+    trials = {path: path.stat().st_mtime_ns for path in directory.glob("work/trials/*.json")}
+    assert len(trials) < 21
+
+    assert start(config, directory).wait(timeout=240) == 0
+    assert outputs(directory, "finetune") == outputs(finished, "finetune")
+    assert outputs(directory, "prune") == outputs(finished, "prune")
+    assert results(directory) == results(finished)
+    assert {path: path.stat().st_mtime_ns for path in trials} == trials
+    assert len(list(directory.glob("work/trials/*.json"))) == 21
+
+
+def test_more_chips_take_up_the_trials_that_are_there(finished, config, tmp_path):
+    """Numbers of the chips that were measured before do not change."""
+    before = json.loads((finished / "results" / "accuracy.json").read_text())["points"]
+    directory = tmp_path / "more"
+    result = CliRunner().invoke(
+        cli.app,
+        ["eval", str(config), "--run-dir", str(directory), "-o", "faults.chips=1", "-o", "faults.rates=[0.02]"],
+    )
+    assert result.exit_code == 0, result.output
+    kept = {path: path.stat().st_mtime_ns for path in directory.glob("work/trials/*.json")}
+    result = CliRunner().invoke(cli.app, ["eval", str(config), "--run-dir", str(directory)])
+    assert result.exit_code == 0, result.output
+    assert json.loads((directory / "results" / "accuracy.json").read_text())["points"] == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
