@@ -28,11 +28,11 @@ def side_by_side(outputs: int) -> OpcMap:
 def test_runs_and_maps_follow_each_other(backend):
     rng = np.random.default_rng(7)
     peripheral, reference = create_peripheral(backend, PARAMETERS), create_peripheral("numpy", PARAMETERS)
-    for outputs in (1, 5, 2):
+    for outputs in (1, 4, 2):
         for opc in (peripheral, reference):
             opc.load_map(side_by_side(outputs))
         for vectors, row_blocks in ((1, 1), (3, 2), (2, 1)):
-            codes = rng.integers(0, 256, (vectors, row_blocks, 4, PARAMETERS.columns, 2)).astype(np.uint8)
+            codes = rng.integers(0, 32, (vectors, row_blocks, 3, PARAMETERS.columns, 2)).astype(np.uint8)
             got, expected = peripheral.process(codes), reference.process(codes)
             assert np.array_equal(got.outputs, expected.outputs)
             assert (got.cycles, got.disagreements) == (expected.cycles, expected.disagreements)
