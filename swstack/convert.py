@@ -24,7 +24,7 @@ _ATTRIBUTE = "crossvote_placement"
 
 
 @dataclass(eq=False)
-class _ProgrammedGroup:
+class ProgrammedGroup:
     """A word-line group under a model, with what the present chip changed in its integers."""
 
     placed: PlacedGroup
@@ -94,7 +94,7 @@ def convert(
             layer = CrossbarLinear(placed, matrix, image.input_bits, activations, step).to(weight.device)
             memo[id(module)] = layer
             layers.append(layer)
-        groups.append(_ProgrammedGroup(placed, tuple(layers)))
+        groups.append(ProgrammedGroup(placed, tuple(layers)))
     converted = copy.deepcopy(model, memo).eval()
     setattr(converted, _ATTRIBUTE, tuple(groups))
     return converted
@@ -106,7 +106,7 @@ def swap_faults(model: nn.Module, faults: FaultMap | None) -> None:
     Raises:
         UserError: the model was not converted, or the fault map is for another chip (the model then keeps its old one).
     """
-    groups = cast(tuple[_ProgrammedGroup, ...] | None, getattr(model, _ATTRIBUTE, None))
+    groups = cast(tuple[ProgrammedGroup, ...] | None, getattr(model, _ATTRIBUTE, None))
     if groups is None:
         raise UserError("the model is not on crossbars yet; convert it first.")
     if faults is not None:

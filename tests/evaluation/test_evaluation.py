@@ -1,0 +1,174 @@
+"""The sweep compares schemes on the same chips, resumes trial by trial, and its statistics are right."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from transformers import BertConfig, BertForSequenceClassification
+
+from sim.errors import UserError
+from sim.schema import build
+from swstack import evaluation
+from swstack.evaluation import EvalConfig, FaultsConfig, Sweep, Trial, rows, sample_chips, summarize, sweep
+from swstack.groups import word_line_groups
+from swstack.mapping import build_image
+from swstack.protection import PRESETS
+from swstack.tasks import Example, Task
+
+FAULTS = FaultsConfig(rates=(0.001, 0.2), chips=2)
+
+
+class Words:
+    """A tokenizer of a few words, for models that were never trained."""
+
+    pad_token_id = 0
+
+    def __call__(self, first, second=None, **_):
+        ids = [[1 + int(word) for word in text.split()] for text in first]
+        return {"input_ids": ids, "attention_mask": [[1] * len(i) for i in ids]}
+
+
+@pytest.fixture(scope="module")
+def subject():
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(
+        BertConfig(
+            vocab_size=20,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            initializer_range=0.3,
+        )
+    ).eval()
+    rng = np.random.default_rng(0)
+    examples = tuple(
+        Example(" ".join(map(str, rng.integers(0, 19, rng.integers(3, 9)))), None, int(rng.integers(2)))
+        for _ in range(60)
+    )
+    task = Task("toy", examples, examples, ("a", "b"), ("accuracy", "f1"), "60 random sentences", 16)
+    groups = word_line_groups(model)
+    images = {name: build_image(model, groups, None, PRESETS[name], name=name) for name in ("none", "best")}
+    return model, Words(), task, images
+
+
+def measure(subject, **options) -> Sweep:
+    model, tokenizer, task, images = subject
+    return sweep(model, tokenizer, task, images, sample_chips(FAULTS, 7, list(images.values())), **options)
+
+
+def test_every_scheme_is_measured_without_faults_and_on_every_chip(subject):
+    result = measure(subject)
+    expected = [(0.0, -1), (0.001, 0), (0.001, 1), (0.2, 0), (0.2, 1)]
+    for scheme in ("none", "best"):
+        own = [trial for trial in result.trials if trial.scheme == scheme]
+        assert [(trial.rate, trial.chip) for trial in own] == expected
+        assert own[0].faults == 0
+        assert all(trial.faults > 0 for trial in own[1:])
+        assert list(own[0].metrics) == ["accuracy", "f1"]
+    conditions = result.conditions
+    assert conditions["schemes"]["none"]["scale"] == "tensor"
+    assert conditions["schemes"]["best"]["scale"] == "column"
+    assert (conditions["examples"], conditions["data"]) == (60, "60 random sentences")
+    assert conditions["activations"] == "token"
+    assert conditions["fault_scope"]
+    json.dumps(conditions)
+    assert len({trial.metrics["accuracy"] for trial in result.trials}) > 1  # faults were felt
+    assert rows(result.trials)[1].keys() == {"scheme", "rate", "chip", "faults", "accuracy", "f1"}
+
+
+def test_equal_seeds_give_equal_numbers(subject):
+    assert measure(subject).trials == measure(subject).trials
+
+
+def test_a_chip_does_not_depend_on_the_other_chips_drawn(subject):
+    images = list(subject[3].values())
+    few = sample_chips(FaultsConfig(rates=(0.2,), chips=1), 7, images)
+    many = sample_chips(FAULTS, 7, images)
+    assert few[0].load().content_hash == many[2].load().content_hash
+    assert len({chip.load().content_hash for chip in many}) == 4
+    largest = max(image.crossbars for image in images)
+    assert all(chip.load().crossbars == largest for chip in many)
+
+
+def test_a_stopped_sweep_continues_with_the_trials_it_has(subject, tmp_path, monkeypatch):
+    whole = measure(subject)
+    done = 0
+
+    def stop_after_three(*args, **kwargs):
+        nonlocal done
+        done += 1
+        if done > 3:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    original = evaluation.evaluate
+    monkeypatch.setattr(evaluation, "evaluate", stop_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        measure(subject, work_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    damaged = tmp_path / "none-rate-0.001-chip-0.json"
+    damaged.write_text("{", encoding="utf-8")
+
+    calls = []
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a, **k: calls.append(a) or original(*a, **k))
+    assert measure(subject, work_dir=tmp_path).trials == whole.trials
+    assert len(calls) == 10 - 3 + 1
+    calls.clear()
+    assert measure(subject, work_dir=tmp_path).trials == whole.trials
+    assert calls == []
+    # Another setting does not take up what was measured under this one.
+    measure(subject, work_dir=tmp_path, config=EvalConfig(limit=10))
+    assert len(calls) == 10
+
+
+def test_stored_trials_of_another_model_are_not_used(subject, tmp_path):
+    model, tokenizer, task, images = subject
+    measure(subject, work_dir=tmp_path)
+    changed = BertForSequenceClassification(model.config).eval()
+    changed.load_state_dict(model.state_dict())
+    changed.classifier.weight.data *= -1
+    chips = sample_chips(FAULTS, 7, list(images.values()))
+    fresh = sweep(changed, tokenizer, task, images, chips, work_dir=None)
+    assert sweep(changed, tokenizer, task, images, chips, work_dir=tmp_path).trials == fresh.trials
+
+
+def test_points_summarize_chips():
+    scores = [80.0, 70.0, 90.0, 60.0]
+    trials = [Trial("a", 0.1, chip, 5, {"accuracy": score}) for chip, score in zip((2, 0, 1, 3), scores, strict=True)]
+    (point,) = summarize(trials)
+    interval = stats.t.interval(0.95, 3, np.mean(scores), stats.sem(scores))
+    assert (point.mean, point.min, point.max, point.chips) == (75.0, 60.0, 90.0, 4)
+    assert point.sd == pytest.approx(np.std(scores, ddof=1))
+    assert (point.low, point.high) == pytest.approx(interval)
+    assert point.scores == (70.0, 90.0, 80.0, 60.0)
+    (single,) = summarize([Trial("a", 0.0, -1, 0, {"accuracy": 50.0})])
+    assert (single.sd, single.low, single.high) == (0.0, 50.0, 50.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rates": [0.1, 2.0]}, "at most 1"),
+        ({"rates": [0.0]}, "above 0"),
+        ({"rates": []}, "rates"),
+        ({"rates": [0.1, 0.1]}, "named once"),
+        ({"chips": 0}, "chips"),
+        ({"sa0_sa1": [0, 0]}, "one above 0"),
+        ({"rate": [0.1]}, "did you mean 'rates'"),
+    ],
+)
+def test_impossible_fault_settings_are_one_sentence(values, message):
+    with pytest.raises(UserError, match=message):
+        build(FaultsConfig, values, "run.toml")
+
+
+def test_schemes_on_crossbars_of_different_sizes_cannot_share_a_chip(subject):
+    model = subject[0]
+    other = build_image(model, word_line_groups(model), None, PRESETS["none"], rows=64)
+    with pytest.raises(UserError, match="one size"):
+        sample_chips(FAULTS, 0, [*subject[3].values(), other])

@@ -1,0 +1,220 @@
+"""The fast evaluation equals the cell-by-cell NumPy reference to the last integer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mapping_cases import SCHEMES, driven_inputs, placed
+
+from sim.crossbar import reference_outputs
+from sim.faults import FaultMap
+from sim.image import ColumnMap, GroupImage, Image
+from swstack.convert import ProgrammedGroup
+from swstack.crossbar_linear import CrossbarLinear, PlacedGroup, integer_matmul
+from swstack.protection import Protection
+
+
+def on_chip(group: GroupImage, faults: FaultMap | None, input_bits: int = 8, **options) -> ProgrammedGroup:
+    placed_group = PlacedGroup(group)
+    layers = tuple(CrossbarLinear(placed_group, matrix, input_bits, **options) for matrix in group.matrices)
+    programmed = ProgrammedGroup(placed_group, layers)
+    programmed.program(faults)
+    return programmed
+
+
+def outputs(programmed: ProgrammedGroup, x: np.ndarray, dtype: torch.dtype = torch.int8) -> np.ndarray:
+    inputs = torch.from_numpy(x).to(dtype)
+    return torch.cat([layer.integer_outputs(inputs) for layer in programmed.layers], dim=1).numpy()
+
+
+def chip(group: GroupImage, rate: float, seed: int) -> FaultMap:
+    crossbars = Image((group,), {}, 8, 8).crossbars
+    return FaultMap.sample(group.rows, group.columns, crossbars, rate, np.random.SeedSequence(seed))
+
+
+protections = st.builds(
+    lambda flip, replicas, vote, placement: Protection(
+        flip=flip, replicas=replicas, vote=vote if replicas else "none", placement=placement
+    ),
+    st.sampled_from(["none", "msb", "all"]),
+    st.dictionaries(st.sampled_from(["msb", "msb-1", "0"]), st.sampled_from([3, 5]), max_size=3),
+    st.sampled_from(["output", "crossbar"]),
+    st.sampled_from(["in_place", "packed"]),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 2**31),
+    protection=protections,
+    planes=st.sampled_from([3, 7, 9]),
+    rate=st.sampled_from([0.0, 0.005, 0.05, 0.5, 1.0]),
+    inputs=st.integers(1, 40),
+    count=st.integers(1, 20),
+)
+def test_outputs_equal_the_reference(seed, protection, planes, rate, inputs, count):
+    rng = np.random.default_rng(seed)
+    _, group = placed(rng, protection, planes=planes, first_pair=2, inputs=inputs, outputs=count)
+    faults = chip(group, rate, seed)
+    x = driven_inputs(rng, group)
+    expected = reference_outputs(group, x, 8, 8, faults)
+    np.testing.assert_array_equal(outputs(on_chip(group, faults), x), expected)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_chips_can_be_swapped_and_leave_no_trace(scheme):
+    rng = np.random.default_rng(3)
+    _, group = placed(rng, SCHEMES[scheme])
+    x = driven_inputs(rng, group)
+    programmed = on_chip(group, None)
+    for faults in (chip(group, 0.3, 1), chip(group, 0.02, 2), chip(group, 1.0, 3), None, chip(group, 0.02, 2)):
+        programmed.program(faults)
+        np.testing.assert_array_equal(outputs(programmed, x), reference_outputs(group, x, 8, 8, faults))
+
+
+@pytest.mark.parametrize("stuck_at", [False, True])
+def test_a_chip_of_nothing_but_stuck_cells_computes_nothing(stuck_at):
+    rng = np.random.default_rng(4)
+    _, group = placed(rng, SCHEMES["best"])
+    size = Image((group,), {}, 8, 8).crossbars * group.rows * group.columns
+    faults = FaultMap(
+        group.rows,
+        group.columns,
+        size // group.rows // group.columns,
+        np.arange(size),
+        np.full(size, stuck_at),
+    )
+    assert not outputs(on_chip(group, faults), driven_inputs(rng, group)).any()
+
+
+@pytest.mark.parametrize("input_bits", [2, 5, 12])
+def test_other_input_widths(input_bits):
+    rng = np.random.default_rng(5)
+    _, group = placed(rng, SCHEMES["two planes, crossbar"], planes=9)
+    faults = chip(group, 0.1, 5)
+    x = np.where(group.kept_inputs, rng.integers(-(2 ** (input_bits - 1)), 2 ** (input_bits - 1), (5, group.inputs)), 0)
+    got = outputs(on_chip(group, faults, input_bits), x, torch.int8 if input_bits <= 8 else torch.int32)
+    np.testing.assert_array_equal(got, reference_outputs(group, x, input_bits, 8, faults))
+
+
+def test_images_the_compiler_would_not_write_are_exact_too():
+    """Both cells of a pair at 1, and replicas that were programmed differently."""
+    rng = np.random.default_rng(6)
+    _, group = placed(rng, SCHEMES["two planes, output"])
+    cells = np.unpackbits(group.cells, axis=-1, count=len(group.column_map))
+    cells[:, : group.inputs] ^= rng.random((2, group.inputs, len(group.column_map))) < 0.05
+    changed = dataclasses.replace(group, cells=np.packbits(cells, axis=-1))
+    x = driven_inputs(rng, group)
+    for faults in (None, chip(group, 0.05, 6)):
+        np.testing.assert_array_equal(outputs(on_chip(changed, faults), x), reference_outputs(changed, x, 8, 8, faults))
+
+
+def test_a_minority_of_wrong_replicas_costs_nothing_and_a_majority_is_corrected():
+    rng = np.random.default_rng(7)
+    quantized, group = placed(rng, SCHEMES["best"])
+    output = int(group.column_map.output[group.column_map.used][0])
+    lines = np.flatnonzero((group.column_map.output == output) & (group.column_map.plane == 6))
+    k = int(np.flatnonzero(group.kept_inputs & (quantized.q[:, output] > 0))[0])
+
+    def stuck(lines_hit: np.ndarray) -> FaultMap:
+        block, word_line = divmod(k, group.rows)
+        pair = group.pair(block, 0) + lines_hit // group.columns
+        area = group.rows * group.columns
+        at = word_line * group.columns + lines_hit % group.columns
+        cells = np.sort(np.concatenate([2 * pair * area + at, (2 * pair + 1) * area + at]))
+        # The positive cell at 1, the negative one at 0: a flipped plane reads -1, never so at a positive weight.
+        return FaultMap(group.rows, group.columns, 2 * group.pairs, cells, cells // area % 2 == 0)
+
+    one, two = on_chip(group, stuck(lines[:1])), on_chip(group, stuck(lines[:2]))
+    assert [len(layer.corrections) for layer in one.layers] == [0, 0]
+    assert sum(len(layer.corrections) for layer in two.layers) == 1
+    x = driven_inputs(rng, group)
+    np.testing.assert_array_equal(outputs(two, x), reference_outputs(group, x, 8, 8, stuck(lines[:2])))
+
+
+def test_large_sums_stay_exact():
+    """K so large that float32 sums would round: the fall-back must split them."""
+    x = torch.full((2, 5000), -128, dtype=torch.int8)
+    x[0, 0] = 127
+    weight = torch.full((3, 5000), 127, dtype=torch.int8)
+    expected = [[-128 * 127 * 4999 + 127 * 127] * 3, [-128 * 127 * 5000] * 3]
+    assert integer_matmul(x, weight).tolist() == expected
+    wide = integer_matmul(x.int() * 256, weight.short())
+    assert (wide == 256 * torch.tensor(expected)).all()
+
+
+def test_without_the_integer_product_the_fall_back_is_exact(monkeypatch):
+    monkeypatch.setattr("swstack.crossbar_linear.integer_matmul_is_exact", lambda device_type: False)
+    test_large_sums_stay_exact()
+
+
+@pytest.mark.parametrize("activations", ["token", "tensor", "static"])
+@pytest.mark.parametrize("scheme", ["paper", "best"])
+def test_forward_scales_the_integers_and_adds_the_bias(scheme, activations):
+    rng = np.random.default_rng(8)
+    _, group = placed(rng, SCHEMES[scheme])
+    n = group.matrices[0].outputs
+    scale = rng.uniform(0.01, 0.02, n if scheme == "best" else 1).astype(np.float32)
+    first = dataclasses.replace(group.matrices[0], scale=scale, bias=rng.normal(size=n).astype(np.float32))
+    group = dataclasses.replace(group, matrices=(first, *group.matrices[1:]))
+    options = {"input_step": 0.02} if activations == "static" else {}
+    faults = chip(group, 0.05, 8)
+    layer = on_chip(group, faults, activations=activations, **options).layers[0]
+
+    x = rng.normal(size=(2, 3, group.inputs)).astype(np.float32)
+    driven = np.where(group.kept_inputs, x, 0).reshape(6, -1)
+    step = np.full((6, 1), 0.02, np.float32)
+    if activations == "token":
+        step = np.abs(driven).max(axis=1, keepdims=True) / np.float32(127)
+    elif activations == "tensor":
+        step[:] = np.abs(driven).max() / np.float32(127)
+    q = np.clip(np.rint(driven / step), -127, 127).astype(np.int64)
+    y = reference_outputs(group, q, 8, 8, faults)[:, :n] * step.astype(float) * scale + first.bias
+    np.testing.assert_allclose(layer(torch.from_numpy(x)).numpy(), y.reshape(2, 3, n), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_float_activations_see_the_same_faults(scheme):
+    """For integer-valued inputs the float path gives the same numbers."""
+    rng = np.random.default_rng(9)
+    _, group = placed(rng, SCHEMES[scheme])
+    faults = chip(group, 0.1, 9)
+    x = driven_inputs(rng, group)
+    layers = on_chip(group, faults, activations="float").layers
+    y = torch.cat([layer(torch.from_numpy(x).float()) for layer in layers], dim=1)
+    np.testing.assert_array_equal(y.numpy(), reference_outputs(group, x, 8, 8, faults))
+
+
+def test_many_vectors_are_computed_in_parts_alike():
+    rng = np.random.default_rng(10)
+    _, group = placed(rng, SCHEMES["two planes, crossbar"])
+    layer = on_chip(group, chip(group, 0.2, 1)).layers[0]
+    x = torch.randn(1000, group.inputs, generator=torch.Generator().manual_seed(0))
+    together = layer(x)
+    alone = torch.cat([layer(part) for part in x.split(7)])
+    assert torch.equal(together, alone)
+    assert layer(x[:0]).shape == (0, layer.out_features)
+
+
+def test_wrong_number_of_inputs_is_one_sentence():
+    rng = np.random.default_rng(11)
+    _, group = placed(rng, SCHEMES["none"])
+    layer = on_chip(group, None).layers[0]
+    with pytest.raises(ValueError, match="matrix m0 takes 40 inputs, not 39"):
+        layer(torch.zeros(1, 39))
+    with pytest.raises(ValueError, match="static activations need"):
+        on_chip(group, None, activations="static")
+
+
+def test_a_group_without_kept_outputs_gives_zero():
+    rng = np.random.default_rng(12)
+    _, group = placed(rng, SCHEMES["best"], pruned=1.0)
+    assert isinstance(group.column_map, ColumnMap)
+    y = outputs(on_chip(group, chip(group, 0.5, 0)), driven_inputs(rng, group))
+    assert y.shape == (7, 13)
+    assert not y.any()
