@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,6 +25,8 @@ from swstack.run_directory import CONFIG
 from swstack.tasks import TaskConfig
 
 DEFAULT_CHIP = "crossvote"
+
+T = TypeVar("T")
 
 
 @config_dataclass
@@ -46,20 +48,24 @@ class MapConfig:
         return names
 
 
+def _defaults(section: type[T]) -> T:
+    return build(section, {}, section.__name__)
+
+
 @config_dataclass
 class RunConfig:
     """Everything that decides the numbers of a run."""
 
     seed: int = Field(0, ge=0, description="Every random draw of the run derives from it.")
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    task: TaskConfig = Field(default_factory=TaskConfig)
-    finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
-    prune: PruneConfig = Field(default_factory=PruneConfig)
-    quantization: QuantizationConfig = Field(default_factory=QuantizationConfig)
-    map: MapConfig = Field(default_factory=MapConfig)
-    faults: FaultsConfig = Field(default_factory=FaultsConfig)
-    eval: EvalConfig = Field(default_factory=EvalConfig)
-    cosim: CosimConfig = Field(default_factory=CosimConfig)
+    model: ModelConfig = _defaults(ModelConfig)
+    task: TaskConfig = _defaults(TaskConfig)
+    finetune: FinetuneConfig = _defaults(FinetuneConfig)
+    prune: PruneConfig = _defaults(PruneConfig)
+    quantization: QuantizationConfig = _defaults(QuantizationConfig)
+    map: MapConfig = _defaults(MapConfig)
+    faults: FaultsConfig = _defaults(FaultsConfig)
+    eval: EvalConfig = _defaults(EvalConfig)
+    cosim: CosimConfig = _defaults(CosimConfig)
     chip: ChipConfig = Field(default_factory=lambda: load_chip(DEFAULT_CHIP))
 
     @model_validator(mode="after")

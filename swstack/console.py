@@ -8,8 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from sim.progress import Progress as Report
 
 #: Seconds between two plain progress lines.
@@ -31,14 +38,14 @@ def progress_display(console: Console) -> Iterator[Report]:
         console=console,
         transient=True,
     )
-    tasks: dict[str, int] = {}
+    tasks: dict[str, TaskID] = {}
 
     def report(description: str, done: int, total: int) -> None:
         if description not in tasks:
             for task in tasks.values():
                 bars.update(task, visible=False)
             tasks[description] = bars.add_task(description, total=total)
-        bars.update(tasks[description], completed=done, total=total, visible=True)  # type: ignore[arg-type]
+        bars.update(tasks[description], completed=done, total=total, visible=True)
 
     with bars:
         yield report

@@ -192,7 +192,7 @@ def _do_faults(context: Context[RunConfig]) -> Sequence[str]:
     """Every scheme meets the same silicon: a chip is as large as the largest image needs."""
     config = context.config
     chips = sample_chips(config.faults, config.seed, list(_images(context).values()))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for chip in chips:
         context.progress("draw fault maps", len(rows), len(chips))
         fault_map = chip.load()
@@ -210,7 +210,7 @@ def _do_faults(context: Context[RunConfig]) -> Sequence[str]:
             }
         )
     summary = {"sa0_sa1": list(config.faults.sa0_sa1), "chips": rows}
-    return [*(row["file"] for row in rows), context.run.write_json(FAULTS, summary)]
+    return [*(str(row["file"]) for row in rows), context.run.write_json(FAULTS, summary)]
 
 
 def _do_eval(context: Context[RunConfig]) -> Sequence[str]:

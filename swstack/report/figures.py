@@ -31,7 +31,7 @@ PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 INK, MUTED, GRID = "#1f2933", "#5b6770", "#dde3e8"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "crossvote",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
