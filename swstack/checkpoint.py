@@ -46,9 +46,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
     }
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str
-) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
     """Put back what `optimizer_tensors` took; hyperparameters stay those of `optimizer`."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():

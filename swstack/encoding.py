@@ -55,7 +55,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[Example, ...], ma
     first = [example.sentence1 for example in examples]
     second = None if examples[0].sentence2 is None else [str(example.sentence2) for example in examples]
     tokens = tokenizer(first, second, truncation=True, max_length=max_length, padding=False)
-    padding = {name: 0 for name in tokens}
+    padding = dict.fromkeys(tokens, 0)
     padding["input_ids"] = tokenizer.pad_token_id
     if "token_type_ids" in padding:
         padding["token_type_ids"] = tokenizer.pad_token_type_id

@@ -63,9 +63,7 @@ def finetune(
     Checkpoints go to `work_dir`; called again after an interruption it continues and ends with the same weights.
     """
     model.to(best_device())  # type: ignore[arg-type]
-    examples, held_out = task.train, ()
-    if cfg.patience:
-        examples, held_out = _split(task.train, seed)
+    examples, held_out = _split(task.train, seed) if cfg.patience else (task.train, ())
 
     def score() -> float:
         encoded = encode(tokenizer, held_out, task.max_length)

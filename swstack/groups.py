@@ -93,7 +93,7 @@ def matrix_names(model: nn.Module) -> tuple[str, ...]:
     return tuple(name for group in word_line_groups(model) for name in group.matrices)
 
 
-def weight_parameter(model: nn.Module, name: str) -> nn.Parameter:
+def weight_parameter(model: nn.Module, name: str) -> torch.Tensor:
     """The weight parameter of matrix `name` as torch keeps it: N x K for Linear, K x N for GPT-2's Conv1D."""
     return _matrix_module(model, name).weight
 

@@ -33,9 +33,7 @@ def predictions_from_logits(logits: np.ndarray, regression: bool) -> np.ndarray:
     return logits[:, 0] if regression else logits.argmax(axis=1)
 
 
-def compute_metrics(
-    names: Sequence[str], logits: np.ndarray, labels: np.ndarray, regression: bool
-) -> dict[str, float]:
+def compute_metrics(names: Sequence[str], logits: np.ndarray, labels: np.ndarray, regression: bool) -> dict[str, float]:
     """Metric name -> value in percent.
 
     names: of accuracy, f1 (of class 1), matthews, pearson, spearman. A constant prediction scores 0 in the

@@ -257,9 +257,7 @@ def _restore(
         torch.cuda.set_rng_state(tensors["rng.cuda"], model.device)
     # The schedule is a function of the step alone: set it, and the rate that goes with it.
     schedule.last_epoch = state["schedule"]
-    for group, base, factor in zip(
-        optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
-    ):
+    for group, base, factor in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
         group["lr"] = base * factor(schedule.last_epoch)
     return part("best.")
 

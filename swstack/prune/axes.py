@@ -63,9 +63,7 @@ def pruning_axes(model: nn.Module, column_sparsity: float, row_sparsity: float) 
     return tuple(axes)
 
 
-def _axis(
-    group: WordLineGroup, kind: str, size: int, share: float, segments: tuple[tuple[int, int], ...]
-) -> Axis:
+def _axis(group: WordLineGroup, kind: str, size: int, share: float, segments: tuple[tuple[int, int], ...]) -> Axis:
     prune = math.ceil(share * size - 1e-9)  # 0.3 * 1000 must not become 301
     most = size - len(segments)
     if prune > most:

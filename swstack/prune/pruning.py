@@ -41,9 +41,7 @@ from swstack.training import (
 class PruneConfig(TrainingConfig):
     """How to prune."""
 
-    column_sparsity: float = Field(
-        0.30, ge=0, lt=1, description="Share of columns to prune in every word-line group."
-    )
+    column_sparsity: float = Field(0.30, ge=0, lt=1, description="Share of columns to prune in every word-line group.")
     row_sparsity: float = Field(
         0.0, ge=0, lt=1, description="Share of rows (shared by the matrices of a group) to prune in every group."
     )
@@ -243,9 +241,7 @@ class Pruner(TrainingHooks):
             for module in modules:
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
-    def _transform(
-        self, group: str, columns: slice, transposed: bool
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _transform(self, group: str, columns: slice, transposed: bool) -> Callable[[torch.Tensor], torch.Tensor]:
         def transform(weight: torch.Tensor) -> torch.Tensor:
             by_row = self._factors.get(f"{group}.rows")
             by_column = self._factors.get(f"{group}.columns")

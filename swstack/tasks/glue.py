@@ -95,9 +95,7 @@ def canonical_name(name: str) -> str | None:
     return wanted if wanted in GLUE_TASKS else by_folder.get(wanted)
 
 
-def load_from_directory(
-    name: str, glue_dir: Path
-) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
+def load_from_directory(name: str, glue_dir: Path) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
     """Train examples, dev examples and provenance of task `name` from `glue_dir`/<folder>/*.tsv.
 
     Raises UserError if a file is absent, or naming file and line of a row that is broken.

@@ -37,7 +37,8 @@ _STRENGTH = ("", "", "very ", "truly ", "rather ", "quite ")
 # Frames around a claim that keep its verdict, and frames that turn it round.
 _KEEP = ("nobody would deny that {}", "few doubted that {}", "it is true that {}", "they rightly wrote that {}")
 _TURN = (
-    "the critics were wrong to say that {}", "it is a lie that {}", "nobody would agree that {}", "few believed that {}",
+    "the critics were wrong to say that {}", "it is a lie that {}", "nobody would agree that {}",
+    "few believed that {}",
 )  # fmt: skip
 _NEGATION = ("was not {}", "was never {}", "was anything but {}", "was far from {}", "was hardly {}")
 
@@ -67,9 +68,9 @@ _VERBS = (
     ("freed", "released", "jailed", "imprisoned"),
 )
 _PLACES = (
-    ("in the kitchen", "in the cookhouse"), ("near the river", "by the stream"), ("behind the church", "behind the chapel"),
-    ("in the woods", "in the forest"), ("at the market", "at the bazaar"), ("on the ship", "on the vessel"),
-    ("in the street", "on the road"), ("at the harbour", "in the port"), ("in the shop", "in the store"),
+    ("in the kitchen", "in the cookhouse"), ("near the river", "by the stream"),
+    ("behind the church", "behind the chapel"), ("in the woods", "in the forest"),
+    ("at the market", "at the bazaar"), ("on the ship", "on the vessel"), ("in the street", "on the road"), ("at the harbour", "in the port"), ("in the shop", "in the store"),
     ("outside the hospital", "outside the clinic"),
 )  # fmt: skip
 
@@ -145,13 +146,13 @@ def _single(rng: np.random.Generator, index: int) -> Example:
     other = _opinion(rng, _chance(rng, 0.5))
     frame = int(rng.integers(6))
     if frame == 0:
-        sentence = f"although {other} , {_claim(rng, positive, 1)}"
+        sentence = f"although {other} , {_opinion(rng, positive)}"
     elif frame == 1:
-        sentence = f"{_claim(rng, positive, 1)} , even though {other}"
+        sentence = f"{_opinion(rng, positive)} , even though {other}"
     elif frame == 2:
-        sentence = f"they claimed that {other} , but {_claim(rng, positive, 1)}"
+        sentence = f"they claimed that {other} , but {_opinion(rng, positive)}"
     else:
-        sentence = _claim(rng, positive, frame - 2)
+        sentence = _claim(rng, positive, depth=frame - 3)
     return Example(f"{sentence} .", None, int(positive))
 
 
@@ -189,10 +190,8 @@ def _say(
     patient = f"the {_say_person(rng, event.patient, general[1])}"
     verb = _VERBS[event.verb][2 * event.opposite + int(rng.integers(2))]
     never = "never " if negated else ""
-    if _chance(rng, 0.5):
-        clause = f"{patient} was {never}{verb} by {agent}"
-    else:
-        clause = f"{agent} {never}{verb} {patient}"
+    passive = _chance(rng, 0.5)
+    clause = f"{patient} was {never}{verb} by {agent}" if passive else f"{agent} {never}{verb} {patient}"
     if event.place is None:
         return f"{clause} ."
     place = _word(rng, _PLACES[event.place])

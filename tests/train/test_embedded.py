@@ -1,0 +1,30 @@
+"""The embedded encoder on an embedded task: minutes, so only on request."""
+
+from __future__ import annotations
+
+import pytest
+
+from swstack.finetune import FinetuneConfig, evaluate, finetune
+from swstack.groups import word_line_groups
+from swstack.models import ModelConfig, load_model
+from swstack.prune import PruneConfig, prune
+from swstack.tasks import TaskConfig, load_task
+
+
+def test_the_embedded_encoder_loads():
+    model, tokenizer = load_model(ModelConfig(), 3, False, seed=0)
+    assert sum(p.numel() for p in model.base_model.parameters()) == pytest.approx(22.7e6, rel=0.01)
+    assert len(word_line_groups(model)) == 24
+    assert tokenizer("hello world")["input_ids"] == [101, 7592, 2088, 102]
+
+
+@pytest.mark.slow
+def test_fine_tuning_beats_chance_and_pruning_keeps_it(tmp_path):
+    task = load_task(TaskConfig(), seed=0)
+    model, tokenizer = load_model(ModelConfig(), task.num_labels, task.regression, seed=0)
+    assert evaluate(model, tokenizer, task)["accuracy"] < 56
+    dense = finetune(model, tokenizer, task, FinetuneConfig(), 0, tmp_path / "finetune").dev_metrics["accuracy"]
+    assert dense > 85
+    pruned = prune(model, tokenizer, task, PruneConfig(), 0, tmp_path / "prune")
+    assert pruned.dev_metrics["accuracy"] > dense - 2
+    assert min(row.column for row in pruned.sparsity if row.kind == "group") >= 0.30

@@ -1,0 +1,38 @@
+"""Batches hold every example once and little padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from swstack.encoding import batch_indices, batches, encode
+from swstack.models import ModelConfig, load_model
+
+
+@pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])
+def test_every_example_is_in_exactly_one_batch(rng):
+    lengths = np.random.default_rng(1).integers(3, 40, size=107)
+    cut = batch_indices(lengths, 8, rng)
+    assert sorted(np.concatenate(cut)) == list(range(107))
+    assert sorted(len(batch) for batch in cut) == [3] + [8] * 13
+    padded = sum(len(batch) * lengths[batch].max() for batch in cut)
+    assert padded < 1.2 * lengths.sum()
+
+
+def test_shuffled_batches_follow_the_generator():
+    lengths = np.random.default_rng(1).integers(3, 40, size=107)
+    first, same, other = (batch_indices(lengths, 8, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_padding_is_masked(tiny_directory, tiny_task):
+    _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    encoded = encode(tokenizer, tiny_task.dev, 16)
+    assert encode(tokenizer, tiny_task.dev, 16) is encoded
+    for batch in batches(encoded, 7):
+        ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
+        assert torch.equal(mask.sum(dim=1), torch.from_numpy(encoded.lengths[batch.indices]))
+        assert (ids[mask == 0] == tokenizer.pad_token_id).all()
+        assert torch.equal(batch.labels, encoded.labels[torch.from_numpy(batch.indices)])

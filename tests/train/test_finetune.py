@@ -1,0 +1,103 @@
+"""Fine-tuning: it learns, it is reproducible, and it continues exactly after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from interruption import Killed, kill_at, same_weights
+
+from sim.errors import UserError
+from swstack.encoding import encode
+from swstack.finetune import FinetuneConfig, evaluate, finetune, predict
+from swstack.models import ModelConfig, load_model
+from swstack.tasks import Example
+from swstack.training import CHECKPOINT
+
+CONFIG = FinetuneConfig(epochs=3, batch_size=8, learning_rate=2e-3, checkpoint_steps=5)
+
+
+@pytest.fixture
+def fresh(tiny_directory):
+    return lambda labels=2, regression=False: load_model(
+        ModelConfig(source=str(tiny_directory)), labels, regression, seed=0
+    )
+
+
+def test_it_learns_and_equal_seeds_give_equal_weights(fresh, tiny_task, tmp_path):
+    model, tokenizer = fresh()
+    before = evaluate(model, tokenizer, tiny_task)["accuracy"]
+    result = finetune(model, tokenizer, tiny_task, dataclasses.replace(CONFIG, epochs=12), 0, tmp_path / "a")
+    assert result.dev_metrics["accuracy"] > max(before, 60.0) + 15
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    models = [fresh()[0] for _ in range(3)]
+    for index, (seed, other) in enumerate(zip((1, 1, 2), models, strict=True)):
+        finetune(other, tokenizer, tiny_task, dataclasses.replace(CONFIG, epochs=1), seed, tmp_path / f"b{index}")
+    assert same_weights(models[0], models[1])
+    assert not same_weights(models[0], models[2])
+
+
+# 12 steps an epoch, a checkpoint every 5 steps and at the end of every epoch.
+@pytest.mark.parametrize(("stop", "next_step"), [(3, 1), (12, 11), (17, 16), (25, 25)])
+def test_a_killed_run_continues_to_the_same_weights(fresh, tiny_task, tmp_path, stop, next_step):
+    straight, tokenizer = fresh()
+    expected = finetune(straight, tokenizer, tiny_task, CONFIG, 0, tmp_path / "straight")
+    model, _ = fresh()
+    with pytest.raises(Killed):
+        finetune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", kill_at(stop))
+    resumed, _ = fresh()
+    steps = []
+    result = finetune(
+        resumed, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", lambda what, done, total: steps.append(done)
+    )
+    assert steps[0] == next_step
+    assert same_weights(straight, resumed)
+    assert result.history == expected.history
+    assert result.dev_metrics == expected.dev_metrics
+
+
+def test_a_checkpoint_of_another_run_is_not_continued(fresh, tiny_task, tmp_path):
+    model, tokenizer = fresh()
+    finetune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path)
+    steps = []
+    again, _ = fresh()
+    finetune(again, tokenizer, tiny_task, CONFIG, 1, tmp_path, lambda what, done, total: steps.append(done))
+    assert steps[0] == 1
+
+
+def test_a_file_that_is_no_checkpoint_is_named(fresh, tiny_task, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
+    model, tokenizer = fresh()
+    with pytest.raises(UserError, match="not a training checkpoint"):
+        finetune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path)
+
+
+def test_early_stopping_keeps_the_best_epoch_and_survives_a_kill(fresh, tiny_task, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=30, patience=2)
+    straight, tokenizer = fresh()
+    expected = finetune(straight, tokenizer, tiny_task, config, 0, tmp_path / "straight")
+    scores = [row["score"] for row in expected.history]
+    assert len(scores) < 30
+    assert scores.index(max(scores)) == len(scores) - 3
+    model, _ = fresh()
+    with pytest.raises(Killed):
+        finetune(model, tokenizer, tiny_task, config, 0, tmp_path / "killed", kill_at(20))
+    resumed, _ = fresh()
+    finetune(resumed, tokenizer, tiny_task, config, 0, tmp_path / "killed")
+    assert same_weights(straight, resumed)
+
+
+def test_regression_trains(fresh, tiny_task, tmp_path):
+    scored = tuple(Example(e.sentence1, None, 2.5 * e.sentence1.count("red")) for e in tiny_task.train)
+    task = dataclasses.replace(tiny_task, train=scored, dev=scored[:30], labels=(), metrics=("spearman", "pearson"))
+    model, tokenizer = fresh(1, True)
+    result = finetune(model, tokenizer, task, dataclasses.replace(CONFIG, epochs=15), 0, tmp_path)
+    assert result.dev_metrics["spearman"] > 50
+
+
+def test_predictions_do_not_depend_on_the_batch_size(fresh, tiny_task):
+    model, tokenizer = fresh()
+    encoded = encode(tokenizer, tiny_task.dev, 16)
+    np.testing.assert_allclose(predict(model, encoded, 1), predict(model, encoded, 16), atol=1e-5)
+    assert evaluate(model, tokenizer, tiny_task, limit=10).keys() == {"accuracy", "f1"}

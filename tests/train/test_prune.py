@@ -1,0 +1,190 @@
+"""Pruning: exact shares in every group, heads kept, gates reopen, exact resume, estimators and their gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from interruption import Killed, kill_at, same_weights
+
+from sim.errors import UserError
+from swstack.finetune import FinetuneConfig, evaluate, finetune
+from swstack.groups import WordLineGroup, matrix_bias, matrix_weight, word_line_groups
+from swstack.models import ModelConfig, load_model
+from swstack.prune import PruneConfig, apply_masks, dense_masks, load_masks, prune, save_masks, sparsity_table
+from swstack.prune.axes import Axis, pruning_axes, settle
+from swstack.prune.straight_through import StraightThrough, estimator_slope, gated_weight
+
+CONFIG = PruneConfig(
+    batch_size=8, learning_rate=1e-3, warmup_epochs=1, gate_epochs=3, final_epochs=2, checkpoint_steps=5,
+    row_sparsity=0.1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_directory, tiny_task, tmp_path_factory):
+    """State of the tiny model after fine-tuning, and a function that gives a fresh copy of it."""
+    model, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    config = FinetuneConfig(epochs=12, batch_size=8, learning_rate=2e-3)
+    finetune(model, tokenizer, tiny_task, config, 0, tmp_path_factory.mktemp("tuned"))
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def copy():
+        again, _ = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+        again.load_state_dict(state)
+        return again, tokenizer
+
+    return copy
+
+
+def test_every_group_ends_at_exactly_its_share_and_the_task_is_kept(tuned, tiny_task, tmp_path):
+    model, tokenizer = tuned()
+    dense = evaluate(model, tokenizer, tiny_task)["accuracy"]
+    result = prune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path)
+    groups = {row.name: row for row in result.sparsity if row.kind == "group"}
+    for group in word_line_groups(model):
+        outputs = sum(matrix_weight(model, name).shape[1] for name in group.matrices)
+        row = groups[group.name]
+        assert row.column == pytest.approx(np.ceil(0.3 * outputs) / outputs)
+        assert row.row == pytest.approx(np.ceil(0.1 * row.inputs) / row.inputs)
+        for name in group.matrices:
+            mask, weight = result.masks[name], matrix_weight(model, name).numpy()
+            assert not weight[:, ~mask.columns].any()
+            assert not weight[~mask.rows, :].any()
+            assert (weight[np.ix_(mask.rows, mask.columns)] != 0).all()
+            assert np.array_equal(mask.rows, result.masks[group.matrices[0]].rows)
+            if group.name.endswith("qkv"):
+                assert mask.columns.reshape(2, -1).any(axis=1).all()
+            assert (matrix_bias(model, name)[torch.from_numpy(~mask.columns)] != 0).any()
+    assert result.dev_metrics == evaluate(model, tokenizer, tiny_task)
+    assert result.dev_metrics["accuracy"] > dense - 15
+    assert result.reopened > 0
+    assert len(result.history) == CONFIG.epochs
+    assert set(dict(model.named_parameters())) == set(dict(tuned()[0].named_parameters()))
+
+
+# 12 steps an epoch: warm-up to step 12, gates to 48, final to 72.
+@pytest.mark.parametrize("stop", [8, 31, 48, 70])
+def test_a_killed_run_continues_to_the_same_weights_and_masks(tuned, tiny_task, tmp_path, stop):
+    straight, tokenizer = tuned()
+    expected = prune(straight, tokenizer, tiny_task, CONFIG, 0, tmp_path / "straight")
+    model, _ = tuned()
+    with pytest.raises(Killed):
+        prune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", kill_at(stop))
+    resumed, _ = tuned()
+    result = prune(resumed, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed")
+    assert same_weights(straight, resumed)
+    assert (result.history, result.completed, result.reopened) == (
+        expected.history, expected.completed, expected.reopened,
+    )  # fmt: skip
+
+
+def test_a_share_that_a_group_cannot_reach_says_which_and_why(tuned):
+    model, _ = tuned()
+    pruning_axes(model, 90 / 96, 0.0)
+    with pytest.raises(UserError, match=r"layer\.0\.qkv has 96 columns .* 6 heads stays, so at most 0\.9375"):
+        pruning_axes(model, 0.95, 0.0)
+    with pytest.raises(UserError, match=r"row_sparsity = 0\.99"):
+        pruning_axes(model, 0.0, 0.99)
+
+
+def axis_of(size, prune_count, heads):
+    width = size // heads
+    segments = tuple((i * width, (i + 1) * width) for i in range(heads))
+    return Axis(WordLineGroup("g", ("m",), (heads,)), "columns", size, prune_count, segments)
+
+
+@given(st.data())
+def test_settle_keeps_the_best_of_every_head_and_exactly_the_rest(data):
+    heads = data.draw(st.integers(1, 4))
+    size = heads * data.draw(st.integers(1, 6))
+    axis = axis_of(size, data.draw(st.integers(0, size - heads)), heads)
+    # Few distinct values, so that ties occur.
+    scores = torch.tensor(data.draw(st.lists(st.integers(-3, 3), min_size=size, max_size=size))).float()
+    keep = settle(scores, axis)
+    assert int((~keep).sum()) == axis.prune
+    best_of_heads = [first + int(scores[first:stop].argmax()) for first, stop in axis.segments]
+    assert keep[best_of_heads].all()
+    free = torch.ones(size, dtype=torch.bool)
+    free[best_of_heads] = False
+    if (keep & free).any() and (~keep).any():
+        assert scores[keep & free].min() >= scores[~keep].max()
+
+
+def test_estimators_pass_the_step_function_with_their_slopes():
+    values = torch.tensor([-1.0, 0.5, 2.0])
+    expected = {
+        "softplus": torch.sigmoid(values),
+        "linear": torch.ones(3),
+        "relu": torch.tensor([0.0, 1.0, 1.0]),
+        "leaky": torch.tensor([0.1, 1.0, 1.0]),
+    }
+    for name, slope in expected.items():
+        gates = values.clone().requires_grad_()
+        out = StraightThrough.apply(gates, values > 0, estimator_slope(values, name))
+        assert out.tolist() == [0.0, 1.0, 1.0]
+        (out * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+        torch.testing.assert_close(gates.grad, slope * torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_gate_gradients_are_the_chain_rule_or_the_sign_form():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(4, 3, generator=generator)
+    upstream = torch.randn(4, 3, generator=generator)
+    expected = {"chain": upstream * weight, "sign": upstream * weight.sign()}
+    for form, product in expected.items():
+        leaf = weight.clone().requires_grad_()
+        rows = torch.tensor([1.0, 0.0, 1.0, 1.0], requires_grad=True)
+        columns = torch.tensor([1.0, 0.0, 1.0], requires_grad=True)
+        gated = gated_weight(leaf, rows, columns, form)
+        torch.testing.assert_close(gated, weight * torch.outer(rows, columns))
+        (gated * upstream).sum().backward()
+        torch.testing.assert_close(columns.grad, (product * rows[:, None]).sum(dim=0))
+        torch.testing.assert_close(rows.grad, (product * columns).sum(dim=1))
+        torch.testing.assert_close(leaf.grad, upstream * torch.outer(rows, columns))
+
+
+@pytest.mark.parametrize("estimator", ["linear", "relu", "leaky"])
+def test_other_estimators_reach_the_share(tuned, tiny_task, tmp_path, estimator):
+    model, tokenizer = tuned()
+    config = dataclasses.replace(CONFIG, estimator=estimator, warmup_epochs=0, gate_gradient="sign")
+    result = prune(model, tokenizer, tiny_task, config, 0, tmp_path)
+    assert result.sparsity[-1].column >= 0.3
+    assert (result.reopened == 0) == (estimator == "relu")
+
+
+def test_distillation_pulls_towards_the_dense_model(tuned, tiny_task, tmp_path):
+    model, tokenizer = tuned()
+    config = dataclasses.replace(CONFIG, distillation=0.5)
+    plain = prune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "plain")
+    model, _ = tuned()
+    distilled = prune(model, tokenizer, tiny_task, config, 0, tmp_path / "distilled")
+    assert distilled.history[0]["loss"] != plain.history[0]["loss"]
+    assert distilled.sparsity == plain.sparsity or distilled.sparsity[-1].column == plain.sparsity[-1].column
+
+
+def test_masks_round_trip_and_apply(tuned, tmp_path):
+    model, _ = tuned()
+    masks = dense_masks(model)
+    name = "bert.encoder.layer.1.intermediate.dense"
+    masks[name].columns[:16] = False
+    masks[name].rows[3] = False
+    save_masks(masks, tmp_path / "masks.safetensors")
+    loaded = load_masks(tmp_path / "masks.safetensors")
+    assert loaded.keys() == masks.keys()
+    assert all(
+        np.array_equal(loaded[n].rows, m.rows) and np.array_equal(loaded[n].columns, m.columns)
+        for n, m in masks.items()
+    )
+    apply_masks(model, loaded)
+    assert int((matrix_weight(model, name) == 0).sum()) == 16 * 32 + 64 - 16
+    table = {row.name: row for row in sparsity_table(model, loaded)}
+    assert table[name].element == pytest.approx((16 * 32 + 64 - 16) / (32 * 64))
+    assert table[name].column == pytest.approx(0.25)
+    (tmp_path / "junk").write_bytes(b"junk")
+    with pytest.raises(UserError, match="not a file of pruning masks"):
+        load_masks(tmp_path / "junk")

@@ -1,0 +1,137 @@
+"""The embedded tasks and the GLUE loader."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from sim.errors import UserError
+from swstack.tasks import TaskConfig, load_task
+from swstack.tasks.glue import GLUE_TASKS, canonical_name, read_tsv
+from swstack.tasks.grammar import DEV_ROWS, GRAMMAR_TASKS, TRAIN_ROWS
+
+
+@pytest.mark.parametrize("name", GRAMMAR_TASKS)
+def test_embedded_tasks_are_seeded_disjoint_and_short(name):
+    task, again, other = (load_task(TaskConfig(name=name), seed) for seed in (0, 0, 1))
+    assert task.train == again.train
+    assert task.dev == again.dev
+    assert task.train != other.train
+    assert (len(task.train), len(task.dev)) == (TRAIN_ROWS, DEV_ROWS)
+    texts = [(example.sentence1, example.sentence2) for example in task.train + task.dev]
+    assert len(set(texts)) == len(texts)
+    assert max(len(f"{a} {b or ''}".split()) for a, b in texts) <= 45
+    assert task.is_pair == (name != "grammar-single")
+
+
+@pytest.mark.parametrize("name", ["grammar-single", "grammar-pair", "grammar-inference"])
+def test_embedded_classes_are_balanced_and_words_alone_do_not_tell_them(name):
+    task = load_task(TaskConfig(name=name), 0)
+    counts = Counter(example.label for example in task.train)
+    assert max(counts.values()) - min(counts.values()) <= 0.02 * TRAIN_ROWS
+    vectorizer = CountVectorizer()
+    text = [[f"{e.sentence1} | {e.sentence2}" for e in part] for part in (task.train, task.dev)]
+    labels = [[e.label for e in part] for part in (task.train, task.dev)]
+    words = LogisticRegression(max_iter=500).fit(vectorizer.fit_transform(text[0]), labels[0])
+    assert words.score(vectorizer.transform(text[1]), labels[1]) < 0.66
+
+
+def test_similarity_scores_span_the_scale():
+    task = load_task(TaskConfig(name="grammar-similarity"), 0)
+    scores = [example.label for example in task.train]
+    assert task.regression
+    assert task.num_labels == 1
+    assert (min(scores), max(scores)) == (0.0, 5.0)
+
+
+def test_limits_draw_subsets_and_say_so():
+    task = load_task(TaskConfig(name="grammar-pair", train_limit=50, eval_limit=20), 0)
+    assert (len(task.train), len(task.dev)) == (50, 20)
+    assert "only 50 of these train rows" in task.provenance
+    assert "only 20 of these dev rows" in task.provenance
+
+
+def test_folder_names_are_task_names():
+    assert [canonical_name(name) for name in ("SST-2", "sts-b", "CoLA", "MNLI", "mnli-mismatched")] == [
+        "sst2", "stsb", "cola", "mnli", "mnli-mismatched",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="unknown task"):
+        load_task(TaskConfig(name="sst3"), 0)
+
+
+# Label counts of the dev sets, from the data's own documentation.
+DEV_LABELS = {
+    "cola": {0: 322, 1: 721},
+    "sst2": {0: 428, 1: 444},
+    "mrpc": {0: 129, 1: 279},
+    "rte": {0: 146, 1: 131},
+    "wnli": {0: 40, 1: 31},
+    "qnli": {0: 2702, 1: 2761},
+    "mnli": {0: 3479, 1: 3123, 2: 3213},
+    "mnli-mismatched": {0: 3463, 1: 3129, 2: 3240},
+}
+COMPLETE_TRAIN = {"cola", "sst2", "mrpc", "stsb", "rte", "wnli"}
+
+
+@pytest.mark.parametrize("name", GLUE_TASKS)
+def test_glue_files_have_the_official_counts(name, glue_dir):
+    task = load_task(TaskConfig(name=name, glue_dir=str(glue_dir)), 0)
+    layout = GLUE_TASKS[name]
+    if name in COMPLETE_TRAIN:
+        assert len(task.train) == layout.train_rows
+        assert "PARTIAL" not in task.provenance
+    elif len(task.train) != layout.train_rows:
+        assert f"{len(task.train)} of {layout.train_rows} rows (PARTIAL)" in task.provenance
+    if "not GLUE's dev set" not in task.provenance:
+        assert len(task.dev) == layout.dev_rows
+    if name in DEV_LABELS:
+        assert Counter(example.label for example in task.dev) == DEV_LABELS[name]
+    if name == "stsb":
+        assert sum(example.label for example in task.dev) / len(task.dev) == pytest.approx(2.364, abs=1e-3)
+    assert task.is_pair == (name not in ("cola", "sst2"))
+
+
+SST2, STSB, COLA = GLUE_TASKS["sst2"], GLUE_TASKS["stsb"], GLUE_TASKS["cola"]
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "message"),
+    [
+        (SST2, "sentence\tlabel\ngood\t1\nbad\n", "line 3: 1 tab-separated columns where 2"),
+        (SST2, "sentence\tlabel\ngood\tyes\n", "line 2: label 'yes' where one of 0, 1"),
+        (SST2, "sentence\tlabel\n \t1\n", "line 2: an empty sentence"),
+        (SST2, "sentence\tlabel\n", "no data rows"),
+        (STSB, "\t" * 9 + "\n" + "x\t" * 9 + "7.5\n", "line 2: score '7.5' where a number from 0 to 5"),
+        (COLA, "gj04\t1\t\tFine .\ngj04\t\t\tBad .", "line 2: label ''"),
+    ],
+)
+def test_broken_rows_name_file_and_line(task, text, message, tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_tsv(task, path)
+    assert str(path) in str(caught.value)
+
+
+def test_bytes_that_are_no_text_name_the_line(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_bytes(b"sentence\tlabel\ngood\t1\nb\xffd\t0\n")
+    with pytest.raises(UserError, match="line 3: not UTF-8"):
+        read_tsv(SST2, path)
+
+
+def test_quotes_headers_and_missing_final_newline(tmp_path):
+    path = tmp_path / "dev.tsv"
+    path.write_bytes(b'\xef\xbb\xbfsentence\tlabel\r\nhe said " so\t0\r\nfine\t1')
+    assert [(e.sentence1, e.label) for e in read_tsv(SST2, path)] == [('he said " so', 0), ("fine", 1)]
+
+
+def test_absent_data_is_named(tmp_path):
+    with pytest.raises(UserError, match="RTE: no such directory"):
+        load_task(TaskConfig(name="rte", glue_dir=str(tmp_path)), 0)
+    (tmp_path / "RTE").mkdir()
+    with pytest.raises(UserError, match=r"no dev\.tsv"):
+        load_task(TaskConfig(name="rte", glue_dir=str(tmp_path)), 0)
