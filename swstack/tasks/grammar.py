@@ -70,7 +70,8 @@ _VERBS = (
 _PLACES = (
     ("in the kitchen", "in the cookhouse"), ("near the river", "by the stream"),
     ("behind the church", "behind the chapel"), ("in the woods", "in the forest"),
-    ("at the market", "at the bazaar"), ("on the ship", "on the vessel"), ("in the street", "on the road"), ("at the harbour", "in the port"), ("in the shop", "in the store"),
+    ("at the market", "at the bazaar"), ("on the ship", "on the vessel"),
+    ("in the street", "on the road"), ("at the harbour", "in the port"), ("in the shop", "in the store"),
     ("outside the hospital", "outside the clinic"),
 )  # fmt: skip
 
