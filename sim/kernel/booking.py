@@ -90,16 +90,18 @@ class BookingArray(Module):
             self.simulation.trace.span(self.path, 0, label, last, last + occupied_ps)
         return last, last + latency_ps
 
-    def book_together(self, units: IntArray, arrival_ps: int, occupied_ps: IntArray, label: str = "") -> int:
-        """The given units start together, when the last of them is free; returns the start, ps. O(len(units)).
+    def book_some(self, units: IntArray, arrival_ps: int, occupied_ps: IntArray) -> int:
+        """The given units, each as soon as it is free, serve a part that arrives now; the latest start, ps.
 
-        ``occupied_ps`` int64[len(units)] is how long each is taken.
+        ``occupied_ps`` int64[len(units)] is how long each is taken. O(len(units)).
         """
-        start = max(arrival_ps, int(self.free[units].max())) if len(units) else arrival_ps
+        if not len(units):
+            return arrival_ps
+        start = np.maximum(self.free[units], arrival_ps)
         self.free[units] = start + occupied_ps
         self.operations[units] += 1
         self.busy_ps[units] += occupied_ps
-        return start
+        return int(start.max())
 
     def utilisation(self, elapsed_ps: int) -> float:
         """Busy share of all units over ``elapsed_ps``."""

@@ -65,12 +65,13 @@ def test_an_array_of_single_servers_equals_single_bookings():
     assert array.busy_ps.tolist() == [single.busy_ps for single in singles]
 
 
-def test_units_booked_together_start_with_the_last_free_one():
+def test_a_part_of_an_array_is_booked_unit_by_unit():
     array = BookingArray(Simulation(), "links", 4)
-    assert array.book_together(np.array([0, 1]), 5, np.array([10, 20])) == 5
-    assert array.book_together(np.array([1, 2]), 6, np.array([1, 1])) == 25
-    assert array.book_together(np.array([0, 3]), 7, np.array([1, 1])) == 15
-    assert array.free.tolist() == [16, 26, 26, 16]
+    assert array.book_some(np.array([0, 1]), 5, np.array([10, 20])) == 5
+    assert array.book_some(np.array([1, 2]), 6, np.array([1, 1])) == 25
+    assert array.book_some(np.array([0, 3]), 7, np.array([1, 1])) == 15
+    assert array.free.tolist() == [16, 26, 7, 8]
+    assert array.book_some(np.array([], np.int64), 9, np.array([], np.int64)) == 9
 
 
 def test_module_names_are_a_hierarchy_and_unique():

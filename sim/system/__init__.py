@@ -1,0 +1,1 @@
+"""The system model: a transformer encoder on tiles of crossbars, with time, energy, area and utilisation."""

@@ -1,0 +1,481 @@
+"""Runs a workload on a chip: builds the pipeline of stages, streams tokens through it, counts actions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.chip import ChipConfig
+from sim.errors import UserError
+from sim.kernel import Booking, Fifo, Measurement, Module, Simulation, Trace
+from sim.kernel.simulation import Behaviour
+from sim.progress import Progress, no_progress
+from sim.system import energy
+from sim.system.network import Network
+from sim.system.placement import GroupPlace, Placement, place
+from sim.system.stages import Barrier, Crossbars, Digital, GroupTiming, Stage, Token, Transfer
+from sim.system.workload import LayerWork, Role, Workload
+
+Resolution = Literal["analytic", "matrix", "tile", "crossbar"]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How busy a kind of unit was.
+
+    Attributes:
+        unit: its name. kind: what it is. servers: how many there are.
+        operations: of all servers. busy_ps: of all servers together. wait_ps: mean wait of an operation.
+        elapsed_ps: length of the run.
+    """
+
+    unit: str
+    kind: str
+    servers: int
+    operations: int
+    busy_ps: int
+    wait_ps: float
+    elapsed_ps: int
+
+    @property
+    def utilisation(self) -> float:
+        return self.busy_ps / (self.servers * self.elapsed_ps) if self.elapsed_ps and self.servers else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class SystemResult:
+    """What a run of the system model gives.
+
+    Attributes:
+        sequence_ps: (first token offered, last token done) of every sequence.
+        layer_ps: (first token in, last token out) of every layer, first sequence.
+        actions: counts by scope ("layer0.qkv") and action; energy follows from them (``sim.system.energy``).
+        usage: one entry per unit. crossbar_operations: int64[crossbars], token vectors per crossbar at
+            resolution = "crossbar", else one entry per coarser unit.
+        statistics: measurements of every module. events: kernel events. wall_seconds: of the whole run.
+    """
+
+    chip: ChipConfig
+    workload: Workload
+    placement: Placement
+    resolution: Resolution
+    sequence_ps: tuple[tuple[int, int], ...]
+    layer_ps: tuple[tuple[int, int], ...]
+    actions: dict[str, dict[str, int]]
+    usage: tuple[Usage, ...]
+    crossbar_operations: NDArray[np.int64]
+    statistics: dict[str, dict[str, Measurement]]
+    events: int
+    wall_seconds: float
+
+    @property
+    def latency_ps(self) -> int:
+        """First sequence: first token offered to last token done."""
+        return self.sequence_ps[0][1] - self.sequence_ps[0][0]
+
+    @property
+    def elapsed_ps(self) -> int:
+        return max(end for _, end in self.sequence_ps)
+
+    @property
+    def sequences_per_s(self) -> float:
+        """Throughput: between the ends of the first and the last sequence, or one over the latency of a single one."""
+        if len(self.sequence_ps) == 1:
+            return 1e12 / self.latency_ps
+        return 1e12 * (len(self.sequence_ps) - 1) / (self.sequence_ps[-1][1] - self.sequence_ps[0][1])
+
+    @property
+    def tops(self) -> float:
+        """Unpruned operations per second, 1e12: two per multiply-accumulate."""
+        return 2 * self.workload.macs * self.sequences_per_s * 1e-12
+
+    @cached_property
+    def dynamic_energy_pj(self) -> float:
+        """Energy of all actions, pJ."""
+        return energy.total_energy_pj(self.chip, self.actions)
+
+    @property
+    def static_energy_pj(self) -> float:
+        """Static power times the length of the run, pJ."""
+        return energy.static_power_w(self.chip, self.placement.chips) * self.elapsed_ps
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One stage of a layer's pipeline before it is built.
+
+    Attributes:
+        name: of the stage. unit: what it occupies; stages of a layer may share a unit.
+        interval_ps, latency_ps: without contention. actions: counts of one token.
+    """
+
+    name: str
+    unit: str
+    interval_ps: int
+    latency_ps: int
+    actions: dict[str, int]
+    make: Callable[[Module, _Units, str], Crossbars | Transfer | Digital]
+
+
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """What the stages of a layer share."""
+
+    network: Network
+    attention: Booking
+    vector: Booking
+
+
+def simulate(
+    workload: Workload,
+    chip: ChipConfig,
+    *,
+    resolution: Resolution = "crossbar",
+    sequences: int = 1,
+    trace: Trace | None = None,
+    progress: Progress = no_progress,
+) -> SystemResult:
+    """Stream ``sequences`` sequences through the encoder, one behind the other.
+
+    Args:
+        resolution: "matrix", "tile" and "crossbar" simulate with that many servers per word-line group and give equal
+            times and energies; "analytic" adds up times without contention (a lower bound, exact when nothing ever
+            waits for a shared unit or link) and needs no simulation.
+
+    Raises:
+        UserError: the workload does not fit onto the chip.
+        DeadlockError: the tile buffers cannot hold a sequence.
+    """
+    start = time.perf_counter()
+    if sequences < 1:
+        raise UserError(f"sequences = {sequences} must be at least 1.")
+    placement = place(workload, chip)
+    if resolution == "analytic":
+        return _estimate(workload, placement, sequences, start)
+    run = _Run(workload, placement, resolution, sequences, trace, progress)
+    run.go()
+    return run.result(start)
+
+
+def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Network, workload: Workload) -> list[Step]:
+    """The stages a token passes in one layer, in order; attention waits for the whole sequence at "qk"."""
+    chip, tokens = placement.chip, workload.tokens
+    groups = placement.groups[index]
+    tiles = len(placement.layer_tiles[index])
+    width = chip.opc.input_bits
+    hidden = _bytes(layer.hidden, width)
+    intermediate = _bytes(layer.intermediate, width)
+    before = placement.groups[index - 1]["ffn2"].home if index else placement.layer_tiles[0][0]
+
+    def crossbars(role: Role, home: int, size: int, sources: list[tuple[int, int]]) -> Step:
+        group = groups[role]
+        route = network.build(sources, home, group.tiles.tolist(), size)
+        timing = GroupTiming(chip, group.group)
+        return Step(
+            role,
+            f"{role} crossbars",
+            max(timing.interval_ps, route.interval_ps),
+            route.latency_ps + timing.latency_ps,
+            {**group_actions(chip, group), "flit_hop": route.flits},
+            lambda parent, units, resolution: Crossbars(
+                parent, "crossbars", group, timing, units.network, route, resolution
+            ),
+        )
+
+    def collect(role: Role) -> Step:
+        group = groups[role]
+        route = network.build(_sources(group), group.home, [], 0)
+        return Step(
+            f"{role}_collect",
+            f"{role} links",
+            route.interval_ps,
+            route.latency_ps,
+            {"flit_hop": route.flits},
+            lambda parent, units, resolution: Transfer(parent, "transfer", units.network, route),
+        )
+
+    def digital(name: str, work: int, unit: str, least_ps: int) -> Step:
+        d = chip.digital
+        rate = tiles * (d.macs_per_tile if unit == "attention" else d.lanes_per_tile)
+        occupied = -(-work // rate) * d.clock_ps
+        return Step(
+            name,
+            f"{unit} unit",
+            occupied,
+            max(occupied, least_ps),
+            {"mac" if unit == "attention" else "vector_op": work},
+            lambda parent, units, resolution: Digital(parent, "operation", getattr(units, unit), occupied, least_ps),
+        )
+
+    d = chip.digital
+    norm = layer.hidden * (d.layer_norm_ops + d.residual_ops)
+    return [
+        crossbars("qkv", before, hidden, []),
+        collect("qkv"),
+        digital("qk", layer.hidden * tokens, "attention", d.attention_ps),
+        digital("softmax", workload.heads * tokens * d.softmax_ops, "vector", d.softmax_ps),
+        digital("av", layer.hidden * tokens, "attention", d.attention_ps),
+        crossbars("o", groups["qkv"].home, hidden, []),
+        collect("o"),
+        digital("norm1", norm, "vector", d.layer_norm_ps),
+        crossbars("ffn1", groups["o"].home, hidden, []),
+        digital("gelu", layer.intermediate * d.gelu_ops, "vector", d.gelu_ps),
+        crossbars("ffn2", groups["ffn1"].home, intermediate, _sources(groups["ffn1"])),
+        collect("ffn2"),
+        digital("norm2", norm, "vector", d.layer_norm_ps),
+    ]
+
+
+def group_actions(chip: ChipConfig, place: GroupPlace) -> dict[str, int]:
+    """Actions of one token vector in the crossbars of a group, network apart.
+
+    Unused bit lines are neither held nor converted, pruned inputs are not driven, unused crossbars are not read.
+    """
+    group = place.group
+    lines, driven = int(group.lines.sum()), int(group.driven.sum())
+    codes = lines * group.row_blocks * chip.reads
+    votes_per = 1 if group.vote == "output" else group.row_blocks
+    mapped = chip.pipeline.peripheral == "rtl"
+    vector = _bytes(group.inputs, chip.opc.input_bits)
+    tiles = len(place.tiles)
+    return {
+        "crossbar_read": group.blocks * chip.signs * chip.reads,
+        "row_drive": driven * group.column_blocks * chip.signs * chip.reads,
+        "sample_hold": codes * chip.signs,
+        "conversion": codes * chip.digitised,
+        # Every code is accumulated; every voted column sum is added to its output.
+        "shift_add": codes * chip.digitised + group.sums * votes_per,
+        "vote": group.votes * votes_per,
+        "map_lookup": lines * votes_per if mapped else 0,
+        "input_byte": _bytes(driven, chip.opc.input_bits) * group.column_blocks,
+        "output_byte": 3 * group.outputs * group.row_blocks,
+        # Inputs are written to and read from the buffer of every tile, outputs are written and read once.
+        "buffer_byte": 2 * vector * tiles + 2 * int(place.output_bytes.sum()),
+        "bus_byte": vector * tiles + int(place.output_bytes.sum()),
+    }
+
+
+def _bytes(values: int, bits: int) -> int:
+    return -(-values * bits // 8)
+
+
+def _sources(group: GroupPlace) -> list[tuple[int, int]]:
+    return list(zip(group.tiles.tolist(), group.output_bytes.tolist(), strict=True))
+
+
+def _scoped_actions(layer: LayerWork, steps: list[Step], counts: list[int]) -> dict[str, dict[str, int]]:
+    return {
+        f"{layer.name}.{step.name}": {name: n * count for name, n in step.actions.items()}
+        for step, count in zip(steps, counts, strict=True)
+    }
+
+
+def kv_places(layer_tiles: range, layer: LayerWork, chip: ChipConfig) -> int:
+    """Tokens whose Q, K and V fit into the share of the layer's tile buffers that is meant for them; at least 1."""
+    token = _bytes(3 * layer.hidden, chip.opc.input_bits)
+    return max(1, int(len(layer_tiles) * chip.tile.buffer_bytes * chip.tile.kv_share) // token)
+
+
+def _estimate(workload: Workload, placement: Placement, sequences: int, started: float) -> SystemResult:
+    """Times without contention: within a layer, tokens follow each other at the pace of the slowest stage.
+
+    One sequence: T = sum over layers of ((S - 1) max(pace before, pace up to the barrier) + latencies of all stages)
+    + (S - 1) pace of the last layer; the next sequence follows S times the pace of the busiest unit or link later.
+    """
+    chip, tokens = placement.chip, workload.tokens
+    network = Network(Simulation(), "network", chip, placement.tiles)
+    steps = [layer_steps(layer, i, placement, network, workload) for i, layer in enumerate(workload.layers)]
+    pace = host = _bytes(workload.layers[0].hidden, chip.opc.input_bits) * chip.package.link_byte_ps
+    now, spans = host, []
+    slowest = max(host, network.load_ps())
+    for layer in steps:
+        before, after = layer[:2], layer[2:]
+        barrier = now + (tokens - 1) * max(pace, *(s.interval_ps for s in before)) + sum(s.latency_ps for s in before)
+        first_out = barrier + sum(s.latency_ps for s in after)
+        pace = max(s.interval_ps for s in after)
+        spans.append((now, first_out + (tokens - 1) * pace))
+        now = first_out
+        shared = {unit: sum(s.interval_ps for s in layer if s.unit == unit) for unit in {s.unit for s in layer}}
+        slowest = max(slowest, *shared.values(), *(s.interval_ps for s in layer))
+    elapsed = spans[-1][1] + (sequences - 1) * tokens * slowest
+    passed = tokens * sequences
+    actions: dict[str, dict[str, int]] = {}
+    usage = []
+    for work, own in zip(workload.layers, steps, strict=True):
+        actions.update(_scoped_actions(work, own, [passed] * len(own)))
+        usage += [Usage(f"{work.name}.{s.name}", s.unit, 1, passed, passed * s.interval_ps, 0.0, elapsed) for s in own]
+    return SystemResult(
+        chip=chip,
+        workload=workload,
+        placement=placement,
+        resolution="analytic",
+        sequence_ps=tuple((n * tokens * slowest, spans[-1][1] + n * tokens * slowest) for n in range(sequences)),
+        layer_ps=tuple(spans),
+        actions=actions,
+        usage=tuple(usage),
+        crossbar_operations=np.full(sum(len(layer.groups) for layer in workload.layers), passed, np.int64),
+        statistics={},
+        events=0,
+        wall_seconds=time.perf_counter() - started,
+    )
+
+
+class _Run:
+    """State of one run."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        placement: Placement,
+        resolution: Resolution,
+        sequences: int,
+        trace: Trace | None,
+        progress: Progress,
+    ) -> None:
+        self.workload, self.placement, self.resolution = workload, placement, resolution
+        self.sequences, self.progress = sequences, progress
+        chip = placement.chip
+        self.simulation = simulation = Simulation(trace)
+        self.network = Network(simulation, "network", chip, placement.tiles)
+        self.host = Booking(simulation, "host")
+        self.steps = [
+            layer_steps(layer, i, placement, self.network, workload) for i, layer in enumerate(workload.layers)
+        ]
+        self.network.ready()
+        self.layers = [self._layer(i, layer) for i, layer in enumerate(workload.layers)]
+        self.done = simulation.env.event()
+        self.starts: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
+        self.layer_ends = [0] * len(workload.layers)
+        self._left = workload.tokens * sequences
+        for layer, following in zip(self.layers, [*self.layers[1:], None], strict=True):
+            stages = layer[0]
+            for stage, after in zip(stages, [*stages[1:], None], strict=True):
+                stage.following = after.queue if after else following[0][0].queue if following else None
+        for number, (stages, _, _) in enumerate(self.layers):
+            stages[-1].after = partial(self._leave, number)
+            for stage in stages:
+                stage.start()
+
+    def _layer(self, index: int, layer: LayerWork) -> tuple[list[Stage], Booking, Booking]:
+        chip, tokens = self.placement.chip, self.workload.tokens
+        module = Module(self.simulation, f"layer{index}")
+        units = _Units(self.network, Booking(module, "attention"), Booking(module, "vector"))
+        stages = []
+        for step in self.steps[index]:
+            scope = Module(module, step.name)
+            target = step.make(scope, units, self.resolution)
+            attends = step.name == "qk"
+            places = kv_places(self.placement.layer_tiles[index], layer, chip) if attends else chip.tile.queue_vectors
+            stages.append(Stage(scope, "stage", target, places, keep_places=attends))
+        by_name = {step.name: stage for step, stage in zip(self.steps[index], stages, strict=True)}
+        barrier = Barrier(self.simulation, tokens, by_name["qk"].queue)
+        by_name["qkv_collect"].after = barrier.arrive
+        by_name["qk"].before = lambda token: barrier.open(token.sequence)
+        by_name["av"].after = barrier.leave
+        return stages, units.attention, units.vector
+
+    def _leave(self, number: int, token: Token) -> None:
+        """A token has left layer ``number``."""
+        if token.sequence == 0:
+            self.layer_ends[number] = self.simulation.now
+        if number == len(self.layers) - 1:
+            self._finish(token)
+
+    def _finish(self, token: Token) -> None:
+        self.ends[token.sequence] = self.simulation.now
+        self._left -= 1
+        total = self.workload.tokens * self.sequences
+        self.progress("system model", total - self._left, total)
+        if not self._left:
+            self.done.succeed()
+
+    def _source(self) -> Behaviour:
+        """Offer the tokens of all sequences in order; the first queue holds it back."""
+        size = _bytes(self.workload.layers[0].hidden, self.placement.chip.opc.input_bits)
+        occupied = size * self.placement.chip.package.link_byte_ps
+        queue: Fifo = self.layers[0][0][0].queue
+        for sequence in range(self.sequences):
+            for position in range(self.workload.tokens):
+                yield queue.reserve()
+                start, end = self.host.book(self.simulation.now, occupied)
+                self.starts.setdefault(sequence, start)
+                token = Token(f"s{sequence} t{position}", sequence=sequence, position=position)
+                self.simulation.call_at(end, lambda event: queue.deliver(event.value), token)
+                if end > self.simulation.now:
+                    yield self.simulation.delay(end - self.simulation.now)
+
+    def go(self) -> None:
+        """Run until the last token is done."""
+        self.simulation.start(self.host, self._source())
+        self.simulation.run(self.done)
+
+    def result(self, started: float) -> SystemResult:
+        elapsed = self.simulation.now
+        actions: dict[str, dict[str, int]] = {}
+        usage = []
+        operations = []
+
+        def use(unit: Booking, kind: str) -> None:
+            wait = unit.wait_ps / max(1, unit.operations)
+            usage.append(Usage(unit.path, kind, unit.servers, unit.operations, unit.busy_ps, wait, elapsed))
+
+        use(self.host, "host link")
+        links = self.network.links
+        busiest = int(links.busy_ps.argmax()) if len(links.busy_ps) else 0
+        if len(links.busy_ps):
+            usage.append(
+                Usage(
+                    f"network.{'-'.join(map(str, self.network.names[busiest]))}",
+                    "busiest link",
+                    1,
+                    int(links.operations[busiest]),
+                    int(links.busy_ps[busiest]),
+                    self.network.wait_ps / max(1, self.network.transfers),
+                    elapsed,
+                )
+            )
+        for layer, steps, (stages, attention, vector) in zip(
+            self.workload.layers, self.steps, self.layers, strict=True
+        ):
+            counts = [stage.tokens for stage in stages]
+            actions.update(_scoped_actions(layer, steps, counts))
+            use(attention, "attention unit")
+            use(vector, "vector unit")
+            for stage in stages:
+                if isinstance(stage.target, Crossbars):
+                    units = stage.target.units
+                    operations.append(units.operations)
+                    usage.append(
+                        Usage(
+                            units.path,
+                            f"crossbars ({stage.target.timing.bound_by})",
+                            len(units.free),
+                            int(units.operations.sum()),
+                            int(units.busy_ps.sum()),
+                            stage.queue.waited_ps / max(1, stage.queue.departures),
+                            elapsed,
+                        )
+                    )
+        return SystemResult(
+            chip=self.placement.chip,
+            workload=self.workload,
+            placement=self.placement,
+            resolution=self.resolution,
+            sequence_ps=tuple((self.starts[s], self.ends[s]) for s in range(self.sequences)),
+            layer_ps=tuple(
+                (layer[0][0].first_ps, end) for layer, end in zip(self.layers, self.layer_ends, strict=True)
+            ),
+            actions=actions,
+            usage=tuple(usage),
+            crossbar_operations=np.concatenate(operations),
+            statistics=self.simulation.statistics(),
+            events=self.simulation.events,
+            wall_seconds=time.perf_counter() - started,
+        )

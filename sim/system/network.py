@@ -1,0 +1,150 @@
+"""The mesh between tiles: routes with dimension-ordered (X first) routing, and links that are contended."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.chip import ChipConfig
+from sim.kernel import BookingArray, Module, Simulation
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """A transfer that is done once per token vector.
+
+    Attributes:
+        links: int64[n], links it uses. busy_ps: int64[n], how long each of them is taken.
+        arrival_ps: int64[destinations], time from its start until the last byte is at each destination.
+        flits: flits times links. chip_bytes: bytes over links between chips.
+    """
+
+    links: NDArray[np.int64]
+    busy_ps: NDArray[np.int64]
+    arrival_ps: NDArray[np.int64]
+    flits: int
+    chip_bytes: int
+
+    @property
+    def latency_ps(self) -> int:
+        return int(self.arrival_ps.max())
+
+    @property
+    def interval_ps(self) -> int:
+        """Time from one such transfer to the next when nothing else uses the links."""
+        return int(self.busy_ps.max()) if len(self.busy_ps) else 0
+
+
+class Network(Module):
+    """Links as bookings with virtual cut-through: a busy link delays what passes it, and nothing else.
+
+    Every tile has a port into and out of its router; routers form a mesh per chip; neighbouring chips are joined at
+    their first routers. A route's home is a router: vectors are put together and copied there. Link names:
+    ("in", tile), ("out", tile), ("mesh", router, router), ("chip", chip, chip).
+    """
+
+    def __init__(self, parent: Module | Simulation, name: str, chip: ChipConfig, tiles: int) -> None:
+        super().__init__(parent, name)
+        self.chip = chip
+        self.routers_per_chip = -(-chip.package.tiles // chip.network.tiles_per_router)
+        self.width = math.isqrt(self.routers_per_chip - 1) + 1
+        self.names: list[tuple[object, ...]] = []
+        self._index: dict[tuple[object, ...], int] = {}
+        self.links = BookingArray(self, "links", 0)
+        self.transfers = self.wait_ps = 0
+        self._load: dict[tuple[object, ...], int] = {}
+
+    def load_ps(self) -> int:
+        """Time that the busiest link needs per token vector when every route is used once."""
+        return max(self._load.values(), default=0)
+
+    def build(self, sources: Iterable[tuple[int, int]], home: int, destinations: Iterable[int], size: int) -> Route:
+        """A route that collects bytes at the router of tile ``home`` and sends ``size`` bytes from there on.
+
+        Args:
+            sources: (tile, bytes) of what is collected; empty when the vector is already at home.
+            destinations: tiles that get the vector (a multicast: a shared link carries it once); empty to stop at home.
+        """
+        load: dict[tuple[object, ...], int] = {}
+        collected_hops = 0
+        path: list[tuple[object, ...]]
+        for tile, sent in sources:
+            path = [("out", tile), *self._path(tile, home)] if sent else []
+            collected_hops = max(collected_hops, len(path))
+            for link in path:
+                load[link] = load.get(link, 0) + sent
+        collect = dict(load)
+        hops = []
+        spread: set[tuple[object, ...]] = set()
+        for tile in destinations:
+            path = [*self._path(home, tile), ("in", tile)]
+            spread.update(path)
+            hops.append(len(path))
+        for link in sorted(spread, key=str):
+            load[link] = load.get(link, 0) + size
+        network, package = self.chip.network, self.chip.package
+        router = network.router_ps
+
+        def time(link: tuple[object, ...], sent: int) -> int:
+            if link[0] == "chip":
+                return sent * package.link_byte_ps
+            return -(-8 * sent // network.flit_bits) * network.link_ps
+
+        busy = {link: time(link, sent) for link, sent in load.items()}
+        for link, taken in busy.items():
+            self._load[link] = self._load.get(link, 0) + taken
+        collecting = max((time(link, sent) for link, sent in collect.items()), default=0)
+        spreading = max((time(link, size) for link in spread), default=0)
+        # Cut-through: heads pay a router per hop, the body follows at the rate of the slowest link of the whole way.
+        body = max(collecting, spreading)
+        arrival = np.array([h * router for h in hops] or [0], np.int64) + collected_hops * router + body
+        return Route(
+            links=np.array([self._number(link) for link in load], np.int64),
+            busy_ps=np.array(list(busy.values()), np.int64),
+            arrival_ps=arrival,
+            flits=sum(-(-8 * sent // network.flit_bits) for link, sent in load.items() if link[0] != "chip"),
+            chip_bytes=sum(sent for link, sent in load.items() if link[0] == "chip"),
+        )
+
+    def ready(self) -> None:
+        """Make the links' servers; after the last ``build``."""
+        for name in ("free", "operations", "busy_ps"):
+            setattr(self.links, name, np.zeros(len(self.names), np.int64))
+
+    def start(self, route: Route, arrival_ps: int) -> int:
+        """Book a transfer that is offered at ``arrival_ps``; returns when it starts, ps."""
+        start = self.links.book_some(route.links, arrival_ps, route.busy_ps)
+        self.transfers += 1
+        self.wait_ps += start - arrival_ps
+        return start
+
+    def _number(self, link: tuple[object, ...]) -> int:
+        if link not in self._index:
+            self._index[link] = len(self.names)
+            self.names.append(link)
+        return self._index[link]
+
+    def _path(self, source: int, target: int) -> list[tuple[object, ...]]:
+        """Links from the router of a tile to that of another."""
+        per_chip = self.chip.package.tiles
+        chip_a, chip_b = source // per_chip, target // per_chip
+        a = source % per_chip // self.chip.network.tiles_per_router
+        b = target % per_chip // self.chip.network.tiles_per_router
+        if chip_a == chip_b:
+            return self._mesh(chip_a, a, b)
+        step = 1 if chip_b > chip_a else -1
+        between: list[tuple[object, ...]] = [("chip", chip, chip + step) for chip in range(chip_a, chip_b, step)]
+        return [*self._mesh(chip_a, a, 0), *between, *self._mesh(chip_b, 0, b)]
+
+    def _mesh(self, chip: int, a: int, b: int) -> list[tuple[object, ...]]:
+        offset = chip * self.routers_per_chip
+        (ya, xa), (yb, xb) = divmod(a, self.width), divmod(b, self.width)
+        along = [*range(xa, xb, 1 if xb > xa else -1), xb]
+        down = [*range(ya, yb, 1 if yb > ya else -1), yb]
+        stops = [offset + ya * self.width + x for x in along] + [offset + y * self.width + xb for y in down[1:]]
+        return [("mesh", one, two) for one, two in itertools.pairwise(stops)]

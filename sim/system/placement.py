@@ -1,0 +1,123 @@
+"""Where the weights live: blocks of crossbars on tiles, tiles on chips. Weights are stationary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.chip import ChipConfig
+from sim.errors import UserError
+from sim.system.workload import GroupWork, Role, Workload, spread
+
+
+@dataclass(frozen=True, eq=False)
+class GroupPlace:
+    """The tiles of a word-line group.
+
+    Blocks are laid out column block by column block, so that the row blocks of an output tend to share a tile, where
+    their partial sums are added.
+
+    Attributes:
+        group: what is placed. block_tile: int64[blocks], tile of each block, in layout order.
+        output_bytes: int64[tiles of the group], bytes per token vector that each tile sends on: one byte per finished
+            output, three per partial sum of an output that is spread over tiles.
+    """
+
+    group: GroupWork
+    block_tile: NDArray[np.int64]
+    output_bytes: NDArray[np.int64]
+
+    @property
+    def tiles(self) -> NDArray[np.int64]:
+        """int64[n], the tiles, ascending."""
+        return np.unique(self.block_tile)
+
+    @property
+    def home(self) -> int:
+        """The tile in the middle, where results are collected."""
+        tiles = self.tiles
+        return int(tiles[len(tiles) // 2])
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """All groups of a workload on the tiles of one or more chips.
+
+    Attributes:
+        groups: one dictionary by role per layer. layer_tiles: the tiles of each layer; a layer starts on a fresh tile,
+            so that its digital units are its own.
+        blocks_used: int64[tiles], blocks in use per tile.
+    """
+
+    chip: ChipConfig
+    groups: tuple[dict[Role, GroupPlace], ...]
+    layer_tiles: tuple[range, ...]
+    blocks_used: NDArray[np.int64]
+
+    @property
+    def tiles(self) -> int:
+        return len(self.blocks_used)
+
+    @property
+    def chips(self) -> int:
+        return -(-self.tiles // self.chip.package.tiles)
+
+    @property
+    def crossbars(self) -> int:
+        """Crossbars that hold weights."""
+        return int(self.blocks_used.sum()) * self.chip.signs
+
+    def crossbar_name(self, tile: int, crossbar: int) -> str:
+        """Hierarchical name of a crossbar of a tile, for example ``chip0.tile3.ima2.xb5``."""
+        chip, local = divmod(tile, self.chip.package.tiles)
+        ima, xb = divmod(crossbar, self.chip.tile.crossbars_per_ima)
+        return f"chip{chip}.tile{local}.ima{ima}.xb{xb}"
+
+
+def place(workload: Workload, chip: ChipConfig) -> Placement:
+    """Fill tiles in layer order.
+
+    Raises:
+        UserError: the chips have too few tiles; the message says how many are missing.
+    """
+    per_tile = chip.crossbars_per_tile // chip.signs
+    groups: list[dict[Role, GroupPlace]] = []
+    spans: list[range] = []
+    used: list[NDArray[np.int64]] = []
+    tile = 0
+    for layer in workload.layers:
+        block = 0
+        placed: dict[Role, GroupPlace] = {}
+        for role, group in layer.groups.items():
+            block_tile = tile + (block + np.arange(group.blocks)) // per_tile
+            placed[role] = GroupPlace(group, block_tile, _output_bytes(group, block_tile))
+            block += group.blocks
+        needed = -(-block // per_tile)
+        counts = np.full(needed, per_tile, np.int64)
+        counts[-1] = block - (needed - 1) * per_tile
+        used.append(counts)
+        spans.append(range(tile, tile + needed))
+        groups.append(placed)
+        tile += needed
+    available = chip.package.tiles * chip.package.chips
+    if tile > available:
+        raise UserError(
+            f"{workload.name} needs {tile} tiles, but {chip.package.chips} chip(s) '{chip.name}' have {available}: "
+            f"{tile - available} tiles are missing (package.chips = {-(-tile // chip.package.tiles)} would do)."
+        )
+    return Placement(chip, tuple(groups), tuple(spans), np.concatenate(used))
+
+
+def _output_bytes(group: GroupWork, block_tile: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes per token vector each tile of the group sends; outputs are spread evenly over the column blocks."""
+    per_column = block_tile.reshape(group.column_blocks, group.row_blocks)
+    outputs = spread(group.outputs, group.column_blocks)
+    tiles = np.unique(block_tile)
+    sent = np.zeros(len(tiles), np.int64)
+    split = per_column[:, 0] != per_column[:, -1]
+    np.add.at(sent, np.searchsorted(tiles, per_column[~split, 0]), outputs[~split])
+    for column in np.flatnonzero(split):
+        sent[np.searchsorted(tiles, np.unique(per_column[column]))] += 3 * outputs[column]
+    return sent

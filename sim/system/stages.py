@@ -1,0 +1,247 @@
+"""The parts of the pipeline that every token passes: crossbars of a group, transfers, digital units, and stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from simpy.events import Event
+
+from rtl.parameters import OpcParameters
+from sim.chip import ChipConfig
+from sim.kernel import Booking, BookingArray, Fifo, Module, Simulation, Target, Transaction, Wait
+from sim.kernel.simulation import Behaviour
+from sim.system.network import Network, Route
+from sim.system.placement import GroupPlace
+from sim.system.workload import GroupWork
+
+
+@dataclass(eq=False)
+class Token(Transaction):
+    """One token vector of one sequence."""
+
+    sequence: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class GroupTiming:
+    """Time of one token vector in the crossbars of a word-line group.
+
+    All crossbars of a group work in step, so the slowest sets the pace. Reads, conversions and the output peripheral
+    form a pipeline with one read per cycle; vote = "output" makes one OPC serve all row blocks in turn.
+    """
+
+    chip: ChipConfig
+    group: GroupWork
+
+    @cached_property
+    def read_cycle_ps(self) -> int:
+        """Read to read; unused bit lines are not converted."""
+        return self.chip.read_cycle_of(int(self.group.lines.max()))
+
+    @property
+    def serial_blocks(self) -> int:
+        """Row blocks that one OPC serves."""
+        return self.group.row_blocks if self.group.vote == "output" else 1
+
+    @property
+    def opcs(self) -> int:
+        """Output peripherals of the group: one per block, or one per column block when it serves all row blocks."""
+        return self.group.blocks // self.serial_blocks
+
+    @cached_property
+    def _opc(self) -> OpcParameters:
+        opc, adc = self.chip.opc, self.chip.adc
+        return OpcParameters(
+            opc.columns, opc.lanes, opc.planes, opc.input_bits, adc.bits, self.serial_blocks, self.group.votes > 0
+        )
+
+    @property
+    def opc_interval_ps(self) -> int:
+        """Initiation interval of an OPC; 0 when the chip has fixed shift-and-add cycles instead."""
+        if self.chip.pipeline.peripheral == "cycles":
+            return 0
+        cycles = self._opc.cycles(2, self.serial_blocks, 0) - self._opc.cycles(1, self.serial_blocks, 0)
+        return cycles * self.chip.opc.clock_ps
+
+    @property
+    def bus_interval_ps(self) -> int:
+        """Time of an input vector on the tile's bus."""
+        bits = self.group.inputs * self.chip.opc.input_bits
+        return -(-bits // self.chip.tile.bus_bits) * self.chip.tile.bus_ps
+
+    @cached_property
+    def interval_ps(self) -> int:
+        """Initiation interval: one token vector after the other."""
+        return max(self.chip.reads * self.read_cycle_ps, self.opc_interval_ps, self.bus_interval_ps)
+
+    @property
+    def bound_by(self) -> str:
+        """What sets the interval."""
+        bounds = {
+            "crossbar read": self.chip.reads * self.chip.crossbar.read_ps,
+            "ADC": self.chip.reads * self.read_cycle_ps,
+            "output peripheral": self.opc_interval_ps,
+            "tile bus": self.bus_interval_ps,
+        }
+        return max(bounds, key=lambda name: bounds[name])
+
+    @cached_property
+    def latency_ps(self) -> int:
+        """Input vector in the tile buffer to output vector in the tile buffer."""
+        chip, cycle = self.chip, self.read_cycle_ps
+        around = (chip.pipeline.fetch_cycles + chip.pipeline.store_cycles) * cycle
+        if chip.pipeline.peripheral == "cycles":
+            return around + (chip.reads + 1 + chip.pipeline.shift_add_cycles) * cycle
+        clock = chip.opc.clock_ps
+        beats = self._opc.beats(self.serial_blocks) // chip.opc.input_bits * clock
+        steps = min(int(self.group.lines.max()), chip.opc.columns)
+        tail = self._opc.cycles(1, self.serial_blocks, steps) - self._opc.beats(self.serial_blocks)
+        # First read, its conversion, then the slower of reads and OPC sets the pace; the last read's beats, the tail.
+        return around + 2 * cycle + (chip.reads - 1) * max(cycle, beats) + beats + tail * clock
+
+
+class Crossbars(Module):
+    """The crossbars of a word-line group, fed by a multicast over the network.
+
+    ``resolution`` says how many servers stand for them: one ("matrix"), one per tile, or one per crossbar.
+    """
+
+    def __init__(
+        self,
+        parent: Module,
+        name: str,
+        place: GroupPlace,
+        timing: GroupTiming,
+        network: Network,
+        route: Route,
+        resolution: str,
+    ) -> None:
+        super().__init__(parent, name)
+        self.place, self.timing, self.network, self.route = place, timing, network, route
+        tiles, blocks = np.unique(place.block_tile, return_counts=True)
+        if resolution == "matrix":
+            self._arrival = np.array([route.latency_ps], np.int64)
+        elif resolution == "tile":
+            self._arrival = route.arrival_ps
+        else:
+            self._arrival = np.repeat(route.arrival_ps, blocks * timing.chip.signs)
+        if resolution != "matrix" and len(route.arrival_ps) != len(tiles):
+            raise ValueError(f"{self.path}: the route has {len(route.arrival_ps)} destinations for {len(tiles)} tiles.")
+        self.units = BookingArray(self, "units", len(self._arrival))
+
+    def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
+        """Send a token vector through; the next one may come when this one has started."""
+        started = self.network.start(self.route, arrival_ps)
+        timing = self.timing
+        return self.units.book_each(started + self._arrival, timing.interval_ps, timing.latency_ps, transaction.label)
+
+
+class Transfer(Module):
+    """Collects a token vector that lies spread over tiles."""
+
+    def __init__(self, parent: Module, name: str, network: Network, route: Route) -> None:
+        super().__init__(parent, name)
+        self.network, self.route = network, route
+
+    def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
+        start = self.network.start(self.route, arrival_ps)
+        return start, start + self.route.latency_ps
+
+
+class Digital(Module):
+    """One operation of a token on a digital unit that it may share with other operations."""
+
+    def __init__(self, parent: Module, name: str, unit: Booking, occupied_ps: int, latency_ps: int) -> None:
+        super().__init__(parent, name)
+        self.unit, self.occupied_ps, self.latency_ps = unit, occupied_ps, max(latency_ps, occupied_ps)
+
+    def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
+        return self.unit.book(arrival_ps, self.occupied_ps, self.latency_ps, transaction.label)
+
+
+class Barrier:
+    """Lets the tokens of a sequence pass when all of them have arrived."""
+
+    def __init__(self, simulation: Simulation, tokens: int, queue: Fifo) -> None:
+        self.simulation, self.tokens, self.queue = simulation, tokens, queue
+        self._arrived: dict[int, int] = {}
+        self._passed: dict[int, int] = {}
+        self._events: dict[int, Event] = {}
+
+    def open(self, sequence: int) -> Event:
+        """The event at which the sequence is complete."""
+        if sequence not in self._events:
+            self._events[sequence] = Wait(
+                self.simulation.env,
+                lambda: (
+                    f"the other tokens of sequence {sequence} ({self._arrived.get(sequence, 0)} of {self.tokens} "
+                    f"have reached {self.queue.path})"
+                ),
+                lambda: self.queue.writers,
+            )
+        return self._events[sequence]
+
+    def arrive(self, token: Token) -> None:
+        """A token's Q, K and V are there."""
+        count = self._arrived[token.sequence] = self._arrived.get(token.sequence, 0) + 1
+        if count == self.tokens:
+            self.open(token.sequence).succeed()
+
+    def leave(self, token: Token) -> None:
+        """A token needs the others' K and V no more; after the last one the places of all become free."""
+        count = self._passed[token.sequence] = self._passed.get(token.sequence, 0) + 1
+        if count == self.tokens:
+            del self._events[token.sequence]
+            self.queue.free(self.tokens)
+
+
+class Stage(Module):
+    """Takes tokens from its queue, has a target do the work, and delivers them to the next queue.
+
+    A place in the next queue is reserved before the work starts (credit-based flow control), so a full queue holds
+    the stage back. ``before`` may name an event per token that the stage waits for; ``after`` is told of each token
+    that is done. Tokens stay counted in the queue when ``keep_places`` is set. ``first_ps`` is when the first token
+    began.
+    """
+
+    def __init__(self, parent: Module, name: str, target: Target, places: int, keep_places: bool = False) -> None:
+        super().__init__(parent, name)
+        self.target, self.keep_places = target, keep_places
+        self.queue = Fifo(self, "queue", places)
+        self.following: Fifo | None = None
+        self.before: Callable[[Token], Event] | None = None
+        self.after: Callable[[Token], None] | None = None
+        self.tokens = 0
+        self.first_ps = 0
+
+    def start(self) -> None:
+        """Begin to work."""
+        self.simulation.start(self, self._behaviour())
+
+    def _behaviour(self) -> Behaviour:
+        simulation, following = self.simulation, self.following
+        env = simulation.env
+        while True:
+            token = yield self.queue.get(self.keep_places)
+            if self.before is not None:
+                yield self.before(token)
+            if following is not None:
+                yield following.reserve()
+            if not self.tokens:
+                self.first_ps = simulation.now
+            self.tokens += 1
+            accepted, finished = self.target.transport(token, simulation.now)
+            simulation.call_at(finished, self._deliver, token)
+            if accepted > env._now:
+                yield simulation.delay(accepted - simulation.now)
+
+    def _deliver(self, event: Event) -> None:
+        token = event._value
+        if self.after is not None:
+            self.after(token)
+        if self.following is not None:
+            self.following.deliver(token)
