@@ -110,30 +110,37 @@ def test_a_second_run_does_nothing(finished):
     assert {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()} == before
 
 
-def start(config: Path, directory: Path) -> subprocess.Popen[bytes]:
+def start(config: Path, directory: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "swstack.cli", "run", str(config), "--run-dir", str(directory)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def kill_when(process: subprocess.Popen[bytes], ready) -> None:
-    """Kill -9 as soon as ``ready`` holds."""
+def stop_when(process: subprocess.Popen[str], ready, with_signal: int = signal.SIGKILL) -> None:
+    """Stop the process as soon as ``ready`` holds."""
     deadline = time.monotonic() + 120
     while not ready():
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline, "the run did not get far enough"
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
+    process.send_signal(with_signal)
     process.wait()
 
 
-def test_a_run_killed_in_fine_tuning_and_in_the_sweep_goes_on_to_the_same_numbers(config, finished, tmp_path):
-    directory = tmp_path / "killed"
+def test_a_run_stopped_three_times_goes_on_to_the_same_numbers(config, finished, tmp_path):
+    """Killed in fine-tuning, interrupted in pruning, killed in the sweep."""
+    directory = tmp_path / "stopped"
 
-    kill_when(start(config, directory), lambda: any(directory.glob("work/finetune/*/checkpoint.safetensors")))
+    stop_when(start(config, directory), lambda: any(directory.glob("work/finetune/*/checkpoint.safetensors")))
     with RunDirectory.open(directory) as run:
         assert run.record("finetune") is None
 
-    kill_when(start(config, directory), lambda: len(list(directory.glob("work/trials/*.json"))) >= 3)
+    process = start(config, directory)
+    stop_when(process, lambda: any(directory.glob("work/prune/*/checkpoint.safetensors")), signal.SIGINT)
+    assert process.returncode == 130
+    assert f"interrupted. Continue with: crossvote run {directory}" in process.stderr.read()
+
+    stop_when(start(config, directory), lambda: len(list(directory.glob("work/trials/*.json"))) >= 3)
     with RunDirectory.open(directory) as run:
         assert run.record("faults") is not None
         assert run.record("eval") is None
