@@ -138,7 +138,7 @@ def train(
     hooks = hooks or TrainingHooks()
     device = model.device
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(_decay_groups(model, cfg.weight_decay), lr=cfg.learning_rate)
+    optimizer = torch.optim.AdamW(_decay_groups(model, cfg.weight_decay), lr=cfg.learning_rate, fused=True)
     per_epoch = steps_per_epoch(len(encoded), cfg.batch_size)
     total = epochs * per_epoch
     schedule = get_linear_schedule_with_warmup(optimizer, round(cfg.warmup_ratio * total), total)
