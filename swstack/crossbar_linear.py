@@ -26,7 +26,7 @@ from torch.nn import functional
 from sim.errors import UserError
 from sim.faults import FaultMap
 from sim.image import GroupImage, MatrixImage
-from swstack.quantization import Activations, activation_scale, quantize_activations
+from swstack.quantization import Activations, activation_scale, integer_type, round_activations
 
 #: Token vectors computed at once: intermediate results of a usual layer then stay in the processor's cache.
 _CHUNK = 256
@@ -171,14 +171,15 @@ class PlacedGroup:
             of_count = self.replicas[line] == count
             needed, offsets, entries = _outvoted(place[of_count], self.replica[line[of_count]], count)
             if len(needed):
-                output, plane = np.divmod(needed // self.row_blocks, 16)
+                of_place, plane = np.divmod(needed // self.row_blocks, 16)
                 made.append(
                     Correction(
+                        self.inputs,
                         count,
                         k[of_count][entries],
                         value[of_count][entries],
                         offsets,
-                        output - first_output,
+                        of_place - first_output,
                         np.left_shift(np.int64(1), plane),
                     )
                 )
@@ -208,8 +209,8 @@ class Correction(nn.Module):
     """Median of the replicas' errors at the places where it can differ from 0; all have the same r replicas.
 
     Args:
-        replicas: r. k, value: int64[n], input and size of each error. offsets: int64[places * r + 1]: entries
-            offsets[i * r + j] to offsets[i * r + j + 1] - 1 are the error vector of replica j at place i.
+        inputs: K. replicas: r. k, value: int64[n], input and size of each error. offsets: int64[places * r + 1]:
+            entries offsets[i * r + j] to offsets[i * r + j + 1] - 1 are the error vector of replica j at place i.
         output: int64[places], within the matrix. weight: int64[places], 2^plane.
     """
 
@@ -218,9 +219,11 @@ class Correction(nn.Module):
     offsets: torch.Tensor
     output: torch.Tensor
     weight: torch.Tensor
+    columns: torch.Tensor | None
 
     def __init__(
         self,
+        inputs: int,
         replicas: int,
         k: NDArray[np.int64],
         value: NDArray[np.int64],
@@ -230,20 +233,25 @@ class Correction(nn.Module):
     ) -> None:
         super().__init__()
         self.replicas = replicas
-        self.register_buffer("k", torch.from_numpy(k), persistent=False)
+        columns, place_in_columns = np.unique(k, return_inverse=True)
+        # Picking few columns is cheaper than transposing all of them; the two meet at about a third.
+        few = 3 * len(columns) < inputs
+        self.register_buffer("columns", torch.from_numpy(columns) if few else None, persistent=False)
+        self.register_buffer("k", torch.from_numpy(place_in_columns if few else k), persistent=False)
         self.register_buffer("value", torch.from_numpy(value.astype(np.float32)), persistent=False)
         self.register_buffer("offsets", torch.from_numpy(offsets), persistent=False)
         self.register_buffer("output", torch.from_numpy(output), persistent=False)
         self.register_buffer("weight", torch.from_numpy(weight.astype(np.int32)), persistent=False)
 
-    def add_to(self, y: torch.Tensor, inputs: torch.Tensor) -> None:
-        """y [V, N] += 2^plane * median over replicas, for inputs float [K, V] that hold the sums exactly."""
+    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        """y [V, N] += 2^plane * median over replicas, for inputs x float [V, K] that can hold the sums exactly."""
+        inputs = x if self.columns is None else x.index_select(1, self.columns)
         errors = functional.embedding_bag(
             self.k,
-            inputs,
+            inputs.T.contiguous(),
             self.offsets,
             mode="sum",
-            per_sample_weights=self.value.to(inputs.dtype),
+            per_sample_weights=self.value.to(x.dtype),
             include_last_offset=True,
         ).view(len(self.output), self.replicas, -1)
         voted = _median(errors).to(y.dtype) * self.weight[:, None]
@@ -342,16 +350,19 @@ class CrossbarLinear(nn.Module):
         return f"{self.name}, {self.in_features} -> {self.out_features}, activations={self.activations}"
 
     def integer_outputs(self, x: torch.Tensor) -> torch.Tensor:
-        """y [V, N], int32 or int64, for integer inputs x [V, K] (int8, or int32 beyond 8 bits): what the chip gives.
+        """y [V, N], int32 or int64, for integer inputs x [V, K] of ``input_bits`` bits: what the chip gives.
 
         Undriven inputs must be 0.
         """
+        # float32 is exact below 2^24: sums of at most K < 2^16 values of 2 * 128
+        values = x.to(torch.float32 if self.input_bits <= 8 else torch.float64)
+        return self._sums(x.to(integer_type(self.input_bits)), values)
+
+    def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """``integer_outputs`` for the same integers as an integer type and as float."""
         y = integer_matmul(x, self.weight)
-        if len(self.corrections):
-            # float32 is exact below 2^24: sums of at most K values of 2 * 128
-            inputs = x.T.to(torch.float32 if x.dtype == torch.int8 else torch.float64).contiguous()
-            for correction in self.corrections:
-                correction.add_to(y, inputs)  # type: ignore[operator]
+        for correction in self.corrections:
+            correction.add_to(y, values)  # type: ignore[operator]
         return y
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -362,39 +373,43 @@ class CrossbarLinear(nn.Module):
             vectors = vectors.masked_fill(self.undriven, 0.0)
         y = torch.empty((len(vectors), self.out_features), dtype=torch.float32, device=x.device)
         with torch.autocast(x.device.type, enabled=False):
-            step = self._steps(vectors)
+            tensor_step = self._tensor_step(vectors)
             chunk = self._chunk(len(vectors), x.device)
             for start in range(0, len(vectors), chunk):
                 part = slice(start, start + chunk)
-                if step is None:
+                if self.activations == "float":
                     self._float_outputs(vectors[part], y[part])
                 else:
-                    own = step[part] if len(step) > 1 else step
-                    sums = self.integer_outputs(quantize_activations(vectors[part], own, self.input_bits))
-                    torch.mul(sums, own, out=y[part])
+                    self._quantized_outputs(vectors[part], tensor_step, y[part])
                 y[part].mul_(self.scale)
                 if self.bias is not None:
                     y[part].add_(self.bias)
         return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
-    def _steps(self, vectors: torch.Tensor) -> torch.Tensor | None:
-        """Step of every vector [V, 1] or of all [1, 1]; None for float activations."""
-        if self.activations == "float":
-            return None
+    def _tensor_step(self, vectors: torch.Tensor) -> torch.Tensor | None:
+        """The step [1, 1] of all inputs, where they share one."""
         if self.activations == "static":
             return torch.full((1, 1), self.input_step, device=vectors.device)  # type: ignore[arg-type]
-        return activation_scale(vectors, self.input_bits, self.activations)
+        if self.activations == "tensor" and len(vectors):
+            return activation_scale(vectors, self.input_bits, "tensor")
+        return None
+
+    def _quantized_outputs(self, vectors: torch.Tensor, step: torch.Tensor | None, y: torch.Tensor) -> None:
+        if step is None:
+            step = activation_scale(vectors, self.input_bits, "token")
+        values = round_activations(vectors, step, self.input_bits)
+        integers = values.to(integer_type(self.input_bits))
+        torch.mul(self._sums(integers, values if self.input_bits <= 8 else values.double()), step, out=y)
 
     def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
         torch.mm(vectors, self.weight.float().T, out=y)
-        inputs = vectors.T.contiguous()
         for correction in self.corrections:
-            correction.add_to(y, inputs)  # type: ignore[operator]
+            correction.add_to(y, vectors)  # type: ignore[operator]
 
     def _chunk(self, vectors: int, device: torch.device) -> int:
         """Vectors per step: few enough for the cache on a CPU, and for the corrections' memory anywhere."""
         widest = max((len(c.offsets) for c in self.corrections), default=1)  # type: ignore[arg-type]
         chunk = max(16, _CORRECTION_ELEMENTS // widest)
         if device.type == "cpu" and self.activations != "float" and integer_matmul_is_exact("cpu"):
-            chunk = min(chunk, _CHUNK)
+            chunk = min(chunk, _CHUNK * torch.get_num_threads())
         return max(1, min(chunk, vectors))
