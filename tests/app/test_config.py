@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tomli_w
 
@@ -21,6 +23,11 @@ def test_shipped_configurations_load_and_their_resolved_form_loads_back(tmp_path
     config = load_config(shipped_configs()[name])
     resolved = write(tmp_path, tomli_w.dumps(to_mapping(config)))
     assert load_config(resolved) == config
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "examples").glob("*.toml")), ids=lambda p: p.stem)
+def test_examples_load(path):
+    assert load_config(path).protections()
 
 
 def test_the_empty_file_is_a_configuration(tmp_path):

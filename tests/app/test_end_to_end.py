@@ -110,6 +110,16 @@ def test_a_second_run_does_nothing(finished):
     assert {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()} == before
 
 
+def test_the_example_puts_own_chips_under_the_run(finished):
+    script = Path(__file__).parents[2] / "examples" / "own_chips.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(finished), "best", "0.02", "2"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["chip 0", "chip 1"]
+    assert "accuracy" in done.stdout
+
+
 def start(config: Path, directory: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "swstack.cli", "run", str(config), "--run-dir", str(directory)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
