@@ -84,14 +84,14 @@ def keep_one_per_segment(scores: torch.Tensor, keep: torch.Tensor, axis: Axis) -
     return keep
 
 
-def settle(scores: torch.Tensor, axis: Axis) -> torch.Tensor:
+def settle(scores: torch.Tensor, axis: Axis, ramp: float = 1.0) -> torch.Tensor:
     """Mask bool[size] that keeps all but exactly `axis.prune` entries: the best of every head, then the best overall.
 
-    Ties are broken by position. O(size log size).
+    ramp: prune only this share of them, rounded. Ties are broken by position. O(size log size).
     """
     best = keep_one_per_segment(scores, torch.zeros(axis.size, dtype=torch.bool, device=scores.device), axis)
     ranked = torch.where(best, torch.full_like(scores, torch.inf), scores)
     order = torch.argsort(ranked, descending=True, stable=True)
     keep = torch.zeros(axis.size, dtype=torch.bool, device=scores.device)
-    keep[order[: axis.size - axis.prune]] = True
+    keep[order[: axis.size - round(ramp * axis.prune)]] = True
     return keep

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -22,8 +23,11 @@ from swstack.finetune import evaluate
 from swstack.groups import is_transposed, matrix_weight, word_line_groups
 from swstack.prune.axes import Axis, pruning_axes, settle
 from swstack.prune.gates import LearnedGates
+from swstack.prune.hard_concrete import HardConcrete
 from swstack.prune.masks import Masks, MatrixMask, Sparsity, apply_masks, dense_masks, sparsity_table
-from swstack.prune.method import PruningMethod
+from swstack.prune.method import Controller, PruningMethod, group_weights
+from swstack.prune.ranking import Magnitude, Movement
+from swstack.prune.regularized import Admm, GroupLasso
 from swstack.prune.straight_through import Estimator, GateGradient, gated_weight
 from swstack.tasks import Task
 from swstack.training import (
@@ -51,14 +55,24 @@ class PruneConfig(TrainingConfig):
     ramp_share: float = Field(
         0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
     )
-    gate_learning_rate: float = Field(0.02, gt=0, description="SGD learning rate of the gates.")
-    gate_start: float = Field(0.5, gt=0, description="First value of every gate parameter; it is open above 0.")
+    method: Literal["gates", "magnitude", "movement", "l0", "admm", "group-lasso"] = Field(
+        "gates", description="What decides: learned gates (the paper's), or a method to compare them with."
+    )
+    gate_learning_rate: float = Field(
+        0.02, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
+    )
+    gate_start: float = Field(0.5, gt=0, description="First value of a gate parameter, on average; open above 0.")
+    saliency_steps: int = Field(
+        25, ge=0, description="Steps that measure the gates' saliency, by which they start; 0: all start alike."
+    )
     estimator: Estimator = Field("softplus", description="Straight-through estimator of the gates.")
     gate_gradient: GateGradient = Field(
         "chain", description="Gradient of a gate: by the chain rule, or with the weights' signs (AutoPrune)."
     )
     multiplier_rate: float = Field(0.02, ge=0, description="Ascent rate of the controller's linear multiplier.")
     quadratic: float = Field(8.0, ge=0, description="Weight of the controller's quadratic term.")
+    admm_rho: float = Field(1e-2, gt=0, description="Strength rho of the method 'admm'.")
+    lasso_strength: float = Field(1e-3, gt=0, description="Strength of the method 'group-lasso'.")
     distillation: float = Field(
         0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
     )
@@ -107,13 +121,12 @@ def prune(
     Raises UserError if a group cannot reach the share.
     """
     axes = pruning_axes(model, cfg.column_sparsity, cfg.row_sparsity)
-    device = best_device()
-    model.to(device)  # type: ignore[arg-type]
+    model.to(best_device())  # type: ignore[arg-type]
     encoded = encode(tokenizer, task.train, task.max_length)
     per_epoch = steps_per_epoch(len(encoded), cfg.batch_size)
     pruner = Pruner(
         axes,
-        make_method(axes, device, cfg),
+        make_method(model, axes, cfg),
         first_step=cfg.warmup_epochs * per_epoch,
         freeze_step=(cfg.warmup_epochs + cfg.gate_epochs) * per_epoch,
         ramp_share=cfg.ramp_share,
@@ -149,16 +162,28 @@ def prune(
     )
 
 
-def make_method(axes: Sequence[Axis], device: torch.device, cfg: PruneConfig) -> PruningMethod:
-    """The pruning method that `cfg` names."""
+def make_method(model: PreTrainedModel, axes: Sequence[Axis], cfg: PruneConfig) -> PruningMethod:
+    """The pruning method that `cfg` names, for `model` on the device where it is trained."""
+    device, weights = model.device, group_weights(model)
+    controller = Controller(axes, device, cfg.multiplier_rate, cfg.quadratic)
+    if cfg.method == "magnitude":
+        return Magnitude(axes, weights)
+    if cfg.method == "movement":
+        return Movement(axes, device, cfg.gate_learning_rate)
+    if cfg.method == "l0":
+        return HardConcrete(axes, device, controller, cfg.gate_learning_rate)
+    if cfg.method == "admm":
+        return Admm(axes, weights, cfg.admm_rho)
+    if cfg.method == "group-lasso":
+        return GroupLasso(axes, weights, cfg.lasso_strength)
     return LearnedGates(
         axes,
         device,
+        controller,
         start=cfg.gate_start,
+        saliency_steps=cfg.saliency_steps,
         learning_rate=cfg.gate_learning_rate,
         estimator=cfg.estimator,
-        multiplier_rate=cfg.multiplier_rate,
-        quadratic=cfg.quadratic,
     )
 
 

@@ -188,3 +188,37 @@ def test_masks_round_trip_and_apply(tuned, tmp_path):
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(UserError, match="not a file of pruning masks"):
         load_masks(tmp_path / "junk")
+
+
+METHODS = ("gates", "magnitude", "movement", "l0", "admm", "group-lasso")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_reaches_the_share_and_resumes_exactly(tuned, tiny_task, tmp_path, method):
+    config = dataclasses.replace(CONFIG, method=method, warmup_epochs=0)
+    straight, tokenizer = tuned()
+    expected = prune(straight, tokenizer, tiny_task, config, 0, tmp_path / "straight")
+    groups = [row for row in expected.sparsity if row.kind == "group"]
+    assert all(0.3 <= row.column < 0.33 for row in groups)
+    model, _ = tuned()
+    with pytest.raises(Killed):
+        prune(model, tokenizer, tiny_task, config, 0, tmp_path / "killed", kill_at(33))
+    resumed, _ = tuned()
+    prune(resumed, tokenizer, tiny_task, config, 0, tmp_path / "killed")
+    assert same_weights(straight, resumed)
+
+
+# Movement and hard concrete judge by how training moves a column, so an idle one is no candidate to them.
+@pytest.mark.parametrize("method", ["gates", "magnitude", "admm", "group-lasso"])
+def test_columns_that_do_nothing_are_the_ones_to_go(tuned, tiny_task, tmp_path, method):
+    model, tokenizer = tuned()
+    name = "bert.encoder.layer.0.intermediate.dense"
+    idle = np.arange(64) % 3 == 0
+    matrix_weight(model, name)[:, torch.from_numpy(idle)] *= 1e-4
+    config = dataclasses.replace(
+        CONFIG, method=method, warmup_epochs=0, gate_epochs=8, row_sparsity=0.0, admm_rho=1.0, lasso_strength=0.1
+    )
+    result = prune(model, tokenizer, tiny_task, config, 0, tmp_path)
+    pruned = ~result.masks[name].columns
+    # By chance, 30 % of the idle third would go.
+    assert pruned[idle].mean() > 0.6
