@@ -23,7 +23,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
 from rtl.opc import Opc
-from rtl.parameters import PIPELINE, OpcParameters
+from rtl.parameters import OpcParameters
 from rtl.registers import ENTRY_WORD, Register, Status, map_address
 
 #: Layout version of the description.
@@ -57,7 +57,7 @@ def describe(opc: Opc, name: str) -> dict[str, Any]:
         "parameters": dataclasses.asdict(p),
         "outputs": p.outputs,
         "widths": {"difference": p.difference_bits, "column_sum": p.column_sum_bits, "sum": p.sum_bits},
-        "timing": {"beats_per_row_block": p.beats(1), "read_out_steps": p.columns, "pipeline": PIPELINE},
+        "timing": {"beats_per_row_block": p.beats(1), "read_out_steps": p.columns, "pipeline": p.pipeline},
         "ports": ports(opc),
         "register_words": registers,
         "status_bits": {bit.name: int(bit) for bit in Status},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -15,16 +15,17 @@ from rtl.shift_add import ShiftAdd
 class Lane(wiring.Component):
     """Sign flip, difference and shift-add of one bit-line pair per clock, with the column sums of two vectors.
 
-    First clock: the difference of the codes is captured (``capture``). Second clock: it is added to the column sum of
-    its bit line (``commit``). Column sums live in two banks: one vector is accumulated in bank ``bank`` while the other
-    bank is read. The memory is read in the clock in which it is written, so that even one bit line per lane
-    (lanes = columns) needs no forwarding.
+    Three clocks: ``capture`` takes the codes, ``advance`` their difference and the column sum so far, ``commit``
+    stores the new column sum. Column sums live in two banks: one vector is accumulated in bank ``bank`` while the other
+    bank is read. Each bank is a memory with one asynchronous read port that both uses share, for a bank is never
+    accumulated and read at the same time.
 
     Ports:
-        positive, negative: ADC codes. code_group: which bit line of the lane they belong to.
-        capture: take the codes. commit: add the captured difference to the sum of bit line ``group``, using
+        positive, negative: ADC codes. capture: take them.
+        advance: take the difference of the captured codes, which belong to bit line ``group`` of the lane, and use
         clear, shift and subtract as in ``ShiftAdd``.
-        read_bank, read_group: which column sum ``sum`` shows (combinational).
+        commit: store the sum of the bit line before, ``commit_group``, in bank ``bank``.
+        look: for each bank, which bit line's sum to look at. read_bank: bank whose sum is ``sum`` (combinational).
         flip_write, flip_group, flip: program the flip bit of a bit line (absent without a column map).
     """
 
@@ -33,16 +34,17 @@ class Lane(wiring.Component):
         ports = {
             "positive": In(p.adc_bits),
             "negative": In(p.adc_bits),
-            "code_group": In(p.group_bits),
             "capture": In(1),
-            "commit": In(1),
-            "bank": In(1),
+            "advance": In(1),
             "group": In(p.group_bits),
             "clear": In(1),
             "shift": In(1),
             "subtract": In(1),
+            "commit": In(1),
+            "commit_group": In(p.group_bits),
+            "bank": In(1),
+            "look": In(p.group_bits).array(2),
             "read_bank": In(1),
-            "read_group": In(p.group_bits),
             "sum": Out(signed(p.column_sum_bits)),
         }
         if p.column_map:
@@ -55,6 +57,10 @@ class Lane(wiring.Component):
         m.submodules.difference = difference = Difference(p.adc_bits)
         m.submodules.shift_add = shift_add = ShiftAdd(p.column_sum_bits, p.difference_bits)
 
+        positive, negative = Signal.like(self.positive), Signal.like(self.negative)
+        with m.If(self.capture):
+            m.d.sync += [positive.eq(self.positive), negative.eq(self.negative)]
+        m.d.comb += [difference.positive.eq(positive), difference.negative.eq(negative)]
         if p.column_map:
             m.submodules.flips = flips = Memory(shape=1, depth=p.groups, init=[])
             flip_write, flip_read = flips.write_port(), flips.read_port(domain="comb")
@@ -62,32 +68,32 @@ class Lane(wiring.Component):
                 flip_write.en.eq(self.flip_write),
                 flip_write.addr.eq(self.flip_group),
                 flip_write.data.eq(self.flip),
-                flip_read.addr.eq(self.code_group),
+                flip_read.addr.eq(self.group),
                 difference.flip.eq(flip_read.data),
             ]
 
-        captured = Signal(signed(p.difference_bits))
-        m.d.comb += [difference.positive.eq(self.positive), difference.negative.eq(self.negative)]
-        with m.If(self.capture):
-            m.d.sync += captured.eq(difference.difference)
-
-        # Bank 1 lies behind all of bank 0, at the next power of two: no adder in the address.
-        m.submodules.sums = sums = Memory(
-            shape=signed(p.column_sum_bits), depth=(1 << p.group_bits) + p.groups, init=[]
-        )
-        write = sums.write_port()
-        previous, read = sums.read_port(domain="comb"), sums.read_port(domain="comb")
+        stored = []
+        for number in range(2):
+            m.submodules[f"bank_{number}"] = memory = Memory(shape=signed(p.column_sum_bits), depth=p.groups, init=[])
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [
+                write.en.eq(self.commit & (self.bank == number)),
+                write.addr.eq(self.commit_group),
+                write.data.eq(shift_add.next),
+                read.addr.eq(self.look[number]),
+            ]
+            stored.append(read.data)
+        previous = Mux(self.bank, stored[1], stored[0])
+        if p.groups == 1:
+            # The only bit line's sum may still be on its way into the bank.
+            previous = Mux(self.commit, shift_add.next, previous)
         m.d.comb += [
-            previous.addr.eq(Cat(self.group, self.bank)),
-            shift_add.previous.eq(previous.data),
-            shift_add.difference.eq(captured),
+            shift_add.enable.eq(self.advance),
+            shift_add.previous.eq(previous),
+            shift_add.difference.eq(difference.difference),
             shift_add.clear.eq(self.clear),
             shift_add.shift.eq(self.shift),
             shift_add.subtract.eq(self.subtract),
-            write.addr.eq(Cat(self.group, self.bank)),
-            write.data.eq(shift_add.next),
-            write.en.eq(self.commit),
-            read.addr.eq(Cat(self.read_group, self.read_bank)),
-            self.sum.eq(read.data),
+            self.sum.eq(Mux(self.read_bank, stored[1], stored[0])),
         ]
         return m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -53,13 +53,17 @@ class Opc(wiring.Component):
         connect(m, flipped(self.bus), registers.bus)
         connect(m, flipped(self.o), readout.o)
 
-        # Input: a beat is captured, and committed to the column sums of the open bank one clock later at the earliest.
-        captured, final = Signal(), Signal()
+        # Input: a beat is captured, its differences and column sums are taken, the new sums are stored.
+        controls = ("group", "clear", "shift", "subtract", "complete")
+        captured, control = Signal(), {name: Signal.like(getattr(sequencer, name), name=name) for name in controls}
+        pending, pending_group, final = Signal(), Signal(p.group_bits), Signal()
         bank, read_bank, full = Signal(), Signal(), Signal(2)
-        commit, accept = Signal(), Signal()
+        accept, advance, commit, forward = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            commit.eq(captured & ~full.bit_select(bank, 1)),
-            self.i.ready.eq(~captured | commit),
+            commit.eq(pending & ~full.bit_select(bank, 1)),
+            forward.eq(~pending | commit),
+            advance.eq(captured & forward),
+            self.i.ready.eq(~captured | forward),
             accept.eq(self.i.valid & self.i.ready),
             sequencer.advance.eq(accept),
             sequencer.first.eq(self.i.payload.first),
@@ -67,14 +71,14 @@ class Opc(wiring.Component):
             sequencer.row_blocks.eq(registers.row_blocks),
             registers.misframed.eq(accept & sequencer.misframed),
         ]
-        control = {
-            name: Signal.like(getattr(sequencer, name), name=name) for name in ("group", "clear", "shift", "subtract")
-        }
         with m.If(self.i.ready):
             m.d.sync += captured.eq(self.i.valid)
         with m.If(accept):
-            m.d.sync += final.eq(sequencer.complete)
             m.d.sync += [register.eq(getattr(sequencer, name)) for name, register in control.items()]
+        with m.If(forward):
+            m.d.sync += pending.eq(captured)
+        with m.If(advance):
+            m.d.sync += [pending_group.eq(control["group"]), final.eq(control["complete"])]
         with m.If(commit & final):
             m.d.sync += [full.bit_select(bank, 1).eq(1), bank.eq(~bank)]
 
@@ -100,18 +104,27 @@ class Opc(wiring.Component):
         with m.If(read & step.payload.last):
             m.d.sync += [full.bit_select(read_bank, 1).eq(0), read_bank.eq(~read_bank)]
 
+        # A full bank is read and not accumulated; any other is accumulated and not read.
+        read_group = entry.line[p.lane_bits :]
+        look = [Signal(p.group_bits, name=f"look_{number}") for number in range(2)]
+        m.d.comb += [look[number].eq(Mux(full[number], read_group, control["group"])) for number in range(2)]
         for number, lane in enumerate(lanes):
             m.d.comb += [
                 lane.positive.eq(self.i.payload.codes[number].positive),
                 lane.negative.eq(self.i.payload.codes[number].negative),
-                lane.code_group.eq(sequencer.group),
                 lane.capture.eq(accept),
+                lane.advance.eq(advance),
+                lane.group.eq(control["group"]),
+                lane.clear.eq(control["clear"]),
+                lane.shift.eq(control["shift"]),
+                lane.subtract.eq(control["subtract"]),
                 lane.commit.eq(commit),
+                lane.commit_group.eq(pending_group),
                 lane.bank.eq(bank),
+                lane.look[0].eq(look[0]),
+                lane.look[1].eq(look[1]),
                 lane.read_bank.eq(read_bank),
-                lane.read_group.eq(entry.line[p.lane_bits :]),
             ]
-            m.d.comb += [getattr(lane, name).eq(register) for name, register in control.items()]
             if p.column_map:
                 written = registers.map_entry
                 m.d.comb += [
@@ -121,5 +134,5 @@ class Opc(wiring.Component):
                 ]
         if p.voter:
             m.d.comb += registers.disagreement.eq(readout.disagreement)
-        m.d.comb += registers.busy.eq(sequencer.middle | captured | full.any() | readout.busy)
+        m.d.comb += registers.busy.eq(sequencer.middle | captured | pending | full.any() | readout.busy)
         return m

@@ -10,10 +10,6 @@ from amaranth.utils import bits_for, exact_log2
 if TYPE_CHECKING:
     from rtl.opc import Opc
 
-#: Clock cycles from the acceptance of a vector's last beat to the first cycle in which an output that completes at
-#: read-out step 0 is offered: input register, column sum, read-out register, vote, plane accumulator.
-PIPELINE = 5
-
 
 def signed_bits(magnitude: int) -> int:
     """Width of a two's complement number that must reach from -magnitude to +magnitude."""
@@ -133,6 +129,14 @@ class OpcParameters:
         """Width of an output sum."""
         return signed_bits(self.output_magnitude)
 
+    @property
+    def pipeline(self) -> int:
+        """Clock cycles from the acceptance of a vector's last beat to the first in which an output is offered that
+        completes at read-out step 0: codes, difference, column sum, read-out, plane accumulator; with a voter also
+        comparison and choice.
+        """
+        return 7 if self.voter else 5
+
     def beats(self, row_blocks: int) -> int:
         """Beats of one vector: every input bit of every row block of every bit line, ``lanes`` at a time."""
         return self.input_bits * row_blocks * self.groups
@@ -146,4 +150,4 @@ class OpcParameters:
         if vectors == 0:
             return 0
         beats = self.beats(row_blocks)
-        return beats + (vectors - 1) * max(beats, self.columns) + steps + PIPELINE - 1
+        return beats + (vectors - 1) * max(beats, self.columns) + steps + self.pipeline - 1

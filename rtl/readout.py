@@ -19,8 +19,9 @@ def output_layout(parameters: OpcParameters) -> data.StructLayout:
 class ReadOut(wiring.Component):
     """Vote and plane accumulation, one column sum per clock.
 
-    Three pipeline stages with one common enable: the column sum and its map entry are registered, the vote is taken,
-    the planes of an output are added by Horner's rule (y = 2 y + v, top plane first). Plane 0 completes an output.
+    Pipeline stages with one common enable: the column sum and its map entry are registered, replicas are compared,
+    the median or the only copy is chosen, the planes of an output are added by Horner's rule (y = 2 y + v, top plane
+    first). Plane 0 completes an output. Without a voter the middle two stages are absent.
 
     Ports:
         read: a column sum is offered. entry, sum: what it is. ready: it is taken in this clock.
@@ -46,48 +47,45 @@ class ReadOut(wiring.Component):
         p = self.parameters
         m.d.comb += self.ready.eq(~self.o.valid | self.o.ready)
 
-        # Stage 1: register the column sum.
+        # Register the column sum.
         taken, entry = Signal(), Signal(entry_layout(p))
         column_sum = Signal(signed(p.column_sum_bits))
         with m.If(self.ready):
             m.d.sync += [taken.eq(self.read & self.entry.used), entry.eq(self.entry), column_sum.eq(self.sum)]
 
-        # Stage 2: the value of a plane, from one copy or from three in a row.
-        valued, value = Signal(), Signal(signed(p.column_sum_bits))
-        value_plane, value_output = Signal(p.plane_bits), Signal(p.output_bits)
-        chosen, complete = Signal.like(value), Signal()
+        # The value of a plane, from one copy or from three in a row.
         if p.voter:
+            compared, compared_entry = Signal(), Signal.like(entry)
+            valued, value_entry = Signal(), Signal.like(entry)
+            value = Signal.like(column_sum)
             m.submodules.voter = voter = MedianVoter(p.column_sum_bits)
-            before, before_that = Signal.like(column_sum), Signal.like(column_sum)
-            with m.If(self.ready & taken):
-                m.d.sync += [before.eq(column_sum), before_that.eq(before)]
+            only, third = compared_entry.replica == ONLY, compared_entry.replica == THIRD
             m.d.comb += [
-                voter.a.eq(before_that),
-                voter.b.eq(before),
-                voter.c.eq(column_sum),
-                chosen.eq(Mux(entry.replica == ONLY, column_sum, voter.median)),
-                complete.eq((entry.replica == ONLY) | (entry.replica == THIRD)),
-                self.disagreement.eq(self.ready & taken & (entry.replica == THIRD) & ~voter.unanimous),
+                voter.take.eq(self.ready & taken),
+                voter.value.eq(column_sum),
+                self.disagreement.eq(self.ready & compared & third & ~voter.unanimous),
             ]
+            with m.If(self.ready):
+                m.d.sync += [
+                    compared.eq(taken),
+                    compared_entry.eq(entry),
+                    valued.eq(compared & (only | third)),
+                    value_entry.eq(compared_entry),
+                    value.eq(Mux(only, voter.newest, voter.median)),
+                ]
+            waiting = taken | compared
         else:
-            m.d.comb += [chosen.eq(column_sum), complete.eq(1)]
-        with m.If(self.ready):
-            m.d.sync += [
-                valued.eq(taken & complete),
-                value.eq(chosen),
-                value_plane.eq(entry.plane),
-                value_output.eq(entry.output),
-            ]
+            valued, value, value_entry, waiting = taken, column_sum, entry, 0
 
-        # Stage 3: add the planes of an output.
+        # Add the planes of an output.
         begins = Signal(init=1)
         with m.If(self.ready):
-            m.d.sync += self.o.valid.eq(valued & (value_plane == 0))
+            m.d.sync += self.o.valid.eq(valued & (value_entry.plane == 0))
             with m.If(valued):
                 m.d.sync += [
-                    begins.eq(value_plane == 0),
+                    begins.eq(value_entry.plane == 0),
                     self.o.payload.sum.eq(Mux(begins, 0, self.o.payload.sum << 1) + value),
-                    self.o.payload.output.eq(value_output),
+                    self.o.payload.output.eq(value_entry.output),
                 ]
-        m.d.comb += self.busy.eq(taken | valued | self.o.valid)
+        m.d.comb += self.busy.eq(waiting | valued | self.o.valid)
         return m

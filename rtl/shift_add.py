@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 
 class ShiftAdd(wiring.Component):
-    """next = previous * {0, 1, 2} +/- difference (combinational).
+    """next = previous * {0, 1, 2} +/- difference, one clock after the operands are taken.
 
     Input bits arrive top bit first, so Horner's rule needs a fixed shift by one place instead of a barrel shifter:
     ``shift`` doubles the previous sum when a new input bit begins, ``clear`` drops it when a new vector begins, and
     ``subtract`` negates the difference while the (negative) top bit is read.
 
-    Ports: previous, next: signed ``sum_bits``; difference: signed ``difference_bits``; clear, shift, subtract: 1.
+    Ports: enable: take the operands. previous, next: signed ``sum_bits``; difference: signed ``difference_bits``;
+    clear, shift, subtract: 1.
     """
 
     def __init__(self, sum_bits: int, difference_bits: int) -> None:
         super().__init__(
             {
+                "enable": In(1),
                 "previous": In(signed(sum_bits)),
                 "difference": In(signed(difference_bits)),
                 "clear": In(1),
@@ -31,9 +33,13 @@ class ShiftAdd(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        kept = Mux(self.clear, 0, Mux(self.shift, self.previous << 1, self.previous))
         # -d = ~d + 1: the 1 enters as a carry, so that one adder serves both signs.
-        m.d.comb += self.next.eq(
-            kept + (self.difference ^ self.subtract.replicate(len(self.difference)).as_signed()) + self.subtract
-        )
+        kept, addend, carry = Signal.like(self.previous), Signal.like(self.difference), Signal()
+        with m.If(self.enable):
+            m.d.sync += [
+                kept.eq(Mux(self.clear, 0, Mux(self.shift, self.previous << 1, self.previous))),
+                addend.eq(Mux(self.subtract, ~self.difference, self.difference)),
+                carry.eq(self.subtract),
+            ]
+        m.d.comb += self.next.eq(kept + addend + carry)
         return m

@@ -1,4 +1,4 @@
-"""Median of three replicas."""
+"""Median of three replicas that arrive one after the other."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from amaranth.lib.wiring import In, Out
 
 
 class MedianVoter(wiring.Component):
-    """Median of a, b and c, and whether all three are equal (combinational).
+    """Median of the last three values taken, and whether they are equal, one clock after the third is taken.
 
     Three comparisons around the circle a >= b, b >= c, c >= a decide both: a value between the others sees the same
-    outcome on both of its comparisons, and all three hold only when the values are equal.
+    outcome on both of its comparisons, and all three hold only when the values are equal. The first of them is the
+    second one of the value before, so two comparators suffice.
 
-    Ports: a, b, c, median: signed ``width``; unanimous: 1.
+    Ports: take: take ``value``, signed ``width``. newest, median: signed ``width``; unanimous: 1.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__(
             {
-                "a": In(signed(width)),
-                "b": In(signed(width)),
-                "c": In(signed(width)),
+                "take": In(1),
+                "value": In(signed(width)),
+                "newest": Out(signed(width)),
                 "median": Out(signed(width)),
                 "unanimous": Out(1),
             }
@@ -29,12 +30,20 @@ class MedianVoter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        a, b, c = Signal.like(self.value), Signal.like(self.value), Signal.like(self.value)
         ab, bc, ca = Signal(), Signal(), Signal()
+        with m.If(self.take):
+            m.d.sync += [
+                a.eq(b),
+                b.eq(c),
+                c.eq(self.value),
+                ab.eq(bc),
+                bc.eq(c >= self.value),
+                ca.eq(self.value >= b),
+            ]
         m.d.comb += [
-            ab.eq(self.a >= self.b),
-            bc.eq(self.b >= self.c),
-            ca.eq(self.c >= self.a),
+            self.newest.eq(c),
+            self.median.eq(Mux(ab == ca, a, Mux(ab == bc, b, c))),
             self.unanimous.eq(ab & bc & ca),
-            self.median.eq(Mux(ab == ca, self.a, Mux(ab == bc, self.b, self.c))),
         ]
         return m

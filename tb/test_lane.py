@@ -16,7 +16,7 @@ from tb.bench import PARAMETERS, settle
 async def lane_accumulates_column_sums(dut: HierarchyObject) -> None:
     p, rng = PARAMETERS, np.random.default_rng(4)
     blocks, vectors = 2, 3
-    for port in ("capture", "commit", "flip_write", "read_bank", "read_group"):
+    for port in ("capture", "advance", "commit", "flip_write", "bank", "read_bank", "look__0", "look__1"):
         getattr(dut, f"lane__{port}").value = 0
     dut.rst.value = 0
     cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
@@ -31,27 +31,40 @@ async def lane_accumulates_column_sums(dut: HierarchyObject) -> None:
     sums = arithmetic.column_sums(arithmetic.differences(codes[..., 0], codes[..., 1], flips.astype(bool))).sum(axis=1)
 
     async def check(vector: int) -> None:
-        dut.lane__read_bank.value = vector % 2
+        bank = vector % 2
+        dut.lane__read_bank.value = bank
         for group in range(p.groups):
-            dut.lane__read_group.value = group
+            getattr(dut, f"lane__look__{bank}").value = group
             await settle()
             assert dut.lane__sum.value.to_signed() == sums[vector, group]
 
     for vector in range(vectors):
-        for bit in reversed(range(p.input_bits)):
-            for block in range(blocks):
-                for group in range(p.groups):
-                    positive, negative = codes[vector, block, bit, group].tolist()
-                    dut.lane__positive.value, dut.lane__negative.value = positive, negative
-                    dut.lane__code_group.value, dut.lane__capture.value, dut.lane__commit.value = group, 1, 0
-                    await RisingEdge(dut.clk)
-                    dut.lane__bank.value, dut.lane__group.value = vector % 2, group
-                    dut.lane__clear.value = bit == p.input_bits - 1 and block == 0
-                    dut.lane__shift.value, dut.lane__subtract.value = block == 0, bit == p.input_bits - 1
-                    dut.lane__capture.value, dut.lane__commit.value = 0, 1
-                    await RisingEdge(dut.clk)
+        dut.lane__bank.value = vector % 2
+        steps = [
+            (bit, block, group)
+            for bit in reversed(range(p.input_bits))
+            for block in range(blocks)
+            for group in range(p.groups)
+        ]
+        # Three steps are in the lane at once: one is captured, one advances, one is committed.
+        for captured, advanced, committed in zip(
+            [*steps, None, None], [None, *steps, None], [None, None, *steps], strict=True
+        ):
+            dut.lane__capture.value, dut.lane__advance.value = captured is not None, advanced is not None
+            dut.lane__commit.value = committed is not None
+            if captured is not None:
+                bit, block, group = captured
+                dut.lane__positive.value, dut.lane__negative.value = codes[vector, block, bit, group].tolist()
+            if advanced is not None:
+                bit, block, group = advanced
+                dut.lane__group.value = group
+                getattr(dut, f"lane__look__{vector % 2}").value = group
+                dut.lane__clear.value = bit == p.input_bits - 1 and block == 0
+                dut.lane__shift.value, dut.lane__subtract.value = block == 0, bit == p.input_bits - 1
+            if committed is not None:
+                dut.lane__commit_group.value = committed[2]
+            await RisingEdge(dut.clk)
         dut.lane__commit.value = 0
-        await RisingEdge(dut.clk)
         await check(vector)
         if vector:
             await check(vector - 1)  # the other bank still holds the vector before

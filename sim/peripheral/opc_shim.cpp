@@ -1,5 +1,6 @@
 // Drives a Verilated OPC: register writes, single clocks, and whole runs without leaving C++.
-// Parameters come as macros: LANES, COLUMNS, INPUT_BITS, ADC_BITS, SUM_BITS, OUTPUT_BITS.
+// Parameters come as macros: LANES, COLUMNS, INPUT_BITS, ADC_BITS, SUM_BITS, OUTPUT_BITS, STATUS (register address),
+// BUSY (its bit).
 // Verilator spells "__" of a port name as "___05F" in C++.
 #include <cstdint>
 #include <cstring>
@@ -90,7 +91,11 @@ int64_t run(Opc &opc, const Code *codes, int64_t vectors, int64_t blocks, int64_
             }
         }
     }
-    top.i___05Fvalid = 0;
+    // Unused map entries are read after the last output; settings are refused until that is over.
+    const int64_t rest = cycles + 2 * COLUMNS;
+    top.bus___05Faddress = STATUS;
+    opc.tick();
+    for (int64_t clock = cycles; top.bus___05Fread_data >> BUSY & 1 && clock < rest; ++clock) opc.tick();
     top.o___05Fready = 0;
     top.eval();
     return delivered == vectors * per_vector ? cycles : -1;

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtl.column_map import MAP_REFILL
-from rtl.parameters import PIPELINE, OpcParameters
-from rtl.registers import Register, Status
+from rtl.parameters import OpcParameters
+from rtl.registers import Register
 from sim.errors import UserError
 from sim.peripheral.base import OpcMap, PeripheralResult, check_codes
 from sim.peripheral.programming import map_writes
@@ -59,7 +59,6 @@ class VerilatorPeripheral:
     def load_map(self, opc_map: OpcMap) -> None:
         """See ``Peripheral.load_map``."""
         opc_map.check_fits(self.parameters)
-        self._wait_until_idle()
         for address, word in map_writes(self.parameters, opc_map):
             self.write(address, word)
         for _ in range(MAP_REFILL):
@@ -74,7 +73,6 @@ class VerilatorPeripheral:
         codes = np.ascontiguousarray(codes)
         vectors, blocks = codes.shape[:2]
         outputs = np.zeros((vectors, self._map.outputs), np.int64)
-        self._wait_until_idle()
         self.write(Register.ROW_BLOCKS, blocks)
         self.write(Register.DISAGREEMENTS, 0)
         cycles = self._library.opc_run(
@@ -83,13 +81,6 @@ class VerilatorPeripheral:
         if cycles < 0:
             raise RuntimeError("the compiled OPC stopped delivering outputs.")
         return PeripheralResult(outputs, self.read(Register.DISAGREEMENTS), cycles)
-
-    def _wait_until_idle(self) -> None:
-        """The read-out scans unused map entries after the last output; settings are refused until it is through."""
-        for _ in range(2 * self.parameters.columns + PIPELINE):
-            if not self.read(Register.STATUS) >> Status.BUSY & 1:
-                return
-        raise RuntimeError("the compiled OPC does not come to rest.")
 
     def write(self, address: int, word: int) -> None:
         """Write a register of the OPC.

@@ -19,6 +19,7 @@ import platformdirs
 import rtl
 from rtl.export import to_verilog
 from rtl.parameters import OpcParameters
+from rtl.registers import Register, Status
 from sim.errors import UserError
 
 SHIM = Path(__file__).with_name("opc_shim.cpp")
@@ -100,6 +101,8 @@ def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], li
         "ADC_BITS": p.adc_bits,
         "SUM_BITS": p.sum_bits,
         "OUTPUT_BITS": p.output_bits,
+        "STATUS": int(Register.STATUS),
+        "BUSY": int(Status.BUSY),
     }
     with tempfile.TemporaryDirectory(dir=library.parent) as temporary:
         work = Path(temporary)

@@ -75,5 +75,5 @@ def test_cycles_of_the_shipped_opc() -> None:
     p = OpcParameters()
     assert p.beats(1) == p.columns == 128
     assert p.cycles(0, 1, 126) == 0
-    assert p.cycles(1, 1, 126) == 128 + 126 + 4
+    assert p.cycles(1, 1, 126) == 128 + 126 + p.pipeline - 1
     assert p.cycles(1001, 1, 126) - p.cycles(1, 1, 126) == 1000 * 128
