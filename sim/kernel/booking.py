@@ -64,56 +64,41 @@ class Booking(Module):
 
 
 class BookingArray(Module):
-    """Many single servers in NumPy arrays, for operations that need a whole set of them.
+    """Many single servers in a NumPy array, for operations of which every server does a part.
 
     Attributes:
-        free, operations, busy_ps: int64[units].
+        free: int64[units], when each is free, ps. served: operations; every unit takes part in each.
+        busy_ps: busy time of all units together.
     """
 
     def __init__(self, parent: Module | Simulation, name: str, units: int) -> None:
         super().__init__(parent, name)
         self.free = np.zeros(units, np.int64)
-        self.operations = np.zeros(units, np.int64)
-        self.busy_ps = np.zeros(units, np.int64)
+        self.served = self.busy_ps = 0
 
-    def book_each(self, arrival_ps: IntArray, occupied_ps: int, latency_ps: int, label: str = "") -> tuple[int, int]:
+    def book(self, arrival_ps: IntArray, occupied_ps: int, latency_ps: int, label: str = "") -> tuple[int, int]:
         """Every unit serves its part as soon as it can: (latest start, latest end), ps. O(units).
 
         ``arrival_ps`` int64[units] is when each part arrives.
         """
         start = np.maximum(arrival_ps, self.free)
         np.add(start, occupied_ps, out=self.free)
-        self.operations += 1
-        self.busy_ps += occupied_ps
-        last = int(start.max())
+        self.served += 1
+        self.busy_ps += occupied_ps * len(start)
+        last = int(np.maximum.reduce(start))
         if self.simulation.trace is not None:
             self.simulation.trace.span(self.path, 0, label, last, last + occupied_ps)
         return last, last + latency_ps
 
-    def book_some(self, units: IntArray, arrival_ps: int, occupied_ps: IntArray) -> int:
-        """The given units, each as soon as it is free, serve a part that arrives now; the latest start, ps.
-
-        ``occupied_ps`` int64[len(units)] is how long each is taken. O(len(units)).
-        """
-        if not len(units):
-            return arrival_ps
-        start = np.maximum(self.free[units], arrival_ps)
-        self.free[units] = start + occupied_ps
-        self.operations[units] += 1
-        self.busy_ps[units] += occupied_ps
-        return int(start.max())
-
     def utilisation(self, elapsed_ps: int) -> float:
         """Busy share of all units over ``elapsed_ps``."""
-        return float(self.busy_ps.sum() / (len(self.free) * elapsed_ps)) if elapsed_ps and len(self.free) else 0.0
+        return self.busy_ps / (len(self.free) * elapsed_ps) if elapsed_ps else 0.0
 
     def measurements(self) -> dict[str, Measurement]:
-        elapsed = self.simulation.now
-        busiest = float(self.busy_ps.max() / elapsed) if elapsed and len(self.free) else 0.0
+        units = len(self.free)
         return {
-            "units": Measurement(len(self.free), "units", "servers of this kind"),
-            "operations": Measurement(int(self.operations.sum()), "operations", "operations of all units together"),
-            "busy": Measurement(int(self.busy_ps.sum()), "ps", "busy time of all units together"),
-            "utilisation": Measurement(self.utilisation(elapsed), "1", "busy share of the elapsed time, all units"),
-            "busiest": Measurement(busiest, "1", "busy share of the busiest unit"),
+            "units": Measurement(units, "units", "servers"),
+            "operations": Measurement(self.served * units, "operations", "operations of all units together"),
+            "busy": Measurement(self.busy_ps, "ps", "busy time of all units together"),
+            "utilisation": Measurement(self.utilisation(self.simulation.now), "1", "busy share of the elapsed time"),
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 from simpy.events import Event, Process
 
-from sim.kernel.simulation import Measurement, Module, Simulation, Wait
+from sim.kernel.simulation import Measurement, Module, Over, Simulation, Wait
 
 
 class Fifo(Module):
@@ -82,12 +82,17 @@ class Fifo(Module):
         if self.simulation.trace is not None:
             self.simulation.trace.counter(self.path, now, len(self._items))
         if not keep_place:
-            self.free()
-        return _over(env, item)
+            self.taken -= 1
+            if self._reservers:
+                self._admit()
+        return Over(env, item)
 
     def free(self, places: int = 1) -> None:
         """Give back places whose items were taken with ``keep_place``."""
         self.taken -= places
+        self._admit()
+
+    def _admit(self) -> None:
         while self._reservers and self.taken < self.capacity:
             event, item = self._reservers.popleft()
             self._take()
@@ -106,7 +111,7 @@ class Fifo(Module):
         self._take()
         if item is not _NOTHING:
             self.deliver(item)
-        return _over(env, None)
+        return self.simulation.over
 
     def _take(self) -> None:
         self.taken += 1
@@ -138,10 +143,3 @@ class Fifo(Module):
 
 
 _NOTHING = object()
-
-
-def _over(env: Any, value: Any) -> Event:
-    """An event that has already happened: SimPy resumes a process that yields it at once."""
-    event = Event(env)
-    event._ok, event._value, event.callbacks = True, value, None  # type: ignore[assignment]
-    return event

@@ -44,6 +44,21 @@ class Wait(Event):
         self.reason, self.blockers = reason, blockers
 
 
+class Over(Event):
+    """An event that has already happened: SimPy resumes a process that yields it at once."""
+
+    def __init__(self, env: simpy.Environment, value: Any) -> None:
+        self.env, self.callbacks, self._value, self._ok = env, None, value, True  # type: ignore[assignment]
+
+
+class Call(Event):
+    """An event whose only purpose is to call ``callback(event)`` after ``delay`` ps."""
+
+    def __init__(self, env: simpy.Environment, callback: Callable[[Event], None], value: Any, delay: int) -> None:
+        self.env, self.callbacks, self._value, self._ok = env, [callback], value, True
+        env.schedule(self, NORMAL, delay)
+
+
 class Module:
     """A named part of the design; ``path`` is its place in the hierarchy, for example ``chip.tile3.ima2.xb5``.
 
@@ -74,6 +89,8 @@ class Simulation:
         self.trace = trace
         self.modules: dict[str, Module] = {}
         self.events = 0
+        #: An event that has happened, for calls that turn out to have nothing to wait for.
+        self.over = Over(self.env, None)
         self._names: dict[Process, str] = {}
 
     @property
@@ -93,10 +110,7 @@ class Simulation:
 
     def call_at(self, time_ps: int, callback: Callable[[Event], None], value: Any = None) -> None:
         """Call ``callback(event)`` at ``time_ps``, with ``event.value = value``: cheaper than a process."""
-        event = Event(self.env)
-        event.callbacks.append(callback)  # type: ignore[union-attr]
-        event._ok, event._value = True, value
-        self.env.schedule(event, NORMAL, time_ps - self.env._now)
+        Call(self.env, callback, value, time_ps - self.env._now)  # type: ignore[arg-type]
 
     def run(self, done: Event) -> None:
         """Let time pass until ``done`` happens.

@@ -347,7 +347,6 @@ class _Run:
         self.steps = [
             layer_steps(layer, i, placement, self.network, workload) for i, layer in enumerate(workload.layers)
         ]
-        self.network.ready()
         self.layers = [self._layer(i, layer) for i, layer in enumerate(workload.layers)]
         self.done = simulation.env.event()
         self.starts: dict[int, int] = {}
@@ -427,17 +426,17 @@ class _Run:
             usage.append(Usage(unit.path, kind, unit.servers, unit.operations, unit.busy_ps, wait, elapsed))
 
         use(self.host, "host link")
-        links = self.network.links
-        busiest = int(links.busy_ps.argmax()) if len(links.busy_ps) else 0
-        if len(links.busy_ps):
+        link_operations, link_busy = self.network.usage()
+        if len(link_busy):
+            busiest = int(link_busy.argmax())
             usage.append(
                 Usage(
                     f"network.{'-'.join(map(str, self.network.names[busiest]))}",
                     "busiest link",
                     1,
-                    int(links.operations[busiest]),
-                    int(links.busy_ps[busiest]),
-                    self.network.wait_ps / max(1, self.network.transfers),
+                    int(link_operations[busiest]),
+                    int(link_busy[busiest]),
+                    self.network.wait_ps / self.network.transfers,
                     elapsed,
                 )
             )
@@ -451,14 +450,14 @@ class _Run:
             for stage in stages:
                 if isinstance(stage.target, Crossbars):
                     units = stage.target.units
-                    operations.append(units.operations)
+                    operations.append(np.full(len(units.free), units.served, np.int64))
                     usage.append(
                         Usage(
                             units.path,
                             f"crossbars ({stage.target.timing.bound_by})",
                             len(units.free),
-                            int(units.operations.sum()),
-                            int(units.busy_ps.sum()),
+                            units.served * len(units.free),
+                            units.busy_ps,
                             stage.queue.waited_ps / max(1, stage.queue.departures),
                             elapsed,
                         )

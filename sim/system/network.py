@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.chip import ChipConfig
-from sim.kernel import BookingArray, Module, Simulation
+from sim.kernel import Measurement, Module, Simulation
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,13 +19,12 @@ class Route:
     """A transfer that is done once per token vector.
 
     Attributes:
-        links: int64[n], links it uses. busy_ps: int64[n], how long each of them is taken.
+        links: (link, how long it is taken, ps).
         arrival_ps: int64[destinations], time from its start until the last byte is at each destination.
         flits: flits times links. chip_bytes: bytes over links between chips.
     """
 
-    links: NDArray[np.int64]
-    busy_ps: NDArray[np.int64]
+    links: tuple[tuple[int, int], ...]
     arrival_ps: NDArray[np.int64]
     flits: int
     chip_bytes: int
@@ -37,7 +36,7 @@ class Route:
     @property
     def interval_ps(self) -> int:
         """Time from one such transfer to the next when nothing else uses the links."""
-        return int(self.busy_ps.max()) if len(self.busy_ps) else 0
+        return max((busy for _, busy in self.links), default=0)
 
 
 class Network(Module):
@@ -55,8 +54,9 @@ class Network(Module):
         self.width = math.isqrt(self.routers_per_chip - 1) + 1
         self.names: list[tuple[object, ...]] = []
         self._index: dict[tuple[object, ...], int] = {}
-        self.links = BookingArray(self, "links", 0)
         self.transfers = self.wait_ps = 0
+        self._uses: dict[Route, int] = {}
+        self._free: list[int] = []
         self._load: dict[tuple[object, ...], int] = {}
 
     def load_ps(self) -> int:
@@ -104,28 +104,48 @@ class Network(Module):
         body = max(collecting, spreading)
         arrival = np.array([h * router for h in hops] or [0], np.int64) + collected_hops * router + body
         return Route(
-            links=np.array([self._number(link) for link in load], np.int64),
-            busy_ps=np.array(list(busy.values()), np.int64),
+            links=tuple((self._number(link), taken) for link, taken in busy.items()),
             arrival_ps=arrival,
             flits=sum(-(-8 * sent // network.flit_bits) for link, sent in load.items() if link[0] != "chip"),
             chip_bytes=sum(sent for link, sent in load.items() if link[0] == "chip"),
         )
 
-    def ready(self) -> None:
-        """Make the links' servers; after the last ``build``."""
-        for name in ("free", "operations", "busy_ps"):
-            setattr(self.links, name, np.zeros(len(self.names), np.int64))
-
     def start(self, route: Route, arrival_ps: int) -> int:
-        """Book a transfer that is offered at ``arrival_ps``; returns when it starts, ps."""
-        start = self.links.book_some(route.links, arrival_ps, route.busy_ps)
+        """Book a transfer that is offered at ``arrival_ps``; returns when its last link starts, ps. O(links)."""
         self.transfers += 1
-        self.wait_ps += start - arrival_ps
-        return start
+        self._uses[route] = self._uses.get(route, 0) + 1
+        free, last = self._free, arrival_ps
+        for link, taken in route.links:
+            start = free[link]
+            if start > last:
+                last = start
+            free[link] = (start if start > arrival_ps else arrival_ps) + taken
+        self.wait_ps += last - arrival_ps
+        return last
+
+    def usage(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Transfers and busy time (ps) of every link, int64[links] each."""
+        operations, busy = np.zeros(len(self.names), np.int64), np.zeros(len(self.names), np.int64)
+        for route, uses in self._uses.items():
+            for link, taken in route.links:
+                operations[link] += uses
+                busy[link] += uses * taken
+        return operations, busy
+
+    def measurements(self) -> dict[str, Measurement]:
+        _, busy = self.usage()
+        elapsed = max(1, self.simulation.now)
+        return {
+            "transfers": Measurement(self.transfers, "transfers", "vectors sent"),
+            "links": Measurement(len(self.names), "links", "links in use"),
+            "wait": Measurement(self.wait_ps / max(1, self.transfers), "ps", "mean wait of a transfer for its links"),
+            "busiest": Measurement(int(busy.max(initial=0)) / elapsed, "1", "busy share of the busiest link"),
+        }
 
     def _number(self, link: tuple[object, ...]) -> int:
         if link not in self._index:
             self._index[link] = len(self.names)
+            self._free.append(0)
             self.names.append(link)
         return self._index[link]
 

@@ -137,7 +137,7 @@ class Crossbars(Module):
         """Send a token vector through; the next one may come when this one has started."""
         started = self.network.start(self.route, arrival_ps)
         timing = self.timing
-        return self.units.book_each(started + self._arrival, timing.interval_ps, timing.latency_ps, transaction.label)
+        return self.units.book(started + self._arrival, timing.interval_ps, timing.latency_ps, transaction.label)
 
 
 class Transfer(Module):
@@ -223,21 +223,22 @@ class Stage(Module):
         self.simulation.start(self, self._behaviour())
 
     def _behaviour(self) -> Behaviour:
-        simulation, following = self.simulation, self.following
-        env = simulation.env
+        simulation, following, queue, before = self.simulation, self.following, self.queue, self.before
+        transport, keep, delivered = self.target.transport, self.keep_places, self._deliver
         while True:
-            token = yield self.queue.get(self.keep_places)
-            if self.before is not None:
-                yield self.before(token)
+            token = yield queue.get(keep)
+            if before is not None:
+                yield before(token)
             if following is not None:
                 yield following.reserve()
+            now = simulation.now
             if not self.tokens:
-                self.first_ps = simulation.now
+                self.first_ps = now
             self.tokens += 1
-            accepted, finished = self.target.transport(token, simulation.now)
-            simulation.call_at(finished, self._deliver, token)
-            if accepted > env._now:
-                yield simulation.delay(accepted - simulation.now)
+            accepted, finished = transport(token, now)
+            simulation.call_at(finished, delivered, token)
+            if accepted > now:
+                yield simulation.delay(accepted - now)
 
     def _deliver(self, event: Event) -> None:
         token = event._value

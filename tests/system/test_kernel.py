@@ -58,20 +58,12 @@ def test_an_array_of_single_servers_equals_single_bookings():
     for _ in range(200):
         now += int(rng.integers(0, 30))
         arrivals = now + rng.integers(0, 3, 5)
-        start, end = array.book_each(arrivals, 10, 25)
+        start, end = array.book(arrivals, 10, 25)
         expected = [single.book(int(a), 10, 25) for single, a in zip(singles, arrivals, strict=True)]
         assert (start, end) == (max(s for s, _ in expected), max(e for _, e in expected))
         now = max(now, int(arrivals.max()))
-    assert array.busy_ps.tolist() == [single.busy_ps for single in singles]
-
-
-def test_a_part_of_an_array_is_booked_unit_by_unit():
-    array = BookingArray(Simulation(), "links", 4)
-    assert array.book_some(np.array([0, 1]), 5, np.array([10, 20])) == 5
-    assert array.book_some(np.array([1, 2]), 6, np.array([1, 1])) == 25
-    assert array.book_some(np.array([0, 3]), 7, np.array([1, 1])) == 15
-    assert array.free.tolist() == [16, 26, 7, 8]
-    assert array.book_some(np.array([], np.int64), 9, np.array([], np.int64)) == 9
+    assert {array.served} == {single.operations for single in singles}
+    assert array.busy_ps == sum(single.busy_ps for single in singles)
 
 
 def test_module_names_are_a_hierarchy_and_unique():
