@@ -59,7 +59,7 @@ class PruneConfig(TrainingConfig):
         "gates", description="What decides: learned gates (the paper's), or a method to compare them with."
     )
     gate_learning_rate: float = Field(
-        0.02, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
+        0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
     )
     gate_start: float = Field(0.5, gt=0, description="First value of a gate parameter, on average; open above 0.")
     saliency_steps: int = Field(
