@@ -242,6 +242,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
     summary = {
         **result.conditions,
         "metric": task.primary_metric,
+        "input_bits": config.quantization.input_bits,
         "chips": config.faults.chips,
         "sa0_sa1": list(config.faults.sa0_sa1),
         "majority": _majority(task),

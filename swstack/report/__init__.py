@@ -34,7 +34,7 @@ def write_report(run: Path, results: Mapping[str, Any], images: Mapping[str, Ima
     }
     svg = {name: figures.save_figure(figure, folder, name) for name, figure in pictures.items()}
     figures.write_csv(folder / "accuracy.csv", accuracy_rows(accuracy["points"]))
-    figures.write_csv(folder / "sparsity.csv", results["prune"]["groups"])
+    figures.write_csv(folder / "sparsity.csv", [*results["prune"]["groups"], *results["prune"]["matrices"]])
     figures.write_csv(folder / "crossbars.csv", crossbar_rows(results["map"]))
     figures.write_csv(folder / "cosimulation.csv", results["cosim"]["matrices"])
     environment = jinja2.Environment(

@@ -61,18 +61,7 @@ def results(equal: bool = True) -> dict[str, Any]:
     return {
         "seed": 0,
         "finetune": {"model": "minilm-l6", "task": "grammar-single", "provenance": "invented"},
-        "prune": {
-            "groups": [
-                {
-                    "name": "layer.0.ffn1",
-                    "inputs": 200,
-                    "outputs": 60,
-                    "column_sparsity": 0.35,
-                    "row_sparsity": 0.1,
-                    "element_sparsity": 0.41,
-                }
-            ]
-        },
+        "prune": {"groups": [_sparsity("layer.0.ffn1")], "matrices": [_sparsity("layer.0.dense")]},
         "map": {"dense_crossbars": schemes[0]["groups"][0]["dense_crossbars"], "schemes": schemes},
         "eval": {
             "metric": "accuracy",
@@ -81,6 +70,7 @@ def results(equal: bool = True) -> dict[str, Any]:
             "fault_scope": "all encoder matrices",
             "sa0_sa1": [1.75, 9.04],
             "activations": "token",
+            "input_bits": 8,
             "fault_free": {"dense": 92.0, "pruned": 91.2},
             "majority": 50.0,
             "points": points,
@@ -109,6 +99,11 @@ def results(equal: bool = True) -> dict[str, Any]:
         "config": "seed = 0\n",
         "occupancy": {"rate": 0.002, "chip": 0},
     }
+
+
+def _sparsity(name: str) -> dict[str, Any]:
+    shares = {"column_sparsity": 0.35, "row_sparsity": 0.1, "element_sparsity": 0.41}
+    return {"name": name, "inputs": 200, "outputs": 60, **shares}
 
 
 def _point(scheme: str, rate: float, mean: float, std: float, chips: int) -> dict[str, Any]:
