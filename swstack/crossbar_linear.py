@@ -28,10 +28,60 @@ from sim.faults import FaultMap
 from sim.image import GroupImage, MatrixImage
 from swstack.quantization import Activations, activation_scale, integer_type, round_activations
 
-#: Token vectors computed at once: intermediate results of a usual layer then stay in the processor's cache.
-_CHUNK = 256
 #: Largest number of elements of an intermediate result of the vote correction (64 MiB of float32).
 _CORRECTION_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where on the chip a word-line group lies; see ``GroupImage`` for the fields."""
+
+    inputs: int
+    rows: int
+    columns: int
+    row_blocks: int
+    column_blocks: int
+    first_pair: int
+
+    @classmethod
+    def of(cls, group: GroupImage) -> Geometry:
+        return cls(group.inputs, group.rows, group.columns, group.row_blocks, group.column_blocks, group.first_pair)
+
+    @property
+    def _stop(self) -> int:
+        """One past the last crossbar."""
+        return 2 * (self.first_pair + self.row_blocks * self.column_blocks)
+
+    def check_fits(self, faults: FaultMap) -> None:
+        """Refuse a fault map of another chip.
+
+        Raises:
+            UserError: other crossbars, or too few.
+        """
+        faults.check_fits(self.rows, self.columns, self._stop)
+
+    def locate(self, faults: FaultMap) -> FaultPlaces:
+        """The faults of the group's crossbars, in its own coordinates; O(log of all faults + own ones).
+
+        Raises:
+            UserError: the fault map is for another chip.
+        """
+        self.check_fits(faults)
+        cells, stuck = faults.of_crossbars(2 * self.first_pair, self._stop)
+        crossbar, word_line, bit_line = faults.coordinates(cells)
+        row_block, column_block = np.divmod(crossbar // 2 - self.first_pair, self.column_blocks)
+        return FaultPlaces(crossbar & 1, row_block, word_line, column_block * self.columns + bit_line, stuck)
+
+
+@dataclass(frozen=True, eq=False)
+class FaultPlaces:
+    """Stuck cells of a group: sign (0 positive, 1 negative), row block, word line in it, bit line of the group."""
+
+    sign: NDArray[np.int64]
+    row_block: NDArray[np.int64]
+    word_line: NDArray[np.int64]
+    line: NDArray[np.int64]
+    stuck_at: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +117,9 @@ class PlacedGroup:
     """
 
     def __init__(self, group: GroupImage) -> None:
-        self.name = group.name
+        self.geometry = Geometry.of(group)
         self.inputs = group.inputs
-        self.rows, self.columns = group.rows, group.columns
-        self.row_blocks, self.column_blocks = group.row_blocks, group.column_blocks
-        self.first_pair, self.pairs = group.first_pair, group.pairs
+        self.rows, self.row_blocks = group.rows, group.row_blocks
         self.vote = group.vote
         self.driven = group.kept_inputs
         column_map = group.column_map
@@ -135,17 +183,13 @@ class PlacedGroup:
         """
         line, k, value = self._deviations.line, self._deviations.k, self._deviations.value
         if faults is not None:
-            first, stop = 2 * self.first_pair, 2 * (self.first_pair + self.pairs)
-            faults.check_fits(self.rows, self.columns, stop)
-            cells, stuck = faults.of_crossbars(first, stop)
-            crossbar, word_line, bit_line = faults.coordinates(cells)
-            row_block, column_block = np.divmod(crossbar // 2 - self.first_pair, self.column_blocks)
-            fault_k = row_block * self.rows + word_line
-            fault_line = column_block * self.columns + bit_line
+            places = self.geometry.locate(faults)
+            fault_k = places.row_block * self.rows + places.word_line
+            fault_line, sign = places.line, places.sign
             felt = (fault_k < self.inputs) & (self.output[fault_line] >= 0)
             felt[felt] = self.driven[fault_k[felt]]
-            fault_k, fault_line, sign = fault_k[felt], fault_line[felt], (crossbar & 1)[felt]
-            change = stuck[felt] - self._programmed(fault_line, fault_k, sign)
+            fault_k, fault_line, sign = fault_k[felt], fault_line[felt], sign[felt]
+            change = places.stuck_at[felt] - self._programmed(fault_line, fault_k, sign)
             change *= (1 - 2 * sign) * np.where(self.flipped[fault_line], -1, 1)
             line = np.concatenate([line, fault_line])
             k = np.concatenate([k, fault_k])
@@ -303,48 +347,45 @@ def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return y
 
 
-class CrossbarLinear(nn.Module):
+class MappedLinear(nn.Module):
     """One matrix on crossbars in place of its ``nn.Linear`` or ``Conv1D``: inputs [..., K] to outputs [..., N].
 
-    y = step * scale * (x_q @ q + corrections) + bias, with x_q = round(x / step). All faults that single copies feel
-    are in the integers, the rest in the corrections; ``swstack.convert`` sets both from a fault map.
+    Quantizes the inputs, x_q = round(x / step), lets the subclass say which integers the chip makes of them, and
+    returns step * scale * unit * integers + bias.
 
     Args:
-        placed: the word-line group, shared by its matrices; ``weight`` is a view of its integers on the CPU.
-        matrix: which outputs, scale and bias. input_bits: n_x.
+        group, matrix: which outputs, scale and bias. input_bits: n_x.
         activations: how inputs are quantized. input_step: the calibrated step, for "static".
     """
 
-    weight: torch.Tensor
     scale: torch.Tensor
     bias: torch.Tensor | None
     undriven: torch.Tensor | None
-    corrections: nn.ModuleList
+
+    #: Token vectors computed at once on a CPU, per thread.
+    chunk = 256
 
     def __init__(
         self,
-        placed: PlacedGroup,
         matrix: MatrixImage,
+        driven: NDArray[np.bool_],
         input_bits: int,
-        activations: Activations = "token",
-        input_step: float | None = None,
+        activations: Activations,
+        input_step: float | None,
+        unit: float = 1.0,
     ) -> None:
         super().__init__()
         if (activations == "static") != (input_step is not None):
             raise UserError(f"matrix {matrix.name}: static activations need a calibrated step, others have none.")
         self.name = matrix.name
         self.first_output = matrix.first_output
-        self.out_features, self.in_features = matrix.outputs, placed.inputs
+        self.out_features, self.in_features = matrix.outputs, len(driven)
         self.input_bits = input_bits
         self.activations = activations
         self.input_step = input_step
-        span = slice(matrix.first_output, matrix.first_output + matrix.outputs)
-        self.register_buffer("weight", torch.from_numpy(placed.weight[span]))
-        self.register_buffer("scale", torch.from_numpy(matrix.scale.copy()))
+        self.register_buffer("scale", torch.from_numpy(matrix.scale * np.float32(unit)))
         self.register_buffer("bias", None if matrix.bias is None else torch.from_numpy(matrix.bias.copy()))
-        undriven = None if placed.driven.all() else torch.from_numpy(~placed.driven)
-        self.register_buffer("undriven", undriven)
-        self.corrections = nn.ModuleList()
+        self.register_buffer("undriven", None if driven.all() else torch.from_numpy(~driven))
 
     def extra_repr(self) -> str:
         return f"{self.name}, {self.in_features} -> {self.out_features}, activations={self.activations}"
@@ -360,10 +401,7 @@ class CrossbarLinear(nn.Module):
 
     def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """``integer_outputs`` for the same integers as an integer type and as float."""
-        y = integer_matmul(x, self.weight)
-        for correction in self.corrections:
-            correction.add_to(y, values)  # type: ignore[operator]
-        return y
+        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] != self.in_features:
@@ -402,14 +440,56 @@ class CrossbarLinear(nn.Module):
         torch.mul(self._sums(integers, values if self.input_bits <= 8 else values.double()), step, out=y)
 
     def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
+        """Outputs for inputs that are not quantized, before scale and bias."""
+        raise UserError(f"matrix {self.name}: float activations cannot be streamed bit by bit; quantize them.")
+
+    def _chunk(self, vectors: int, device: torch.device) -> int:
+        """Vectors computed at once."""
+        return max(1, min(vectors, self.chunk * (torch.get_num_threads() if device.type == "cpu" else 16)))
+
+
+class CrossbarLinear(MappedLinear):
+    """A matrix on crossbars whose ADCs lose nothing: one integer product plus sparse vote corrections, exact.
+
+    All faults that single copies feel are in the integers, the rest in the corrections; ``swstack.convert`` sets both
+    from a fault map.
+
+    Args:
+        placed: the word-line group, shared by its matrices; ``weight`` is a view of its integers on the CPU.
+        matrix, input_bits, activations, input_step: as in ``MappedLinear``.
+    """
+
+    weight: torch.Tensor
+    corrections: nn.ModuleList
+
+    def __init__(
+        self,
+        placed: PlacedGroup,
+        matrix: MatrixImage,
+        input_bits: int,
+        activations: Activations = "token",
+        input_step: float | None = None,
+    ) -> None:
+        super().__init__(matrix, placed.driven, input_bits, activations, input_step)
+        span = slice(matrix.first_output, matrix.first_output + matrix.outputs)
+        self.register_buffer("weight", torch.from_numpy(placed.weight[span]))
+        self.corrections = nn.ModuleList()
+
+    def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        y = integer_matmul(x, self.weight)
+        for correction in self.corrections:
+            correction.add_to(y, values)  # type: ignore[operator]
+        return y
+
+    def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
         torch.mm(vectors, self.weight.float().T, out=y)
         for correction in self.corrections:
             correction.add_to(y, vectors)  # type: ignore[operator]
 
     def _chunk(self, vectors: int, device: torch.device) -> int:
-        """Vectors per step: few enough for the cache on a CPU, and for the corrections' memory anywhere."""
+        """Few enough vectors for the cache on a CPU, and for the corrections' memory anywhere."""
         widest = max((len(c.offsets) for c in self.corrections), default=1)  # type: ignore[arg-type]
         chunk = max(16, _CORRECTION_ELEMENTS // widest)
         if device.type == "cpu" and self.activations != "float" and integer_matmul_is_exact("cpu"):
-            chunk = min(chunk, _CHUNK * torch.get_num_threads())
+            chunk = min(chunk, self.chunk * torch.get_num_threads())
         return max(1, min(chunk, vectors))

@@ -23,13 +23,17 @@ from sim.image import Image
 from sim.progress import Progress, no_progress
 from sim.schema import config_dataclass, write_text_atomic
 from sim.seeds import seed_sequence
-from swstack.convert import convert, swap_faults
-from swstack.finetune import evaluate
+from swstack.convert import calibrate, convert, swap_faults
+from swstack.encoding import encode
+from swstack.finetune import evaluate, predict
 from swstack.quantization import Activations
 from swstack.tasks import Task
 
 #: Which cells can be stuck: every cell of every crossbar of an image, replicas included.
 FAULT_SCOPE = "all planes and replicas of all encoder matrices; embeddings, LayerNorm and head are digital"
+
+#: Train examples from which static activations take their steps.
+_CALIBRATION_EXAMPLES = 256
 
 
 @config_dataclass
@@ -162,7 +166,6 @@ def sweep(
     activations: Activations = "token",
     work_dir: Path | None = None,
     progress: Progress = no_progress,
-    input_steps: Mapping[str, float] | None = None,
 ) -> Sweep:
     """Measure every scheme without faults and on every chip.
 
@@ -170,13 +173,16 @@ def sweep(
     unless it was measured with another model, image, chip or number of examples.
 
     Args:
-        images: scheme name -> image of ``model``. input_steps: for static activations, see ``swstack.convert``.
+        images: scheme name -> image of ``model``. activations: "static" takes its steps from the first train examples.
 
     Raises:
         UserError: an image that is not of this model, or a chip too small for it.
     """
     config = config or EvalConfig()
-    setting = f"{_fingerprint(model, images)} {task.name} {len(task.dev)} {config.limit} {activations} {input_steps}"
+    steps = (
+        _static_steps(model, tokenizer, task, next(iter(images.values())), config) if activations == "static" else None
+    )
+    setting = f"{_fingerprint(model, images)} {task.name} {len(task.dev)} {config.limit} {activations} {steps}"
     total = len(images) * (len(chips) + 1)
     trials: list[Trial] = []
     for scheme, image in images.items():
@@ -189,7 +195,7 @@ def sweep(
             metrics = _stored(store, key)
             if metrics is None:
                 if converted is None:
-                    converted = convert(model, image, activations, input_steps)
+                    converted = convert(model, image, activations, steps)
                 swap_faults(converted, faults)
                 metrics = evaluate(converted, tokenizer, task, config.batch_size, config.limit)
                 if store is not None:
@@ -217,6 +223,13 @@ def sweep(
         },
     }
     return Sweep(tuple(trials), summarize(trials), conditions)
+
+
+def _static_steps(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, image: Image, config: EvalConfig
+) -> dict[str, float]:
+    examples = encode(tokenizer, task.train[:_CALIBRATION_EXAMPLES], task.max_length)
+    return calibrate(model, image.groups, image.input_bits, lambda: predict(model, examples, config.batch_size))
 
 
 def summarize(trials: Sequence[Trial]) -> tuple[Point, ...]:

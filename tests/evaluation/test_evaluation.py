@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_every_scheme_is_measured_without_faults_and_on_every_chip(subject):
 
 def test_equal_seeds_give_equal_numbers(subject):
     assert measure(subject).trials == measure(subject).trials
+
+
+def test_static_steps_come_from_train_examples(subject):
+    model, tokenizer, task, images = subject
+    first = measure(subject, activations="static")
+    other = dataclasses.replace(task, train=(Example("1 1 1", None, 0),))
+    chips = sample_chips(FAULTS, 7, list(images.values()))
+    assert sweep(model, tokenizer, other, images, chips, activations="static").trials != first.trials
+    assert first.conditions["activations"] == "static"
 
 
 def test_a_chip_does_not_depend_on_the_other_chips_drawn(subject):

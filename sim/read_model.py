@@ -1,0 +1,135 @@
+"""Reading a bit line that is not ideal: coarse or short ADCs, leaking cells, varying conductance, disturbed reads.
+
+A driven cell adds its conductance, in units of a cell at low resistance, to its bit line; the ADC turns the sum into a
+code. With the defaults a cell adds its bit, and a code counts cells. Source of the disturb faults: arXiv 2401.11664,
+section 2.1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sim import arithmetic
+from sim.crossbar import combine, driven_bits, read_cells
+from sim.faults import FaultMap
+from sim.image import GroupImage, Image
+from sim.schema import config_dataclass
+from sim.seeds import seed_sequence
+
+
+@config_dataclass
+class ReadModel:
+    """What happens between the cells and the codes."""
+
+    adc_bits: int | None = Field(default=None, ge=1, le=16, description="resolution of the ADC; absent: the image's")
+    adc_range: float | None = Field(
+        default=None, gt=0, description="sum, in cells at low resistance, of the last code; absent: one code per cell"
+    )
+    on_off_ratio: float | None = Field(
+        default=None, gt=1, description="low over high resistance conductance; absent: a cell at 0 does not conduct"
+    )
+    variation: float = Field(
+        default=0.0, ge=0, le=5, description="standard deviation of the logarithm of a cell's conductance"
+    )
+    one_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
+    zero_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
+    seed: int = Field(default=0, ge=0, description="seed of variation and disturbed reads")
+
+    def last_code(self, adc_bits: int) -> int:
+        """The ADC's last code, for an image meant for ``adc_bits``."""
+        return (1 << (self.adc_bits or adc_bits)) - 1
+
+    def step(self, adc_bits: int) -> float:
+        """Sum between two codes, in cells at low resistance."""
+        return 1.0 if self.adc_range is None else self.adc_range / self.last_code(adc_bits)
+
+    @property
+    def disturbed(self) -> bool:
+        return self.one_disturb > 0 or self.zero_disturb > 0
+
+    @property
+    def high_resistance(self) -> float:
+        """Conductance of a cell at 0, in units of one at 1."""
+        return 0.0 if self.on_off_ratio is None else 1.0 / self.on_off_ratio
+
+
+def loss(image: Image, model: ReadModel) -> str | None:
+    """Why codes may not be the exact counts of driven cells at 1, in words; None if they provably are."""
+    if model.disturbed:
+        return "reads are disturbed"
+    if model.variation:
+        return "the conductance of cells varies"
+    if model.on_off_ratio is not None:
+        return f"cells at high resistance conduct (on/off ratio {model.on_off_ratio:g})"
+    if model.step(image.adc_bits) != 1.0:
+        return f"a code stands for {model.step(image.adc_bits):g} cells"
+    last = model.last_code(image.adc_bits)
+    for group in image.groups:
+        driven = max(
+            (int(block.sum()) for block in np.split(group.kept_inputs, range(group.rows, group.inputs, group.rows))),
+            default=0,
+        )
+        if driven > last:
+            return f"{driven} driven word lines of group {group.name} can exceed the ADC's last code, {last}"
+    return None
+
+
+def variation(model: ReadModel, rows: int, columns: int, crossbar: int) -> NDArray[np.float32]:
+    """Factors of the conductance of a crossbar's cells, float32[rows, columns]: log-normal with median 1.
+
+    They belong to the silicon: they depend on the seed and the crossbar, not on what is mapped there.
+    """
+    rng = np.random.Generator(np.random.Philox(seed_sequence(model.seed, "variation", crossbar)))
+    return np.exp(np.float32(model.variation) * rng.standard_normal((rows, columns), np.float32))
+
+
+def conductance_factors(model: ReadModel, group: GroupImage, row_block: int) -> NDArray[np.float64]:
+    """``variation`` of the crossbars of one row block, float64[2, rows, lines]."""
+    factors = np.empty((2, group.rows, len(group.column_map)))
+    for block in range(group.column_blocks):
+        lines = slice(block * group.columns, (block + 1) * group.columns)
+        for sign in (0, 1):
+            factors[sign, :, lines] = variation(
+                model, group.rows, group.columns, 2 * group.pair(row_block, block) + sign
+            )
+    return factors
+
+
+def codes(sums: NDArray[np.floating], model: ReadModel, adc_bits: int) -> NDArray[np.int64]:
+    """ADC codes of bit-line sums: round(sum / step) in the precision of ``sums``, clipped to the codes there are."""
+    scaled = np.rint(sums * sums.dtype.type(1 / model.step(adc_bits)))
+    return np.clip(scaled, 0, model.last_code(adc_bits)).astype(np.int64)
+
+
+def reference_outputs(
+    group: GroupImage,
+    x: NDArray[np.integer],
+    input_bits: int,
+    adc_bits: int,
+    model: ReadModel,
+    faults: FaultMap | None = None,
+) -> NDArray[np.int64]:
+    """y int64[V, outputs of the group] in units of the ADC's step, for integer inputs x [V, K], cell by cell.
+
+    The counterpart of ``sim.crossbar.reference_outputs`` for reads that are not ideal, disturbed ones excepted: those
+    are random per read. Sums are float32 without variation (exact counts, one rounding) and float64 with it.
+    """
+    column_sums = []
+    for row_block in range(group.row_blocks):
+        bits = driven_bits(group, row_block, x, input_bits)
+        cells = read_cells(group, row_block, faults)
+        factors = conductance_factors(model, group, row_block) if model.variation else None
+        pair: list[NDArray[np.int64]] = []
+        for sign in (0, 1):
+            if factors is None:
+                ones = bits.astype(np.float32) @ cells[sign].astype(np.float32)
+                driven = bits.sum(axis=-1, keepdims=True, dtype=np.float32)
+                sums = ones + (driven - ones) * np.float32(model.high_resistance)
+            else:
+                sums = bits.astype(np.float64) @ (np.where(cells[sign], 1.0, model.high_resistance) * factors[sign])
+            pair.append(codes(sums, model, adc_bits))
+        differences = arithmetic.differences(pair[0], pair[1], group.column_map.flipped)
+        column_sums.append(arithmetic.column_sums(differences))
+    return combine(np.stack(column_sums, axis=1), group.column_map, group.vote, group.outputs)
