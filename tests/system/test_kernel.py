@@ -7,31 +7,12 @@ import random
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.errors import UserError
 from sim.kernel import Booking, BookingArray, DeadlockError, Fifo, LocalTime, Module, Simulation, Trace, Transaction
-
-
-def resource_run(jobs, servers):
-    """The same traffic through simpy.Resource: (start, end, accepted) of every job."""
-    env = simpy.Environment()
-    resource = simpy.Resource(env, servers)
-    found = {}
-
-    def job(number, arrival, occupied, latency):
-        yield env.timeout(arrival)
-        with resource.request() as request:
-            yield request
-            found[number] = (env.now, env.now + latency)
-            yield env.timeout(occupied)
-
-    for number, (arrival, occupied, latency) in enumerate(jobs):
-        env.process(job(number, arrival, occupied, latency))
-    env.run()
-    return [found[number] for number in range(len(jobs))]
+from sim.system.validation import resource_times
 
 
 @settings(max_examples=80, deadline=None)
@@ -44,7 +25,7 @@ def test_v13_booking_equals_a_simpy_resource(gaps, servers):
     jobs = [(a, occupied, latency) for a, (_, occupied, latency) in zip(arrivals, gaps, strict=True)]
     booking = Booking(Simulation(), "unit", servers)
     booked = [booking.book(*job) for job in jobs]
-    assert booked == resource_run(jobs, servers)
+    assert booked == resource_times(jobs, servers)
     assert booking.busy_ps == sum(occupied for _, occupied, _ in jobs)
     assert booking.wait_ps == sum(start - job[0] for (start, _), job in zip(booked, jobs, strict=True))
 
@@ -258,20 +239,6 @@ def test_traces_have_one_track_per_slot_and_no_overlaps(tmp_path):
 def iter_put(fifo):
     for number in range(3):
         yield fifo.put(number)
-
-
-@pytest.mark.parametrize(("load", "expected"), [(0.3, 1.2143), (0.6, 1.75), (0.8, 3.0), (0.9, 5.5)])
-def test_v10_md1_time_in_system(load, expected):
-    """Pollaczek-Khinchine for constant service: 1 + load / (2 (1 - load)), in service times."""
-    service, jobs = 100_000, 200_000 if load < 0.7 else 1_500_000
-    rng = np.random.default_rng(1)
-    # Stratified exponential gaps in random order: exact marginal distribution, a tenth of the sampling error.
-    uniform = (np.arange(jobs) + rng.random(jobs)) / jobs
-    gaps = rng.permutation(-np.log1p(-uniform) * service / load)
-    booking = Booking(Simulation(), "unit")
-    for arrival in np.cumsum(gaps).astype(np.int64).tolist():
-        booking.book(arrival, service)
-    assert 1 + booking.wait_ps / jobs / service == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize("bad", [lambda s: Fifo(s, "q", 0), lambda s: Booking(s, "b", 0)])
