@@ -1,6 +1,6 @@
 // Drives a Verilated OPC: register writes, single clocks, and whole runs without leaving C++.
 // Parameters come as macros: LANES, COLUMNS, INPUT_BITS, ADC_BITS, SUM_BITS, OUTPUT_BITS, STATUS (register address),
-// BUSY (its bit).
+// BUSY (its bit). The model is built to clock on every change of clk, so that a clock cycle is one evaluation.
 // Verilator spells "__" of a port name as "___05F" in C++.
 #include <cstdint>
 #include <cstring>
@@ -18,9 +18,7 @@ struct Opc {
     Vopc top{&context};
 
     void tick() {
-        top.clk = 1;
-        top.eval();
-        top.clk = 0;
+        top.clk ^= 1;
         top.eval();
     }
 
