@@ -22,6 +22,7 @@ from swstack.encoding import Batch, encode
 from swstack.finetune import evaluate
 from swstack.groups import is_transposed, matrix_weight, word_line_groups
 from swstack.prune.axes import Axis, pruning_axes, settle
+from swstack.prune.folding import fold
 from swstack.prune.gates import LearnedGates
 from swstack.prune.hard_concrete import HardConcrete
 from swstack.prune.masks import Masks, MatrixMask, Sparsity, apply_masks, dense_masks, sparsity_table
@@ -88,7 +89,7 @@ class PruneConfig(TrainingConfig):
 class PruneResult:
     """What pruning gives besides the model, whose pruned rows and columns are zero afterwards.
 
-    sparsity: per matrix, per word-line group, and for the encoder.
+    masks, sparsity: with the rows and query columns that folding adds to the exact shares asked for.
     completed: axis name (group and 'columns' or 'rows') -> how many were closed (positive) or opened again
         (negative) by score at the freeze, because the method itself ended off the target; axes on target are absent.
     reopened: how often a closed row or column came back while gates learned.
@@ -115,8 +116,10 @@ def prune(
 ) -> PruneResult:
     """Prune the fine-tuned `model` in place to exactly the asked share of columns (and rows) in every group.
 
-    Runs on a CUDA device if there is one; the model comes back on the CPU, its pruned rows and columns set to zero,
-    its biases untouched. Continues after an interruption like `swstack.finetune.finetune`.
+    Runs on a CUDA device if there is one; the model comes back on the CPU, its pruned rows and columns set to zero.
+    Biases are never masked, but constants that pruned columns deliver are folded into the biases after them, which
+    leaves the outputs as they are and prunes rows and some query columns on top. Continues after an interruption like
+    `swstack.finetune.finetune`.
 
     Raises UserError if a group cannot reach the share.
     """
@@ -149,6 +152,7 @@ def prune(
         pruner.freeze()
     masks = pruner.masks(model)
     apply_masks(model, masks)
+    masks = fold(model, masks)
     metrics = evaluate(model, tokenizer, task, progress=progress)
     model.to("cpu")  # type: ignore[arg-type]
     return PruneResult(

@@ -49,17 +49,25 @@ def test_every_group_ends_at_exactly_its_share_and_the_task_is_kept(tuned, tiny_
     for group in word_line_groups(model):
         outputs = sum(matrix_weight(model, name).shape[1] for name in group.matrices)
         row = groups[group.name]
-        assert row.column == pytest.approx(np.ceil(0.3 * outputs) / outputs)
-        assert row.row == pytest.approx(np.ceil(0.1 * row.inputs) / row.inputs)
+        # Folding adds query columns, and rows where value and first feed-forward columns went.
+        exact_columns, exact_rows = not group.name.endswith("qkv"), group.name.endswith(("qkv", "ffn1"))
+        for share, wanted, size, exact in (
+            (row.column, 0.3, outputs, exact_columns),
+            (row.row, 0.1, row.inputs, exact_rows),
+        ):
+            least = np.ceil(wanted * size) / size
+            assert share == pytest.approx(least) if exact else share >= least - 1e-12
         for name in group.matrices:
             mask, weight = result.masks[name], matrix_weight(model, name).numpy()
             assert not weight[:, ~mask.columns].any()
             assert not weight[~mask.rows, :].any()
             assert (weight[np.ix_(mask.rows, mask.columns)] != 0).all()
             assert np.array_equal(mask.rows, result.masks[group.matrices[0]].rows)
+            biases = matrix_bias(model, name)[torch.from_numpy(~mask.columns)]
+            if ".query" not in name:  # whose biases stay where the key column does
+                assert bool((biases != 0).any()) == (".output." in name)
             if group.name.endswith("qkv"):
                 assert mask.columns.reshape(2, -1).any(axis=1).all()
-            assert (matrix_bias(model, name)[torch.from_numpy(~mask.columns)] != 0).any()
     assert result.dev_metrics == evaluate(model, tokenizer, tiny_task)
     assert result.dev_metrics["accuracy"] > dense - 15
     assert result.reopened > 0
@@ -199,7 +207,7 @@ def test_every_method_reaches_the_share_and_resumes_exactly(tuned, tiny_task, tm
     straight, tokenizer = tuned()
     expected = prune(straight, tokenizer, tiny_task, config, 0, tmp_path / "straight")
     groups = [row for row in expected.sparsity if row.kind == "group"]
-    assert all(0.3 <= row.column < 0.33 for row in groups)
+    assert all(0.3 <= row.column < (0.45 if row.name.endswith("qkv") else 0.33) for row in groups)
     model, _ = tuned()
     with pytest.raises(Killed):
         prune(model, tokenizer, tiny_task, config, 0, tmp_path / "killed", kill_at(33))
