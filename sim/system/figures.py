@@ -1,0 +1,128 @@
+"""Pictures of a run as SVG text: deterministic, colour-blind safe (Okabe and Ito's palette)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from sim.system import energy
+from sim.system.model import SystemResult, Usage
+from sim.system.placement import Placement
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#666666")
+_STYLE: Any = {"svg.hashsalt": "crossvote", "svg.fonttype": "none", "font.size": 8, "axes.axisbelow": True}
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    return text.getvalue()
+
+
+def utilisation_bars(usage: Sequence[Usage], title: str, most: int = 24) -> str:
+    """Busy share of the busiest unit of every kind and role, longest bar first, with the 100 % line."""
+    with mpl.rc_context(_STYLE):
+        best: dict[str, Usage] = {}
+        for unit in usage:
+            parts = unit.unit.split(".")
+            key = ".".join(parts[1:]) if parts[0].startswith("layer") else unit.unit
+            if key not in best or unit.utilisation > best[key].utilisation:
+                best[key] = unit
+        shown = sorted(best.values(), key=lambda u: (-u.utilisation, u.unit))[:most]
+        figure = Figure(figsize=(6.4, 0.6 + 0.2 * len(shown)))
+        axes = figure.add_subplot()
+        at = np.arange(len(shown))
+        kinds = sorted({u.kind for u in shown})
+        colours = {kind: PALETTE[i % len(PALETTE)] for i, kind in enumerate(kinds)}
+        axes.barh(at, [100 * u.utilisation for u in shown], color=[colours[u.kind] for u in shown])
+        for y, unit in zip(at, shown, strict=True):
+            axes.text(100 * unit.utilisation + 1, float(y), f"{unit.utilisation:.1%}", va="center", fontsize=7)
+        axes.set_yticks(at, [u.unit for u in shown])
+        axes.invert_yaxis()
+        axes.axvline(100, color="black", linewidth=0.8)
+        axes.set_xlim(0, 108)
+        axes.set_xlabel("busy share, %")
+        axes.set_title(f"utilisation, busiest unit of each kind: {title}")
+        handles = [mpl.patches.Patch(color=colour, label=kind) for kind, colour in colours.items()]  # type: ignore[attr-defined]
+        axes.legend(handles=handles, fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
+        return _svg(figure)
+
+
+def energy_bars(results: Mapping[str, SystemResult]) -> str:
+    """Dynamic energy per sequence, stacked by part of the chip: one bar per result and layer."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 2.6 * len(results)))
+        parts = sorted(set(energy.PARTS.values()))
+        colours = {part: PALETTE[i % len(PALETTE)] for i, part in enumerate(parts)}
+        for number, (name, result) in enumerate(results.items(), 1):
+            axes = figure.add_subplot(len(results), 1, number, sharey=figure.axes[0] if figure.axes else None)
+            layers = [layer.name for layer in result.workload.layers]
+            sequences = len(result.sequence_ps)
+            bottom = np.zeros(len(layers))
+            for part in parts:
+                height = np.zeros(len(layers))
+                for i, layer in enumerate(layers):
+                    for scope, counts in result.actions.items():
+                        if scope.rpartition(".")[0] == layer:
+                            height[i] += sum(
+                                count * getattr(result.chip.energy_pj, action)
+                                for action, count in counts.items()
+                                if energy.PARTS[action] == part
+                            )
+                height /= sequences * 1e6
+                axes.bar(range(len(layers)), height, bottom=bottom, color=colours[part], label=part)
+                bottom += height
+            axes.set_xticks(range(len(layers)), [str(i) for i in range(len(layers))])
+            axes.set_ylabel("energy per sequence, uJ")
+            axes.set_title(name)
+        figure.axes[-1].set_xlabel("layer")
+        figure.axes[0].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        figure.subplots_adjust(hspace=0.4)
+        return _svg(figure)
+
+
+def occupancy(placement: Placement) -> str:
+    """Tiles of every chip in their places on the mesh: colour is the layer, shade the share of blocks in use."""
+    with mpl.rc_context(_STYLE):
+        chip = placement.chip
+        per_router = chip.network.tiles_per_router
+        routers = -(-chip.package.tiles // per_router)
+        width = int(np.ceil(np.sqrt(routers)))
+        side = int(np.ceil(np.sqrt(per_router)))
+        capacity = chip.crossbars_per_tile // chip.signs
+        layer_of = {tile: i for i, tiles in enumerate(placement.layer_tiles) for tile in tiles}
+        columns = min(3, placement.chips)
+        rows = -(-placement.chips // columns)
+        figure = Figure(figsize=(2.6 * columns, 2.6 * rows))
+        for number in range(placement.chips):
+            axes = figure.add_subplot(rows, columns, number + 1)
+            picture = np.ones((side * -(-routers // width), side * width, 3))
+            for local in range(chip.package.tiles):
+                tile = number * chip.package.tiles + local
+                router, inside = divmod(local, per_router)
+                y = side * (router // width) + inside // side
+                x = side * (router % width) + inside % side
+                picture[y, x] = (0.88, 0.88, 0.88)
+                if tile in layer_of:
+                    colour = np.array(mpl.colors.to_rgb(PALETTE[layer_of[tile] % len(PALETTE)]))
+                    share = placement.blocks_used[tile] / capacity
+                    picture[y, x] = 1 - (0.25 + 0.75 * share) * (1 - colour)
+            axes.imshow(picture, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            used = int(np.clip(placement.tiles - number * chip.package.tiles, 0, chip.package.tiles))
+            axes.set_title(f"chip {number}: {used} of {chip.package.tiles} tiles")
+        layers = len(placement.layer_tiles)
+        handles = [
+            mpl.patches.Patch(  # type: ignore[attr-defined]
+                color=PALETTE[i], label="layer " + ", ".join(map(str, range(i, layers, len(PALETTE))))
+            )
+            for i in range(min(layers, len(PALETTE)))
+        ]
+        figure.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(0.93, 0.5))
+        return _svg(figure)

@@ -1,0 +1,234 @@
+"""What a run of the system model leaves: tables, JSON, CSV and pictures, all from the result alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sim.chip import ChipConfig, load_chip
+from sim.kernel import Trace
+from sim.progress import Progress, no_progress
+from sim.schema import build, to_mapping, write_text_atomic
+from sim.system import energy
+from sim.system.diagram import diagram
+from sim.system.figures import energy_bars, occupancy, utilisation_bars
+from sim.system.model import SystemResult, Usage, simulate
+from sim.system.workload import Workload
+
+FORMAT = "crossvote-system"
+FORMAT_VERSION = 1
+
+
+def summary(result: SystemResult) -> dict[str, Any]:
+    """The figures of a run in plain JSON values; units are in the keys."""
+    chip, placement = result.chip, result.placement
+    sequences = len(result.sequence_ps)
+    static_w = energy.static_power_w(chip, placement.chips)
+    whole = energy.levels(chip)
+    return {
+        "chip": chip.name,
+        "workload": result.workload.name,
+        "layers": len(result.workload.layers),
+        "tokens": result.workload.tokens,
+        "sequences": sequences,
+        "resolution": result.resolution,
+        "latency_us": result.latency_ps / 1e6,
+        "elapsed_us": result.elapsed_ps / 1e6,
+        "sequences_per_s": result.sequences_per_s,
+        "tops": result.tops,
+        "crossbars": placement.crossbars,
+        "tiles": placement.tiles,
+        "chips": placement.chips,
+        "energy_uj_per_sequence": result.dynamic_energy_pj / sequences / 1e6,
+        "static_power_w": static_w,
+        "static_energy_uj": result.static_energy_pj / 1e6,
+        "tops_per_w_dynamic": 2 * result.workload.macs * sequences / result.dynamic_energy_pj,
+        "area_mm2": whole["tile"].area_mm2 * placement.tiles,
+        "area_chips_mm2": whole["chip"].area_mm2 * placement.chips,
+        "energy_uj_by_part": {
+            part: value / sequences / 1e6 for part, value in energy.energy_by_part_pj(chip, result.actions).items()
+        },
+        "layer_us": [[start / 1e6, end / 1e6] for start, end in result.layer_ps],
+        "bound_by": bottlenecks(result)[0].kind if result.usage else "",
+        "kernel_events": result.events,
+    }
+
+
+def bottlenecks(result: SystemResult) -> tuple[Usage, ...]:
+    """All units, the busiest first."""
+    return tuple(sorted(result.usage, key=lambda u: (-u.utilisation, u.unit)))
+
+
+#: Rows of the side-by-side table: key of ``summary`` and what it is called.
+COMPARED: dict[str, str] = {
+    "crossbars": "crossbars in use",
+    "tiles": "tiles",
+    "chips": "chips",
+    "area_mm2": "area of the tiles, mm2",
+    "latency_us": "latency of a sequence, us",
+    "sequences_per_s": "throughput, sequences/s",
+    "tops": "throughput, TOPS",
+    "energy_uj_per_sequence": "dynamic energy per sequence, uJ",
+    "tops_per_w_dynamic": "TOPS/W, dynamic",
+}
+
+
+def compare(results: Mapping[str, SystemResult]) -> list[list[str]]:
+    """Side-by-side table, header first: one column per result, the others also relative to the first."""
+    summaries = {name: summary(result) for name, result in results.items()}
+    first = next(iter(summaries.values()))
+    parts = sorted({part for s in summaries.values() for part in s["energy_uj_by_part"]})
+    rows = [["", *results]]
+
+    def row(title: str, values: list[float], base: float) -> list[str]:
+        cells = [f"{values[0]:,.6g}"]
+        cells += [f"{value:,.6g} ({value / base - 1:+.1%})" if base else f"{value:,.6g}" for value in values[1:]]
+        return [title, *cells]
+
+    for key, title in COMPARED.items():
+        rows.append(row(title, [s[key] for s in summaries.values()], first[key]))
+    for part in parts:
+        values = [s["energy_uj_by_part"].get(part, 0.0) for s in summaries.values()]
+        rows.append(row(f"energy of {part}, uJ", values, values[0]))
+    rows.append(["bound by", *(s["bound_by"] for s in summaries.values())])
+    return rows
+
+
+#: Resources of the what-if table: name and the overrides that double it.
+def _doubled(chip: ChipConfig) -> dict[str, dict[str, Any]]:
+    return {
+        "crossbar reads twice as fast": {"crossbar": {"read_ps": max(1, chip.crossbar.read_ps // 2)}},
+        "twice the ADCs": {"adc": {"per_crossbar": 2 * chip.adc.per_crossbar}},
+        "twice the OPC clock": {"opc": {"clock_ps": max(1, chip.opc.clock_ps // 2)}},
+        "twice the link width": {"network": {"flit_bits": 2 * chip.network.flit_bits}},
+        "twice the attention MACs": {"digital": {"macs_per_tile": 2 * chip.digital.macs_per_tile}},
+        "twice the vector lanes": {"digital": {"lanes_per_tile": 2 * chip.digital.lanes_per_tile}},
+        "twice the queues": {"tile": {"queue_vectors": 2 * chip.tile.queue_vectors}},
+    }
+
+
+def what_if(
+    workload: Workload, chip: ChipConfig, sequences: int = 1, progress: Progress = no_progress
+) -> list[tuple[str, float, float]]:
+    """(change, latency, throughput) relative to the chip as it is, when one resource at a time is doubled.
+
+    Runs the model once per row, at resolution "matrix"; the workload's placement stays the same.
+    """
+    base = simulate(workload, chip, resolution="matrix", sequences=sequences)
+    rows = []
+    changes = _doubled(chip)
+    for done, (name, override) in enumerate(changes.items(), 1):
+        data = to_mapping(chip)
+        for table, values in override.items():
+            data[table] = {**data[table], **values}
+        changed = simulate(workload, build(ChipConfig, data, name), resolution="matrix", sequences=sequences)
+        latency, rate = changed.latency_ps / base.latency_ps, changed.sequences_per_s / base.sequences_per_s
+        rows.append((name, latency, rate))
+        progress("what if", done, len(changes))
+    return rows
+
+
+def write_report(folder: Path, results: Mapping[str, SystemResult], trace: Trace | None = None) -> list[Path]:
+    """Write everything about one or several runs of the same chip into ``folder``; returns the files.
+
+    ``system.json`` holds the summaries, the counts of actions and the chip, from which ``read_energy`` computes the
+    energy again; the pictures show the last result.
+    """
+    name, shown = list(results.items())[-1]
+    document = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "chip": to_mapping(shown.chip),
+        "results": {
+            key: {"summary": summary(result), "actions": result.actions, "statistics": _statistics(result)}
+            for key, result in results.items()
+        },
+    }
+    files = {
+        "system.json": json.dumps(document, indent=1) + "\n",
+        "compare.csv": to_csv(compare(results)),
+        "units.csv": to_csv(
+            [
+                ["result", "unit", "kind", "servers", "operations", "busy_ps", "utilisation", "mean_wait_ps"],
+                *(
+                    [
+                        key,
+                        u.unit,
+                        u.kind,
+                        u.servers,
+                        u.operations,
+                        u.busy_ps,
+                        f"{u.utilisation:.6f}",
+                        f"{u.wait_ps:.0f}",
+                    ]
+                    for key, result in results.items()
+                    for u in bottlenecks(result)
+                ),
+            ]
+        ),
+        "energy.csv": to_csv(
+            [
+                ["result", "scope", "action", "count", "energy_pj"],
+                *(
+                    [key, scope, action, count, count * getattr(result.chip.energy_pj, action)]
+                    for key, result in results.items()
+                    for scope, counts in result.actions.items()
+                    for action, count in counts.items()
+                ),
+            ]
+        ),
+        "tiles.csv": to_csv(
+            [
+                ["tile", "chip", "blocks_used", "blocks"],
+                *(
+                    [
+                        tile,
+                        tile // shown.chip.package.tiles,
+                        int(used),
+                        shown.chip.crossbars_per_tile // shown.chip.signs,
+                    ]
+                    for tile, used in enumerate(shown.placement.blocks_used)
+                ),
+            ]
+        ),
+        "utilisation.svg": utilisation_bars(bottlenecks(shown), name),
+        "energy.svg": energy_bars(results),
+        "occupancy.svg": occupancy(shown.placement),
+        "diagram.svg": diagram(shown.chip),
+    }
+    for file, text in files.items():
+        write_text_atomic(folder / file, text)
+    written = [folder / file for file in files]
+    if trace is not None:
+        trace.write(folder / "trace.json.gz")
+        written.append(folder / "trace.json.gz")
+    return written
+
+
+def read_energy(path: Path, chip: str | None = None) -> dict[str, float]:
+    """Dynamic energy (pJ) of every result in a ``system.json``, computed from its counts.
+
+    Args:
+        chip: preset or TOML file whose energy table is used instead of the one in the file.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    table = load_chip(chip) if chip else build(ChipConfig, document["chip"], str(path))
+    return {key: energy.total_energy_pj(table, value["actions"]) for key, value in document["results"].items()}
+
+
+def to_csv(rows: Sequence[Sequence[Any]]) -> str:
+    """The rows as CSV text."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _statistics(result: SystemResult) -> dict[str, dict[str, Any]]:
+    return {
+        path: {name: {"value": m.value, "unit": m.unit, "text": m.text} for name, m in values.items()}
+        for path, values in result.statistics.items()
+    }
