@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sim.chip import ChipConfig
 from sim.cosim import cosimulate, opc_parameters
@@ -21,8 +20,9 @@ from sim.peripheral import Backend, Peripheral, create_peripheral
 from sim.progress import Progress, no_progress
 from sim.schema import config_dataclass
 from swstack.convert import convert, swap_faults
-from swstack.crossbar_linear import CrossbarLinear
+from swstack.crossbar_linear import MappedLinear
 from swstack.encoding import batches, encode
+from swstack.evaluation import EvalConfig, static_steps
 from swstack.quantization import Activations, activation_scale, quantize_activations
 from swstack.tasks import Task
 
@@ -73,7 +73,7 @@ class MatrixCosim:
 
 
 def cosimulate_matrices(
-    model: nn.Module,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     images: Mapping[str, Image],
@@ -103,14 +103,15 @@ def cosimulate_matrices(
     results = []
     names = [_find_matrix(next(iter(images.values())), name) for name in config.matrices]
     names = names or [_first_feed_forward(next(iter(images.values())))]
+    steps = None
     if activations == "static":
-        raise UserError("co-simulation of statically calibrated activations is not supported; use 'token'.")
+        steps = static_steps(model, tokenizer, task, next(iter(images.values())), EvalConfig().batch_size)
     for scheme, image in images.items():
-        on_chip = convert(model, image, activations)
+        on_chip = convert(model, image, activations, steps)
         swap_faults(on_chip, faults)
         for name in names:
             layer = on_chip.get_submodule(name)
-            assert isinstance(layer, CrossbarLinear)
+            assert isinstance(layer, MappedLinear)
             x = _captured_inputs(on_chip, layer, tokenizer, task, config.tokens)
             group = image.group_of(name)
             matrix = group.matrix(name)
@@ -166,7 +167,7 @@ def _first_feed_forward(image: Image) -> str:
 
 
 def _captured_inputs(
-    model: nn.Module, layer: CrossbarLinear, tokenizer: PreTrainedTokenizerBase, task: Task, tokens: int
+    model: PreTrainedModel, layer: MappedLinear, tokenizer: PreTrainedTokenizerBase, task: Task, tokens: int
 ) -> torch.Tensor:
     """Quantized inputs of ``layer``, int8 or int32 [V, K], for the first token vectors of the dev set (no padding)."""
     caught: list[torch.Tensor] = []
@@ -187,5 +188,8 @@ def _captured_inputs(
     x = torch.cat(vectors)[:tokens].float()
     if layer.undriven is not None:
         x = x.masked_fill(layer.undriven, 0.0)
-    per = "tensor" if layer.activations == "tensor" else "token"
-    return quantize_activations(x, activation_scale(x, layer.input_bits, per), layer.input_bits)  # type: ignore[arg-type]
+    if layer.input_step is not None:
+        step = torch.tensor(layer.input_step)
+    else:
+        step = activation_scale(x, layer.input_bits, "tensor" if layer.activations == "tensor" else "token")
+    return quantize_activations(x, step, layer.input_bits)

@@ -180,7 +180,9 @@ def sweep(
     """
     config = config or EvalConfig()
     steps = (
-        _static_steps(model, tokenizer, task, next(iter(images.values())), config) if activations == "static" else None
+        static_steps(model, tokenizer, task, next(iter(images.values())), config.batch_size)
+        if activations == "static"
+        else None
     )
     setting = f"{_fingerprint(model, images)} {task.name} {len(task.dev)} {config.limit} {activations} {steps}"
     total = len(images) * (len(chips) + 1)
@@ -225,11 +227,12 @@ def sweep(
     return Sweep(tuple(trials), summarize(trials), conditions)
 
 
-def _static_steps(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, image: Image, config: EvalConfig
+def static_steps(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, image: Image, batch_size: int
 ) -> dict[str, float]:
+    """Steps of "static" activations per word-line group, from the first train examples."""
     examples = encode(tokenizer, task.train[:_CALIBRATION_EXAMPLES], task.max_length)
-    return calibrate(model, image.groups, image.input_bits, lambda: predict(model, examples, config.batch_size))
+    return calibrate(model, image.groups, image.input_bits, lambda: predict(model, examples, batch_size))
 
 
 def summarize(trials: Sequence[Trial]) -> tuple[Point, ...]:

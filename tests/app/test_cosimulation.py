@@ -1,0 +1,118 @@
+"""RTL, NumPy reference and torch evaluation of one mapped matrix agree on every integer."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import product
+
+import numpy as np
+import pytest
+
+from sim.chip import load_chip
+from sim.errors import UserError
+from sim.faults import FaultMap
+from sim.peripheral.verilator_build import find_compiler, find_verilator
+from sim.seeds import seed_sequence
+from swstack.cosimulation import CosimConfig, cosimulate_matrices
+from swstack.groups import matrix_names, matrix_weight, word_line_groups
+from swstack.mapping import build_image
+from swstack.models import ModelConfig, load_model
+from swstack.protection import Protection
+from swstack.prune.masks import MatrixMask
+from swstack.tasks import TaskConfig, load_task
+
+#: Short crossbars, so that the small matrices have several row blocks; the OPC is the shipped one.
+CHIP = load_chip("crossvote", {"crossbar": {"rows": 16}})
+BACKEND = "verilator" if find_verilator() and find_compiler() else "amaranth"
+
+SCHEMES = {
+    f"{flip}-{vote}-{scale}-{placement}": Protection(
+        flip=flip,
+        replicas={} if vote == "none" else {"msb": 3, "msb-1": 3},
+        vote=vote,
+        scale=scale,
+        placement=placement,
+    )
+    for flip, (vote, scale, placement) in product(
+        ("none", "msb", "all"),
+        [
+            ("none", "tensor", "in_place"),
+            ("output", "tensor", "in_place"),
+            ("output", "column", "packed"),
+            ("crossbar", "column", "packed"),
+            ("crossbar", "tensor", "in_place"),
+        ],
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def mapped(tiny_bert):
+    """Model, tokenizer, task, and an image per scheme; a third of the columns and some rows are pruned."""
+    task = load_task(TaskConfig(name="grammar-single"), 0)
+    model, tokenizer = load_model(ModelConfig(source=str(tiny_bert)), task.num_labels, task.regression, 0)
+    rng = np.random.default_rng(1)
+    masks = {}
+    for name in matrix_names(model):
+        inputs, outputs = matrix_weight(model, name).shape
+        masks[name] = MatrixMask(rows=rng.random(inputs) > 0.1, columns=rng.random(outputs) > 0.35)
+    images = {
+        name: build_image(model, word_line_groups(model), masks, scheme, rows=16, columns=128, name=name)
+        for name, scheme in SCHEMES.items()
+    }
+    return model, tokenizer, task, images
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_three_evaluations_agree(mapped, rate):
+    model, tokenizer, task, images = mapped
+    crossbars = max(image.crossbars for image in images.values())
+    faults = FaultMap.sample(16, 128, crossbars, rate, seed_sequence(3))
+    config = CosimConfig(matrices=("layer.1.output.dense", "layer.0.attention.self.key"), tokens=5, backend=BACKEND)
+    results = cosimulate_matrices(model, tokenizer, task, images, faults, CHIP, config)
+    assert len(results) == 2 * len(SCHEMES)
+    assert [result.mismatches for result in results] == [0] * len(results)
+    assert all(result.equal for result in results)
+    assert {result.backend for result in results} == {BACKEND}
+    votes = sum(result.disagreements for result in results)
+    assert (votes > 0) == (rate > 0)
+
+
+@pytest.mark.parametrize("activations", ["tensor", "static", "float"])
+def test_other_activations_are_streamed_too(mapped, activations):
+    model, tokenizer, task, images = mapped
+    name = "all-crossbar-column-packed"
+    faults = FaultMap.empty(16, 128, images[name].crossbars)
+    config = CosimConfig(tokens=3, backend="numpy")
+    (result,) = cosimulate_matrices(
+        model, tokenizer, task, {name: images[name]}, faults, CHIP, config, activations=activations
+    )
+    assert result.equal
+    assert result.matrix == "bert.encoder.layer.0.intermediate.dense"
+
+
+def test_a_difference_is_not_called_equal(mapped, monkeypatch):
+    """The torch evaluation meets another chip than the hardware: that must show."""
+    import swstack.cosimulation as module
+
+    model, tokenizer, task, images = mapped
+    name = "none-none-tensor-in_place"
+    faults = FaultMap.sample(16, 128, images[name].crossbars, 0.05, seed_sequence(4))
+    monkeypatch.setattr(module, "swap_faults", lambda model, faults: None)
+    (result,) = cosimulate_matrices(
+        model, tokenizer, task, {name: images[name]}, faults, CHIP, CosimConfig(tokens=3, backend="numpy")
+    )
+    assert result.mismatches == 0
+    assert not result.equal
+
+
+def test_unknown_and_ambiguous_matrices_are_refused(mapped):
+    model, tokenizer, task, images = mapped
+    name, image = next(iter(images.items()))
+    faults = FaultMap.empty(16, 128, image.crossbars)
+    config = CosimConfig(tokens=1, backend="numpy")
+    for matrix, count in (("layer.9.output.dense", "no"), ("intermediate.dense", "2")):
+        with pytest.raises(UserError, match=rf"'{matrix}' names {count} matrices of the image, not one; it holds bert"):
+            cosimulate_matrices(
+                model, tokenizer, task, {name: image}, faults, CHIP, dataclasses.replace(config, matrices=(matrix,))
+            )
