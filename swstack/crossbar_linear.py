@@ -298,12 +298,12 @@ class Correction(nn.Module):
             per_sample_weights=self.value.to(x.dtype),
             include_last_offset=True,
         ).view(len(self.output), self.replicas, -1)
-        voted = _median(errors).to(y.dtype) * self.weight[:, None]
+        voted = median(errors).to(y.dtype) * self.weight[:, None]
         y.index_add_(1, self.output, voted.T)
 
 
-def _median(x: torch.Tensor) -> torch.Tensor:
-    """Median over the middle axis of [places, r, V], r odd: bubble passes of elementwise minima and maxima.
+def median(x: torch.Tensor) -> torch.Tensor:
+    """Median over the middle axis of three, r values, r odd: bubble passes of elementwise minima and maxima.
 
     O(r^2) operations on whole arrays, which for the few replicas in use is many times faster than ``torch.median``.
     """

@@ -6,6 +6,8 @@ vector and row block, against K * N multiplications of the plain layer. On ideal
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,16 +18,17 @@ from sim.faults import FaultMap
 from sim.image import GroupImage, MatrixImage
 from sim.read_model import ReadModel, conductance_factors
 from sim.seeds import seed_sequence
-from swstack.crossbar_linear import Geometry, MappedLinear, integer_matmul
+from swstack.crossbar_linear import Geometry, MappedLinear, integer_matmul, median
 from swstack.quantization import Activations
 
 
 class ExplicitLinear(MappedLinear):
     """One matrix on crossbars with a ``ReadModel``; outputs are integers in units of the ADC's step.
 
-    ``cells`` int8 [row blocks, 2 * lines, rows] holds what each cell of the matrix reads as (positive lines first, a
-    flipped line's two cells exchanged, which negates it); ``factors`` float64 of the same shape its conductance
-    variation, if there is any. Memory: two bytes per bit of a weight.
+    ``cells`` int8 [row blocks, 2 * lines, rows] holds what each cell of the matrix reads as, in tiles of bit lines:
+    the positive cells of a tile's lines, then the negative ones (exchanged for a flipped line, which negates it).
+    ``factors`` float64 of the same shape is its conductance variation, if there is any. Memory: two bytes per bit of a
+    weight.
 
     Raises:
         UserError: float activations, which cannot be streamed bit by bit.
@@ -34,8 +37,9 @@ class ExplicitLinear(MappedLinear):
     cells: torch.Tensor
     factors: torch.Tensor | None
 
-    #: Codes are computed for so many vectors at once (8 reads each): they then stay in the processor's cache.
-    chunk = 32
+    #: Codes of so many vectors (8 reads each) and bit lines are computed at once: they stay in the processor's cache.
+    chunk = 64
+    _TILE = 512
 
     def __init__(
         self,
@@ -70,8 +74,14 @@ class ExplicitLinear(MappedLinear):
                 lines.append(groups.lines[own].T.ravel())
                 taken += lines[-1].size
         self.lines = np.concatenate(lines) if lines else np.zeros(0, np.int64)
-        self.position = np.full(len(group.column_map), -1)
-        self.position[self.lines] = np.arange(len(self.lines))
+        edges = [*range(0, len(self.lines), self._TILE), len(self.lines)]
+        self.tiles = list(pairwise(edges))
+        # Index of the positive and the negative cells of every bit line along the second axis of ``cells``.
+        self.position = np.full((2, len(group.column_map)), -1)
+        for first, stop in self.tiles:
+            own_lines = self.lines[first:stop]
+            self.position[0, own_lines] = first + np.arange(first, stop)
+            self.position[1, own_lines] = stop + np.arange(first, stop)
         self.flipped = group.column_map.flipped
 
         cells = np.stack([self._ordered(group.block_cells(block)) for block in range(self.row_blocks)])
@@ -86,10 +96,11 @@ class ExplicitLinear(MappedLinear):
         self.random = torch.Generator()
 
     def _ordered(self, block: NDArray[np.generic]) -> NDArray[np.generic]:
-        """[2, rows, lines of the group] of a row block as [2 * own lines, rows], flipped lines' signs exchanged."""
+        """[2, rows, lines of the group] of a row block in the order of ``cells``."""
         own = block[:, :, self.lines]
-        exchanged = np.where(self.flipped[self.lines], own[::-1], own)
-        return np.ascontiguousarray(exchanged.transpose(0, 2, 1).reshape(2 * len(self.lines), self.rows))
+        exchanged = np.where(self.flipped[self.lines], own[::-1], own).transpose(0, 2, 1)
+        tiles = [exchanged[:, first:stop].reshape(-1, self.rows) for first, stop in self.tiles]
+        return np.concatenate(tiles) if tiles else np.zeros((0, self.rows), block.dtype)
 
     def program(self, faults: FaultMap | None) -> None:
         """Put a chip's faults under the matrix in place of the last chip's; O(faults of the group)."""
@@ -102,10 +113,10 @@ class ExplicitLinear(MappedLinear):
         if faults is None:
             return
         places = self.geometry.locate(faults)
-        own = self.position[places.line] >= 0
+        own = self.position[0, places.line] >= 0
         line = places.line[own]
-        half = places.sign[own] ^ self.flipped[line]
-        at = (places.row_block[own] * 2 + half) * len(self.lines) + self.position[line]
+        half = places.sign[own] ^ self.flipped[line].astype(np.int64)
+        at = places.row_block[own] * 2 * len(self.lines) + self.position[half, line]
         self.changed = torch.from_numpy(at * self.rows + places.word_line[own])
         index = self.changed.to(flat.device)
         self.original = flat[index]
@@ -122,9 +133,11 @@ class ExplicitLinear(MappedLinear):
         total = torch.zeros((vectors, count), dtype=torch.int32, device=x.device)
         for block in range(self.row_blocks):
             part = bits[:, :, block * self.rows : (block + 1) * self.rows].reshape(-1, self.rows)
-            codes = self._codes(part, block).view(self.input_bits, vectors, 2, count)
-            for read, weight in enumerate(weights):
-                total.add_(codes[read, :, 0], alpha=weight).sub_(codes[read, :, 1], alpha=weight)
+            for first, stop in self.tiles:
+                codes = self._codes(part, block, slice(2 * first, 2 * stop)).view(self.input_bits, vectors, 2, -1)
+                own = total[:, first:stop]
+                for read, weight in enumerate(weights):
+                    own.add_(codes[read, :, 0], alpha=weight).sub_(codes[read, :, 1], alpha=weight)
             if self.vote == "crossbar":
                 self._combine(total, y)
                 total.zero_()
@@ -132,16 +145,17 @@ class ExplicitLinear(MappedLinear):
             self._combine(total, y)
         return y
 
-    def _codes(self, bits: torch.Tensor, block: int) -> torch.Tensor:
-        """ADC codes int32 [reads, 2 * lines] of one row block for driven word lines int8 [reads, rows]."""
+    def _codes(self, bits: torch.Tensor, block: int, tile: slice) -> torch.Tensor:
+        """ADC codes int32 [reads, 2 * lines] of a tile in a row block for driven word lines int8 [reads, rows]."""
+        cells = self.cells[block, tile]
         model = self.read_model
         if self.factors is not None:
             high = model.high_resistance
-            conductance = (self.cells[block].double() * (1.0 - high) + high) * self.factors[block]
+            conductance = (cells.double() * (1.0 - high) + high) * self.factors[block, tile]
             if model.disturbed:
                 raise UserError("conductance variation and disturbed reads cannot be simulated together.")
             return self._converted(bits.double() @ conductance.T)
-        ones = integer_matmul(bits, self.cells[block])
+        ones = integer_matmul(bits, cells)
         if model.disturbed:
             driven = bits.sum(dim=1, keepdim=True, dtype=torch.int32)
             lost = self._binomial(ones, model.one_disturb)
@@ -167,5 +181,5 @@ class ExplicitLinear(MappedLinear):
         """Vote on column sums [V, lines] and add the planes into y [V, N]."""
         for first, replicas, output, plane in self.places:
             own = sums[:, first : first + replicas * len(output)].view(len(sums), replicas, len(output))
-            voted = own[:, 0] if replicas == 1 else own.median(dim=1).values
+            voted = median(own)
             y.index_add_(1, output.to(y.device), voted.long() << plane.to(y.device))

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_image, tiny_model, tokens
 
@@ -31,6 +31,12 @@ MODELS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch):
+    """Groups of a test then have several tiles of bit lines, the last one smaller."""
+    monkeypatch.setattr(ExplicitLinear, "_TILE", 20)
+
+
 def chip(group: GroupImage, rate: float, seed: int = 0) -> FaultMap:
     crossbars = Image((group,), {}, 8, 8).crossbars
     return FaultMap.sample(group.rows, group.columns, crossbars, rate, np.random.SeedSequence(seed))
@@ -49,7 +55,7 @@ def outputs(layers: list[ExplicitLinear], x: np.ndarray) -> np.ndarray:
     return torch.cat([layer.integer_outputs(torch.from_numpy(x)) for layer in layers], dim=1).numpy()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**31),
     scheme=st.sampled_from(sorted(SCHEMES)),
