@@ -41,6 +41,9 @@ from swstack.training import (
     train,
 )
 
+#: Learned gates (the paper's), and methods to compare them with.
+Method = Literal["gates", "magnitude", "movement", "l0", "admm", "group-lasso"]
+
 
 @config_dataclass
 class PruneConfig(TrainingConfig):
@@ -56,7 +59,7 @@ class PruneConfig(TrainingConfig):
     ramp_share: float = Field(
         0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
     )
-    method: Literal["gates", "magnitude", "movement", "l0", "admm", "group-lasso"] = Field(
+    method: Method = Field(
         "gates", description="What decides: learned gates (the paper's), or a method to compare them with."
     )
     gate_learning_rate: float = Field(

@@ -1,0 +1,116 @@
+"""Pruning methods side by side: same dense model, task, schedule, seeds and share of columns."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sim.progress import Progress, no_progress
+from sim.schema import to_mapping, write_text_atomic
+from swstack.finetune import evaluate
+from swstack.models import ModelConfig, load_model
+from swstack.prune.pruning import Method, PruneConfig, prune
+from swstack.tasks import Task
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method, one seed. Metrics in percent; column_sparsity is that of the least pruned word-line group.
+
+    All methods prune exactly the share asked for; folding may add query columns to that.
+    """
+
+    method: str
+    seed: int
+    task: str
+    metric: str
+    dense: float
+    pruned: float
+    column_sparsity: float
+    element_sparsity: float
+    seconds: float
+
+
+def compare_methods(
+    dense: ModelConfig,
+    task: Task,
+    cfg: PruneConfig,
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    work_dir: Path,
+    progress: Progress = no_progress,
+) -> tuple[Comparison, ...]:
+    """Prune the fine-tuned model `dense` with every method and seed; everything else is as in `cfg`.
+
+    Results are kept in `work_dir`, one file each, and reused when called again with the same settings; the pruning
+    that was interrupted continues.
+    """
+    results = []
+    for method in methods:
+        for seed in seeds:
+            folder = Path(work_dir) / f"{method}-{seed}"
+            one = replace(cfg, method=method)
+            settings = {"model": dense.source, "task": task.provenance, "prune": to_mapping(one)}
+            result = _stored(folder / "result.json", settings)
+            if result is None:
+                result = _run(dense, task, one, seed, folder / "work", progress)
+                document = {"settings": settings, "result": asdict(result)}
+                write_text_atomic(folder / "result.json", json.dumps(document, indent=2) + "\n")
+                shutil.rmtree(folder / "work", ignore_errors=True)
+            results.append(result)
+    return tuple(results)
+
+
+def _stored(path: Path, settings: dict[str, Any]) -> Comparison | None:
+    if not path.is_file():
+        return None
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return Comparison(**document["result"]) if document["settings"] == settings else None
+
+
+def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: Path, progress: Progress) -> Comparison:
+    model, tokenizer = load_model(dense, task.num_labels, task.regression, seed)
+    before = evaluate(model, tokenizer, task)[task.primary_metric]
+    result = prune(model, tokenizer, task, cfg, seed, work_dir, progress)
+    return Comparison(
+        method=cfg.method,
+        seed=seed,
+        task=task.name,
+        metric=task.primary_metric,
+        dense=before,
+        pruned=result.dev_metrics[task.primary_metric],
+        column_sparsity=min(row.column for row in result.sparsity if row.kind == "group"),
+        element_sparsity=result.sparsity[-1].element,
+        seconds=result.seconds,
+    )
+
+
+def comparison_rows(results: Sequence[Comparison]) -> list[dict[str, str]]:
+    """One row per method, in the order of first appearance: mean and standard deviation over seeds."""
+    rows = []
+    for method in dict.fromkeys(result.method for result in results):
+        runs = [result for result in results if result.method == method]
+        losses = [run.dense - run.pruned for run in runs]
+        rows.append(
+            {
+                "method": method,
+                "task": runs[0].task,
+                "metric": runs[0].metric,
+                "least column sparsity, %": f"{100 * min(run.column_sparsity for run in runs):.2f}",
+                "dense": f"{statistics.mean(run.dense for run in runs):.2f}",
+                "pruned": _mean_and_spread([run.pruned for run in runs]),
+                "loss": _mean_and_spread(losses),
+                "seeds": str(len(runs)),
+            }
+        )
+    return rows
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
