@@ -104,6 +104,11 @@ class Simulation:
         self._names[process] = f"{module.path}.{role}" if role else module.path
         return process
 
+    @property
+    def processes(self) -> int:
+        """Number of processes started."""
+        return len(self._names)
+
     def delay(self, ps: int) -> Timeout:
         """The event ``ps`` picoseconds from now."""
         return Timeout(self.env, ps)

@@ -158,7 +158,7 @@ def simulate(
     placement = place(workload, chip)
     if resolution == "analytic":
         return _estimate(workload, placement, sequences, start)
-    run = _Run(workload, placement, resolution, sequences, trace, progress)
+    run = SystemRun(workload, placement, resolution, sequences, trace, progress)
     run.go()
     return run.result(start)
 
@@ -326,8 +326,8 @@ def _estimate(workload: Workload, placement: Placement, sequences: int, started:
     )
 
 
-class _Run:
-    """State of one run."""
+class SystemRun:
+    """One run: the built pipeline; ``go`` lets time pass, ``result`` reads the counters."""
 
     def __init__(
         self,

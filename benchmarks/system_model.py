@@ -1,0 +1,76 @@
+"""Speed of the system model: ``python benchmarks/system_model.py``.
+
+Goals: BERT-base, 128 tokens, accounting for more than 20 000 crossbars in under 3 s; 16 pipelined sequences in under
+20 s; at least a third of the events per second of bare SimPy. Bare SimPy is as many processes as the model has, each
+doing nothing but wait, for as many events as the model has. Times are CPU times, the best of several runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+
+import simpy
+
+from sim.chip import load_chip
+from sim.progress import no_progress
+from sim.system.model import Resolution, SystemRun, simulate
+from sim.system.placement import place
+from sim.system.workload import BERT_BASE, bert_workload
+
+
+def best(measure: Callable[[], float], times: int = 5) -> float:
+    """The largest of several measurements."""
+    return max(measure() for _ in range(times))
+
+
+def bare_simpy(processes: int, events: int) -> float:
+    """Events per CPU second of processes that only wait."""
+    env = simpy.Environment()
+
+    def process(pause: int) -> Generator[simpy.Event, None, None]:
+        for _ in range(events // processes):
+            yield env.timeout(pause)
+
+    for number in range(processes):
+        env.process(process(100 + number))
+    start = time.process_time()
+    env.run()
+    return events / (time.process_time() - start)
+
+
+def model_rate(resolution: Resolution) -> tuple[float, int, int]:
+    """Events per CPU second of the model (building it apart), events, processes."""
+    chip = load_chip("crossvote")
+    workload = bert_workload(BERT_BASE, chip)
+    run = SystemRun(workload, place(workload, chip), resolution, 1, None, no_progress)
+    start = time.process_time()
+    run.go()
+    return run.simulation.events / (time.process_time() - start), run.simulation.events, run.simulation.processes
+
+
+def main() -> None:
+    """Print the table."""
+    chip = load_chip("crossvote")
+    workload = bert_workload(BERT_BASE, chip)
+    for sequences, goal in ((1, 3), (16, 20)):
+        start = time.process_time()
+        result = simulate(workload, chip, sequences=sequences)
+        seconds = time.process_time() - start
+        print(
+            f"BERT-base, 128 tokens, {sequences} sequence(s), {result.placement.crossbars} crossbars accounted for: "
+            f"{seconds:.2f} s (goal < {goal} s), {result.events} events, simulated {result.elapsed_ps / 1e6:.1f} us"
+        )
+    resolutions: tuple[Resolution, ...] = ("matrix", "tile", "crossbar")
+    for resolution in resolutions:
+        _, events, processes = model_rate(resolution)
+        rate = best(lambda resolution=resolution: model_rate(resolution)[0])  # type: ignore[misc]
+        bare = best(lambda events=events, processes=processes: bare_simpy(processes, events))  # type: ignore[misc]
+        print(
+            f"{resolution:>8}: {rate / 1e6:.2f} M events/s, bare SimPy {bare / 1e6:.2f} M events/s, "
+            f"ratio {rate / bare:.2f} (goal >= 0.33)"
+        )
+
+
+if __name__ == "__main__":
+    main()
