@@ -22,10 +22,13 @@ from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
+from rtl.axi_lite import OpcAxi
 from rtl.opc import Opc
 from rtl.parameters import OpcParameters
 from rtl.registers import ENTRY_WORD, Register, Status, map_address
 
+#: What the registers can be reached through.
+BUSES: dict[str, type[Opc | OpcAxi]] = {"port": Opc, "axi": OpcAxi}
 #: Layout version of the description.
 DESCRIPTION_VERSION = 1
 
@@ -46,7 +49,7 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
 
 
-def describe(opc: Opc, name: str) -> dict[str, Any]:
+def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:
     """Ports, parameters, timing and registers of an exported OPC, as JSON values."""
     p = opc.parameters
     registers = {register.name: int(register) for register in Register if p.voter or register.name != "DISAGREEMENTS"}
@@ -80,10 +83,13 @@ def write_atomic(path: Path, text: str) -> None:
     os.replace(file.name, path)
 
 
-def export(parameters: OpcParameters, folder: Path, name: str = "opc") -> tuple[Path, Path]:
-    """Write ``name``.v and ``name``.json into ``folder`` and return both paths."""
+def export(parameters: OpcParameters, folder: Path, name: str = "opc", bus: str = "port") -> tuple[Path, Path]:
+    """Write ``name``.v and ``name``.json into ``folder`` and return both paths.
+
+    ``bus``: "port" for the plain register port, "axi" for AXI4-Lite.
+    """
     source, description = folder / f"{name}.v", folder / f"{name}.json"
-    opc = parameters.create()
+    opc = BUSES[bus](parameters)
     write_atomic(source, to_verilog(opc, name))
     write_atomic(description, json.dumps(describe(opc, name), indent=2) + "\n")
     return source, description
@@ -111,6 +117,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", default="opc", help="name of the top module and of the files")
+    parser.add_argument("--bus", choices=BUSES, default="port", help="what the registers are reached through")
     add_parameter_options(parser)
     options = parser.parse_args()
     try:
@@ -118,7 +125,7 @@ def main() -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    for path in export(parameters, options.folder, options.name):
+    for path in export(parameters, options.folder, options.name, options.bus):
         print(path)
 
 

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.column_map import ColumnMap, FixedMap
 from rtl.lane import Lane
+from rtl.map_check import MapCheck
 from rtl.parameters import OpcParameters
 from rtl.readout import ReadOut, output_layout
 from rtl.registers import RegisterPort, Registers, index_bits
@@ -94,11 +95,18 @@ class Opc(wiring.Component):
         else:
             m.submodules.map = column_map = FixedMap(p)
         step, entry, read = column_map.o, column_map.o.payload.entry, Signal()
+        if p.column_map:
+            m.submodules.map_check = map_check = MapCheck(p)
+            m.d.comb += [
+                map_check.take.eq(read),
+                map_check.step.eq(step.payload),
+                registers.illegal_map.eq(map_check.illegal),
+            ]
         m.d.comb += [
             readout.read.eq(step.valid & full.bit_select(read_bank, 1)),
             read.eq(readout.read & readout.ready),
             step.ready.eq(read),
-            readout.entry.eq(entry),
+            readout.step.eq(step.payload),
             readout.sum.eq(Array(lane.sum for lane in lanes)[entry.line[: p.lane_bits]]),
         ]
         with m.If(read & step.payload.last):

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.column_map import ONLY, THIRD, entry_layout
+from rtl.column_map import ONLY, THIRD, step_layout
 from rtl.parameters import OpcParameters
 from rtl.voter import MedianVoter
 
@@ -24,7 +24,7 @@ class ReadOut(wiring.Component):
     first). Plane 0 completes an output. Without a voter the middle two stages are absent.
 
     Ports:
-        read: a column sum is offered. entry, sum: what it is. ready: it is taken in this clock.
+        read: a column sum is offered. step, sum: what it is. ready: it is taken in this clock.
         o: outputs. disagreement: a vote was not unanimous (one clock each). busy: something is in the pipeline.
     """
 
@@ -33,7 +33,7 @@ class ReadOut(wiring.Component):
         super().__init__(
             {
                 "read": In(1),
-                "entry": In(entry_layout(p)),
+                "step": In(step_layout(p)),
                 "sum": In(signed(p.column_sum_bits)),
                 "ready": Out(1),
                 "o": Out(stream.Signature(output_layout(p))),
@@ -48,18 +48,23 @@ class ReadOut(wiring.Component):
         m.d.comb += self.ready.eq(~self.o.valid | self.o.ready)
 
         # Register the column sum.
-        taken, entry = Signal(), Signal(entry_layout(p))
+        taken, step = Signal(), Signal(step_layout(p))
         column_sum = Signal(signed(p.column_sum_bits))
         with m.If(self.ready):
-            m.d.sync += [taken.eq(self.read & self.entry.used), entry.eq(self.entry), column_sum.eq(self.sum)]
+            m.d.sync += [
+                taken.eq(self.read & self.step.entry.used),
+                step.eq(self.step),
+                step.last.eq(self.read & self.step.last),
+                column_sum.eq(self.sum),
+            ]
 
         # The value of a plane, from one copy or from three in a row.
         if p.voter:
-            compared, compared_entry = Signal(), Signal.like(entry)
-            valued, value_entry = Signal(), Signal.like(entry)
+            compared, compared_step = Signal(), Signal.like(step)
+            valued, value_step = Signal(), Signal.like(step)
             value = Signal.like(column_sum)
             m.submodules.voter = voter = MedianVoter(p.column_sum_bits)
-            only, third = compared_entry.replica == ONLY, compared_entry.replica == THIRD
+            only, third = compared_step.entry.replica == ONLY, compared_step.entry.replica == THIRD
             m.d.comb += [
                 voter.take.eq(self.ready & taken),
                 voter.value.eq(column_sum),
@@ -68,24 +73,26 @@ class ReadOut(wiring.Component):
             with m.If(self.ready):
                 m.d.sync += [
                     compared.eq(taken),
-                    compared_entry.eq(entry),
+                    compared_step.eq(step),
                     valued.eq(compared & (only | third)),
-                    value_entry.eq(compared_entry),
+                    value_step.eq(compared_step),
                     value.eq(Mux(only, voter.newest, voter.median)),
                 ]
             waiting = taken | compared
         else:
-            valued, value, value_entry, waiting = taken, column_sum, entry, 0
+            valued, value, value_step, waiting = taken, column_sum, step, 0
 
         # Add the planes of an output.
         begins = Signal(init=1)
         with m.If(self.ready):
-            m.d.sync += self.o.valid.eq(valued & (value_entry.plane == 0))
+            m.d.sync += self.o.valid.eq(valued & (value_step.entry.plane == 0))
             with m.If(valued):
                 m.d.sync += [
-                    begins.eq(value_entry.plane == 0),
+                    begins.eq(value_step.entry.plane == 0),
                     self.o.payload.sum.eq(Mux(begins, 0, self.o.payload.sum << 1) + value),
-                    self.o.payload.output.eq(value_entry.output),
+                    self.o.payload.output.eq(value_step.entry.output),
                 ]
+            with m.If(value_step.last):
+                m.d.sync += begins.eq(1)  # so that a map that ends amid an output spoils one vector only
         m.d.comb += self.busy.eq(waiting | valued | self.o.valid)
         return m

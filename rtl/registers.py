@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -34,6 +34,7 @@ class Status(IntEnum):
     BUSY = 0
     MISFRAMED = 1
     REFUSED = 2
+    ILLEGAL_MAP = 3
 
 
 def index_bits(parameters: OpcParameters) -> int:
@@ -77,7 +78,8 @@ class Registers(wiring.Component):
     A write to ROW_BLOCKS or to the map while the OPC is busy, a value out of range, and an unknown address are refused.
 
     Ports:
-        bus: the register port. busy: a vector is in flight. misframed, disagreement: events, one clock each.
+        bus: the register port. busy: a vector is in flight.
+        misframed, illegal_map, disagreement: events, one clock each.
         row_blocks: row blocks per vector.
         map_index, map_write, map_entry, map_read: the column map's table port.
     """
@@ -94,6 +96,7 @@ class Registers(wiring.Component):
             ports |= {"disagreement": In(1)}
         if p.column_map:
             ports |= {
+                "illegal_map": In(1),
                 "map_index": Out(p.line_bits),
                 "map_write": Out(1),
                 "map_entry": Out(entry_layout(p)),
@@ -108,22 +111,23 @@ class Registers(wiring.Component):
         window = bus.address[index_bits(p) :]
         index = bus.address[: index_bits(p)]
         read_word, read_window = Signal(32), Signal(2)
-        misframed, refused = Signal(), Signal()
+        # Sticky status bits and the events that set them; an event wins over a write that clears the bit.
+        events = {Status.MISFRAMED: self.misframed, Status.REFUSED: bus.error}
+        if p.column_map:
+            events[Status.ILLEGAL_MAP] = self.illegal_map
+        status = Signal(len(Status))
 
         m.d.comb += bus.error.eq(bus.write)
         m.d.sync += [read_word.eq(0), read_window.eq(window)]
-        with m.If(self.misframed):
-            m.d.sync += misframed.eq(1)
+        clears = Signal(len(Status))
+        m.d.sync += [status[bit].eq(status[bit] & ~clears[bit] | event) for bit, event in events.items()]
 
         with m.If(window == 0), m.Switch(index):
             with m.Case(Register.STATUS):
                 m.d.comb += bus.error.eq(0)
-                m.d.sync += read_word.eq(Cat(self.busy, misframed, refused))
+                m.d.sync += read_word.eq(status | self.busy << Status.BUSY)
                 with m.If(bus.write):
-                    m.d.sync += [
-                        misframed.eq(misframed & ~word[Status.MISFRAMED] | self.misframed),
-                        refused.eq(refused & ~word[Status.REFUSED]),
-                    ]
+                    m.d.comb += clears.eq(word)
             with m.Case(Register.ROW_BLOCKS):
                 fits = (word != 0) & (word <= p.row_blocks)
                 m.d.comb += bus.error.eq(bus.write & (self.busy | ~fits))
@@ -153,8 +157,6 @@ class Registers(wiring.Component):
                     bus.error.eq(bus.write & (self.busy | ~fits | (index >= p.columns))),
                     self.map_write.eq(bus.write & ~bus.error),
                 ]
-        with m.If(bus.error):
-            m.d.sync += refused.eq(1)
 
         m.d.comb += bus.read_data.eq(read_word)
         if p.column_map:

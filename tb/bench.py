@@ -51,6 +51,8 @@ class OpcBench:
     valid and ready say right after the edge.
     """
 
+    INPUTS = ("i__valid", "i__payload", "o__ready", "bus__address", "bus__write", "bus__write_data")
+
     def __init__(self, dut: HierarchyObject) -> None:
         self.dut = dut
         self.outputs: list[tuple[int, int]] = []
@@ -60,7 +62,7 @@ class OpcBench:
     async def start(self) -> None:
         """Clock, reset, and the watcher."""
         cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
-        for name in ("i__valid", "i__payload", "o__ready", "bus__address", "bus__write", "bus__write_data"):
+        for name in self.INPUTS:
             getattr(self.dut, name).value = 0
         await self.reset()
         cocotb.start_soon(self._watch())

@@ -23,6 +23,7 @@ from cocotb_tools import runner
 from rich.console import Console
 from rich.table import Table
 
+from rtl.axi_lite import OpcAxi
 from rtl.export import ports, to_verilog, write_atomic
 from rtl.parameters import OpcParameters
 from sim.peripheral.verilator_build import find_compiler, find_verilator
@@ -51,6 +52,7 @@ BENCHES = (
     Bench("opc", OpcParameters(), OpcParameters.create, ("tb.test_opc",)),
     Bench("opc_small", SMALL, OpcParameters.create, ("tb.test_opc",)),
     Bench("opc_wide", WIDE, OpcParameters.create, ("tb.test_opc",)),
+    Bench("opc_axi", SMALL, OpcAxi, ("tb.test_axi_lite",)),
 )
 
 

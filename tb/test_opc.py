@@ -169,6 +169,50 @@ async def wrong_marks(dut: HierarchyObject) -> None:
 
 
 @cocotb.test()
+async def illegal_maps(dut: HierarchyObject) -> None:
+    """A map out of order sets the status bit, the OPC comes to rest, and a legal map works right afterwards."""
+    bench = OpcBench(dut)
+    await bench.start()
+    top = P.planes - 1
+    whole = [(0, plane, 0) for plane in reversed(range(P.planes))]  # (output, plane, replica field)
+    triple = [(0, 0, 1), (0, 0, 2), (0, 0, 3)]
+    above = whole[:-1]
+    broken = {
+        "no plane 0": above,
+        "a plane twice": [*above, above[-1], (0, 0, 0)],
+        "an output twice": [*whole, *whole],
+        "replicas before the first": [*above, *triple[1:], *triple[:1]],
+        "two replicas": [*above, *triple[:2]],
+        "four replicas": [*above, *triple[:2], *triple[1:]],
+        "a copy beside replicas": [*above, (0, 0, 0), *triple],
+        "replicas of two planes": [*above[:-1], (0, 1, 1), (0, 0, 2), (0, 0, 3)],
+    }
+    if P.outputs > 1:
+        broken["outputs fall"] = [(1, plane, 0) for _, plane, _ in whole] + whole
+        broken["another output's plane"] = [*above, (1, 0, 0)]
+        broken["another output's replica"] = [*above, *triple[:2], (1, 0, 3)]
+    if top > 1:
+        broken["a plane missing"] = [whole[0], *whole[2:]]
+    rng = np.random.default_rng(27)
+    for name, entries in broken.items():
+        entries = entries[: P.columns]
+        words = [
+            entry_word(line=line, output=o, plane=b, replica=r, flip=False) for line, (o, b, r) in enumerate(entries)
+        ]
+        for step in range(P.columns):
+            assert await bench.write(map_address(P, step), words[step] if step < len(words) else 0)
+        dut.o__ready.value = 1
+        await bench.send(beat_payloads(P, random_codes(rng, P, 1, 1)), always())
+        await bench.idle()
+        assert await bench.read(Register.STATUS) == 1 << Status.ILLEGAL_MAP, name
+        assert await bench.write(Register.STATUS, 1 << Status.ILLEGAL_MAP)
+        dut.o__ready.value = 0
+        opc_map = random_map(rng, P)
+        await bench.program(opc_map, 1)
+        await check(bench, opc_map, random_codes(rng, P, 1, 1))
+
+
+@cocotb.test()
 async def refused_writes(dut: HierarchyObject) -> None:
     """Values out of range, unknown addresses and writes while busy are refused and change nothing but a status bit."""
     rng = np.random.default_rng(26)
