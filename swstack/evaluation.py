@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sim.errors import UserError
+from sim.fault_models import Pattern, sample_faults
 from sim.faults import PAPER_SA0_SA1, FaultMap
 from sim.image import Image
 from sim.progress import Progress, no_progress
@@ -46,6 +48,14 @@ class FaultsConfig:
     chips: int = Field(default=5, ge=1, description="chips drawn per rate")
     sa0_sa1: tuple[float, float] = Field(
         default=PAPER_SA0_SA1, description="ratio of cells stuck at high (read 0) to stuck at low resistance (read 1)"
+    )
+
+    pattern: Pattern = Field(
+        default="uniform", description="where stuck cells lie: uniform, clustered, or whole word_lines or bit_lines"
+    )
+    cluster_size: float = Field(default=8.0, ge=1, description="mean number of cells of a cluster")
+    cluster_radius: float = Field(
+        default=2.0, gt=0, description="standard deviation of a cluster's cells around its centre, in lines"
     )
 
     @field_validator("rates")
@@ -98,7 +108,19 @@ def sample_chips(faults: FaultsConfig, seed: int, images: Sequence[Image]) -> tu
 
     def chip(rate: float, number: int) -> Chip:
         stream = seed_sequence(seed, "faults", f"{rate:g}", number)
-        return Chip(rate, number, lambda: FaultMap.sample(rows, columns, crossbars, rate, stream, faults.sa0_sa1))
+        sample = partial(
+            sample_faults,
+            faults.pattern,
+            rows,
+            columns,
+            crossbars,
+            rate,
+            stream,
+            faults.sa0_sa1,
+            faults.cluster_size,
+            faults.cluster_radius,
+        )
+        return Chip(rate, number, sample)
 
     return tuple(chip(rate, number) for rate in faults.rates for number in range(faults.chips))
 

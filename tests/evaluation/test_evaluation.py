@@ -105,6 +105,15 @@ def test_a_chip_does_not_depend_on_the_other_chips_drawn(subject):
     assert all(chip.load().crossbars == largest for chip in many)
 
 
+def test_the_pattern_decides_where_faults_lie(subject):
+    images = list(subject[3].values())
+    lines = FaultsConfig(rates=(0.01,), chips=1, pattern="bit_lines")
+    chip = sample_chips(lines, 7, images)[0]
+    fault_map = chip.load()
+    assert len(fault_map.cells) % fault_map.rows == 0
+    assert fault_map.content_hash == chip.load().content_hash
+
+
 def test_a_stopped_sweep_continues_with_the_trials_it_has(subject, tmp_path, monkeypatch):
     whole = measure(subject)
     done = 0
