@@ -27,6 +27,7 @@ class Words:
     """A tokenizer of a few words, for models that were never trained."""
 
     pad_token_id = 0
+    model_max_length = 512
 
     def __call__(self, first, second=None, **_):
         ids = [[1 + int(word) for word in text.split()] for text in first]
