@@ -67,38 +67,43 @@ class BookingArray(Module):
     """Many single servers in a NumPy array, for operations of which every server does a part.
 
     Attributes:
-        free: int64[units], when each is free, ps. served: operations; every unit takes part in each.
-        busy_ps: busy time of all units together.
+        servers: how many. free: int64[servers], when each is free, ps. busy_ps: busy time of all together.
+        served: operations; every server takes part in each.
     """
 
-    def __init__(self, parent: Module | Simulation, name: str, units: int) -> None:
+    def __init__(self, parent: Module | Simulation, name: str, servers: int) -> None:
         super().__init__(parent, name)
-        self.free = np.zeros(units, np.int64)
+        self.servers = servers
+        self.free = np.zeros(servers, np.int64)
         self.served = self.busy_ps = 0
 
     def book(self, arrival_ps: IntArray, occupied_ps: int, latency_ps: int, label: str = "") -> tuple[int, int]:
-        """Every unit serves its part as soon as it can: (latest start, latest end), ps. O(units).
+        """Every server does its part as soon as it can: (latest start, latest end), ps. O(servers).
 
-        ``arrival_ps`` int64[units] is when each part arrives.
+        ``arrival_ps`` int64[servers] is when each part arrives.
         """
-        start = np.maximum(arrival_ps, self.free)
-        np.add(start, occupied_ps, out=self.free)
+        free = self.free
+        np.maximum(arrival_ps, free, out=free)
+        last = int(np.maximum.reduce(free))
+        free += occupied_ps
         self.served += 1
-        self.busy_ps += occupied_ps * len(start)
-        last = int(np.maximum.reduce(start))
+        self.busy_ps += occupied_ps * self.servers
         if self.simulation.trace is not None:
             self.simulation.trace.span(self.path, 0, label, last, last + occupied_ps)
         return last, last + latency_ps
 
+    @property
+    def operations(self) -> int:
+        """Operations of all servers together."""
+        return self.served * self.servers
+
     def utilisation(self, elapsed_ps: int) -> float:
-        """Busy share of all units over ``elapsed_ps``."""
-        return self.busy_ps / (len(self.free) * elapsed_ps) if elapsed_ps else 0.0
+        """Busy share of all servers over ``elapsed_ps``."""
+        return self.busy_ps / (self.servers * elapsed_ps) if elapsed_ps else 0.0
 
     def measurements(self) -> dict[str, Measurement]:
-        units = len(self.free)
         return {
-            "units": Measurement(units, "units", "servers"),
-            "operations": Measurement(self.served * units, "operations", "operations of all units together"),
-            "busy": Measurement(self.busy_ps, "ps", "busy time of all units together"),
+            "operations": Measurement(self.operations, "operations", "operations of all servers together"),
+            "busy": Measurement(self.busy_ps, "ps", f"busy time of {self.servers} server(s) together"),
             "utilisation": Measurement(self.utilisation(self.simulation.now), "1", "busy share of the elapsed time"),
         }

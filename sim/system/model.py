@@ -450,13 +450,13 @@ class SystemRun:
             for stage in stages:
                 if isinstance(stage.target, Crossbars):
                     units = stage.target.units
-                    operations.append(np.full(len(units.free), units.served, np.int64))
+                    operations.append(np.full(units.servers, units.operations // units.servers, np.int64))
                     usage.append(
                         Usage(
                             units.path,
                             f"crossbars ({stage.target.timing.bound_by})",
-                            len(units.free),
-                            units.served * len(units.free),
+                            units.servers,
+                            units.operations,
                             units.busy_ps,
                             stage.queue.waited_ps / max(1, stage.queue.departures),
                             elapsed,

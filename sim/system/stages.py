@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from simpy.events import Event
@@ -123,15 +124,16 @@ class Crossbars(Module):
         super().__init__(parent, name)
         self.place, self.timing, self.network, self.route = place, timing, network, route
         tiles, blocks = np.unique(place.block_tile, return_counts=True)
-        if resolution == "matrix":
-            self._arrival = np.array([route.latency_ps], np.int64)
-        elif resolution == "tile":
-            self._arrival = route.arrival_ps
-        else:
-            self._arrival = np.repeat(route.arrival_ps, blocks * timing.chip.signs)
-        if resolution != "matrix" and len(route.arrival_ps) != len(tiles):
+        if len(route.arrival_ps) != len(tiles):
             raise ValueError(f"{self.path}: the route has {len(route.arrival_ps)} destinations for {len(tiles)} tiles.")
-        self.units = BookingArray(self, "units", len(self._arrival))
+        self._arrival: Any
+        self.units: Booking | BookingArray
+        if resolution == "matrix":
+            self._arrival, self.units = route.latency_ps, Booking(self, "units")
+        else:
+            repeats = np.ones_like(blocks) if resolution == "tile" else blocks * timing.chip.signs
+            self._arrival = np.repeat(route.arrival_ps, repeats)
+            self.units = BookingArray(self, "units", len(self._arrival))
 
     def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
         """Send a token vector through; the next one may come when this one has started."""
