@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from sim.errors import UserError
-from sim.schema import write_bytes_atomic
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON-serializable `state` so that `path` is either the old or the new checkpoint."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes_atomic(path, save(held, metadata={"state": json.dumps(state)}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Straight to the file: a checkpoint may be gigabytes, which should not be in memory a second time.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(held, temporary, metadata={"state": json.dumps(state)})
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -51,10 +51,11 @@ class Batch:
 
 @lru_cache(maxsize=16)
 def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[Example, ...], max_length: int) -> Encoded:
-    """Tokenize `examples`, truncated to `max_length` tokens; the last few results are remembered."""
+    """Tokenize `examples`, truncated to `max_length` tokens or to what the model takes; remembers the last results."""
     first = [example.sentence1 for example in examples]
     second = None if examples[0].sentence2 is None else [str(example.sentence2) for example in examples]
-    tokens = tokenizer(first, second, truncation=True, max_length=max_length, padding=False)
+    longest = min(max_length, tokenizer.model_max_length)
+    tokens = tokenizer(first, second, truncation=True, max_length=longest, padding=False)
     padding = dict.fromkeys(tokens, 0)
     padding["input_ids"] = tokenizer.pad_token_id
     if "token_type_ids" in padding:
