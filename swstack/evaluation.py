@@ -23,16 +23,18 @@ from sim.fault_models import Pattern, sample_faults
 from sim.faults import PAPER_SA0_SA1, FaultMap
 from sim.image import Image
 from sim.progress import Progress, no_progress
-from sim.schema import config_dataclass, write_text_atomic
+from sim.read_model import ReadModel
+from sim.schema import config_dataclass, to_mapping, write_text_atomic
 from sim.seeds import seed_sequence
 from swstack.convert import calibrate, convert, swap_faults
+from swstack.embedding_faults import FaultyEmbedding, embedding_crossbars
 from swstack.encoding import encode
 from swstack.finetune import evaluate, predict
 from swstack.quantization import Activations
 from swstack.tasks import Task
 
 #: Which cells can be stuck: every cell of every crossbar of an image, replicas included.
-FAULT_SCOPE = "all planes and replicas of all encoder matrices; embeddings, LayerNorm and head are digital"
+_FAULT_SCOPE = "all planes and replicas of all encoder matrices"
 
 #: Train examples from which static activations take their steps.
 _CALIBRATION_EXAMPLES = 256
@@ -58,6 +60,10 @@ class FaultsConfig:
         default=2.0, gt=0, description="standard deviation of a cluster's cells around its centre, in lines"
     )
 
+    embeddings: bool = Field(
+        default=False, description="keep the token embedding table in faulty cells too, 8 bits per value"
+    )
+
     @field_validator("rates")
     @classmethod
     def _rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
@@ -81,6 +87,9 @@ class EvalConfig:
 
     batch_size: int = Field(default=64, ge=1, description="dev examples run at once")
     limit: int | None = Field(default=None, ge=1, description="use only the first so many dev examples")
+    read: ReadModel = Field(
+        default_factory=ReadModel, description="ADCs and cells that lose information; ideal by default"
+    )
 
 
 @dataclass(frozen=True)
@@ -92,19 +101,26 @@ class Chip:
     load: Callable[[], FaultMap]
 
 
-def sample_chips(faults: FaultsConfig, seed: int, images: Sequence[Image]) -> tuple[Chip, ...]:
+def sample_chips(
+    faults: FaultsConfig, seed: int, images: Sequence[Image], model: nn.Module | None = None
+) -> tuple[Chip, ...]:
     """``faults.chips`` chips per rate, each as large as the largest image; drawn when loaded, always alike.
 
-    A chip depends on the seed, its rate and its number alone, not on which other chips are drawn.
+    A chip depends on the seed, its rate and its number alone, not on which other chips are drawn. With
+    ``faults.embeddings`` it has room for the token embedding table of ``model`` behind the largest image.
 
     Raises:
-        UserError: the images are for crossbars of different sizes.
+        UserError: the images are for crossbars of different sizes, or the embeddings have no model.
     """
     sizes = {(image.rows, image.columns) for image in images}
     if len(sizes) != 1:
         raise UserError(f"schemes can share a chip only if their crossbars have one size, not {sorted(sizes)}.")
     (rows, columns) = sizes.pop()
     crossbars = max(image.crossbars for image in images)
+    if faults.embeddings:
+        if model is None:
+            raise UserError("faults.embeddings needs the model whose embedding table is to be faulty.")
+        crossbars += embedding_crossbars(model, rows, columns)
 
     def chip(rate: float, number: int) -> Chip:
         stream = seed_sequence(seed, "faults", f"{rate:g}", number)
@@ -188,6 +204,7 @@ def sweep(
     activations: Activations = "token",
     work_dir: Path | None = None,
     progress: Progress = no_progress,
+    faulty_embeddings: bool = False,
 ) -> Sweep:
     """Measure every scheme without faults and on every chip.
 
@@ -197,20 +214,36 @@ def sweep(
     Args:
         images: scheme name -> image of ``model``. activations: "static" takes its steps from the first train examples.
 
+        faulty_embeddings: the token embedding table is quantized and lies on the chip behind the largest image.
+
     Raises:
         UserError: an image that is not of this model, or a chip too small for it.
     """
     config = config or EvalConfig()
+    largest = max(image.crossbars for image in images.values())
     steps = (
         static_steps(model, tokenizer, task, next(iter(images.values())), config.batch_size)
         if activations == "static"
         else None
     )
-    setting = f"{_fingerprint(model, images)} {task.name} {len(task.dev)} {config.limit} {activations} {steps}"
+    setting = " ".join(
+        str(part)
+        for part in (
+            _fingerprint(model, images),
+            task.name,
+            len(task.dev),
+            config.limit,
+            activations,
+            steps,
+            config.read,
+            largest if faulty_embeddings else None,
+        )
+    )
     total = len(images) * (len(chips) + 1)
     trials: list[Trial] = []
     for scheme, image in images.items():
         converted: PreTrainedModel | None = None
+        table: FaultyEmbedding | None = None
         for chip in (None, *chips):
             progress(f"evaluate {scheme}", len(trials), total)
             faults = None if chip is None else chip.load()
@@ -219,8 +252,12 @@ def sweep(
             metrics = _stored(store, key)
             if metrics is None:
                 if converted is None:
-                    converted = convert(model, image, activations, steps)
+                    converted = convert(model, image, activations, steps, config.read)
+                    if faulty_embeddings:
+                        table = FaultyEmbedding(converted, largest, image.rows, image.columns)
                 swap_faults(converted, faults)
+                if table is not None:
+                    table.program(faults)
                 metrics = evaluate(converted, tokenizer, task, config.batch_size, config.limit)
                 if store is not None:
                     write_text_atomic(store, json.dumps({"key": key, "metrics": metrics}) + "\n")
@@ -240,7 +277,8 @@ def sweep(
         "examples": len(task.dev[: config.limit]),
         "metrics": list(task.metrics),
         "activations": activations,
-        "fault_scope": FAULT_SCOPE,
+        "fault_scope": _FAULT_SCOPE + (", and the token embedding table" if faulty_embeddings else ""),
+        "read": to_mapping(config.read),
         "schemes": {
             name: {**image.protection, "crossbars": image.crossbars, "content_hash": image.content_hash}
             for name, image in images.items()

@@ -12,6 +12,7 @@ from scipy import stats
 from transformers import BertConfig, BertForSequenceClassification
 
 from sim.errors import UserError
+from sim.read_model import ReadModel
 from sim.schema import build
 from swstack import evaluation
 from swstack.evaluation import EvalConfig, FaultsConfig, Sweep, Trial, rows, sample_chips, summarize, sweep
@@ -58,13 +59,18 @@ def subject():
     return model, Words(), task, images
 
 
+@pytest.fixture(scope="module")
+def whole(subject) -> Sweep:
+    return measure(subject)
+
+
 def measure(subject, **options) -> Sweep:
     model, tokenizer, task, images = subject
     return sweep(model, tokenizer, task, images, sample_chips(FAULTS, 7, list(images.values())), **options)
 
 
-def test_every_scheme_is_measured_without_faults_and_on_every_chip(subject):
-    result = measure(subject)
+def test_every_scheme_is_measured_without_faults_and_on_every_chip(whole):
+    result = whole
     expected = [(0.0, -1), (0.001, 0), (0.001, 1), (0.2, 0), (0.2, 1)]
     for scheme in ("none", "best"):
         own = [trial for trial in result.trials if trial.scheme == scheme]
@@ -83,8 +89,8 @@ def test_every_scheme_is_measured_without_faults_and_on_every_chip(subject):
     assert rows(result.trials)[1].keys() == {"scheme", "rate", "chip", "faults", "accuracy", "f1"}
 
 
-def test_equal_seeds_give_equal_numbers(subject):
-    assert measure(subject).trials == measure(subject).trials
+def test_equal_seeds_give_equal_numbers(subject, whole):
+    assert measure(subject).trials == whole.trials
 
 
 def test_static_steps_come_from_train_examples(subject):
@@ -106,6 +112,22 @@ def test_a_chip_does_not_depend_on_the_other_chips_drawn(subject):
     assert all(chip.load().crossbars == largest for chip in many)
 
 
+def test_faulty_embeddings_and_short_adcs_are_measured_too(subject, whole):
+    model, tokenizer, task, images = subject
+    one = {"best": images["best"]}
+    faults = FaultsConfig(rates=(0.2,), chips=1, embeddings=True)
+    chips = sample_chips(faults, 7, list(one.values()), model)
+    assert chips[0].load().crossbars > images["best"].crossbars
+    result = sweep(model, tokenizer, task, one, chips, faulty_embeddings=True)
+    assert "embedding" in result.conditions["fault_scope"]
+    assert "embedding" not in whole.conditions["fault_scope"]
+    with pytest.raises(UserError, match="needs the model"):
+        sample_chips(faults, 7, list(one.values()))
+    short = sweep(model, tokenizer, task, one, (), EvalConfig(read=ReadModel(adc_bits=2)))
+    assert short.conditions["read"]["adc_bits"] == 2
+    assert short.trials[0].metrics != whole.trials[5].metrics  # the fault-free point of "best"
+
+
 def test_the_pattern_decides_where_faults_lie(subject):
     images = list(subject[3].values())
     lines = FaultsConfig(rates=(0.01,), chips=1, pattern="bit_lines")
@@ -115,8 +137,7 @@ def test_the_pattern_decides_where_faults_lie(subject):
     assert fault_map.content_hash == chip.load().content_hash
 
 
-def test_a_stopped_sweep_continues_with_the_trials_it_has(subject, tmp_path, monkeypatch):
-    whole = measure(subject)
+def test_a_stopped_sweep_continues_with_the_trials_it_has(subject, whole, tmp_path, monkeypatch):
     done = 0
 
     def stop_after_three(*args, **kwargs):
