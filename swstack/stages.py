@@ -191,7 +191,8 @@ def _do_map(context: Context[RunConfig]) -> Sequence[str]:
 def _do_faults(context: Context[RunConfig]) -> Sequence[str]:
     """Every scheme meets the same silicon: a chip is as large as the largest image needs."""
     config = context.config
-    chips = sample_chips(config.faults, config.seed, list(_images(context).values()))
+    model = _load(context, PRUNED)[0] if config.faults.embeddings else None
+    chips = sample_chips(config.faults, config.seed, list(_images(context).values()), model)
     rows: list[dict[str, Any]] = []
     for chip in chips:
         context.progress("draw fault maps", len(rows), len(chips))
@@ -236,6 +237,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         config.quantization.activations,
         run.path / TRIALS,
         context.progress,
+        config.faults.embeddings,
     )
     trials = trial_rows(result.trials)
     write_csv(run.path / "results/trials.csv", trials)
