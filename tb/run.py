@@ -50,8 +50,8 @@ UNIT_MODULES = ("tb.test_difference", "tb.test_shift_add", "tb.test_voter", "tb.
 BENCHES = (
     Bench("units", OpcParameters(), Units, UNIT_MODULES),
     Bench("opc", OpcParameters(), OpcParameters.create, ("tb.test_opc",)),
-    Bench("opc_small", SMALL, OpcParameters.create, ("tb.test_opc",)),
-    Bench("opc_wide", WIDE, OpcParameters.create, ("tb.test_opc",)),
+    Bench("opc_small", SMALL, OpcParameters.create, ("tb.test_opc", "tb.test_random")),
+    Bench("opc_wide", WIDE, OpcParameters.create, ("tb.test_opc", "tb.test_random")),
     Bench("opc_axi", SMALL, OpcAxi, ("tb.test_axi_lite",)),
 )
 
@@ -95,9 +95,9 @@ def run_bench(bench: Bench, simulator: str, folder: Path) -> tuple[int, int, Pat
             os.environ["PATH"] = os.pathsep.join(
                 [str(root / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
             )
-            os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+            os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
         tool = PortsOnlyVerilator() if simulator == "verilator" else runner.get_runner(simulator)
-        fast = ["-O3", "-Wno-fatal", "--x-assign", "fast", "--x-initial", "fast", "-CFLAGS", "-O1"]
+        fast = ["-O3", "-Wno-fatal", "--x-assign", "fast", "--x-initial", "fast"]
         tool.build(
             sources=[visible, source] if simulator == "verilator" else [source],
             hdl_toplevel="opc",

@@ -17,27 +17,37 @@ def random_map(
     replicated: float = 0.4,
     flipped: float = 0.5,
     scattered: bool = True,
+    fill: bool = False,
 ) -> OpcMap:
     """A valid map.
 
     Args:
         outputs: how many; drawn when None. replicated: chance of three copies for each (output, plane), as far as bit
             lines last. flipped: chance of a flipped plane. scattered: bit lines in random places, not side by side.
+        fill: use every bit line, with as many outputs and copies as it takes (``outputs`` and ``replicated`` rest).
     """
     p = parameters
+    if fill:
+        counts = [
+            n for n in range(1, p.outputs + 1) if (p.columns - n * p.planes) % 2 == 0 and p.columns <= 3 * n * p.planes
+        ]
+        count = int(rng.choice(counts))
+    else:
+        count = int(rng.integers(1, p.outputs + 1)) if outputs is None else outputs
+    places = [(o, b) for o in range(count) for b in reversed(range(p.planes))]
+    spare = (p.columns - len(places)) // 2 if p.voter else 0
+    if fill:
+        voted = set(rng.choice(len(places), spare, replace=False).tolist())
+    else:
+        voted = set(np.flatnonzero(rng.random(len(places)) < replicated)[:spare].tolist())
+    free = iter((rng.permutation(p.columns) if scattered else np.arange(p.columns)).tolist())
     output, plane = np.full(p.columns, -1, np.int32), np.zeros(p.columns, np.int8)
     replica, flips = np.zeros(p.columns, np.int8), np.zeros(p.columns, np.bool_)
-    count = int(rng.integers(1, p.outputs + 1)) if outputs is None else outputs
-    free = (rng.permutation(p.columns) if scattered else np.arange(p.columns)).tolist()
-    spare = p.columns - count * p.planes
-    for o in range(count):
-        for b in reversed(range(p.planes)):
-            copies = 3 if p.voter and spare >= 2 and rng.random() < replicated else 1
-            spare -= copies - 1
-            flip = rng.random() < flipped
-            for r in range(copies):
-                line = free.pop(0)
-                output[line], plane[line], replica[line], flips[line] = o, b, r, flip
+    for number, (o, b) in enumerate(places):
+        flip = rng.random() < flipped
+        for r in range(3 if number in voted else 1):
+            line = next(free)
+            output[line], plane[line], replica[line], flips[line] = o, b, r, flip
     return OpcMap(output, plane, replica, flips)
 
 

@@ -25,16 +25,27 @@ class NumpyPeripheral:
         opc_map.check_fits(self.parameters)
         self._map = opc_map
 
+    def column_sums(self, codes: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+        """Column sums over all reads and row blocks, int64[V, columns], for codes as in ``process``.
+
+        Raises:
+            UserError: there is no map.
+        """
+        if self._map is None:
+            raise UserError("the OPC has no column map; load one first.")
+        flipped = self._map.flipped
+        sums = np.zeros((len(codes), len(flipped)), np.int64)
+        for block in range(codes.shape[1]):
+            pair = codes[:, block]
+            sums += arithmetic.column_sums(arithmetic.differences(pair[..., 0], pair[..., 1], flipped))
+        return sums
+
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""
         check_codes(self.parameters, codes)
         if self._map is None:
             raise UserError("the OPC has no column map; load one first.")
-        opc_map = self._map
-        sums = np.zeros((len(codes), len(opc_map)), np.int64)
-        for block in range(codes.shape[1]):
-            pair = codes[:, block]
-            sums += arithmetic.column_sums(arithmetic.differences(pair[..., 0], pair[..., 1], opc_map.flipped))
+        opc_map, sums = self._map, self.column_sums(codes)
         disagreements = 0
         outputs = np.zeros((opc_map.outputs, len(codes)), np.int64)
         for lines in opc_map.places:
