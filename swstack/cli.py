@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from sim.errors import UserError
 
@@ -24,7 +26,8 @@ app = typer.Typer(
     help="Transformers on ReRAM crossbars with stuck cells: prune, quantize, map, inject faults, measure accuracy, "
     "and run the real RTL in the loop.",
 )
-out = Console(highlight=False, soft_wrap=True)
+# A table in a file or pipe has room for its columns; a terminal decides for itself.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 180)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Source = Annotated[
@@ -86,17 +89,22 @@ def _work(
 ) -> None:
     """Bring a run directory up to and including the stage ``target``."""
     with _clean_exit():
-        from swstack.config import find_config, load_config
-
-        path = find_config(source)
-        if glue_dir is not None:
-            if not glue_dir.is_dir():
-                raise UserError(f"--glue-dir {glue_dir}: no such directory.")
-            overrides = [*overrides, f'task.glue_dir="{glue_dir.resolve()}"']
-        config = load_config(path, overrides)
-        directory = run_dir or (Path(source) if Path(source).is_dir() else Path("runs") / path.stem)
+        config, directory = _resolve(source, overrides, run_dir, glue_dir)
     with _clean_exit(f"crossvote {'run' if target == 'report' else target} {directory}"):
         _update(directory, config, target, force)
+
+
+def _resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: Path | None) -> tuple[RunConfig, Path]:
+    """The configuration and the run directory that the arguments mean."""
+    from swstack.config import find_config, load_config
+
+    path = find_config(source)
+    if glue_dir is not None:
+        if not glue_dir.is_dir():
+            raise UserError(f"--glue-dir {glue_dir}: no such directory.")
+        overrides = [*overrides, f'task.glue_dir="{glue_dir.resolve()}"']
+    directory = run_dir or (Path(source) if Path(source).is_dir() else Path("runs") / path.stem)
+    return load_config(path, overrides), directory
 
 
 def _update(directory: Path, config: RunConfig, target: str, force: bool) -> None:
@@ -163,6 +171,97 @@ for _name, _summary in {
     "report": "Write the HTML report and its tables and figures.",
 }.items():
     _stage_command(_name, _summary)
+
+
+@app.command()
+def simulate(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run directory with images, or bert-base or minilm-l6 by size alone.")
+    ] = "runs/default",
+    chip: Annotated[str | None, typer.Option(help="Chip preset or TOML file in the place of the run's chip.")] = None,
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    scheme: Annotated[list[str], typer.Option(help="Only this scheme of the run. May be repeated.")] = [],  # noqa: B006
+    tokens: Annotated[int, typer.Option(min=1, help="Length of a sequence.")] = 128,
+    sequences: Annotated[int, typer.Option(min=1, help="Sequences in the pipeline; 1 measures latency.")] = 1,
+    resolution: Annotated[str, typer.Option(help="analytic, matrix, tile or crossbar.")] = "crossbar",
+    trace: Annotated[bool, typer.Option("--trace", help="Write a timeline for ui.perfetto.dev.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the results go; otherwise RUN/system.")
+    ] = None,
+) -> None:
+    """Run a mapped model on the whole chip: latency, throughput, energy and area, protected against unprotected."""
+    with _clean_exit():
+        from typing import get_args
+
+        from sim.system.model import Resolution
+        from sim.system.report import compare
+        from swstack.console import progress_display
+        from swstack.simulate import simulate_source
+
+        if resolution not in get_args(Resolution):
+            raise UserError(f"--resolution {resolution}: must be one of {', '.join(get_args(Resolution))}.")
+        with progress_display(out) as progress:
+            simulated = simulate_source(
+                source,
+                chip=chip,
+                overrides=override,
+                schemes=scheme,
+                tokens=tokens,
+                sequences=sequences,
+                resolution=cast(Resolution, resolution),
+                trace=trace,
+                folder=folder,
+                progress=progress,
+            )
+        _print_table(compare(simulated.results))
+        for path in simulated.files:
+            out.print(str(path))
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows, the first of which is the header, in aligned columns."""
+    table = Table(box=None, pad_edge=False)
+    for i, title in enumerate(rows[0]):
+        table.add_column(_escape(title), justify="left" if i == 0 else "right")
+    for row in rows[1:]:
+        table.add_row(*(_escape(cell) for cell in row))
+    out.print(table)
+
+
+@app.command()
+def tables(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories that have been pruned.")],
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the tables go.")] = Path("tables"),
+) -> None:
+    """Write the paper's Table 1 and Table 2 and its weight histogram for one's own runs, beside the paper's numbers."""
+    with _clean_exit():
+        from swstack.tables import tables as write
+
+        for path in write(runs, folder):
+            out.print(str(path))
+
+
+@app.command()
+def compare(
+    source: Source = "default",
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    run_dir: RunDir = None,
+    glue_dir: GlueDir = None,
+    method: Annotated[list[str], typer.Option(help="A pruning method; all of them otherwise. May be repeated.")] = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per method.")] = 1,
+) -> None:
+    """Compare pruning methods at equal sparsity, from the same fine-tuned model, with the same schedule."""
+    with _clean_exit():
+        from swstack.comparison import check_methods, compare_in_run
+
+        methods = check_methods(method)
+        config, directory = _resolve(source, override, run_dir, glue_dir)
+    with _clean_exit(f"crossvote compare {directory}"):
+        _update(directory, config, "finetune", force=False)
+        from swstack.console import progress_display
+
+        with progress_display(out) as progress:
+            _print_table(compare_in_run(directory, config, methods, seeds, progress))
 
 
 @app.command()

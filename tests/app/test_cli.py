@@ -19,7 +19,9 @@ def call(*arguments, cwd=None):
     return CliRunner().invoke(cli.app, list(arguments))
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in (*STAGES, "verilog", "presets", "doctor"))])
+@pytest.mark.parametrize(
+    "command", [(), *((name,) for name in (*STAGES, "simulate", "tables", "compare", "verilog", "presets", "doctor"))]
+)
 def test_every_command_explains_itself(command):
     result = call(*command, "--help")
     assert result.exit_code == 0
@@ -44,6 +46,10 @@ def test_help_is_quick_because_torch_is_not_loaded():
         (("run", "mrpc", "--glue-dir", "nowhere"), "--glue-dir nowhere: no such directory"),
         (("map", "-o", "seed"), "must look like section.key=value"),
         (("verilog", "--chip", "nochip"), "neither a TOML file nor one of"),
+        (("simulate", "nowhere"), "neither a run directory nor one of"),
+        (("simulate", "bert-base", "--resolution", "atom"), "must be one of analytic"),
+        (("tables", "nowhere"), "neither a TOML file, a run directory"),
+        (("compare", "--method", "guess"), "must be one of gates"),
     ],
 )
 def test_bad_input_is_one_sentence_exit_code_2_and_no_file(monkeypatch, tmp_path, arguments, message):

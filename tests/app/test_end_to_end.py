@@ -110,6 +110,28 @@ def test_a_second_run_does_nothing(finished):
     assert {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()} == before
 
 
+def test_the_system_model_runs_the_images(finished):
+    result = CliRunner().invoke(cli.app, ["simulate", str(finished), "--tokens", "8", "--scheme", "best"])
+    assert result.exit_code == 0, result.output
+    assert "latency" in result.output
+    assert any((finished / "system").iterdir())
+
+
+def test_the_papers_tables_are_written_for_the_run(finished, tmp_path):
+    result = CliRunner().invoke(cli.app, ["tables", str(finished), "--out", str(tmp_path / "tables")])
+    assert result.exit_code == 0, result.output
+    assert "grammar-single" in (tmp_path / "tables" / "table1.md").read_text()
+
+
+def test_pruning_methods_are_compared_from_the_runs_dense_model(finished):
+    arguments = ["compare", str(finished), "--method", "gates", "--method", "magnitude"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "magnitude" in result.output
+    rows = (finished / "comparison" / "comparison.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["gates", "magnitude"]
+
+
 def test_the_example_puts_own_chips_under_the_run(finished):
     script = Path(__file__).parents[2] / "examples" / "own_chips.py"
     done = subprocess.run(
