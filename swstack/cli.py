@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -117,8 +118,7 @@ def _update(directory: Path, config: RunConfig, target: str, force: bool) -> Non
     check_inputs(config)
     chosen = needed(STAGES, target)
     settings = {stage.name: stage.settings(config) for stage in chosen}
-    with RunDirectory.open(directory) as run:
-        run.save_config(to_mapping(config))
+    with RunDirectory.open(directory) as run, run.configured(to_mapping(config)):
         out.print(f"[bold]{directory}[/]")
         with progress_display(out) as progress:
             bring_up_to_date(
@@ -167,10 +167,34 @@ for _name, _summary in {
     "map": "Quantize and map onto crossbars, one image per protection scheme.",
     "faults": "Draw the fault maps: several rates, several chips.",
     "eval": "Measure the task metric of every scheme on the same faulty chips.",
-    "cosim": "Stream real activations through crossbars and the Verilog of the output peripheral.",
     "report": "Write the HTML report and its tables and figures.",
 }.items():
     _stage_command(_name, _summary)
+
+
+@app.command(short_help="Stream real activations through crossbars and the Verilog of the output peripheral.")
+def cosim(
+    source: Source = "default",
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    run_dir: RunDir = None,
+    glue_dir: GlueDir = None,
+    force: Force = False,
+    matrix: Annotated[
+        list[str], typer.Option(help="A matrix, or the end of its name. May be repeated; same as cosim.matrices.")
+    ] = [],  # noqa: B006
+    every: Annotated[bool, typer.Option("--all", help="All matrices.")] = False,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Token vectors; same as cosim.tokens.")] = None,
+) -> None:
+    """Stream real activations through crossbars with stuck cells and the Verilog of the output peripheral.
+
+    The outputs must equal the NumPy reference. Earlier stages are done first where they are missing or outdated.
+    """
+    names = ["all"] if every else matrix
+    if names:
+        override = [*override, f"cosim.matrices={json.dumps(names)}"]
+    if tokens is not None:
+        override = [*override, f"cosim.tokens={tokens}"]
+    _work("cosim", source, override, run_dir, glue_dir, force)
 
 
 @app.command()

@@ -33,7 +33,7 @@ class CosimConfig:
 
     matrices: tuple[str, ...] = Field(
         (),
-        description="Module paths of the matrices, complete or their end (layer.0.intermediate.dense); "
+        description="Module paths of the matrices, complete or their end (layer.0.intermediate.dense), or 'all'; "
         "empty: the first feed-forward matrix.",
     )
     tokens: int = Field(16, ge=1, description="Token vectors of the dev set, padding left out.")
@@ -101,8 +101,7 @@ def cosimulate_matrices(
         return create_peripheral(backend, parameters)
 
     results = []
-    names = [_find_matrix(next(iter(images.values())), name) for name in config.matrices]
-    names = names or [_first_feed_forward(next(iter(images.values())))]
+    names = _matrix_names(next(iter(images.values())), config.matrices)
     steps = None
     if activations == "static":
         steps = static_steps(model, tokenizer, task, next(iter(images.values())), EvalConfig().batch_size)
@@ -149,6 +148,12 @@ def cosimulate_matrices(
                 )
             )
     return tuple(results)
+
+
+def _matrix_names(image: Image, wanted: tuple[str, ...]) -> list[str]:
+    if wanted == ("all",):
+        return [matrix.name for group in image.groups for matrix in group.matrices]
+    return [_find_matrix(image, name) for name in wanted] or [_first_feed_forward(image)]
 
 
 def _find_matrix(image: Image, name: str) -> str:

@@ -98,10 +98,22 @@ class RunDirectory:
                 raise UserError(f"{path}: another crossvote process is working in it; wait or use --run-dir.") from None
             yield cls(path)
 
-    def save_config(self, config: Mapping[str, Any]) -> None:
-        """Write the resolved configuration, which ``swstack.config.load_config`` reads back to an equal object."""
-        text = "# The resolved configuration of this run, every default written out.\n" + tomli_w.dumps(dict(config))
-        write_text_atomic(self.path / CONFIG, text)
+    @contextmanager
+    def configured(self, config: Mapping[str, Any]) -> Iterator[None]:
+        """Write the resolved configuration, which ``swstack.config.load_config`` reads back to an equal object.
+
+        A configuration that a stage refuses does not stay: the one before comes back.
+        """
+        path = self.path / CONFIG
+        before = path.read_text(encoding="utf-8") if path.is_file() else None
+        header = "# The resolved configuration of this run, every default written out.\n"
+        write_text_atomic(path, header + tomli_w.dumps(dict(config)))
+        try:
+            yield
+        except UserError:
+            if before is not None:
+                write_text_atomic(path, before)
+            raise
 
     def record(self, stage: str) -> StageRecord | None:
         """The record of a finished stage, ``None`` when there is none that this version of CrossVote can read."""

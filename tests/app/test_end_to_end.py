@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,23 @@ def test_cosimulation_equals_the_reference(finished):
     assert len(matrices) == 6
     assert all(matrix["equal"] and matrix["cycles"] > 0 and matrix["outputs"] > 0 for matrix in matrices)
     assert any(matrix["disagreements"] > 0 for matrix in matrices)
+
+
+def test_matrices_of_the_cosimulation_are_chosen_on_the_command_line(finished, tmp_path):
+    directory = shutil.copytree(finished, tmp_path / "copy")
+    before = (directory / "config.toml").read_text()
+    arguments = ["cosim", str(directory), "--tokens", "3"]
+
+    result = CliRunner().invoke(cli.app, [*arguments, "--matrix", "output.dense"])
+    assert result.exit_code == 2
+    assert "'output.dense' names 4 matrices" in result.stderr
+    assert (directory / "config.toml").read_text() == before
+
+    result = CliRunner().invoke(cli.app, [*arguments, "--all"])
+    assert result.exit_code == 0, result.output
+    matrices = json.loads((directory / "results" / "cosimulation.json").read_text())["matrices"]
+    assert len(matrices) == 3 * 12
+    assert all(matrix["equal"] and matrix["tokens"] == 3 for matrix in matrices)
 
 
 def test_a_second_run_does_nothing(finished):

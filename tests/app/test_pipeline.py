@@ -60,8 +60,7 @@ class Machine:
         self.said.clear()
         chosen = needed(self.stages(), target)
         settings = {stage.name: stage.settings(config) for stage in chosen}
-        with RunDirectory.open(path) as run:
-            run.save_config({"base": config.base})
+        with RunDirectory.open(path) as run, run.configured({"base": config.base}):
             bring_up_to_date(run, config, chosen, settings, no_progress, lambda s, w: self.said.update({s: w}), force)
             return run.read_json(f"{target}.json")
 

@@ -141,6 +141,18 @@ def test_a_killed_process_leaves_the_directory_free_and_the_stage_unfinished(tmp
         assert run.has_partial_results("one", "key")
 
 
+def test_a_configuration_that_a_stage_refuses_does_not_stay(tmp_path):
+    with RunDirectory.open(tmp_path / "run") as run:
+        with run.configured({"seed": 1}):
+            pass
+        with pytest.raises(UserError), run.configured({"seed": 2}):
+            raise UserError("refused.")
+        assert "seed = 1" in (run.path / "config.toml").read_text()
+        with pytest.raises(RuntimeError), run.configured({"seed": 3}):
+            raise RuntimeError("power cut")
+        assert "seed = 3" in (run.path / "config.toml").read_text()
+
+
 def test_json_artefacts_that_are_absent_or_broken_are_one_sentence(tmp_path):
     with RunDirectory.open(tmp_path / "run") as run:
         with pytest.raises(UserError, match="run the stage that writes it first"):
