@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test sim verilog lint clean
+.PHONY: help setup run test sim mutants verilog bench lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,8 +38,15 @@ test: setup  ## run the tests
 sim: setup  ## run the cocotb test benches under Icarus and Verilator
 	$(BIN)/python -m tb.run $(ARGS)
 
+mutants: setup  ## check that deliberate faults in the RTL are found by its benches
+	$(BIN)/python -m tb.mutants $(ARGS)
+
 verilog: setup  ## export the synthesizable Verilog into build/verilog
 	$(BIN)/crossvote verilog $(ARGS)
+
+bench: setup  ## measure the speed of fault evaluation and of the system model (long)
+	$(BIN)/python -m benchmarks.fault_evaluation $(ARGS)
+	$(BIN)/python -m benchmarks.system_model
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
 from sim.progress import Progress as Report
 
 #: Seconds between two plain progress lines.
