@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator
 import simpy
 
 from sim.chip import load_chip
-from sim.progress import no_progress
 from sim.system.model import Resolution, SystemRun, simulate
 from sim.system.placement import place
 from sim.system.workload import BERT_BASE, bert_workload
@@ -43,7 +42,7 @@ def model_rate(resolution: Resolution) -> tuple[float, int, int]:
     """Events per CPU second of the model (building it apart), events, processes."""
     chip = load_chip("crossvote")
     workload = bert_workload(BERT_BASE, chip)
-    run = SystemRun(workload, place(workload, chip), resolution, 1, None, no_progress)
+    run = SystemRun(workload, place(workload, chip), resolution, 1)
     start = time.process_time()
     run.go()
     return run.simulation.events / (time.process_time() - start), run.simulation.events, run.simulation.processes

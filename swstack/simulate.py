@@ -137,13 +137,13 @@ def _run_workloads(
         _check(image, config, path)
         if not workloads:
             workloads[DENSE] = dense_workload(image, config, heads, tokens)
-        workloads[name] = Workload.from_image(image, heads, tokens, name)
+        workloads[name] = Workload.from_image(image, config, heads, tokens, name)
     return config, workloads
 
 
 def dense_workload(image: Image, chip: ChipConfig, heads: int, tokens: int) -> Workload:
     """The same matrices unpruned and unprotected: every output with one bit line per plane."""
-    mapped = Workload.from_image(image, heads, tokens, DENSE)
+    mapped = Workload.from_image(image, chip, heads, tokens, DENSE)
     groups = {group.name: group for group in image.groups}
     layers = []
     for layer in mapped.layers:

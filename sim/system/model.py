@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
@@ -17,6 +17,7 @@ from sim.kernel import Booking, Fifo, Measurement, Module, Simulation, Trace
 from sim.kernel.simulation import Behaviour
 from sim.progress import Progress, no_progress
 from sim.system import energy
+from sim.system.computed import Computed, ComputedCrossbars, RealGroup
 from sim.system.network import Network
 from sim.system.placement import GroupPlace, Placement, place
 from sim.system.stages import Barrier, Crossbars, Digital, GroupTiming, Stage, Token, Transfer
@@ -58,7 +59,8 @@ class SystemResult:
         actions: counts by scope ("layer0.qkv") and action; energy follows from them (``sim.system.energy``).
         usage: one entry per unit. crossbar_operations: int64[crossbars], token vectors per crossbar at
             resolution = "crossbar", else one entry per coarser unit.
-        statistics: measurements of every module. events: kernel events. wall_seconds: of the whole run.
+        statistics: measurements of every module. computed: what came out of the computed groups, by
+            name. events: kernel events. wall_seconds: of the whole run.
     """
 
     chip: ChipConfig
@@ -71,6 +73,7 @@ class SystemResult:
     usage: tuple[Usage, ...]
     crossbar_operations: NDArray[np.int64]
     statistics: dict[str, dict[str, Measurement]]
+    computed: dict[str, Computed]
     events: int
     wall_seconds: float
 
@@ -130,6 +133,7 @@ class _Units:
     network: Network
     attention: Booking
     vector: Booking
+    computed: Mapping[str, RealGroup]
 
 
 def simulate(
@@ -138,6 +142,7 @@ def simulate(
     *,
     resolution: Resolution = "crossbar",
     sequences: int = 1,
+    computed: Mapping[str, RealGroup] | None = None,
     trace: Trace | None = None,
     progress: Progress = no_progress,
 ) -> SystemResult:
@@ -147,6 +152,8 @@ def simulate(
         resolution: "matrix", "tile" and "crossbar" simulate with that many servers per word-line group and give equal
             times and energies; "analytic" adds up times without contention (a lower bound, exact when nothing ever
             waits for a shared unit or link) and needs no simulation.
+        computed: word-line groups, by name, whose integers are computed with a real output peripheral in the loop;
+            their tokens are real, and the peripheral's clock cycles set their time. Not for "analytic".
 
     Raises:
         UserError: the workload does not fit onto the chip.
@@ -156,9 +163,12 @@ def simulate(
     if sequences < 1:
         raise UserError(f"sequences = {sequences} must be at least 1.")
     placement = place(workload, chip)
+    unknown = set(computed or ()) - {g.name for layer in workload.layers for g in layer.groups.values()}
+    if unknown:
+        raise UserError(f"{workload.name} has no word-line group '{min(unknown)}' that could be computed.")
     if resolution == "analytic":
         return _estimate(workload, placement, sequences, start)
-    run = SystemRun(workload, placement, resolution, sequences, trace, progress)
+    run = SystemRun(workload, placement, resolution, sequences, trace, progress, computed or {})
     run.go()
     return run.result(start)
 
@@ -177,15 +187,20 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
         group = groups[role]
         route = network.build(sources, home, group.tiles.tolist(), size)
         timing = GroupTiming(chip, group.group)
+
+        def make(parent: Module, units: _Units, resolution: str) -> Crossbars:
+            real = units.computed.get(group.group.name)
+            if real is None:
+                return Crossbars(parent, "crossbars", group, timing, units.network, route, resolution)
+            return ComputedCrossbars(parent, "crossbars", group, timing, units.network, route, resolution, real)
+
         return Step(
             role,
             f"{role} crossbars",
             max(timing.interval_ps, route.interval_ps),
             route.latency_ps + timing.latency_ps,
             {**group_actions(chip, group), "flit_hop": route.flits},
-            lambda parent, units, resolution: Crossbars(
-                parent, "crossbars", group, timing, units.network, route, resolution
-            ),
+            make,
         )
 
     def collect(role: Role) -> Step:
@@ -321,6 +336,7 @@ def _estimate(workload: Workload, placement: Placement, sequences: int, started:
         usage=tuple(usage),
         crossbar_operations=np.full(sum(len(layer.groups) for layer in workload.layers), passed, np.int64),
         statistics={},
+        computed={},
         events=0,
         wall_seconds=time.perf_counter() - started,
     )
@@ -335,11 +351,12 @@ class SystemRun:
         placement: Placement,
         resolution: Resolution,
         sequences: int,
-        trace: Trace | None,
-        progress: Progress,
+        trace: Trace | None = None,
+        progress: Progress = no_progress,
+        computed: Mapping[str, RealGroup] | None = None,
     ) -> None:
         self.workload, self.placement, self.resolution = workload, placement, resolution
-        self.sequences, self.progress = sequences, progress
+        self.sequences, self.progress, self.computed = sequences, progress, computed or {}
         chip = placement.chip
         self.simulation = simulation = Simulation(trace)
         self.network = Network(simulation, "network", chip, placement.tiles)
@@ -365,7 +382,7 @@ class SystemRun:
     def _layer(self, index: int, layer: LayerWork) -> tuple[list[Stage], Booking, Booking]:
         chip, tokens = self.placement.chip, self.workload.tokens
         module = Module(self.simulation, f"layer{index}")
-        units = _Units(self.network, Booking(module, "attention"), Booking(module, "vector"))
+        units = _Units(self.network, Booking(module, "attention"), Booking(module, "vector"), self.computed)
         stages = []
         for step in self.steps[index]:
             scope = Module(module, step.name)
@@ -420,6 +437,7 @@ class SystemRun:
         actions: dict[str, dict[str, int]] = {}
         usage = []
         operations = []
+        computed = {}
 
         def use(unit: Booking, kind: str) -> None:
             wait = unit.wait_ps / max(1, unit.operations)
@@ -450,6 +468,8 @@ class SystemRun:
             for stage in stages:
                 if isinstance(stage.target, Crossbars):
                     units = stage.target.units
+                    if isinstance(stage.target, ComputedCrossbars):
+                        computed[stage.target.place.group.name] = stage.target.computed
                     operations.append(np.full(units.servers, units.operations // units.servers, np.int64))
                     usage.append(
                         Usage(
@@ -475,6 +495,7 @@ class SystemRun:
             usage=tuple(usage),
             crossbar_operations=np.concatenate(operations),
             statistics=self.simulation.statistics(),
+            computed=computed,
             events=self.simulation.events,
             wall_seconds=time.perf_counter() - started,
         )

@@ -12,6 +12,7 @@ from simpy.events import Event
 
 from rtl.parameters import OpcParameters
 from sim.chip import ChipConfig
+from sim.cosim import opc_parameters
 from sim.kernel import Booking, BookingArray, Fifo, Module, Simulation, Target, Transaction, Wait
 from sim.kernel.simulation import Behaviour
 from sim.system.network import Network, Route
@@ -33,10 +34,14 @@ class GroupTiming:
 
     All crossbars of a group work in step, so the slowest sets the pace. Reads, conversions and the output peripheral
     form a pipeline with one read per cycle; vote = "output" makes one OPC serve all row blocks in turn.
+
+    ``measured`` are clock cycles of the OPC: interval between vectors, and last beat to last output. Without it they
+    follow from the RTL's formula for the OPC that serves most bit lines.
     """
 
     chip: ChipConfig
     group: GroupWork
+    measured: tuple[int, int] | None = None
 
     @cached_property
     def read_cycle_ps(self) -> int:
@@ -50,23 +55,33 @@ class GroupTiming:
 
     @property
     def opcs(self) -> int:
-        """Output peripherals of the group: one per block, or one per column block when it serves all row blocks."""
-        return self.group.blocks // self.serial_blocks
+        """Output peripherals of the group."""
+        return len(self.group.opc_lines) * self.group.row_blocks // self.serial_blocks
 
     @cached_property
     def _opc(self) -> OpcParameters:
-        opc, adc = self.chip.opc, self.chip.adc
-        return OpcParameters(
-            opc.columns, opc.lanes, opc.planes, opc.input_bits, adc.bits, self.serial_blocks, self.group.votes > 0
-        )
+        return opc_parameters(self.chip)
+
+    @property
+    def beats(self) -> int:
+        """Beats of a vector in its OPC: every code pair of every row block it serves, ``lanes`` at a time."""
+        return self._opc.beats(self.serial_blocks)
+
+    @cached_property
+    def opc_cycles(self) -> tuple[int, int]:
+        """Clock cycles of the OPC: interval between vectors, and last beat to last output."""
+        if self.measured is not None:
+            return self.measured
+        steps = int(self.group.opc_lines.max(initial=0))
+        one, two = (self._opc.cycles(vectors, self.serial_blocks, steps) for vectors in (1, 2))
+        return two - one, one - self.beats
 
     @property
     def opc_interval_ps(self) -> int:
         """Initiation interval of an OPC; 0 when the chip has fixed shift-and-add cycles instead."""
         if self.chip.pipeline.peripheral == "cycles":
             return 0
-        cycles = self._opc.cycles(2, self.serial_blocks, 0) - self._opc.cycles(1, self.serial_blocks, 0)
-        return cycles * self.chip.opc.clock_ps
+        return self.opc_cycles[0] * self.chip.opc.clock_ps
 
     @property
     def bus_interval_ps(self) -> int:
@@ -98,9 +113,8 @@ class GroupTiming:
         if chip.pipeline.peripheral == "cycles":
             return around + (chip.reads + 1 + chip.pipeline.shift_add_cycles) * cycle
         clock = chip.opc.clock_ps
-        beats = self._opc.beats(self.serial_blocks) // chip.opc.input_bits * clock
-        steps = min(int(self.group.lines.max()), chip.opc.columns)
-        tail = self._opc.cycles(1, self.serial_blocks, steps) - self._opc.beats(self.serial_blocks)
+        beats = self.beats // chip.opc.input_bits * clock
+        tail = self.opc_cycles[1]
         # First read, its conversion, then the slower of reads and OPC sets the pace; the last read's beats, the tail.
         return around + 2 * cycle + (chip.reads - 1) * max(cycle, beats) + beats + tail * clock
 

@@ -360,7 +360,7 @@ def page(cases: list[Case]) -> str:
         allowed = {"=": "exact" if not case.tolerance else f"{case.tolerance:.3%}"}.get(case.relation, case.relation)
         verdict = "-" if case.relation == "report" else "yes" if case.holds else "**no**"
         lines.append(
-            f"| {case.key} | {case.what} | {case.published:.10g} | {case.simulated:.8g} | {shown} "
+            f"| {case.key} | {case.what} | {case.published:.10g} | {round(case.simulated, 12):.8g} | {shown} "
             f"| {allowed} | {verdict} | {case.note} |"
         )
     missed = [case for case in cases if not case.holds]

