@@ -16,7 +16,7 @@ from sim.seeds import seed_sequence
 from swstack.encoding import Encoded, batches, encode
 from swstack.metrics import compute_metrics
 from swstack.tasks import Example, Task
-from swstack.training import TrainingConfig, autocast, best_device, train
+from swstack.training import TrainingConfig, best_device, train
 
 #: Share of the train examples set aside to decide when to stop early; dev data never decides anything.
 _VALIDATION_SHARE = 0.1
@@ -117,14 +117,17 @@ def _metrics(
 def predict(
     model: PreTrainedModel, encoded: Encoded, batch_size: int = 64, progress: Progress = no_progress
 ) -> np.ndarray:
-    """Logits float32[n, num_labels] in the order of the examples; runs where the model is, in evaluation mode."""
+    """Logits float32[n, num_labels] in the order of the examples; runs where the model is, in evaluation mode.
+
+    Always in full precision, so that a metric does not depend on what the device is good at.
+    """
     was_training = model.training
     model.eval()
     parts, indices = [], []
     total = -(-len(encoded) // batch_size)
-    with torch.inference_mode(), autocast(model.device):
+    with torch.inference_mode():
         for done, batch in enumerate(batches(encoded, batch_size), start=1):
-            parts.append(model(**batch.to(model.device).inputs).logits.float().cpu().numpy())
+            parts.append(model(**batch.to(model.device).inputs).logits.cpu().numpy())
             indices.append(batch.indices)
             progress("evaluate", done, total)
     model.train(was_training)

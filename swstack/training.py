@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from swstack.encoding import Batch, Encoded, batch_indices, collate
 #: Checkpoint file inside the work directory.
 CHECKPOINT = "checkpoint.safetensors"
 
+Precision = Literal["auto", "float32"]
+
 
 @config_dataclass
 class TrainingConfig:
@@ -36,6 +38,9 @@ class TrainingConfig:
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay of matrices.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of the weights are clipped to this norm.")
     checkpoint_steps: int = Field(100, ge=1, description="Steps between checkpoints.")
+    precision: Precision = Field(
+        "auto", description="Arithmetic of training: 'auto' is bfloat16 mixed precision where the device has it."
+    )
 
 
 class TrainingHooks:
@@ -92,10 +97,12 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """Mixed precision in bfloat16 on a CUDA device that has it; full precision elsewhere."""
-    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def task_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -137,13 +144,14 @@ def train(
     """
     hooks = hooks or TrainingHooks()
     device = model.device
+    mixed = cfg.precision == "auto" and has_bfloat16(device)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(_decay_groups(model, cfg.weight_decay), lr=cfg.learning_rate, fused=True)
     per_epoch = steps_per_epoch(len(encoded), cfg.batch_size)
     total = epochs * per_epoch
     schedule = get_linear_schedule_with_warmup(optimizer, round(cfg.warmup_ratio * total), total)
     checkpoint = Path(work_dir) / CHECKPOINT
-    fingerprint = _fingerprint(model, encoded, cfg, stage, seed, epochs)
+    fingerprint = _fingerprint(model, encoded, cfg, mixed, stage, seed, epochs)
     position = _Position(step=0, loss_sum=0.0, seconds=0.0, history=[])
     best: dict[str, torch.Tensor] = {}
     cuda = [device] if device.type == "cuda" else []
@@ -162,7 +170,7 @@ def train(
             for indices in batch_indices(encoded.lengths, cfg.batch_size, rng)[offset:]:
                 batch = collate(encoded, indices).to(device)
                 hooks.begin_step(position.step)
-                with autocast(device):
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
                     logits = model(**batch.inputs).logits
                 loss = loss_function(logits.float(), batch)
                 penalty = hooks.penalty(position.step)
@@ -263,11 +271,11 @@ def _restore(
 
 
 def _fingerprint(
-    model: PreTrainedModel, encoded: Encoded, cfg: TrainingConfig, stage: str, seed: int, epochs: int
+    model: PreTrainedModel, encoded: Encoded, cfg: TrainingConfig, mixed: bool, stage: str, seed: int, epochs: int
 ) -> str:
     """Hash of everything that decides the result; a checkpoint of anything else is not continued."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([to_mapping(cfg), stage, seed, epochs, model.device.type], sort_keys=True).encode())
+    digest.update(json.dumps([to_mapping(cfg), mixed, stage, seed, epochs, model.device.type], sort_keys=True).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from interruption import Killed, kill_at, same_weights
 
 from sim.errors import UserError
@@ -13,9 +14,9 @@ from swstack.encoding import encode
 from swstack.finetune import FinetuneConfig, evaluate, finetune, predict
 from swstack.models import ModelConfig, load_model
 from swstack.tasks import Example
-from swstack.training import CHECKPOINT
+from swstack.training import CHECKPOINT, has_bfloat16
 
-CONFIG = FinetuneConfig(epochs=3, batch_size=8, learning_rate=2e-3, checkpoint_steps=5)
+CONFIG = FinetuneConfig(epochs=3, batch_size=8, learning_rate=2e-3, checkpoint_steps=5, precision="float32")
 
 
 @pytest.fixture
@@ -55,6 +56,20 @@ def test_a_killed_run_continues_to_the_same_weights(fresh, tiny_task, tmp_path, 
     assert same_weights(straight, resumed)
     assert result.history == expected.history
     assert result.dev_metrics == expected.dev_metrics
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="this CPU has no bfloat16 multiplication")
+def test_mixed_precision_learns_and_continues_exactly(fresh, tiny_task, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=12, precision="auto")
+    straight, tokenizer = fresh()
+    assert finetune(straight, tokenizer, tiny_task, config, 0, tmp_path / "a").dev_metrics["accuracy"] > 75
+    model, _ = fresh()
+    with pytest.raises(Killed):
+        finetune(model, tokenizer, tiny_task, config, 0, tmp_path / "b", kill_at(100))
+    resumed, _ = fresh()
+    finetune(resumed, tokenizer, tiny_task, config, 0, tmp_path / "b")
+    assert same_weights(straight, resumed)
+    assert {parameter.dtype for parameter in resumed.parameters()} == {torch.float32}
 
 
 def test_a_checkpoint_of_another_run_is_not_continued(fresh, tiny_task, tmp_path):

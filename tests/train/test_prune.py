@@ -22,6 +22,7 @@ from swstack.prune.straight_through import StraightThrough, estimator_slope, gat
 CONFIG = PruneConfig(
     batch_size=8, learning_rate=1e-3, warmup_epochs=1, gate_epochs=3, final_epochs=2, checkpoint_steps=5,
     row_sparsity=0.1,
+    precision="float32",
 )  # fmt: skip
 
 
@@ -29,7 +30,7 @@ CONFIG = PruneConfig(
 def tuned(tiny_directory, tiny_task, tmp_path_factory):
     """State of the tiny model after fine-tuning, and a function that gives a fresh copy of it."""
     model, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
-    config = FinetuneConfig(epochs=12, batch_size=8, learning_rate=2e-3)
+    config = FinetuneConfig(epochs=12, batch_size=8, learning_rate=2e-3, precision="float32")
     finetune(model, tokenizer, tiny_task, config, 0, tmp_path_factory.mktemp("tuned"))
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
