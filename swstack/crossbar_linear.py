@@ -28,6 +28,8 @@ from sim.faults import FaultMap
 from sim.image import GroupImage, MatrixImage
 from swstack.quantization import Activations, activation_scale, integer_type, round_activations
 
+#: Places corrected at once, so that intermediate results stay in the processor's cache.
+_PLACES = 512
 #: Largest number of elements of an intermediate result of the vote correction (64 MiB of float32).
 _CORRECTION_ELEMENTS = 1 << 24
 
@@ -214,17 +216,20 @@ class PlacedGroup:
         for count in np.unique(self.replicas[line]).tolist():
             of_count = self.replicas[line] == count
             needed, offsets, entries = _outvoted(place[of_count], self.replica[line[of_count]], count)
-            if len(needed):
-                of_place, plane = np.divmod(needed // self.row_blocks, 16)
+            of_place, plane = np.divmod(needed // self.row_blocks, 16)
+            for first in range(0, len(needed), _PLACES):
+                part = slice(first, first + _PLACES)
+                own_offsets = offsets[first * count : (first + len(needed[part])) * count + 1]
+                own = entries[own_offsets[0] : own_offsets[-1]]
                 made.append(
                     Correction(
                         self.inputs,
                         count,
-                        k[of_count][entries],
-                        value[of_count][entries],
-                        offsets,
-                        of_place - first_output,
-                        np.left_shift(np.int64(1), plane),
+                        k[of_count][own],
+                        value[of_count][own],
+                        own_offsets - own_offsets[0],
+                        of_place[part] - first_output,
+                        np.left_shift(np.int64(1), plane[part]),
                     )
                 )
         return tuple(made)
@@ -255,14 +260,15 @@ class Correction(nn.Module):
     Args:
         inputs: K. replicas: r. k, value: int64[n], input and size of each error. offsets: int64[places * r + 1]:
             entries offsets[i * r + j] to offsets[i * r + j + 1] - 1 are the error vector of replica j at place i.
-        output: int64[places], within the matrix. weight: int64[places], 2^plane.
+        output: int64[places], ascending, within the matrix. weight: int64[places], 2^plane.
     """
 
     k: torch.Tensor
     value: torch.Tensor
     offsets: torch.Tensor
-    output: torch.Tensor
     weight: torch.Tensor
+    outputs: torch.Tensor
+    output_offsets: torch.Tensor
     columns: torch.Tensor | None
 
     def __init__(
@@ -277,29 +283,52 @@ class Correction(nn.Module):
     ) -> None:
         super().__init__()
         self.replicas = replicas
+        self.places = len(output)
         columns, place_in_columns = np.unique(k, return_inverse=True)
         # Picking few columns is cheaper than transposing all of them; the two meet at about a third.
         few = 3 * len(columns) < inputs
+        outputs, first_place = np.unique(output, return_index=True)
+        # Largest sum an output can get from 8-bit inputs: float32 adds it up exactly below 2^24.
+        reach = np.add.reduceat(np.append(np.abs(value), 0), offsets[:-1]) * (np.diff(offsets) > 0)
+        bound = np.add.reduceat(reach.reshape(-1, replicas).max(axis=1) * weight * 128, first_place).max()
+        self.exact = torch.float32 if bound < 1 << 24 else torch.float64
+        for name, array in {
+            "k": place_in_columns if few else k,
+            "value": value.astype(np.float32),
+            "offsets": offsets,
+            "weight": weight.astype(np.float32),
+            "outputs": outputs,
+            "output_offsets": np.append(first_place, len(output)),
+        }.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.register_buffer("columns", torch.from_numpy(columns) if few else None, persistent=False)
-        self.register_buffer("k", torch.from_numpy(place_in_columns if few else k), persistent=False)
-        self.register_buffer("value", torch.from_numpy(value.astype(np.float32)), persistent=False)
-        self.register_buffer("offsets", torch.from_numpy(offsets), persistent=False)
-        self.register_buffer("output", torch.from_numpy(output), persistent=False)
-        self.register_buffer("weight", torch.from_numpy(weight.astype(np.int32)), persistent=False)
 
-    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> None:
-        """y [V, N] += 2^plane * median over replicas, for inputs x float [V, K] that can hold the sums exactly."""
-        inputs = x if self.columns is None else x.index_select(1, self.columns)
-        errors = functional.embedding_bag(
-            self.k,
-            inputs.T.contiguous(),
-            self.offsets,
-            mode="sum",
-            per_sample_weights=self.value.to(x.dtype),
-            include_last_offset=True,
-        ).view(len(self.output), self.replicas, -1)
-        voted = median(errors).to(y.dtype) * self.weight[:, None]
-        y.index_add_(1, self.output, voted.T)
+    def add_to(self, y: torch.Tensor, x: torch.Tensor, transposed: torch.Tensor | None) -> None:
+        """y [V, N] += 2^plane * median over replicas.
+
+        The inputs come as x float [V, K] that can hold the sums exactly and, if ``columns`` is None, also transposed.
+        """
+        if self.columns is not None:
+            transposed = x.index_select(1, self.columns).T.contiguous()
+        assert transposed is not None
+        errors = _weighted_sums(self.k, transposed, self.offsets, self.value)
+        total = median(errors.view(self.places, self.replicas, -1))
+        total = total.to(torch.promote_types(total.dtype, self.exact))
+        if len(self.outputs) < self.places:
+            every = torch.arange(self.places, device=y.device)
+            total = _weighted_sums(every, total, self.output_offsets, self.weight)
+        else:
+            total = total * self.weight[:, None]
+        y.index_add_(1, self.outputs, total.T.to(y.dtype))
+
+
+def _weighted_sums(
+    index: torch.Tensor, rows: torch.Tensor, offsets: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Sparse times dense: row i is the sum of weights[j] * rows[index[j]] over offsets[i] <= j < offsets[i + 1]."""
+    return functional.embedding_bag(
+        index, rows, offsets, mode="sum", per_sample_weights=weights.to(rows.dtype), include_last_offset=True
+    )
 
 
 def median(x: torch.Tensor) -> torch.Tensor:
@@ -477,14 +506,17 @@ class CrossbarLinear(MappedLinear):
 
     def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         y = integer_matmul(x, self.weight)
-        for correction in self.corrections:
-            correction.add_to(y, values)  # type: ignore[operator]
+        self._correct(y, values)
         return y
 
     def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
         torch.mm(vectors, self.weight.float().T, out=y)
+        self._correct(y, vectors)
+
+    def _correct(self, y: torch.Tensor, values: torch.Tensor) -> None:
+        transposed = values.T.contiguous() if any(c.columns is None for c in self.corrections) else None
         for correction in self.corrections:
-            correction.add_to(y, vectors)  # type: ignore[operator]
+            correction.add_to(y, values, transposed)  # type: ignore[operator]
 
     def _chunk(self, vectors: int, device: torch.device) -> int:
         """Few enough vectors for the cache on a CPU, and for the corrections' memory anywhere."""
