@@ -247,6 +247,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         "input_bits": config.quantization.input_bits,
         "chips": config.faults.chips,
         "sa0_sa1": list(config.faults.sa0_sa1),
+        "pattern": config.faults.pattern,
         "majority": _majority(task),
         "fault_free": fault_free,
         "points": [dataclasses.asdict(point) for point in result.of_metric(task.primary_metric)],

@@ -69,6 +69,7 @@ def results(equal: bool = True) -> dict[str, Any]:
             "examples": 1000,
             "fault_scope": "all encoder matrices",
             "sa0_sa1": [1.75, 9.04],
+            "pattern": "uniform",
             "activations": "token",
             "input_bits": 8,
             "fault_free": {"dense": 92.0, "pruned": 91.2},
