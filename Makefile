@@ -33,7 +33,7 @@ run: setup  ## run the main job on the embedded default and write runs/default/r
 	$(BIN)/crossvote run $(ARGS)
 
 test: setup  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 sim: setup  ## run the cocotb test benches under Icarus and Verilator
 	$(BIN)/python -m tb.run $(ARGS)
