@@ -327,11 +327,11 @@ class Pruner(TrainingHooks):
 
     def masks(self, model: nn.Module) -> Masks:
         """The frozen masks per matrix."""
-        masks = {}
+        masks = dense_masks(model)
         for group in word_line_groups(model):
             first = 0
             for name in group.matrices:
-                dense = dense_masks(model)[name]
+                dense = masks[name]
                 outputs = dense.columns.size
                 columns = self._frozen.get(f"{group.name}.columns")
                 rows = self._frozen.get(f"{group.name}.rows")

@@ -8,13 +8,10 @@ import json
 
 import pytest
 import torch
-from interruption import Killed, kill_at
 
-from swstack.finetune import FinetuneConfig
 from swstack.groups import matrix_names, matrix_weight
 from swstack.models import ModelConfig, load_model
 from swstack.prune import PruneConfig
-from swstack.prune.campaign import CampaignEntry, run_campaign
 from swstack.prune.comparison import Comparison, compare_methods, comparison_rows
 from swstack.prune.tables import (
     PAPER_TABLE_1,
@@ -27,7 +24,6 @@ from swstack.prune.tables import (
     weight_histogram,
     write_tables,
 )
-from swstack.tasks import TaskConfig
 
 CONFIG = PruneConfig(batch_size=16, gate_epochs=1, final_epochs=0)
 
@@ -113,21 +109,3 @@ def test_rows_become_markdown_and_csv():
     rows = [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}]
     assert to_markdown(rows) == "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 | y |\n"
     assert to_csv(rows) == "a,b\n1,x\n2,y\n"
-
-
-def test_a_campaign_keeps_its_records_and_continues(tiny_directory, tmp_path, monkeypatch):
-    source = ModelConfig(source=str(tiny_directory))
-    entry = CampaignEntry(
-        TaskConfig(name="grammar-pair", train_limit=32, eval_limit=16), FinetuneConfig(epochs=1), CONFIG, (0, 1)
-    )
-    with pytest.raises(Killed):
-        run_campaign(source, [entry], tmp_path, kill_at(2))
-    records = run_campaign(source, [entry], tmp_path)
-    assert [(record.task, record.seed, record.metric) for record in records] == [
-        ("grammar-pair", 0, "accuracy"), ("grammar-pair", 1, "accuracy"),
-    ]  # fmt: skip
-    assert all(0.3 <= record.column_sparsity < 0.33 for record in records)
-    assert "only 32 of these train rows" in records[0].note
-    assert not list(tmp_path.glob("*/work"))
-    monkeypatch.setattr("swstack.prune.campaign._run", None)  # nothing is made again
-    assert run_campaign(source, [entry], tmp_path) == records
