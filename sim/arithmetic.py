@@ -60,7 +60,7 @@ def adc_codes(bits: NDArray[np.uint8], cells: NDArray[np.uint8], adc_bits: int) 
 
     Args:
         bits: uint8[..., R], the word lines driven in each read.
-        cells: uint8[R, C], what the cells read as (faults included).
+        cells: uint8[R, C], the levels the cells read as (faults included).
         adc_bits: resolution; codes clip at 2^adc_bits - 1. With 8 bits and R <= 255 nothing clips.
     """
     # float32 is exact below 2^24 and runs on BLAS, as one matrix product; the sums here are at most R.

@@ -15,7 +15,9 @@ from sim.image import ColumnMap, GroupImage, Vote
 
 
 def read_cells(group: GroupImage, row_block: int, faults: FaultMap | None) -> NDArray[np.uint8]:
-    """What the cells of one row block read as: the programmed bits, replaced where stuck; uint8[2, rows, lines].
+    """What the cells of one row block read as: the programmed levels, replaced where stuck; uint8[2, rows, lines].
+
+    A cell stuck at low resistance reads as the last level (1 for one-bit cells).
 
     Raises:
         UserError: the fault map is for another chip.
@@ -29,7 +31,7 @@ def read_cells(group: GroupImage, row_block: int, faults: FaultMap | None) -> ND
     stuck, value = faults.of_crossbars(2 * first, 2 * last)
     crossbar, word_line, bit_line = faults.coordinates(stuck)
     line = (crossbar // 2 - first) * group.columns + bit_line
-    cells[crossbar % 2, word_line, line] = value
+    cells[crossbar % 2, word_line, line] = value.astype(np.uint8) * np.uint8(group.last_level)
     return cells
 
 

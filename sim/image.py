@@ -153,8 +153,10 @@ class GroupImage:
         column_map: one entry per bit line, column_blocks * columns in all.
         cells: uint8[2, row_blocks * rows, ceil(lines / 8)], the programmed bits of the positive (0) and negative (1)
             crossbars, packed along the bit lines (``np.packbits``); word lines beyond K hold 0 and are never driven.
+            With cells of several bits, each takes that many neighbouring bits, the least significant first.
         kept_inputs: bool[K], False for a pruned input: its word line is driven with 0.
         vote: where replicas vote. first_pair: pair id of block (0, 0).
+        cell_bits: bits of a cell; a bit line of plane b then holds planes b to b + cell_bits - 1.
     """
 
     name: str
@@ -168,10 +170,11 @@ class GroupImage:
     kept_inputs: NDArray[np.bool_]
     vote: Vote
     first_pair: int
+    cell_bits: int = 1
 
     def __post_init__(self) -> None:
         lines = len(self.column_map)
-        expected = (2, self.row_blocks * self.rows, -(-lines // 8))
+        expected = (2, self.row_blocks * self.rows, -(-lines * self.cell_bits // 8))
         if lines % self.columns:
             raise UserError(
                 f"group {self.name}: {lines} bit lines are not a whole number of crossbars of {self.columns}."
@@ -184,6 +187,11 @@ class GroupImage:
             raise UserError(f"group {self.name}: the column map names an output or a plane that does not exist.")
         if self.vote == "none" and any(group.lines.shape[1] > 1 for group in self.column_map.vote_groups):
             raise UserError(f"group {self.name}: replicas need a vote of 'output' or 'crossbar', not 'none'.")
+
+    @property
+    def last_level(self) -> int:
+        """Level of a cell at low resistance: 1 for one-bit cells."""
+        return (1 << self.cell_bits) - 1
 
     @property
     def row_blocks(self) -> int:
@@ -214,9 +222,13 @@ class GroupImage:
         raise UserError(f"group {self.name} has no matrix '{name}'.")
 
     def block_cells(self, row_block: int) -> NDArray[np.uint8]:
-        """Programmed bits of one row block, uint8[2, rows, lines]."""
+        """Programmed levels (with one-bit cells: bits) of one row block, uint8[2, rows, lines]."""
         packed = self.cells[:, row_block * self.rows : (row_block + 1) * self.rows]
-        return np.unpackbits(packed, axis=-1, count=len(self.column_map))
+        bits = np.unpackbits(packed, axis=-1, count=len(self.column_map) * self.cell_bits)
+        if self.cell_bits == 1:
+            return bits
+        digits = bits.reshape(2, self.rows, len(self.column_map), self.cell_bits)
+        return (digits << np.arange(self.cell_bits, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
 
     def bundles(self, capacity: int) -> tuple[Bundle, ...]:
         """The bit lines of each OPC of ``capacity`` bit lines: next-fit over the outputs, in order of first bit line.
@@ -311,6 +323,7 @@ class Image:
                 {
                     **{key: getattr(group, key) for key in ("name", "inputs", "planes", "rows", "columns", "vote")},
                     "first_pair": group.first_pair,
+                    **({} if group.cell_bits == 1 else {"cell_bits": group.cell_bits}),
                     "matrices": [
                         {"name": m.name, "first_output": m.first_output, "outputs": m.outputs} for m in group.matrices
                     ],
@@ -378,6 +391,7 @@ class Image:
                     ),
                     cells=arrays[f"{g}.cells"],
                     kept_inputs=arrays[f"{g}.kept_inputs"].astype(np.bool_),
+                    cell_bits=entry.get("cell_bits", 1),
                 )
             )
         image = cls(tuple(groups), header["protection"], header["input_bits"], header["adc_bits"])

@@ -1,8 +1,8 @@
 """Reading a bit line that is not ideal: coarse or short ADCs, leaking cells, varying conductance, disturbed reads.
 
-A driven cell adds its conductance, in units of a cell at low resistance, to its bit line; the ADC turns the sum into a
-code. With the defaults a cell adds its bit, and a code counts cells. Source of the disturb faults: arXiv 2401.11664,
-section 2.1.
+A driven cell adds its conductance, in units of one level of a cell, to its bit line; the ADC turns the sum into a code.
+With the defaults a cell adds its level (a one-bit cell its bit), and a code is their sum. Source of the disturb
+faults: arXiv 2401.11664, section 2.1.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sim import arithmetic
 from sim.crossbar import combine, driven_bits, read_cells
+from sim.errors import UserError
 from sim.faults import FaultMap
 from sim.image import GroupImage, Image
 from sim.schema import config_dataclass
@@ -25,7 +26,7 @@ class ReadModel:
 
     adc_bits: int | None = Field(default=None, ge=1, le=16, description="resolution of the ADC; absent: the image's")
     adc_range: float | None = Field(
-        default=None, gt=0, description="sum, in cells at low resistance, of the last code; absent: one code per cell"
+        default=None, gt=0, description="sum, in levels, of the last code; absent: one code per level"
     )
     on_off_ratio: float | None = Field(
         default=None, gt=1, description="low over high resistance conductance; absent: a cell at 0 does not conduct"
@@ -42,7 +43,7 @@ class ReadModel:
         return (1 << (self.adc_bits or adc_bits)) - 1
 
     def step(self, adc_bits: int) -> float:
-        """Sum between two codes, in cells at low resistance."""
+        """Sum between two codes, in levels."""
         return 1.0 if self.adc_range is None else self.adc_range / self.last_code(adc_bits)
 
     @property
@@ -51,28 +52,37 @@ class ReadModel:
 
     @property
     def high_resistance(self) -> float:
-        """Conductance of a cell at 0, in units of one at 1."""
+        """Conductance of a cell at level 0, as a share of one at its last level."""
         return 0.0 if self.on_off_ratio is None else 1.0 / self.on_off_ratio
 
 
 def loss(image: Image, model: ReadModel) -> str | None:
-    """Why codes may not be the exact counts of driven cells at 1, in words; None if they provably are."""
+    """Why codes may not be the exact sums of driven cells' levels, in words; None if they provably are.
+
+    Raises:
+        UserError: disturbed reads of cells of several bits, which are not modelled.
+    """
     if model.disturbed:
+        if any(group.cell_bits > 1 for group in image.groups):
+            raise UserError("disturbed reads are modelled for one-bit cells only.")
         return "reads are disturbed"
     if model.variation:
         return "the conductance of cells varies"
     if model.on_off_ratio is not None:
         return f"cells at high resistance conduct (on/off ratio {model.on_off_ratio:g})"
     if model.step(image.adc_bits) != 1.0:
-        return f"a code stands for {model.step(image.adc_bits):g} cells"
+        return f"a code stands for {model.step(image.adc_bits):g} levels"
     last = model.last_code(image.adc_bits)
     for group in image.groups:
         driven = max(
             (int(block.sum()) for block in np.split(group.kept_inputs, range(group.rows, group.inputs, group.rows))),
             default=0,
         )
-        if driven > last:
-            return f"{driven} driven word lines of group {group.name} can exceed the ADC's last code, {last}"
+        if driven * group.last_level > last:
+            return (
+                f"{driven} driven word lines of group {group.name} can add up to {driven * group.last_level}, "
+                f"beyond the ADC's last code, {last}"
+            )
     return None
 
 
@@ -125,10 +135,11 @@ def reference_outputs(
         for sign in (0, 1):
             if factors is None:
                 ones = bits.astype(np.float32) @ cells[sign].astype(np.float32)
-                driven = bits.sum(axis=-1, keepdims=True, dtype=np.float32)
-                sums = ones + (driven - ones) * np.float32(model.high_resistance)
+                most = bits.sum(axis=-1, keepdims=True, dtype=np.float32) * np.float32(group.last_level)
+                sums = ones + (most - ones) * np.float32(model.high_resistance)
             else:
-                sums = bits.astype(np.float64) @ (np.where(cells[sign], 1.0, model.high_resistance) * factors[sign])
+                conductance = cells[sign] + (group.last_level - cells[sign]) * model.high_resistance
+                sums = bits.astype(np.float64) @ (conductance * factors[sign])
             pair.append(codes(sums, model, adc_bits))
         differences = arithmetic.differences(pair[0], pair[1], group.column_map.flipped)
         column_sums.append(arithmetic.column_sums(differences))

@@ -115,7 +115,8 @@ class PlacedGroup:
     cannot be told from the integers, which ``swstack.mapping`` never writes.
 
     Attributes:
-        weight: int8 or int16 [N, K], the integers that are programmed (pruned inputs 0), without faults.
+        weight: int8 or wider [N, K], the integers that are programmed (pruned inputs 0), without faults; the type
+            holds whatever faults can make of them.
     """
 
     def __init__(self, group: GroupImage) -> None:
@@ -123,6 +124,7 @@ class PlacedGroup:
         self.inputs = group.inputs
         self.rows, self.row_blocks = group.rows, group.row_blocks
         self.vote = group.vote
+        self.cell_bits, self.last_level = group.cell_bits, group.last_level
         self.driven = group.kept_inputs
         column_map = group.column_map
         self.output = column_map.output
@@ -136,7 +138,9 @@ class PlacedGroup:
 
     def _decode(self, group: GroupImage) -> None:
         """Weights from the cells of replica 0, and where other replicas or double ones deviate from them."""
-        dtype = np.int8 if group.planes <= 7 else np.int16
+        # Faults can bring every cell of a weight to its last level.
+        reach = sum(self.last_level << plane for plane in range(0, group.planes, self.cell_bits))
+        dtype = np.int8 if reach <= 127 else np.int16 if reach <= 32767 else np.int32
         self.weight = np.zeros((group.outputs, group.inputs), dtype)
         lines = np.flatnonzero(self.output >= 0)
         originals = lines[self.replica[lines] == 0]
@@ -145,8 +149,9 @@ class PlacedGroup:
         for block in range(group.row_blocks):
             start = block * group.rows
             span = slice(start, min(start + group.rows, group.inputs))
-            cells = group.block_cells(block)[:, : span.stop - start] ^ self.flipped.view(np.uint8)
-            plain = plain and not (cells[0] & cells[1])[:, lines].any()
+            cells = group.block_cells(block)[:, : span.stop - start]
+            cells = np.where(self.flipped, self.last_level - cells, cells)
+            plain = plain and not ((cells[0] > 0) & (cells[1] > 0))[:, lines].any()
             difference = cells[0].astype(np.int8) - cells[1].astype(np.int8)
             difference[~self.driven[span]] = 0
             part = np.zeros((group.outputs, span.stop - start), dtype)
@@ -162,18 +167,24 @@ class PlacedGroup:
         self._deviations = Errors(line, k, value)
         self._cells = None if plain and not len(line) else group.cells
 
-    @staticmethod
-    def _plane_values(weights: NDArray[Any], plane: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Signed bit of each weight in the given plane (broadcast): -1, 0 or 1."""
-        return (((np.abs(weights.astype(np.int32)) >> plane) & 1) * np.sign(weights)).astype(np.int8)
+    def _plane_values(self, weights: NDArray[Any], plane: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Signed level of each weight in the given plane (broadcast); one-bit cells: -1, 0 or 1."""
+        magnitude = np.abs(weights.astype(np.int32))
+        return (((magnitude >> plane) & self.last_level) * np.sign(weights)).astype(np.int8)
 
     def _programmed(self, line: NDArray[np.int64], k: NDArray[np.int64], sign: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Programmed bits of single cells, 0 or 1, for sign 0 (positive crossbar) or 1."""
+        """Programmed levels of single cells for sign 0 (positive crossbar) or 1."""
         if self._cells is not None:
-            return ((self._cells[sign, k, line >> 3] >> (7 - (line & 7))) & 1).astype(np.int64)
+            first = line * self.cell_bits
+            bits = [
+                (self._cells[sign, k, at >> 3].astype(np.int64) >> (7 - (at & 7)) & 1) << bit
+                for bit, at in enumerate(first + bit for bit in range(self.cell_bits))
+            ]
+            return np.sum(bits, axis=0)
         weight = self.weight[self.output[line], k].astype(np.int64)
         magnitude = np.maximum(np.where(sign == 0, weight, -weight), 0)
-        return ((magnitude >> self.plane[line]) & 1) ^ self.flipped[line]
+        level = (magnitude >> self.plane[line]) & self.last_level
+        return np.where(self.flipped[line], self.last_level - level, level)
 
     def errors(self, faults: FaultMap | None) -> Errors:
         """Errors of the group on a chip; O(f log f) for the f faults of the group's crossbars.
@@ -191,7 +202,7 @@ class PlacedGroup:
             felt = (fault_k < self.inputs) & (self.output[fault_line] >= 0)
             felt[felt] = self.driven[fault_k[felt]]
             fault_k, fault_line, sign = fault_k[felt], fault_line[felt], sign[felt]
-            change = places.stuck_at[felt] - self._programmed(fault_line, fault_k, sign)
+            change = places.stuck_at[felt] * self.last_level - self._programmed(fault_line, fault_k, sign)
             change *= (1 - 2 * sign) * np.where(self.flipped[fault_line], -1, 1)
             line = np.concatenate([line, fault_line])
             k = np.concatenate([k, fault_k])
@@ -424,7 +435,7 @@ class MappedLinear(nn.Module):
 
         Undriven inputs must be 0.
         """
-        # float32 is exact below 2^24: sums of at most K < 2^16 values of 2 * 128
+        # float32 is exact below 2^24: sums of at most K < 2^16 values of 2 * 128 (K < 2^14 with two-bit cells)
         values = x.to(torch.float32 if self.input_bits <= 8 else torch.float64)
         return self._sums(x.to(integer_type(self.input_bits)), values)
 

@@ -57,7 +57,7 @@ class ExplicitLinear(MappedLinear):
         self.read_model = read_model
         self.last_code = read_model.last_code(adc_bits)
         self.step = read_model.step(adc_bits)
-        self.geometry = Geometry.of(group)
+        self.geometry, self.last_level = Geometry.of(group), group.last_level
         self.rows, self.row_blocks, self.vote = group.rows, group.row_blocks, group.vote
         last = matrix.first_output + matrix.outputs
 
@@ -120,7 +120,7 @@ class ExplicitLinear(MappedLinear):
         self.changed = torch.from_numpy(at * self.rows + places.word_line[own])
         index = self.changed.to(flat.device)
         self.original = flat[index]
-        flat[index] = torch.from_numpy(places.stuck_at[own].view(np.int8)).to(flat.device)
+        flat[index] = torch.from_numpy(places.stuck_at[own].astype(np.int8) * np.int8(self.last_level)).to(flat.device)
 
     def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         vectors, count = len(x), len(self.lines)
@@ -151,7 +151,7 @@ class ExplicitLinear(MappedLinear):
         model = self.read_model
         if self.factors is not None:
             high = model.high_resistance
-            conductance = (cells.double() * (1.0 - high) + high) * self.factors[block, tile]
+            conductance = (cells + (self.last_level - cells) * high) * self.factors[block, tile]
             if model.disturbed:
                 raise UserError("conductance variation and disturbed reads cannot be simulated together.")
             return self._converted(bits.double() @ conductance.T)
@@ -164,7 +164,8 @@ class ExplicitLinear(MappedLinear):
             return ones.clamp_(max=self.last_code)
         sums = ones.float()
         if model.on_off_ratio is not None:
-            sums += (bits.sum(dim=1, keepdim=True, dtype=torch.float32) - sums) * model.high_resistance
+            most = bits.sum(dim=1, keepdim=True, dtype=torch.float32) * self.last_level
+            sums += (most - sums) * model.high_resistance
         return self._converted(sums)
 
     def _converted(self, sums: torch.Tensor) -> torch.Tensor:

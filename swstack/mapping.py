@@ -129,7 +129,9 @@ def build_image(
     for done, group in enumerate(groups):
         progress(f"map {name}".rstrip(), done, len(groups))
         quantized = quantize_group(model, group, masks, quantization.weight_bits, protection.scale)
-        images.append(place_group(quantized, protection, quantization.planes, rows, columns, first_pair))
+        images.append(
+            place_group(quantized, protection, quantization.planes, rows, columns, first_pair, quantization.cell_bits)
+        )
         first_pair += images[-1].pairs
     progress(f"map {name}".rstrip(), len(groups), len(groups))
     return Image(
@@ -138,20 +140,31 @@ def build_image(
 
 
 def place_group(
-    quantized: QuantizedGroup, protection: Protection, planes: int, rows: int, columns: int, first_pair: int = 0
+    quantized: QuantizedGroup,
+    protection: Protection,
+    planes: int,
+    rows: int,
+    columns: int,
+    first_pair: int = 0,
+    cell_bits: int = 1,
 ) -> GroupImage:
     """Place one quantized word-line group under a protection scheme.
+
+    With cells of two bits, planes 0 and 1, 2 and 3, ... share a bit line; it is flipped or replicated as the most
+    protected of its planes.
 
     Raises:
         UserError: a crossbar too narrow for one output.
     """
+    firsts = np.arange(0, planes, cell_bits)
     column_map = place_outputs(
         quantized.kept_outputs,
-        protection.replica_counts(planes),
-        protection.flipped_planes(planes),
+        np.maximum.reduceat(protection.replica_counts(planes), firsts),
+        np.logical_or.reduceat(protection.flipped_planes(planes), firsts),
         columns,
         protection.placement,
         quantized.name,
+        cell_bits,
     )
     return GroupImage(
         name=quantized.name,
@@ -161,10 +174,11 @@ def place_group(
         columns=columns,
         matrices=quantized.matrices,
         column_map=column_map,
-        cells=program(quantized.q, column_map, rows),
+        cells=program(quantized.q, column_map, rows, cell_bits),
         kept_inputs=quantized.kept_inputs,
         vote=protection.vote,
         first_pair=first_pair,
+        cell_bits=cell_bits,
     )
 
 
@@ -175,11 +189,13 @@ def place_outputs(
     columns: int,
     placement: Placement,
     name: str = "",
+    cell_bits: int = 1,
 ) -> ColumnMap:
-    """Give every plane and replica of every kept output a bit line of its own.
+    """Give every plane (with cells of two bits: every pair of planes) and replica of every kept output a bit line.
 
     Args:
-        kept: bool[N]. counts: int64[B], replicas of each plane. flipped: bool[B]. columns: bit lines of a crossbar.
+        kept: bool[N]. counts: int64[B / cell_bits, rounded up], replicas of each. flipped: bool, likewise.
+        columns: bit lines of a crossbar.
 
     In place, replicas go to holes of their own column block first, then to those of the nearest block (the lower one
     of two), and to appended blocks when no hole is left. At least one column block is taken.
@@ -234,7 +250,7 @@ def place_outputs(
     replica_of = np.zeros(size, np.int8)
     for line, o, p, r in entries:
         output[line], plane_of[line], replica_of[line] = o, p, r
-    return ColumnMap(output, plane_of, replica_of, flipped[plane_of] & (output >= 0))
+    return ColumnMap(output, plane_of * np.int8(cell_bits), replica_of, flipped[plane_of] & (output >= 0))
 
 
 def _first_lines(outputs: int, per_block: int, width: int, columns: int) -> NDArray[np.int64]:
@@ -271,21 +287,26 @@ def _hosts(
     return hosts.ravel(), blocks
 
 
-def program(q: NDArray[np.int32], column_map: ColumnMap, rows: int) -> NDArray[np.uint8]:
-    """Packed cells (``GroupImage.cells``) that hold the integers q [K, N] under a column map."""
+def program(q: NDArray[np.int32], column_map: ColumnMap, rows: int, cell_bits: int = 1) -> NDArray[np.uint8]:
+    """Packed cells (``GroupImage.cells``) that hold the integers q [K, N] under a column map.
+
+    A flipped cell holds its last level minus the level.
+    """
     inputs = len(q)
     row_blocks = math.ceil(inputs / rows)
     lines = np.flatnonzero(column_map.used)
     output, plane, flipped = column_map.output[lines], column_map.plane[lines], column_map.flipped[lines]
-    packed = np.zeros((2, row_blocks * rows, math.ceil(len(column_map) / 8)), np.uint8)
+    packed = np.zeros((2, row_blocks * rows, math.ceil(len(column_map) * cell_bits / 8)), np.uint8)
     magnitude_type = np.uint8 if np.abs(q).max(initial=0) < 256 else np.uint16
     for sign in (0, 1):
         for start in range(0, inputs, rows):
             part = q[start : start + rows]
             magnitude = np.maximum(part if sign == 0 else -part, 0).astype(magnitude_type)
-            bits = np.zeros((len(part), len(column_map)), np.uint8)
-            bits[:, lines] = ((magnitude[:, output] >> plane.astype(magnitude_type)) & 1) ^ flipped
-            packed[sign, start : start + len(part)] = np.packbits(bits, axis=-1)
+            shifted = magnitude[:, output] >> plane.astype(magnitude_type)
+            bits = np.zeros((len(part), len(column_map), cell_bits), np.uint8)
+            for bit in range(cell_bits):
+                bits[:, lines, bit] = ((shifted >> bit) & 1) ^ flipped
+            packed[sign, start : start + len(part)] = np.packbits(bits.reshape(len(part), -1), axis=-1)
     return packed
 
 
@@ -306,7 +327,7 @@ class GroupMapping:
         outputs_protected_in_dense: kept outputs all of whose bit lines are within the dense column blocks.
         former_holes, occupied_holes: bit lines of pruned outputs in the dense layout, and how many are used now.
         column_map_entries: used bit lines whose content is not where the dense layout has it.
-        column_map_bits: their number times ceil(log2(N * B)), the address of an output's plane.
+        column_map_bits: their number times ceil(log2(N * bit lines of an output)), the address of what they hold.
     """
 
     name: str
@@ -338,22 +359,22 @@ def mapping_report(image: Image) -> tuple[GroupMapping, ...]:
 
 
 def _group_mapping(group: GroupImage) -> GroupMapping:
-    column_map, planes = group.column_map, group.planes
-    per_block = group.columns // planes
+    column_map, width = group.column_map, math.ceil(group.planes / group.cell_bits)
+    per_block = group.columns // width
     dense_blocks = math.ceil(group.outputs / per_block)
     dense_lines = dense_blocks * group.columns
     kept = np.zeros(group.outputs, np.bool_)
     kept[column_map.output[column_map.used]] = True
 
-    home = (_first_lines(group.outputs, per_block, planes, group.columns)[:, None] + np.arange(planes)).ravel()
-    former_holes = home.reshape(-1, planes)[~kept].ravel()
+    home = (_first_lines(group.outputs, per_block, width, group.columns)[:, None] + np.arange(width)).ravel()
+    former_holes = home.reshape(-1, width)[~kept].ravel()
     used = np.zeros(max(dense_lines, len(column_map)), np.bool_)
     used[: len(column_map)] = column_map.used
 
     lines = np.flatnonzero(column_map.used)
-    at_home = (home.reshape(-1, planes)[column_map.output[lines], column_map.plane[lines]] == lines) & (
-        column_map.replica[lines] == 0
-    )
+    at_home = (
+        home.reshape(-1, width)[column_map.output[lines], column_map.plane[lines] // group.cell_bits] == lines
+    ) & (column_map.replica[lines] == 0)
     entries = int(len(lines) - at_home.sum())
     outside = np.zeros(group.outputs, np.bool_)
     outside[column_map.output[lines[lines >= dense_lines]]] = True
@@ -374,5 +395,5 @@ def _group_mapping(group: GroupImage) -> GroupMapping:
         former_holes=len(former_holes),
         occupied_holes=int(used[former_holes].sum()),
         column_map_entries=entries,
-        column_map_bits=entries * math.ceil(math.log2(max(2, group.outputs * planes))),
+        column_map_bits=entries * math.ceil(math.log2(max(2, group.outputs * width))),
     )

@@ -26,6 +26,9 @@ class QuantizationConfig:
     input_bits: int = Field(
         default=8, ge=2, le=16, description="bits of a two's complement input, streamed one per read"
     )
+    cell_bits: int = Field(
+        default=1, ge=1, le=2, description="bits per cell; two planes then share a bit line, and codes reach further"
+    )
     activations: Activations = Field(
         default="token",
         description="scale of the inputs: per token vector or per tensor (found while running), static (calibrated), "

@@ -51,11 +51,18 @@ def quantized(
 
 
 def placed(
-    rng: np.random.Generator, protection: Protection, planes: int = 7, first_pair: int = 0, **sizes: int | float
+    rng: np.random.Generator,
+    protection: Protection,
+    planes: int = 7,
+    first_pair: int = 0,
+    cell_bits: int = 1,
+    **sizes: int | float,
 ) -> tuple[QuantizedGroup, GroupImage]:
     """A random group on crossbars of 16 x 24 cells."""
     group = quantized(rng, planes=planes, **sizes)  # type: ignore[arg-type]
-    return group, place_group(group, protection, planes, rows=16, columns=24, first_pair=first_pair)
+    return group, place_group(
+        group, protection, planes, rows=16, columns=24, first_pair=first_pair, cell_bits=cell_bits
+    )
 
 
 def driven_inputs(rng: np.random.Generator, group: GroupImage, vectors: int = 7) -> NDArray[np.int64]:

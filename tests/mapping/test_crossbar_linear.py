@@ -53,13 +53,14 @@ protections = st.builds(
     seed=st.integers(0, 2**31),
     protection=protections,
     planes=st.sampled_from([3, 7, 9]),
+    cell_bits=st.sampled_from([1, 1, 2]),
     rate=st.sampled_from([0.0, 0.005, 0.05, 0.5, 1.0]),
     inputs=st.integers(1, 40),
     count=st.integers(1, 20),
 )
-def test_outputs_equal_the_reference(seed, protection, planes, rate, inputs, count):
+def test_outputs_equal_the_reference(seed, protection, planes, cell_bits, rate, inputs, count):
     rng = np.random.default_rng(seed)
-    _, group = placed(rng, protection, planes=planes, first_pair=2, inputs=inputs, outputs=count)
+    _, group = placed(rng, protection, planes=planes, first_pair=2, cell_bits=cell_bits, inputs=inputs, outputs=count)
     faults = chip(group, rate, seed)
     x = driven_inputs(rng, group)
     expected = reference_outputs(group, x, 8, 8, faults)
@@ -102,12 +103,14 @@ def test_other_input_widths(input_bits):
     np.testing.assert_array_equal(got, reference_outputs(group, x, input_bits, 8, faults))
 
 
-def test_images_the_compiler_would_not_write_are_exact_too():
+@pytest.mark.parametrize("cell_bits", [1, 2])
+def test_images_the_compiler_would_not_write_are_exact_too(cell_bits):
     """Both cells of a pair at 1, and replicas that were programmed differently."""
     rng = np.random.default_rng(6)
-    _, group = placed(rng, SCHEMES["two planes, output"])
-    cells = np.unpackbits(group.cells, axis=-1, count=len(group.column_map))
-    cells[:, : group.inputs] ^= rng.random((2, group.inputs, len(group.column_map))) < 0.05
+    _, group = placed(rng, SCHEMES["two planes, output"], cell_bits=cell_bits)
+    bits = len(group.column_map) * cell_bits
+    cells = np.unpackbits(group.cells, axis=-1, count=bits)
+    cells[:, : group.inputs] ^= rng.random((2, group.inputs, bits)) < 0.05
     changed = dataclasses.replace(group, cells=np.packbits(cells, axis=-1))
     x = driven_inputs(rng, group)
     for faults in (None, chip(group, 0.05, 6)):

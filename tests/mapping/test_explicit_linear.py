@@ -62,10 +62,11 @@ def outputs(layers: list[ExplicitLinear], x: np.ndarray) -> np.ndarray:
     model=st.sampled_from(sorted(MODELS)),
     rate=st.sampled_from([0.0, 0.02, 0.5, 1.0]),
     inputs=st.integers(1, 40),
+    cell_bits=st.sampled_from([1, 2]),
 )
-def test_outputs_equal_the_reference(seed, scheme, model, rate, inputs):
+def test_outputs_equal_the_reference(seed, scheme, model, rate, inputs, cell_bits):
     rng = np.random.default_rng(seed)
-    _, group = placed(rng, SCHEMES[scheme], inputs=inputs, first_pair=1)
+    _, group = placed(rng, SCHEMES[scheme], inputs=inputs, first_pair=1, cell_bits=cell_bits)
     faults, x = chip(group, rate, seed), driven_inputs(rng, group)
     expected = read_model.reference_outputs(group, x, 8, 8, MODELS[model], faults)
     np.testing.assert_array_equal(outputs(layers_of(group, MODELS[model], faults), x), expected)
@@ -183,6 +184,15 @@ def test_few_driven_word_lines_cannot_clip_a_short_adc():
     group = placed(rng, SCHEMES["best"], inputs=7)[1]
     assert loss(Image((group,), {}, 8, 3), ReadModel()) is None
     assert loss(Image((group,), {}, 8, 2), ReadModel()) is not None
+
+
+def test_two_bit_cells_reach_further_codes_and_cannot_be_disturbed():
+    rng = np.random.default_rng(6)
+    image = Image((placed(rng, SCHEMES["best"], cell_bits=2, pruned=0.0)[1],), {}, 8, 5)
+    assert "16 driven word lines of group g can add up to 48" in (loss(image, ReadModel()) or "")
+    assert loss(image, ReadModel(adc_bits=6)) is None
+    with pytest.raises(UserError, match="one-bit cells only"):
+        loss(image, ReadModel(one_disturb=0.1))
 
 
 def test_float_activations_are_refused():

@@ -11,11 +11,13 @@ from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_mod
 from sim.arithmetic import magnitude_planes
 from sim.crossbar import reference_outputs
 from sim.errors import UserError
+from sim.faults import FaultMap
 from sim.image import ColumnMap, Image, MatrixImage
 from swstack.groups import matrix_weight, word_line_groups
 from swstack.mapping import QuantizedGroup, build_image, mapping_report, place_group, place_outputs, program
 from swstack.protection import Protection
 from swstack.prune.masks import MatrixMask
+from swstack.quantization import QuantizationConfig
 
 
 @given(
@@ -49,12 +51,49 @@ def test_every_weight_bit_of_every_kept_output_has_one_home_per_replica(seed, sc
     assert not cells[:, :, ~column_map.used].any()
 
 
+@pytest.mark.parametrize("cell_bits", [1, 2])
+@pytest.mark.parametrize("planes", [3, 6, 7])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_programmed_chip_multiplies(scheme):
+def test_the_programmed_chip_multiplies(scheme, planes, cell_bits):
     rng = np.random.default_rng(1)
-    group, image = placed(rng, SCHEMES[scheme])
+    group, image = placed(rng, SCHEMES[scheme], planes=planes, cell_bits=cell_bits)
     x = driven_inputs(rng, image)
     np.testing.assert_array_equal(reference_outputs(image, x, 8, 8), x @ group.q)
+
+
+def test_two_planes_share_a_two_bit_cell():
+    """Seven planes take four bit lines; a flipped cell holds 3 minus its level; SA1 reads 3."""
+    kept = np.array([True])
+    q = np.array([[0b1001110], [-0b0000011]], np.int32)
+    group = QuantizedGroup("g", q, (MatrixImage("m", 0, 1, np.ones(1, np.float32), None),), np.ones(2, bool), kept)
+    image = place_group(group, SCHEMES["paper"], 7, rows=2, columns=8, cell_bits=2)
+    used = image.column_map.used
+    assert image.column_map.plane[used].tolist() == [0, 2, 4, 6, 6, 6]
+    assert image.column_map.flipped[used].tolist() == [False] * 3 + [True] * 3
+    assert image.block_cells(0)[:, :, used].tolist() == [
+        [[2, 3, 0, 2, 2, 2], [0, 0, 0, 3, 3, 3]],
+        [[0, 0, 0, 3, 3, 3], [3, 0, 0, 3, 3, 3]],
+    ]
+    line = int(np.flatnonzero(used)[0])
+    faults = FaultMap(2, 8, image.pairs * 2, np.array([line]), np.array([True]))
+    x = np.array([[1, 0]])
+    assert reference_outputs(image, x, 8, 8, faults)[0, 0] == 0b1001110 + 1
+    report = mapping_report(Image((image,), {}, 8, 8))[0]
+    assert report.hosts_needed == 2
+    assert report.column_map_bits == 2 * 2  # one output of four bit lines
+
+
+def test_an_image_of_two_bit_cells_survives_a_round_trip(tmp_path):
+    model = tiny_model()
+    one = build_image(model, word_line_groups(model), None, SCHEMES["best"], rows=16, columns=32)
+    two = build_image(
+        model, word_line_groups(model), None, SCHEMES["best"], QuantizationConfig(cell_bits=2), rows=16, columns=32
+    )
+    two.save(tmp_path / "two")
+    loaded = Image.load(tmp_path / "two")
+    assert loaded.content_hash == two.content_hash != one.content_hash
+    assert loaded.groups[0].cell_bits == 2
+    assert two.crossbars < one.crossbars
 
 
 def test_in_place_keeps_the_dense_layout_and_prefers_near_holes():
