@@ -67,7 +67,10 @@ class PruneConfig(TrainingConfig):
     )
     gate_start: float = Field(0.5, gt=0, description="First value of a gate parameter, on average; open above 0.")
     saliency_steps: int = Field(
-        25, ge=0, description="Steps that measure the gates' saliency, by which they start; 0: all start alike."
+        25,
+        ge=0,
+        description="Steps that measure the gates' saliency, by which they start, at most a quarter of the gate epochs; "
+        "0: all start alike.",
     )
     estimator: Estimator = Field("softplus", description="Straight-through estimator of the gates.")
     gate_gradient: GateGradient = Field(
@@ -132,7 +135,7 @@ def prune(
     per_epoch = steps_per_epoch(len(encoded), cfg.batch_size)
     pruner = Pruner(
         axes,
-        make_method(model, axes, cfg),
+        make_method(model, axes, cfg, cfg.gate_epochs * per_epoch),
         first_step=cfg.warmup_epochs * per_epoch,
         freeze_step=(cfg.warmup_epochs + cfg.gate_epochs) * per_epoch,
         ramp_share=cfg.ramp_share,
@@ -169,8 +172,8 @@ def prune(
     )
 
 
-def make_method(model: PreTrainedModel, axes: Sequence[Axis], cfg: PruneConfig) -> PruningMethod:
-    """The pruning method that `cfg` names, for `model` on the device where it is trained."""
+def make_method(model: PreTrainedModel, axes: Sequence[Axis], cfg: PruneConfig, steps: int) -> PruningMethod:
+    """The pruning method that `cfg` names, for `model` on the device where it is trained, active for `steps`."""
     device, weights = model.device, group_weights(model)
     controller = Controller(axes, device, cfg.multiplier_rate, cfg.quadratic)
     if cfg.method == "magnitude":
@@ -188,7 +191,7 @@ def make_method(model: PreTrainedModel, axes: Sequence[Axis], cfg: PruneConfig) 
         device,
         controller,
         start=cfg.gate_start,
-        saliency_steps=cfg.saliency_steps,
+        saliency_steps=min(cfg.saliency_steps, steps // 4),
         learning_rate=cfg.gate_learning_rate,
         estimator=cfg.estimator,
     )
