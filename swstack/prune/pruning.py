@@ -69,8 +69,8 @@ class PruneConfig(TrainingConfig):
     saliency_steps: int = Field(
         25,
         ge=0,
-        description="Steps that measure the gates' saliency, by which they start, at most a quarter of the gate epochs; "
-        "0: all start alike.",
+        description="Steps that measure the gates' saliency, by which they start (at most a quarter of the gate "
+        "epochs); 0: all start alike.",
     )
     estimator: Estimator = Field("softplus", description="Straight-through estimator of the gates.")
     gate_gradient: GateGradient = Field(
