@@ -113,7 +113,7 @@ def _update(directory: Path, config: RunConfig, target: str, force: bool) -> Non
     from swstack.console import progress_display
     from swstack.pipeline import bring_up_to_date, needed
     from swstack.run_directory import RunDirectory
-    from swstack.stages import STAGES, check_inputs, summarize
+    from swstack.stages import STAGES, check_inputs, cosimulation_is_exact, summarize
 
     check_inputs(config)
     chosen = needed(STAGES, target)
@@ -131,7 +131,10 @@ def _update(directory: Path, config: RunConfig, target: str, force: bool) -> Non
                 force=target if force else None,
             )
         for line in summarize(run, target):
-            out.print(line)
+            out.print(_escape(line))
+        if target in ("cosim", "report") and not cosimulation_is_exact(run):
+            err.print("[bold red]crossvote:[/] the simulated Verilog differs from the NumPy reference.")
+            raise typer.Exit(1)
 
 
 @app.command()

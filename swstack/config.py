@@ -45,6 +45,9 @@ class MapConfig:
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) != len(names):
             raise ValueError("every scheme can be named once only.")
+        for name in names:
+            if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
+                raise ValueError(f"'{name}' names files, so it may have letters, digits and _ - + . only.")
         return names
 
 
@@ -70,6 +73,13 @@ class RunConfig:
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
+        crossbar = self.chip.crossbar
+        if (crossbar.cell_bits, crossbar.pair, self.chip.dac.bits) != (1, "digital", 1):
+            raise ValueError(
+                f"images are for digital pairs of 1-bit cells with 1-bit inputs, but chip '{self.chip.name}' has "
+                f"chip.crossbar.cell_bits = {crossbar.cell_bits}, chip.crossbar.pair = '{crossbar.pair}' and "
+                f"chip.dac.bits = {self.chip.dac.bits}; such a chip can only be simulated by size (crossvote simulate)."
+            )
         if self.quantization.planes > self.chip.opc.planes:
             raise ValueError(
                 f"quantization.weight_bits = {self.quantization.weight_bits} needs {self.quantization.planes} planes, "

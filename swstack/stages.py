@@ -102,13 +102,13 @@ def _do_finetune(context: Context[RunConfig]) -> Sequence[str]:
     return [DENSE, context.run.write_json("results/finetune.json", summary)]
 
 
-def _majority(task: Task) -> float | None:
+def _majority(task: Task, limit: int | None = None) -> float | None:
     """Primary metric, in percent, of always answering the most frequent class of the train set; None for scores."""
     if task.regression:
         return None
     counts = np.bincount([int(example.label) for example in task.train], minlength=task.num_labels)
-    logits = np.tile(np.eye(task.num_labels)[counts.argmax()], (len(task.dev), 1))
-    labels = np.array([example.label for example in task.dev])
+    logits = np.tile(np.eye(task.num_labels)[counts.argmax()], (len(task.dev[:limit]), 1))
+    labels = np.array([example.label for example in task.dev[:limit]])
     return compute_metrics(task.metrics, logits, labels, regression=False)[task.primary_metric]
 
 
@@ -248,7 +248,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         "chips": config.faults.chips,
         "sa0_sa1": list(config.faults.sa0_sa1),
         "pattern": config.faults.pattern,
-        "majority": _majority(task),
+        "majority": _majority(task, config.eval.limit),
         "fault_free": fault_free,
         "points": [dataclasses.asdict(point) for point in result.of_metric(task.primary_metric)],
         "all_points": [dataclasses.asdict(point) for point in result.points],
@@ -340,6 +340,11 @@ STAGES: tuple[Stage[RunConfig], ...] = (
     ),
     Stage("report", ("finetune", "prune", "map", "faults", "eval", "cosim"), to_mapping, _do_report),
 )
+
+
+def cosimulation_is_exact(run: RunDirectory) -> bool:
+    """Whether every co-simulated output equalled the reference."""
+    return all(matrix["equal"] for matrix in run.read_json(RESULTS["cosim"])["matrices"])
 
 
 def summarize(run: RunDirectory, target: str) -> list[str]:

@@ -57,6 +57,8 @@ def test_the_empty_file_is_a_configuration(tmp_path):
         ("[quantization]\ninput_bits = 4", "chip.opc.input_bits = 8"),
         ("[map]\nschemes = ['nobody']", "'nobody' is no protection scheme; known are none"),
         ("[map]\nschemes = ['none', 'none']", "once only"),
+        ("[map]\nschemes = ['../x']", "letters, digits"),
+        ("[chip]\npreset = 'isaac-ce'", "digital pairs of 1-bit cells"),
         ("[map]\nschemes = []", "key 'map.schemes' = []"),
         ("[map.protection.mine]\nreplicas = {msb = 2}", "odd number"),
         ("[map.protection.mine]\nflipp = 'all'", "flipp"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from swstack import cli
+from swstack import cli, stages
+from swstack.cosimulation import cosimulate_matrices
 from swstack.run_directory import RunDirectory
 
 CONFIG = """
@@ -118,6 +120,19 @@ def test_matrices_of_the_cosimulation_are_chosen_on_the_command_line(finished, t
     matrices = json.loads((directory / "results" / "cosimulation.json").read_text())["matrices"]
     assert len(matrices) == 3 * 12
     assert all(matrix["equal"] and matrix["tokens"] == 3 for matrix in matrices)
+
+
+def test_a_cosimulation_that_differs_is_exit_code_1(finished, tmp_path, monkeypatch):
+    directory = shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.setattr(stages, "cosimulate_matrices", lambda *arguments: tampered(*arguments))
+
+    def tampered(*arguments):
+        return [dataclasses.replace(matrix, equal=False) for matrix in cosimulate_matrices(*arguments)]
+
+    result = CliRunner().invoke(cli.app, ["cosim", str(directory), "--tokens", "2"])
+    assert result.exit_code == 1
+    assert "differs from the NumPy reference" in result.stderr
+    assert "DIFFERS" in result.output
 
 
 def test_a_second_run_does_nothing(finished):
