@@ -66,9 +66,9 @@ class ProgrammedGroup:
     def _write(self, index: NDArray[np.int64], values: NDArray[Any]) -> None:
         self.placed.weight.ravel()[index] = values
         for layer in self.layers:
-            if layer.weight.device.type == "cpu":
-                continue  # a view of placed.weight
             first = layer.first_output * layer.in_features
+            if layer.weight.data_ptr() == self.placed.weight.ctypes.data + first * self.placed.weight.itemsize:
+                continue  # still a view of placed.weight: neither moved to another device nor copied
             low, high = np.searchsorted(index, [first, first + layer.weight.numel()])
             at = torch.from_numpy(index[low:high] - first).to(layer.weight.device)
             layer.weight.view(-1)[at] = torch.from_numpy(values[low:high]).to(layer.weight.device)

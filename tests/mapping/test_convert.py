@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
-from mapping_cases import SCHEMES, random_masks, tiny_image, tiny_model, tokens
+from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_image, tiny_model, tokens
+from torch import nn
 
 from sim.crossbar import reference_outputs
 from sim.errors import UserError
@@ -82,6 +85,42 @@ def test_a_saved_fault_map_gives_the_same_logits_and_no_faults_restore_them(tmp_
     assert torch.equal(logits(second), faulty)
     swap_faults(second, None)
     assert torch.equal(logits(second), clean)
+
+
+@pytest.mark.parametrize("path", ["auto", "explicit"])
+def test_copies_of_a_converted_model_have_chips_of_their_own(path):
+    model = tiny_model()
+    image = tiny_image(model, "paper")
+    first = convert(model, image, path=path)
+    swap_faults(first, chip(image, 0.1, seed=3))
+    second = copy.deepcopy(first)
+    before = logits(first)
+    assert torch.equal(logits(second), before)
+    swap_faults(second, chip(image, 0.05))
+    assert torch.equal(logits(first), before)
+    swap_faults(first, chip(image, 0.05))
+    assert torch.equal(logits(first), logits(second))
+    assert not torch.equal(logits(first), before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("path", ["auto", "explicit"])
+def test_a_gpu_computes_the_same_integers(path):
+    """64 inputs and outputs: a size at which the integer product of CUDA is used."""
+    rng = np.random.default_rng(0)
+    group = placed(rng, SCHEMES["best"], inputs=64, outputs=64, pruned=0.2)[1]
+    image = Image((group,), {}, 8, 8)
+    model = nn.ModuleDict({m.name: nn.Linear(64, m.outputs) for m in group.matrices})
+    x = torch.from_numpy(driven_inputs(rng, group, 40)).to(torch.int8)
+    results = []
+    for device in ("cpu", "cuda"):
+        converted = convert(model.to(device), image, path=path)
+        for faults in (chip(image, 0.2, seed=1), chip(image, 0.05)):
+            swap_faults(converted, faults)
+        layers = [converted[m.name] for m in group.matrices]
+        results.append(torch.cat([layer.integer_outputs(x.to(device)).cpu() for layer in layers], dim=1))
+    assert torch.equal(*results)
+    np.testing.assert_array_equal(results[0].numpy(), reference_outputs(group, x.numpy(), 8, 8, chip(image, 0.05)))
 
 
 def test_a_refused_fault_map_leaves_the_old_chip_in_place():
