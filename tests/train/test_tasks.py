@@ -135,3 +135,27 @@ def test_absent_data_is_named(tmp_path):
     (tmp_path / "RTE").mkdir()
     with pytest.raises(UserError, match=r"no dev\.tsv"):
         load_task(TaskConfig(name="rte", glue_dir=str(tmp_path)), 0)
+
+
+def test_hub_data_becomes_examples(monkeypatch):
+    calls = []
+
+    def load_dataset(path, configuration):
+        calls.append((path, configuration))
+        rows = {"premise": ["a", "b"], "hypothesis": ["c", "d"], "label": [2, 0], "idx": [0, 1]}
+        return {"train": rows, "validation_matched": rows, "validation_mismatched": rows}
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    task = load_task(TaskConfig(name="MNLI"), 0)
+    assert calls == [("nyu-mll/glue", "mnli")]
+    assert [(e.sentence1, e.sentence2, e.label) for e in task.train] == [("a", "c", 2), ("b", "d", 0)]
+    assert "train: 2 of 392702 rows (PARTIAL)" in task.provenance
+
+
+def test_an_unreachable_hub_is_said_with_the_way_out(monkeypatch):
+    def load_dataset(path, configuration):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    with pytest.raises(UserError, match=r"'rte' cannot be read .*no route.* set task\.glue_dir"):
+        load_task(TaskConfig(name="rte"), 0)
