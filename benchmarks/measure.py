@@ -116,11 +116,11 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def write(folder: Path, name: str, results: Sequence[Result], extra: dict[str, Any]) -> None:
-    """``name``.json with everything and ``name``.md with the table, the environment and profiles of missed goals."""
+def write(folder: Path, name: str, results: Sequence[Result], extra: dict[str, Any], remark: str = "") -> None:
+    """``name``.json with everything; ``name``.md with table, remark, environment and profiles of missed goals."""
     where = environment()
     data = {"environment": where, "results": [{**asdict(r), "met": r.met} for r in results], **extra}
     write_text_atomic(folder / f"{name}.json", json.dumps(data, indent=1) + "\n")
     facts = ", ".join(f"{key} {value}" for key, value in where.items() if value is not None)
     profiles = "".join(f"\n{r.name}:\n\n```\n{r.profile}\n```\n" for r in results if r.profile)
-    write_text_atomic(folder / f"{name}.md", f"{table(results)}\n\n{facts}.\n{profiles}")
+    write_text_atomic(folder / f"{name}.md", f"{table(results)}\n\n{remark}{facts}.\n{profiles}")
