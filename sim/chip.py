@@ -54,7 +54,7 @@ class OpcConfig:
 
     columns: int = Field(ge=8, le=4096, description="bit lines that one OPC serves")
     lanes: int = Field(ge=1, le=256, description="bit-line pairs taken per clock")
-    planes: int = Field(ge=1, le=15, description="magnitude bit planes of a weight, B = weight bits - 1")
+    planes: int = Field(ge=1, le=16, description="bits of a weight that cells hold: B = weight bits - 1 for a pair")
     input_bits: int = Field(ge=2, le=16, description="two's complement input bits, one per read")
     clock_ps: int = Field(ge=1, description="clock period")
     queue_vectors: int = Field(ge=1, description="token vectors that fit between the converters and the OPC")
@@ -183,9 +183,9 @@ class ChipConfig:
                 f"opc.lanes = {self.opc.lanes} must divide opc.columns = {self.opc.columns}, "
                 "because a beat carries one code pair per lane."
             )
-        if self.crossbar.columns < self.opc.planes:
+        if self.crossbar.columns < self.slices:
             raise ValueError(
-                f"crossbar.columns = {self.crossbar.columns} cannot hold the {self.opc.planes} planes of one output."
+                f"crossbar.columns = {self.crossbar.columns} cannot hold the {self.slices} bit lines of one output."
             )
         if self.crossbars_per_tile % self.signs:
             raise ValueError(
@@ -193,6 +193,11 @@ class ChipConfig:
                 "number of crossbars per tile, but they come in pairs."
             )
         return self
+
+    @property
+    def slices(self) -> int:
+        """Bit lines of one output without replicas: a cell of several bits holds several planes."""
+        return -(-self.opc.planes // self.crossbar.cell_bits)
 
     @property
     def signs(self) -> int:

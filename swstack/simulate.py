@@ -177,9 +177,10 @@ def _check(image: Image, chip: ChipConfig, path: Path) -> None:
             f"{path}: made for crossbars of {image.rows} x {image.columns}, but chip '{chip.name}' has "
             f"{c.rows} x {c.columns}."
         )
-    if c.pair == "none" or c.cell_bits != 1:
+    bits = image.groups[0].cell_bits
+    if c.pair == "none" or c.cell_bits != bits:
         raise UserError(
-            f"{path}: holds differential pairs of 1-bit cells, but chip '{chip.name}' has "
+            f"{path}: holds differential pairs of {bits}-bit cells, but chip '{chip.name}' has "
             f"cells of {c.cell_bits} bit(s) and pair = '{c.pair}'."
         )
     if image.input_bits != chip.opc.input_bits:

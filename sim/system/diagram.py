@@ -121,7 +121,7 @@ def diagram(chip: ChipConfig) -> str:
             "sign, S+A, voter",
         )
         if c.pipeline.peripheral == "rtl"
-        else (f"{c.opc.planes} slices", f"{c.pipeline.shift_add_cycles} cycle(s)")
+        else (f"{c.slices} slices", f"{c.pipeline.shift_add_cycles} cycle(s)")
     )
     d.box(800, 350, 148, 90, "output peripheral", opc)
     d.arrow(874, 348, 874, 300)

@@ -71,8 +71,8 @@ def static_power_w(chip: ChipConfig, chips: int = 1) -> float:
 
 
 def conversions_per_mac(chip: ChipConfig) -> float:
-    """ADC conversions per multiply-accumulate of a full matrix: planes x reads x digitised / rows."""
-    return chip.opc.planes * chip.reads * chip.digitised / chip.crossbar.rows
+    """ADC conversions per multiply-accumulate of a full matrix: slices x reads x digitised / rows."""
+    return chip.slices * chip.reads * chip.digitised / chip.crossbar.rows
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def peak(chip: ChipConfig) -> Peak:
     """Peak throughput with two operations per multiply-accumulate of full-precision weights and inputs."""
     crossbars = chip.package.tiles * chip.crossbars_per_tile
     cells = crossbars * chip.crossbar.rows * chip.crossbar.columns
-    gops = 2e3 * cells / (chip.opc.planes * chip.signs) / chip.vector_interval_ps
+    gops = 2e3 * cells / (chip.slices * chip.signs) / chip.vector_interval_ps
     whole = levels(chip)["chip"]
     storage = cells * chip.crossbar.cell_bits / 8 / 2**20
     return Peak(

@@ -130,7 +130,7 @@ def timing_cases() -> Iterable[Case]:
 
 def mapping_cases() -> Iterable[Case]:
     """V6 and the crossbar counts of BERT-base."""
-    isaac = load_chip("isaac-ce", {"opc": {"planes": 4, "input_bits": 8}})
+    isaac = load_chip("isaac-ce", {"opc": {"planes": 8, "input_bits": 8}})
     own = _chip("crossvote")
 
     def blocks(chip: ChipConfig, **options: Any) -> int:
@@ -139,7 +139,7 @@ def mapping_cases() -> Iterable[Case]:
     yield Case("V6", "crossbars of a BERT-base layer, int8 on 2-bit cells", 1728, blocks(isaac) / 12)
     yield Case("V6", "crossbars of BERT-base, int8 on 2-bit cells", 20736, blocks(isaac))
     yield Case("V6", "the same with the top slice three times beside it", 31896, blocks(isaac, replicas=2))
-    byte = load_chip("isaac-ce", {"opc": {"planes": 8, "input_bits": 8}})
+    byte = load_chip("isaac-ce", {"crossbar": {"cell_bits": 1}, "opc": {"planes": 8, "input_bits": 8}})
     yield Case("V6", "8 bits on 1-bit cells, top plane three times", 55296, blocks(byte, replicas=2))
     free, whole = blocks(own, whole_outputs=False), blocks(own)
     yield Case("V6", "CrossVote pairs per layer, free packing", 3024, free / 12)
@@ -203,7 +203,7 @@ def published_cases() -> Iterable[Case]:
     yield Case("V15", "PUMA: 577 GOPS/mm2 x 90.6 mm2, TOPS", 52.3, 577 * 90.6e-3, 0.005, note="arithmetic only")
     yield Case("V15", "PUMA: 837 GOPS/W x 62.5 W, TOPS", 52.3, 837 * 62.5e-3, 0.005, note="arithmetic only")
     note = "band 14-16; PUMA 26 in HASTILY's comparison (TCAS-AI 2025); ISAAC loses to its pipeline and 32-bit links"
-    for preset, options in (("crossvote", {}), ("isaac-ce", {"opc": {"planes": 4, "input_bits": 8}})):
+    for preset, options in (("crossvote", {}), ("isaac-ce", {"opc": {"planes": 8, "input_bits": 8}})):
         chip = load_chip(preset, options)
         one = simulate(bert_workload(BERT_BASE, chip), chip, resolution="matrix")
         what = f"BERT-base int8, 128 tokens, one sequence, on {preset}, TOPS"

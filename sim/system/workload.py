@@ -95,8 +95,8 @@ class GroupWork:
                 suffice); otherwise they lie beside their output, and pruned outputs leave holes.
             whole_outputs: no output is split over two crossbars.
         """
-        columns, planes = chip.crossbar.columns, chip.opc.planes
-        width = planes if embedded else planes + replicas
+        columns, slices = chip.crossbar.columns, chip.slices
+        width = slices if embedded else slices + replicas
         if width > columns:
             raise UserError(f"an output of {width} bit lines does not fit into a crossbar of {columns} (group {name}).")
         lines: list[NDArray[np.int64]] = []
@@ -107,9 +107,9 @@ class GroupWork:
             per_block = columns // width * width if whole_outputs else columns
             needed = outputs * width
             if embedded:
-                needed = max(needed, kept * (planes + replicas))
+                needed = max(needed, kept * (slices + replicas))
             blocks = -(-needed // per_block)
-            used = kept * (planes + replicas)
+            used = kept * (slices + replicas)
             lines.append(spread(used, blocks))
         row_blocks = -(-inputs // chip.crossbar.rows)
         driven = np.full(row_blocks, chip.crossbar.rows, np.int64)
@@ -121,7 +121,7 @@ class GroupWork:
             driven=driven,
             lines=np.concatenate(lines),
             opc_lines=np.concatenate([spread(n, -(-n // chip.opc.columns)) for n in np.concatenate(lines).tolist()]),
-            sums=kept_total * planes,
+            sums=kept_total * slices,
             votes=kept_total * (replicas // 2),
             vote=vote if replicas else "none",
         )
