@@ -106,6 +106,21 @@ def telling_rate(points: Sequence[Mapping[str, Any]]) -> float | None:
     return max(sorted(spread), key=lambda rate: spread[rate]) if spread else None
 
 
+def tolerance(points: Sequence[Mapping[str, Any]], fault_free: float, loss: float = 1.0) -> str:
+    """How far each scheme keeps within ``loss`` points of the fault-free metric, over the rates measured."""
+    held = []
+    for scheme in dict.fromkeys(point["scheme"] for point in points):
+        own = sorted((p["rate"], p["mean"]) for p in points if p["scheme"] == scheme and p["rate"] > 0)
+        kept = 0.0
+        for rate, mean in own:
+            if mean < fault_free - loss:
+                break
+            kept = rate
+        highest = ", the highest measured" if own and kept == own[-1][0] else ""
+        held.append(f"up to {100 * kept:g} %{highest} with '{scheme}'" if kept else f"at no rate with '{scheme}'")
+    return f"It stays within {loss:g} point of that {'; '.join(held)}."
+
+
 def verdict(results: Mapping[str, Any]) -> list[str]:
     """What the run found, in a few sentences made of its numbers."""
     accuracy, points = results["eval"], results["eval"]["points"]
@@ -119,6 +134,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
             f"With {100 * rate:g} % of the cells stuck, {accuracy['metric']} is {held}; without faults it is "
             f"{accuracy['fault_free']['pruned']:.1f} % (mean over the same {chips} chips)."
         )
+        sentences.append(tolerance(points, accuracy["fault_free"]["pruned"]))
     for scheme in results["map"]["schemes"]:
         if scheme["replicas"]:
             kept = sum(group["zero_space"] for group in scheme["groups"])

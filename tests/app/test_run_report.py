@@ -56,6 +56,14 @@ def test_verdict_names_the_most_telling_rate_and_the_crossbars():
     assert "DIFFER" in report.verdict(synthetic.results(equal=False))[-1]
 
 
+def test_tolerance_is_the_highest_rate_before_the_first_loss():
+    points = synthetic.results()["eval"]["points"]
+    assert report.tolerance(points, 91.2) == (
+        "It stays within 1 point of that at no rate with 'none'; up to 0.05 % with 'paper'; up to 0.1 % with 'best'."
+    )
+    assert "up to 0.2 %, the highest measured with 'best'" in report.tolerance(points, 90.0)
+
+
 def test_best_scheme_of_each_rate_is_marked():
     table = report.accuracy_table(synthetic.results()["eval"]["points"])
     assert table["best"][0.002]["best"]
