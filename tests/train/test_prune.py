@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from interruption import Killed, kill_at, same_weights
+from test_groups import FAMILIES
 
 from sim.errors import UserError
 from swstack.finetune import FinetuneConfig, evaluate, finetune
@@ -17,6 +18,7 @@ from swstack.groups import WordLineGroup, matrix_bias, matrix_weight, word_line_
 from swstack.models import ModelConfig, load_model
 from swstack.prune import PruneConfig, apply_masks, dense_masks, load_masks, prune, save_masks, sparsity_table
 from swstack.prune.axes import Axis, pruning_axes, settle
+from swstack.prune.pruning import Pruner, make_method
 from swstack.prune.straight_through import StraightThrough, estimator_slope, gated_weight
 
 CONFIG = PruneConfig(
@@ -231,3 +233,22 @@ def test_columns_that_do_nothing_are_the_ones_to_go(tuned, tiny_task, tmp_path, 
     pruned = ~result.masks[name].columns
     # By chance, 30 % of the idle third would go.
     assert pruned[idle].mean() > 0.6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_gated_model_computes_what_the_masked_model_does(family):
+    model = FAMILIES[family]().eval()
+    model.config.pad_token_id = 0
+    axes = pruning_axes(model, 0.3, 0.2)
+    method = make_method(model, axes, PruneConfig(method="magnitude"), steps=1)
+    pruner = Pruner(axes, method, first_step=0, freeze_step=0, ramp_share=0.0, gradient="chain")
+    ids = torch.arange(1, 13).reshape(2, 6)
+    with torch.no_grad():
+        dense = model(input_ids=ids).logits
+        with pruner.attached(model):
+            torch.testing.assert_close(model(input_ids=ids).logits, dense)
+            pruner.freeze()
+            gated = model(input_ids=ids).logits
+        assert not torch.allclose(gated, dense)
+        apply_masks(model, pruner.masks(model))
+        torch.testing.assert_close(model(input_ids=ids).logits, gated)
