@@ -86,24 +86,33 @@ def loss(image: Image, model: ReadModel) -> str | None:
     return None
 
 
-def variation(model: ReadModel, rows: int, columns: int, crossbar: int) -> NDArray[np.float32]:
+def silicon(faults: FaultMap | None) -> int:
+    """A number that tells chips apart, the same for equal fault maps; 0 for a perfect chip."""
+    return 0 if faults is None else int(faults.content_hash[:8], 16)
+
+
+def variation(
+    model: ReadModel, rows: int, columns: int, crossbar: int, faults: FaultMap | None = None
+) -> NDArray[np.float32]:
     """Factors of the conductance of a crossbar's cells, float32[rows, columns]: log-normal with median 1.
 
-    They belong to the silicon: they depend on the seed and the crossbar, not on what is mapped there.
+    They belong to the silicon: they depend on the seed, the chip and the crossbar, not on what is mapped there.
     """
-    rng = np.random.Generator(np.random.Philox(seed_sequence(model.seed, "variation", crossbar)))
+    stream = seed_sequence(model.seed, "variation", silicon(faults), crossbar)
+    rng = np.random.Generator(np.random.Philox(stream))
     return np.exp(np.float32(model.variation) * rng.standard_normal((rows, columns), np.float32))
 
 
-def conductance_factors(model: ReadModel, group: GroupImage, row_block: int) -> NDArray[np.float64]:
+def conductance_factors(
+    model: ReadModel, group: GroupImage, row_block: int, faults: FaultMap | None = None
+) -> NDArray[np.float64]:
     """``variation`` of the crossbars of one row block, float64[2, rows, lines]."""
     factors = np.empty((2, group.rows, len(group.column_map)))
     for block in range(group.column_blocks):
         lines = slice(block * group.columns, (block + 1) * group.columns)
         for sign in (0, 1):
-            factors[sign, :, lines] = variation(
-                model, group.rows, group.columns, 2 * group.pair(row_block, block) + sign
-            )
+            crossbar = 2 * group.pair(row_block, block) + sign
+            factors[sign, :, lines] = variation(model, group.rows, group.columns, crossbar, faults)
     return factors
 
 
@@ -130,7 +139,7 @@ def reference_outputs(
     for row_block in range(group.row_blocks):
         bits = driven_bits(group, row_block, x, input_bits)
         cells = read_cells(group, row_block, faults)
-        factors = conductance_factors(model, group, row_block) if model.variation else None
+        factors = conductance_factors(model, group, row_block, faults) if model.variation else None
         pair: list[NDArray[np.int64]] = []
         for sign in (0, 1):
             if factors is None:

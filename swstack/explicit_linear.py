@@ -16,7 +16,7 @@ from sim.arithmetic import bit_weights
 from sim.errors import UserError
 from sim.faults import FaultMap
 from sim.image import GroupImage, MatrixImage
-from sim.read_model import ReadModel, conductance_factors
+from sim.read_model import ReadModel, conductance_factors, silicon
 from sim.seeds import seed_sequence
 from swstack.crossbar_linear import Geometry, MappedLinear, integer_matmul, median
 from swstack.quantization import Activations
@@ -86,11 +86,8 @@ class ExplicitLinear(MappedLinear):
 
         cells = np.stack([self._ordered(group.block_cells(block)) for block in range(self.row_blocks)])
         self.register_buffer("cells", torch.from_numpy(cells.view(np.int8)))
-        factors = None
-        if read_model.variation:
-            blocks = [self._ordered(conductance_factors(read_model, group, b)) for b in range(self.row_blocks)]
-            factors = torch.from_numpy(np.stack(blocks))
-        self.register_buffer("factors", factors)
+        self.varying = group if read_model.variation else None
+        self.register_buffer("factors", None)
         self.changed = torch.zeros(0, dtype=torch.int64)
         self.original = torch.zeros(0, dtype=torch.int8)
         self.random = torch.Generator()
@@ -103,13 +100,22 @@ class ExplicitLinear(MappedLinear):
         return np.concatenate(tiles) if tiles else np.zeros((0, self.rows), block.dtype)
 
     def program(self, faults: FaultMap | None) -> None:
-        """Put a chip's faults under the matrix in place of the last chip's; O(faults of the group)."""
+        """Put a chip's faults under the matrix in place of the last chip's; O(faults of the group).
+
+        With conductance variation all cells of the matrix are drawn anew, which takes time linear in their number.
+        """
+        if self.varying is not None:
+            blocks = [
+                self._ordered(conductance_factors(self.read_model, self.varying, block, faults))
+                for block in range(self.row_blocks)
+            ]
+            self.factors = torch.from_numpy(np.stack(blocks)).to(self.cells.device)
         flat = self.cells.view(-1)
         flat[self.changed.to(flat.device)] = self.original.to(flat.device)
         self.changed, self.original = self.changed[:0], self.original[:0]
-        self.random.manual_seed(
-            int(seed_sequence(self.read_model.seed, "disturb", self.name).generate_state(1, np.uint64)[0] >> 1)
-        )
+        if self.read_model.disturbed:
+            stream = seed_sequence(self.read_model.seed, "disturb", silicon(faults), self.name)
+            self.random.manual_seed(int(stream.generate_state(1, np.uint64)[0] >> 1))
         if faults is None:
             return
         places = self.geometry.locate(faults)

@@ -121,6 +121,11 @@ def test_variation_belongs_to_the_silicon():
     np.testing.assert_array_equal(first, read_model.variation(model, 64, 64, 5))
     assert not np.array_equal(first, read_model.variation(model, 64, 64, 6))
     assert not np.array_equal(first, read_model.variation(ReadModel(variation=0.3, seed=2), 64, 64, 5))
+    _, group = placed(np.random.default_rng(0), SCHEMES["none"])
+    chips = [read_model.variation(model, 64, 64, 5, chip(group, 0.01, seed)) for seed in (1, 2, 1)]
+    assert not np.array_equal(chips[0], first)
+    assert not np.array_equal(chips[0], chips[1])
+    np.testing.assert_array_equal(chips[0], chips[2])
     logarithm = np.log(read_model.variation(model, 512, 512, 0))
     assert abs(logarithm.mean()) < 0.003
     assert logarithm.std() == pytest.approx(0.3, abs=0.003)
