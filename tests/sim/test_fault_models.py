@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,19 @@ def test_every_pattern_keeps_rate_and_kinds(pattern):
 def test_nothing_and_everything_can_be_stuck(pattern, rate):
     fault_map = draw(pattern, rate, crossbars=4)
     assert len(fault_map.cells) == rate * fault_map.size
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_chip_of_bert_base_is_drawn_in_sparse_form(pattern):
+    """1.5 billion cells at 0.05 %: memory for the faults, not for the cells."""
+    crossbars = 92_000
+    tracemalloc.start()
+    fault_map = sample_faults(pattern, 128, 128, crossbars, 0.0005, np.random.SeedSequence(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert fault_map.size > 1.5e9
+    assert len(fault_map.cells) == pytest.approx(0.0005 * fault_map.size, rel=0.05)
+    assert peak < 100e6
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
