@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
 from sim.chip import ChipConfig, load_chip
 from sim.errors import UserError
+from sim.faults import FaultMap
 from sim.image import Image
 from sim.kernel import Trace
+from sim.peripheral import Backend
 from sim.progress import Progress, no_progress
+from sim.schema import write_text_atomic
+from sim.system.computed import RealGroup
 from sim.system.model import Resolution, SystemResult, simulate
 from sim.system.report import write_report
 from sim.system.workload import BERT_BASE, MINILM_L6, Dimensions, GroupWork, LayerWork, Workload, bert_workload
 from swstack.config import find_config, load_config, merge, parse_override
+from swstack.convert import convert, swap_faults
+from swstack.encoding import batches, encode
+from swstack.evaluation import static_steps
+from swstack.models import ModelConfig, load_model
+from swstack.real_tokens import TokenCheck, captured_inputs, check_tokens, rtl_groups
+from swstack.tasks import load_task
 
 #: Encoders that can be simulated by their sizes alone.
 ENCODERS: dict[str, Dimensions] = {"bert-base": BERT_BASE, "minilm-l6": MINILM_L6}
 FOLDER = "system"
 DENSE = "dense, unprotected"
+PRUNED = "pruned/model"
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """Results by scheme, the unprotected dense encoder first, and the files that were written."""
+    """Results by scheme, the unprotected dense encoder first, and the files that were written.
+
+    checks: by scheme, what came out of the word-line groups that were computed with real tokens.
+    """
 
     chip: ChipConfig
     results: dict[str, SystemResult]
+    checks: dict[str, tuple[TokenCheck, ...]]
     files: list[Path]
 
 
@@ -42,6 +62,7 @@ def simulate_source(
     sequences: int = 1,
     resolution: Resolution = "crossbar",
     trace: bool = False,
+    rtl: Backend | None = None,
     folder: Path | None = None,
     progress: Progress = no_progress,
 ) -> Simulated:
@@ -51,17 +72,27 @@ def simulate_source(
         source: a run directory whose images exist, or a name from ``ENCODERS``.
         chip: preset or TOML file instead of the run's own chip. overrides: ``chip.KEY=VALUE``.
         schemes: which of the run's schemes; empty means all. trace: write the timeline of the last scheme.
+        rtl: compute every word-line group of the run's schemes with this backend of the output peripheral, on real
+            tokens of the dev set and the first chip of the highest fault rate.
         folder: where the report goes; otherwise ``system`` in the run directory, nowhere for an encoder.
 
     Raises:
         UserError: no such source, no images yet, images for another chip, a chip too small.
     """
+    computed: Mapping[str, RealTokens] = {}
     if source in ENCODERS:
+        if rtl is not None:
+            raise UserError(f"{source} has no weights and no tokens; real tokens need a run directory.")
         config = load_chip(chip or "crossvote", _chip_overrides(overrides))
         workloads = encoder_workloads(ENCODERS[source], config, tokens)
     else:
         config, workloads = _run_workloads(Path(source), chip, overrides, schemes, tokens)
         folder = folder or Path(source) / FOLDER
+        if rtl is not None:
+            computed = _real_tokens(Path(source), config, [n for n in workloads if n != DENSE], tokens, rtl)
+            found = min((len(x) for real in computed.values() for x in real.inputs.values()), default=tokens)
+            if found < tokens:
+                raise UserError(f"{source}: the dev set has {found} tokens, fewer than tokens = {tokens}.")
     results: dict[str, SystemResult] = {}
     timeline = Trace() if trace else None
     for number, (name, workload) in enumerate(workloads.items(), 1):
@@ -70,10 +101,59 @@ def simulate_source(
             config,
             resolution=resolution,
             sequences=sequences,
+            computed=computed[name].groups if name in computed else None,
             trace=timeline if number == len(workloads) else None,
             progress=lambda _, done, total, name=name: progress(f"simulate {name}", done, total),  # type: ignore[misc]
         )
-    return Simulated(config, results, write_report(folder, results, timeline) if folder else [])
+    checks = {n: check_tokens(results[n], real.model, real.image, real.inputs) for n, real in computed.items()}
+    files = write_report(folder, results, timeline) if folder else []
+    if folder and checks:
+        rows = {name: [dataclasses.asdict(check) for check in found] for name, found in checks.items()}
+        write_text_atomic(folder / "rtl.json", json.dumps(rows, indent=1) + "\n")
+        files.append(folder / "rtl.json")
+    return Simulated(config, results, checks, files)
+
+
+@dataclass(frozen=True, eq=False)
+class RealTokens:
+    """A scheme's model on the faulty chip, its image, the inputs of its groups and the groups to be computed."""
+
+    model: PreTrainedModel
+    image: Image
+    inputs: dict[str, NDArray[np.int64]]
+    groups: dict[str, RealGroup]
+
+
+def _real_tokens(
+    run: Path, chip: ChipConfig, schemes: Sequence[str], tokens: int, backend: Backend
+) -> dict[str, RealTokens]:
+    """The model of every scheme on the run's chip of the highest fault rate, and what its matrices receive."""
+    config = load_config(find_config(str(run)))
+    task = load_task(config.task, config.seed)
+    source = ModelConfig(source=str((run / PRUNED).resolve()))
+    model, tokenizer = load_model(source, task.num_labels, task.regression, config.seed)
+    examples = [batch.inputs for batch in batches(encode(tokenizer, task.dev[:tokens], task.max_length), 8)]
+    faults = _faults(run, max(config.faults.rates))
+    activations = config.quantization.activations
+    found = {}
+    for name in schemes:
+        image = Image.load(run / "images" / f"{name}.safetensors")
+        steps = None
+        if activations == "static":
+            steps = static_steps(model, tokenizer, task, image, config.eval.batch_size)
+        on_chip = convert(model, image, activations, steps)
+        swap_faults(on_chip, faults)
+        inputs = captured_inputs(on_chip, image, examples, tokens)
+        found[name] = RealTokens(on_chip, image, inputs, rtl_groups(image, chip, inputs, faults, backend))
+    return found
+
+
+def _faults(run: Path, rate: float) -> FaultMap:
+    path = run / "faults" / "chips.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no fault maps yet; draw them with: crossvote faults {run}")
+    chips = json.loads(path.read_text(encoding="utf-8"))["chips"]
+    return FaultMap.load(run / next(chip["file"] for chip in chips if chip["rate"] == rate))
 
 
 def encoder_workloads(
@@ -150,14 +230,14 @@ def dense_workload(image: Image, chip: ChipConfig, heads: int, tokens: int) -> W
         dense = {}
         for role, work in layer.groups.items():
             group = groups[work.name]
-            sizes = tuple(matrix.outputs for matrix in group.matrices)
-            dense[role] = GroupWork.dense(work.name, group.inputs, sizes, chip)
+            # As in the mapping, the matrices of a group follow each other without a gap.
+            dense[role] = GroupWork.dense(work.name, group.inputs, (group.outputs,), chip)
         layers.append(LayerWork(layer.name, dense))
     return Workload(DENSE, tuple(layers), heads, tokens)
 
 
 def _heads(run: Path) -> int:
-    path = run / "pruned" / "model" / "config.json"
+    path = run / PRUNED / "config.json"
     try:
         config: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -57,6 +57,7 @@ def test_a_run_is_simulated_scheme_by_scheme(run):
         assert all(holds for _, holds in conservation(result))
     dense, none, paper = (done.results[name] for name in (DENSE, "none", "paper"))
     assert none.dynamic_energy_pj < paper.dynamic_energy_pj < dense.dynamic_energy_pj
+    assert dense.placement.crossbars == none.placement.crossbars
     assert none.workload.layers[0].groups["qkv"].blocks == paper.workload.layers[0].groups["qkv"].blocks
 
 
@@ -64,6 +65,11 @@ def test_chip_keys_can_be_changed(run):
     slow = simulate_source(str(run), tokens=4, schemes=["none"], overrides=["chip.crossbar.read_ps=200000"])
     fast = simulate_source(str(run), tokens=4, schemes=["none"])
     assert slow.results["none"].latency_ps > fast.results["none"].latency_ps
+
+
+def test_real_tokens_need_a_run_with_fault_maps(run):
+    with pytest.raises(UserError, match="bert-base has no weights and no tokens"):
+        simulate_source("bert-base", tokens=4, rtl="numpy")
 
 
 def test_an_encoder_needs_no_run(tmp_path):
