@@ -38,7 +38,6 @@ _CORRECTION_ELEMENTS = 1 << 24
 class Geometry:
     """Where on the chip a word-line group lies; see ``GroupImage`` for the fields."""
 
-    inputs: int
     rows: int
     columns: int
     row_blocks: int
@@ -47,7 +46,7 @@ class Geometry:
 
     @classmethod
     def of(cls, group: GroupImage) -> Geometry:
-        return cls(group.inputs, group.rows, group.columns, group.row_blocks, group.column_blocks, group.first_pair)
+        return cls(group.rows, group.columns, group.row_blocks, group.column_blocks, group.first_pair)
 
     @property
     def _stop(self) -> int:
