@@ -113,10 +113,7 @@ def run_bench(bench: Bench, simulator: str, folder: Path) -> tuple[int, int, Pat
             build_dir=folder,
             results_xml=str(results),
             log_file=log,
-            extra_env={
-                "OPC_PARAMETERS": json.dumps(bench.parameters.__dict__),
-                "PYTHONPATH": os.pathsep.join(sys.path),
-            },
+            extra_env={"OPC_PARAMETERS": json.dumps(bench.parameters.__dict__)},
         )
     except (SystemExit, RuntimeError):
         pass  # a build or a simulator that stops early leaves fewer results than tests; both are counted below

