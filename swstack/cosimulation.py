@@ -23,7 +23,8 @@ from swstack.convert import convert, swap_faults
 from swstack.crossbar_linear import MappedLinear
 from swstack.encoding import batches, encode
 from swstack.evaluation import EvalConfig, static_steps
-from swstack.quantization import Activations, activation_scale, quantize_activations
+from swstack.quantization import Activations
+from swstack.real_tokens import captured_inputs
 from swstack.tasks import Task
 
 
@@ -108,16 +109,18 @@ def cosimulate_matrices(
     for scheme, image in images.items():
         on_chip = convert(model, image, activations, steps)
         swap_faults(on_chip, faults)
+        examples = encode(tokenizer, task.dev[: config.tokens], task.max_length)
+        inputs = captured_inputs(on_chip, image, (batch.inputs for batch in batches(examples, 8)), config.tokens)
         for name in names:
             layer = on_chip.get_submodule(name)
             assert isinstance(layer, MappedLinear)
-            x = _captured_inputs(on_chip, layer, tokenizer, task, config.tokens)
             group = image.group_of(name)
+            x = inputs[group.name]
             matrix = group.matrix(name)
             span = range(matrix.first_output, matrix.first_output + matrix.outputs)
             result = cosimulate(
                 group,
-                x.numpy().astype(np.int64),
+                x,
                 chip,
                 make_peripheral,
                 faults,
@@ -127,7 +130,7 @@ def cosimulate_matrices(
             )
             inside = np.isin(result.output_index, span)
             own = result.output_index[inside] - matrix.first_output
-            torch_outputs: NDArray[np.int64] = layer.integer_outputs(x).numpy()[:, own]
+            torch_outputs: NDArray[np.int64] = layer.integer_outputs(torch.from_numpy(x)).numpy()[:, own]
             results.append(
                 MatrixCosim(
                     matrix=name,
@@ -169,32 +172,3 @@ def _find_matrix(image: Image, name: str) -> str:
 
 def _first_feed_forward(image: Image) -> str:
     return next(group for group in image.groups if group.name.endswith(".ffn1")).matrices[0].name
-
-
-def _captured_inputs(
-    model: PreTrainedModel, layer: MappedLinear, tokenizer: PreTrainedTokenizerBase, task: Task, tokens: int
-) -> torch.Tensor:
-    """Quantized inputs of ``layer``, int8 or int32 [V, K], for the first token vectors of the dev set (no padding)."""
-    caught: list[torch.Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, args: caught.append(args[0].detach()))
-    count = 0
-    vectors: list[torch.Tensor] = []
-    try:
-        with torch.inference_mode():
-            for batch in batches(encode(tokenizer, task.dev[:tokens], task.max_length), 8):
-                model(**batch.inputs)
-                mask = batch.inputs["attention_mask"].bool()
-                vectors.append(caught.pop()[mask])
-                count += len(vectors[-1])
-                if count >= tokens:
-                    break
-    finally:
-        hook.remove()
-    x = torch.cat(vectors)[:tokens].float()
-    if layer.undriven is not None:
-        x = x.masked_fill(layer.undriven, 0.0)
-    if layer.input_step is not None:
-        step = torch.tensor(layer.input_step)
-    else:
-        step = activation_scale(x, layer.input_bits, "tensor" if layer.activations == "tensor" else "token")
-    return quantize_activations(x, step, layer.input_bits)
