@@ -19,7 +19,7 @@ help:  ## list the targets
 setup: $(STAMP)  ## create .venv and install CrossVote with everything it needs
 
 $(STAMP): pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" sh tools/debian_packages.sh
+	@PYTHON="$(PYTHON)" sh .ci/debian_packages.sh
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "CrossVote needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
