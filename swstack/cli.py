@@ -212,6 +212,13 @@ def simulate(
     sequences: Annotated[int, typer.Option(min=1, help="Sequences in the pipeline; 1 measures latency.")] = 1,
     resolution: Annotated[str, typer.Option(help="analytic, matrix, tile or crossbar.")] = "crossbar",
     trace: Annotated[bool, typer.Option("--trace", help="Write a timeline for ui.perfetto.dev.")] = False,
+    rtl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BACKEND", help="Compute every ADC code of real tokens with this OPC: verilator, numpy or auto."
+        ),
+    ] = None,
+    what_if: Annotated[bool, typer.Option("--what-if", help="Also double one resource of the chip at a time.")] = False,
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where the results go; otherwise RUN/system.")
     ] = None,
@@ -220,13 +227,17 @@ def simulate(
     with _clean_exit():
         from typing import get_args
 
+        from sim.peripheral import Backend
         from sim.system.model import Resolution
-        from sim.system.report import compare
+        from sim.system.report import bottleneck_table, compare
+        from sim.system.report import what_if as double
         from swstack.console import progress_display
         from swstack.simulate import simulate_source
 
         if resolution not in get_args(Resolution):
             raise UserError(f"--resolution {resolution}: must be one of {', '.join(get_args(Resolution))}.")
+        if rtl is not None and rtl not in get_args(Backend):
+            raise UserError(f"--rtl {rtl}: must be one of {', '.join(get_args(Backend))}.")
         with progress_display(out) as progress:
             simulated = simulate_source(
                 source,
@@ -237,12 +248,30 @@ def simulate(
                 sequences=sequences,
                 resolution=cast(Resolution, resolution),
                 trace=trace,
+                rtl=cast(Backend | None, rtl),
                 folder=folder,
                 progress=progress,
             )
+            last = list(simulated.results.values())[-1]
+            doubled = double(last.workload, simulated.chip, sequences, progress) if what_if else []
         _print_table(compare(simulated.results))
+        out.print()
+        _print_table(bottleneck_table(last))
+        if doubled:
+            out.print()
+            changes = [[name, f"{latency:.3f}", f"{rate:.3f}"] for name, latency, rate in doubled]
+            _print_table([["what if", "latency x", "throughput x"], *changes])
+        for name, checks in simulated.checks.items():
+            wrong = sum(not check.equal for check in checks)
+            out.print(
+                f"{name}: {sum(check.codes for check in checks) / 1e6:,.1f} M pairs of ADC codes through "
+                f"{checks[0].backend}, {sum(check.cycles for check in checks) / 1e6:,.1f} M cycles, "
+                f"{'every integer equal' if not wrong else f'{wrong} groups DIFFER'}"
+            )
         for path in simulated.files:
             out.print(str(path))
+        if any(not check.equal for checks in simulated.checks.values() for check in checks):
+            raise typer.Exit(1)
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -55,6 +55,7 @@ class SystemResult:
 
     Attributes:
         sequence_ps: (first token offered, last token done) of every sequence.
+        passed_ps: when the last token of every sequence left the last crossbars.
         layer_ps: (first token in, last token out) of every layer, first sequence.
         actions: counts by scope ("layer0.qkv") and action; energy follows from them (``sim.system.energy``).
         usage: one entry per unit. crossbar_operations: int64[crossbars], token vectors per crossbar at
@@ -68,6 +69,7 @@ class SystemResult:
     placement: Placement
     resolution: Resolution
     sequence_ps: tuple[tuple[int, int], ...]
+    passed_ps: tuple[int, ...]
     layer_ps: tuple[tuple[int, int], ...]
     actions: dict[str, dict[str, int]]
     usage: tuple[Usage, ...]
@@ -88,10 +90,10 @@ class SystemResult:
 
     @property
     def sequences_per_s(self) -> float:
-        """Throughput: between the ends of the first and the last sequence, or one over the latency of a single one."""
-        if len(self.sequence_ps) == 1:
+        """Throughput behind the last crossbars, from the first to the last sequence; one over the latency of one."""
+        if len(self.passed_ps) == 1:
             return 1e12 / self.latency_ps
-        return 1e12 * (len(self.sequence_ps) - 1) / (self.sequence_ps[-1][1] - self.sequence_ps[0][1])
+        return 1e12 * (len(self.passed_ps) - 1) / (self.passed_ps[-1] - self.passed_ps[0])
 
     @property
     def tops(self) -> float:
@@ -331,6 +333,7 @@ def _estimate(workload: Workload, placement: Placement, sequences: int, started:
         placement=placement,
         resolution="analytic",
         sequence_ps=tuple((n * tokens * slowest, spans[-1][1] + n * tokens * slowest) for n in range(sequences)),
+        passed_ps=tuple(spans[-1][1] + n * tokens * slowest for n in range(sequences)),
         layer_ps=tuple(spans),
         actions=actions,
         usage=tuple(usage),
@@ -368,12 +371,15 @@ class SystemRun:
         self.done = simulation.env.event()
         self.starts: dict[int, int] = {}
         self.ends: dict[int, int] = {}
+        self.passed: dict[int, int] = {}
         self.layer_ends = [0] * len(workload.layers)
         self._left = workload.tokens * sequences
         for layer, following in zip(self.layers, [*self.layers[1:], None], strict=True):
             stages = layer[0]
             for stage, after in zip(stages, [*stages[1:], None], strict=True):
                 stage.following = after.queue if after else following[0][0].queue if following else None
+        last = {step.name: stage for step, stage in zip(self.steps[-1], self.layers[-1][0], strict=True)}
+        last["ffn2"].after = lambda token: self.passed.__setitem__(token.sequence, simulation.now)
         for number, (stages, _, _) in enumerate(self.layers):
             stages[-1].after = partial(self._leave, number)
             for stage in stages:
@@ -488,6 +494,7 @@ class SystemRun:
             placement=self.placement,
             resolution=self.resolution,
             sequence_ps=tuple((self.starts[s], self.ends[s]) for s in range(self.sequences)),
+            passed_ps=tuple(self.passed[s] for s in range(self.sequences)),
             layer_ps=tuple(
                 (layer[0][0].first_ps, end) for layer, end in zip(self.layers, self.layer_ends, strict=True)
             ),

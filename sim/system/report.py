@@ -63,6 +63,17 @@ def bottlenecks(result: SystemResult) -> tuple[Usage, ...]:
     return tuple(sorted(result.usage, key=lambda u: (-u.utilisation, u.unit)))
 
 
+def bottleneck_table(result: SystemResult, most: int = 8) -> list[list[str]]:
+    """The busiest units, header first: busy share and what is left of it, mean wait of an operation."""
+    rows = [["unit", "kind", "servers", "busy", "slack", "mean wait, us"]]
+    for unit in bottlenecks(result)[:most]:
+        share = unit.utilisation
+        rows.append(
+            [unit.unit, unit.kind, str(unit.servers), f"{share:.1%}", f"{1 - share:.1%}", f"{unit.wait_ps / 1e6:.3f}"]
+        )
+    return rows
+
+
 #: Rows of the side-by-side table: key of ``summary`` and what it is called.
 COMPARED: dict[str, str] = {
     "crossbars": "crossbars in use",

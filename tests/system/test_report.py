@@ -11,7 +11,7 @@ from sim.chip import chip_presets, load_chip
 from sim.kernel import Trace
 from sim.system.diagram import diagram
 from sim.system.model import simulate
-from sim.system.report import bottlenecks, compare, read_energy, summary, what_if, write_report
+from sim.system.report import bottleneck_table, bottlenecks, compare, read_energy, summary, what_if, write_report
 from sim.system.workload import Dimensions, bert_workload
 
 CHIP = load_chip("crossvote")
@@ -69,6 +69,8 @@ def test_the_busiest_unit_comes_first():
     result = run()
     shares = [unit.utilisation for unit in bottlenecks(result)]
     assert shares == sorted(shares, reverse=True)
+    table = bottleneck_table(result, most=3)
+    assert [row[0] for row in table] == ["unit", *(unit.unit for unit in bottlenecks(result)[:3])]
     assert summary(result)["bound_by"] == bottlenecks(result)[0].kind
 
 

@@ -213,6 +213,8 @@ def test_v12_resolutions_agree_on_any_encoder(layers, hidden, tokens, sequences,
     bound = simulate(work, chip, resolution="analytic")
     assert bound.dynamic_energy_pj * sequences == pytest.approx(runs[0].dynamic_energy_pj, rel=1e-12)
     assert bound.latency_ps <= simulate(work, chip, resolution="matrix").latency_ps
+    if sequences > 1:
+        assert runs[0].sequences_per_s <= 1e12 / (tokens * chip.vector_interval_ps)
     assert len(runs[2].crossbar_operations) == runs[2].placement.crossbars
 
 
