@@ -57,6 +57,7 @@ def main(encoder: str = "minilm-l6", tokens: int = 128, scheme: str = "best", la
     threads = os.cpu_count() or 1
     pairs = cycles = mismatches = simulated = 0
     seconds = inside = 0.0
+    processor = time.process_time()
     for layer in range(layers):
         image = layer_image(d, scheme, layer)
         faults = FaultMap.sample(128, 128, image.crossbars, 0.002, seed_sequence(0, "faults", layer))
@@ -80,9 +81,10 @@ def main(encoder: str = "minilm-l6", tokens: int = 128, scheme: str = "best", la
         simulated += result.latency_ps
         print(f"layer {layer}: {seconds:.1f} s so far, {pairs / 1e6:.0f} M code pairs, {mismatches} mismatches")
     print(
-        f"{encoder}, {tokens} tokens, {layers} layer(s), scheme {scheme}: {seconds:.1f} s, of which peripherals "
-        f"{inside:.1f} s; {2 * pairs / seconds / 1e6:.1f} M ADC codes/s, {cycles / 1e6:.0f} M RTL cycles, "
-        f"{mismatches} mismatches, {simulated / 1e6:.0f} us simulated, 1 : {seconds / (simulated * 1e-12):.3g}"
+        f"{encoder}, {tokens} tokens, {layers} layer(s), scheme {scheme}, {threads} core(s): {seconds:.1f} s, of which "
+        f"peripherals {inside:.1f} s; {time.process_time() - processor:.1f} s of CPU time\n"
+        f"{2 * pairs / seconds / 1e6:.1f} M ADC codes/s, {cycles / 1e6:.0f} M RTL cycles, {mismatches} mismatches, "
+        f"{simulated / 1e6:.0f} us simulated, simulated to wall 1 : {seconds / (simulated * 1e-12):.3g}"
     )
 
 
