@@ -98,6 +98,8 @@ def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free
                 label=scheme,
             )
         axes.axhline(fault_free, color=INK, ls=(0, (5, 4)), lw=1.1, label="fault-free, floating point")
+        # A metric cannot exceed 100 %, an interval by Student's t can.
+        axes.set_ylim(top=min(axes.get_ylim()[1], 102))
         axes.set_xscale("log")
         ticks = sorted({100 * p["rate"] for p in points if p["rate"] > 0})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

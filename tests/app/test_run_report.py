@@ -25,7 +25,7 @@ def test_the_page_is_self_contained_and_carries_the_numbers(tmp_path):
     assert not re.search(r'(src|href)="https?:', page)
     assert page.count("<svg") == 2
     assert "71.50" in page
-    assert "n 5" in page
+    assert "n = 5" in page
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
         "index.html", "accuracy.svg", "accuracy.png", "accuracy.csv", "occupancy.svg", "occupancy.png",
         "sparsity.csv", "crossbars.csv", "cosimulation.csv",
