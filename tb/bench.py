@@ -18,6 +18,8 @@ from rtl.registers import Register, Status
 from sim.peripheral.base import OpcMap
 from sim.peripheral.programming import map_writes
 
+#: Clock cycles after which a bench gives up waiting.
+PATIENCE = 5000
 PARAMETERS = OpcParameters(**json.loads(os.environ["OPC_PARAMETERS"]))
 
 
@@ -59,13 +61,14 @@ class OpcBench:
         self.accepted_at: list[int] = []
         self.delivered_at: list[int] = []
 
-    async def start(self) -> None:
-        """Clock, reset, and the watcher."""
+    async def start(self, watch: bool = True) -> None:
+        """Clock, reset, and the watcher unless ``watch`` is False."""
         cocotb.start_soon(Clock(self.dut.clk, 10, unit="ns").start())
         for name in self.INPUTS:
             getattr(self.dut, name).value = 0
         await self.reset()
-        cocotb.start_soon(self._watch())
+        if watch:
+            cocotb.start_soon(self._watch())
 
     async def reset(self) -> None:
         """One clock of reset."""
@@ -106,11 +109,15 @@ class OpcBench:
                 await RisingEdge(dut.clk)
             dut.i__valid.value, dut.i__payload.value = 1, payload
             await RisingEdge(dut.clk)
-            while not dut.i__ready.value:
+            for _ in range(PATIENCE):
+                if dut.i__ready.value:
+                    break
                 await RisingEdge(dut.clk)
+            else:
+                raise AssertionError("a beat is never accepted")
             dut.i__valid.value = 0
 
-    async def receive(self, count: int, take: Iterator[bool], patience: int = 20_000) -> None:
+    async def receive(self, count: int, take: Iterator[bool], patience: int = PATIENCE) -> None:
         """Wait until ``count`` outputs were delivered, taking them only in clocks where ``take`` says so."""
         for _ in range(patience):
             self.dut.o__ready.value = next(take)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -180,6 +182,8 @@ MUTANTS = (
     ),
 )
 
+#: Seconds after which a simulation is taken to hang.
+TIMEOUT = 300
 #: Run in the copy: one bench, results as JSON on the last line.
 TRIAL = """
 import json, os, sys
@@ -195,11 +199,20 @@ print(json.dumps([passed, failed]))
 
 
 def run_trial(copy: Path, bench: str) -> tuple[int, int]:
-    """Tests passed and failed by the packages in ``copy``; an error before any test gives (0, 0)."""
-    result = subprocess.run(
-        [sys.executable, "-c", TRIAL, bench], cwd=copy, capture_output=True, text=True, check=False, timeout=600
-    )
-    return tuple(json.loads(result.stdout.splitlines()[-1])) if result.returncode == 0 else (0, 0)
+    """Tests passed and failed by the packages in ``copy``; an error before any test gives (0, 0).
+
+    A simulation that never ends counts as two failures.
+    """
+    command = [sys.executable, "-c", TRIAL, bench]
+    with subprocess.Popen(
+        command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as run:
+        try:
+            output, _ = run.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)  # the simulator, too
+            return 0, 2
+    return tuple(json.loads(output.splitlines()[-1])) if run.returncode == 0 else (0, 0)
 
 
 def copy_packages(folder: Path) -> None:
