@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -95,8 +96,11 @@ def rtl_groups(
     faults: FaultMap | None,
     backend: Backend = "auto",
     quantum: int = 16,
+    evidence: Path | None = None,
 ) -> dict[str, RealGroup]:
     """The groups of an image for ``sim.system.model.simulate(computed=...)``, with an OPC backend in the loop.
+
+    ``evidence`` is a folder for the first transaction that differs from the reference.
 
     Raises:
         UserError: a backend that cannot be built, or inputs that are not of this image.
@@ -110,6 +114,7 @@ def rtl_groups(
         faults=faults,
         quantum=quantum,
         threads=os.cpu_count() or 1,
+        evidence=evidence,
     )
 
 

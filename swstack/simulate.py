@@ -89,7 +89,7 @@ def simulate_source(
         config, workloads = _run_workloads(Path(source), chip, overrides, schemes, tokens)
         folder = folder or Path(source) / FOLDER
         if rtl is not None:
-            computed = _real_tokens(Path(source), config, [n for n in workloads if n != DENSE], tokens, rtl)
+            computed = _real_tokens(Path(source), config, [n for n in workloads if n != DENSE], tokens, rtl, folder)
             found = min((len(x) for real in computed.values() for x in real.inputs.values()), default=tokens)
             if found < tokens:
                 raise UserError(f"{source}: the dev set has {found} tokens, fewer than tokens = {tokens}.")
@@ -125,7 +125,7 @@ class RealTokens:
 
 
 def _real_tokens(
-    run: Path, chip: ChipConfig, schemes: Sequence[str], tokens: int, backend: Backend
+    run: Path, chip: ChipConfig, schemes: Sequence[str], tokens: int, backend: Backend, folder: Path
 ) -> dict[str, RealTokens]:
     """The model of every scheme on the run's chip of the highest fault rate, and what its matrices receive."""
     config = load_config(find_config(str(run)))
@@ -144,7 +144,8 @@ def _real_tokens(
         on_chip = convert(model, image, activations, steps)
         swap_faults(on_chip, faults)
         inputs = captured_inputs(on_chip, image, examples, tokens)
-        found[name] = RealTokens(on_chip, image, inputs, rtl_groups(image, chip, inputs, faults, backend))
+        groups = rtl_groups(image, chip, inputs, faults, backend, evidence=folder / f"mismatch-{name}")
+        found[name] = RealTokens(on_chip, image, inputs, groups)
     return found
 
 

@@ -14,7 +14,7 @@ from sim.errors import UserError
 from sim.peripheral.base import OpcMap, Peripheral, PeripheralResult
 from sim.peripheral.numpy_backend import NumpyPeripheral
 
-__all__ = ["Backend", "OpcMap", "Peripheral", "PeripheralResult", "create_peripheral"]
+__all__ = ["Backend", "NumpyPeripheral", "OpcMap", "Peripheral", "PeripheralResult", "create_peripheral"]
 
 Backend = Literal["numpy", "verilator", "amaranth", "auto"]
 

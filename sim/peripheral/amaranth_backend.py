@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 from amaranth.sim import Simulator, SimulatorContext
 from numpy.typing import NDArray
@@ -15,12 +18,15 @@ from sim.peripheral.programming import beat_payloads, map_writes
 
 
 class AmaranthPeripheral:
-    """Simulates ``rtl.opc.Opc`` at a few thousand clock cycles per second. Every run starts from reset."""
+    """Simulates ``rtl.opc.Opc`` at a few thousand clock cycles per second. Every run starts from reset.
+
+    With ``waveform``, every run writes that VCD file (the last one stays).
+    """
 
     name = "amaranth"
 
-    def __init__(self, parameters: OpcParameters) -> None:
-        self.parameters = parameters
+    def __init__(self, parameters: OpcParameters, waveform: Path | None = None) -> None:
+        self.parameters, self.waveform = parameters, waveform
         self._map: OpcMap | None = None
 
     def load_map(self, opc_map: OpcMap) -> None:
@@ -69,5 +75,6 @@ class AmaranthPeripheral:
         simulator = Simulator(dut)
         simulator.add_clock(1e-9)
         simulator.add_testbench(testbench)
-        simulator.run()
+        with simulator.write_vcd(str(self.waveform)) if self.waveform else nullcontext():
+            simulator.run()
         return PeripheralResult(outputs, disagreements, cycles)

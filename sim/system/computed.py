@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ from sim.errors import UserError
 from sim.faults import FaultMap
 from sim.image import Bundle, GroupImage
 from sim.kernel import Module, Transaction
-from sim.peripheral import OpcMap, Peripheral, PeripheralResult
+from sim.peripheral import NumpyPeripheral, OpcMap, Peripheral, PeripheralResult
+from sim.system.evidence import dump_transaction
 from sim.system.network import Network, Route
 from sim.system.placement import GroupPlace
 from sim.system.stages import Crossbars, GroupTiming, Token
@@ -36,6 +38,7 @@ class RealGroup:
         faults: the chip's stuck cells, or None.
         quantum: token vectors per call of the peripheral (loose timing); 1 is exact.
         threads: OPCs that are simulated at the same time (a compiled OPC runs without Python's lock).
+        evidence: folder for the first transaction whose integers differ from the reference, as a waveform.
     """
 
     image: GroupImage
@@ -44,6 +47,7 @@ class RealGroup:
     faults: FaultMap | None = None
     quantum: int = 16
     threads: int = 1
+    evidence: Path | None = None
 
 
 @dataclass(eq=False)
@@ -55,7 +59,7 @@ class Computed:
         reference: int64[tokens, N], the same from one integer product per row block and a median.
         code_pairs: pairs of ADC codes that went through the peripherals. cycles: clock cycles of all OPCs together.
         disagreements: votes that were not unanimous. opcs: output peripherals on the chip.
-        peripheral_seconds: wall time inside the peripherals.
+        peripheral_seconds: wall time inside the peripherals. evidence: files about the first mismatch.
     """
 
     backend: str
@@ -66,6 +70,7 @@ class Computed:
     cycles: int = 0
     disagreements: int = 0
     peripheral_seconds: float = 0.0
+    evidence: tuple[Path, ...] = ()
 
     @property
     def mismatches(self) -> int:
@@ -145,12 +150,7 @@ class ComputedCrossbars(Crossbars):
         serial = image.vote == "output"
         blocks = [range(image.row_blocks)] if serial else [range(g, g + 1) for g in range(image.row_blocks)]
         for span in blocks:
-            codes = np.empty((len(x), len(span), chip.opc.input_bits, len(image.column_map), 2), np.uint8)
-            for at, g in enumerate(span):
-                bits = driven_bits(image, g, x, chip.opc.input_bits).astype(np.float32)
-                for sign in (0, 1):
-                    # At most one per word line, and nothing clips: exact in float32, fits into 8 bits.
-                    codes[:, at, :, :, sign] = bits @ self._cells[g][sign].astype(np.float32)
+            codes = self._codes(x, span)
             start = time.perf_counter()
             for bundle, result in zip(self.bundles, self._process(codes), strict=True):
                 self.computed.outputs[chunk, bundle.outputs] += result.outputs
@@ -159,15 +159,47 @@ class ComputedCrossbars(Crossbars):
                 self.computed.code_pairs += len(x) * len(span) * chip.opc.input_bits * chip.opc.columns
             self.computed.peripheral_seconds += time.perf_counter() - start
         self._done = chunk.stop
+        wrong = np.argwhere(self.computed.outputs[chunk] != self.computed.reference[chunk])
+        if len(wrong) and self.real.evidence is not None and not self.computed.evidence:
+            self.computed.evidence = self._evidence(chunk.start + int(wrong[0, 0]), int(wrong[0, 1]), blocks)
+
+    def _evidence(self, token: int, output: int, blocks: list[range]) -> tuple[Path, ...]:
+        """Files about the OPC run that made ``output`` of ``token`` wrong; none if it does not happen again."""
+        assert self.real.evidence is not None
+        at = next(i for i, bundle in enumerate(self.bundles) if output in bundle.outputs)
+        peripheral, bundle = self.peripherals[at], self.bundles[at]
+        opc_map = OpcMap.from_bundle(self.real.image.column_map, bundle, self.chip.opc.columns)
+        reference = NumpyPeripheral(peripheral.parameters)
+        reference.load_map(opc_map)
+        for span in blocks:
+            codes = self._padded(self._codes(self.real.x[token : token + 1], span), bundle)
+            got, expected = peripheral.process(codes).outputs, reference.process(codes).outputs
+            if not np.array_equal(got, expected):
+                what = {"group": self.real.image.name, "token": token, "row_blocks": [span.start, span.stop]}
+                return dump_transaction(self.real.evidence, peripheral.parameters, opc_map, codes, got, expected, what)
+        return ()
+
+    def _codes(self, x: NDArray[np.integer], span: range) -> NDArray[np.uint8]:
+        """ADC codes of some row blocks, uint8[V, row blocks, n_x, lines, 2]."""
+        image, width = self.real.image, self.chip.opc.input_bits
+        codes = np.empty((len(x), len(span), width, len(image.column_map), 2), np.uint8)
+        for at, g in enumerate(span):
+            bits = driven_bits(image, g, x, width).astype(np.float32)
+            for sign in (0, 1):
+                # A few units per word line, and nothing clips: exact in float32, fits into 8 bits.
+                codes[:, at, :, :, sign] = bits @ self._cells[g][sign].astype(np.float32)
+        return codes
+
+    def _padded(self, codes: NDArray[np.uint8], bundle: Bundle) -> NDArray[np.uint8]:
+        """The codes of a bundle, for an OPC."""
+        padded = np.zeros((*codes.shape[:3], self.chip.opc.columns, 2), np.uint8)
+        padded[..., : len(bundle.lines), :] = codes[..., bundle.lines, :]
+        return padded
 
     def _process(self, codes: NDArray[np.uint8]) -> list[PeripheralResult]:
-        columns = self.chip.opc.columns
-
         def one(work: tuple[Peripheral, Bundle]) -> PeripheralResult:
             peripheral, bundle = work
-            padded = np.zeros((*codes.shape[:3], columns, 2), np.uint8)
-            padded[..., : len(bundle.lines), :] = codes[..., bundle.lines, :]
-            return peripheral.process(padded)
+            return peripheral.process(self._padded(codes, bundle))
 
         work = list(zip(self.peripherals, self.bundles, strict=True))
         if self.real.threads == 1:

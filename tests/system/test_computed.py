@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -107,22 +109,36 @@ def test_the_exported_verilog_gives_the_same_tokens_at_the_same_time():
             )
 
 
-def test_a_wrong_peripheral_is_noticed():
+@pytest.mark.parametrize("scheme", ["paper", "best"])
+def test_a_wrong_peripheral_is_noticed_and_leaves_a_waveform(scheme, tmp_path):
     class Wrong:
         def __init__(self, good):
-            self.good, self.name, self.load_map = good, "wrong", good.load_map
+            self.good, self.name, self.load_map, self.parameters = good, "wrong", good.load_map, good.parameters
 
         def process(self, codes):
             result = self.good.process(codes)
             result.outputs[0, 0] += 1
             return result
 
-    mapped = image("none")
+    mapped = image(scheme)
     group = mapped.groups[0]
     parameters = opc_parameters(CHIP)
-    real = RealGroup(group, inputs()[group.name], lambda: Wrong(create_peripheral("numpy", parameters)))
+    real = RealGroup(
+        group,
+        inputs()[group.name],
+        lambda: Wrong(create_peripheral("numpy", parameters)),
+        evidence=tmp_path / "evidence",
+    )
     result = simulate(Workload.from_image(mapped, CHIP, 2, TOKENS), CHIP, computed={group.name: real})
-    assert result.computed[group.name].mismatches > 0
+    computed = result.computed[group.name]
+    assert computed.mismatches > 0
+    assert {path.name for path in computed.evidence} == {"transaction.json", "opc.vcd"}
+    found = json.loads((tmp_path / "evidence" / "transaction.json").read_text())
+    assert (found["group"], found["token"], found["row_blocks"][0]) == (group.name, 0, 0)
+    assert found["got"][0][0] == found["expected"][0][0] + 1
+    assert found["waveform_gives"] == found["expected"]
+    assert "$enddefinitions" in (tmp_path / "evidence" / "opc.vcd").read_text()
+    assert not list((tmp_path / "evidence").glob(".*"))
 
 
 def test_the_linear_reference_equals_the_bit_serial_one():

@@ -1,0 +1,52 @@
+"""One OPC run kept for inspection: its stimulus, what came out, and the RTL's waveform for the same codes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.parameters import OpcParameters
+from sim.peripheral.amaranth_backend import AmaranthPeripheral
+from sim.peripheral.base import OpcMap
+from sim.schema import write_text_atomic
+
+
+def dump_transaction(
+    folder: Path,
+    parameters: OpcParameters,
+    opc_map: OpcMap,
+    codes: NDArray[np.unsignedinteger],
+    got: NDArray[np.int64],
+    expected: NDArray[np.int64],
+    what: Mapping[str, Any],
+) -> tuple[Path, ...]:
+    """Write ``transaction.json`` and ``opc.vcd`` (the hardware description fed with ``codes``) into ``folder``.
+
+    Args:
+        codes: uint8 or uint16[V, row blocks, n_x, columns, 2], best of one vector. got, expected: int64[V, outputs].
+        what: where the codes come from, copied into the JSON file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / ".opc.vcd"
+    rtl = AmaranthPeripheral(parameters, unfinished)
+    rtl.load_map(opc_map)
+    again = rtl.process(codes)
+    waveform = folder / "opc.vcd"
+    os.replace(unfinished, waveform)
+    document = {
+        **what,
+        "got": got.tolist(),
+        "expected": expected.tolist(),
+        "waveform_gives": again.outputs.tolist(),
+        "cycles": again.cycles,
+        "map": {name: getattr(opc_map, name).tolist() for name in ("output", "plane", "replica", "flipped")},
+        "codes": codes.tolist(),
+    }
+    write_text_atomic(folder / "transaction.json", json.dumps(document) + "\n")
+    return folder / "transaction.json", waveform
