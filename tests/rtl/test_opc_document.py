@@ -1,0 +1,62 @@
+"""docs/opc.md says what the hardware does: register map, fields, widths, pipeline depth, formulas."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rtl.parameters import OpcParameters
+from rtl.registers import ENTRY_WORD, Register, Status, index_bits, map_address
+
+TEXT = (Path(__file__).parents[2] / "docs" / "opc.md").read_text(encoding="utf-8")
+SHIPPED = OpcParameters()
+
+
+def rows(pattern: str) -> list[tuple[str, ...]]:
+    return re.findall(pattern, TEXT, re.MULTILINE)
+
+
+def test_registers() -> None:
+    documented = {name: int(word) for word, name in rows(r"^\| (\d+) \| ([A-Z_]+) \|")}
+    assert documented == {register.name: int(register) for register in Register}
+    status = next(line for line in TEXT.splitlines() if line.startswith("| 0 | STATUS"))
+    assert {name: int(bit) for bit, name in re.findall(r"(?:bit )?(\d) ([A-Z_]+)", status)} == {
+        bit.name: int(bit) for bit in Status
+    }
+    window = index_bits(SHIPPED)
+    assert f"at 128 bit lines w = {window}" in TEXT
+    assert map_address(SHIPPED, 5) == 2**window + 5
+
+
+def test_entry_fields() -> None:
+    documented = {
+        name: (int(low), int(high) - int(low) + 1) for high, low, name in rows(r"^\| (\d+):(\d+) \| (\w+) \|")
+    }
+    documented |= {name: (int(bit), 1) for bit, name in rows(r"^\| (\d+) \| (flip|used) \|")}
+    assert documented == {name: (ENTRY_WORD[name].offset, ENTRY_WORD[name].width) for name in ENTRY_WORD.members}
+
+
+def test_widths() -> None:
+    documented = [int(bits) for bits in rows(r"^\| (?:difference|column sum|output sum) \|.*\| (\d+) \|$")]
+    assert documented == [SHIPPED.difference_bits, SHIPPED.column_sum_bits, SHIPPED.sum_bits]
+
+
+def test_timing() -> None:
+    plain = OpcParameters(voter=False)
+    assert f"`pipeline` is {SHIPPED.pipeline} with a voter and {plain.pipeline} without" in TEXT
+    formula = re.search(r"cycles\(V\) = (.+)$", TEXT, re.MULTILINE)
+    assert formula is not None
+    for parameters, vectors, blocks, steps in (
+        (SHIPPED, 3, 1, 126),
+        (OpcParameters(lanes=32), 5, 2, 100),
+        (plain, 1, 4, 7),
+    ):
+        values = {
+            "beats": parameters.beats(blocks),
+            "V": vectors,
+            "columns": parameters.columns,
+            "steps": steps,
+            "pipeline": parameters.pipeline,
+        }
+        assert eval(formula[1], {"max": max}, values) == parameters.cycles(vectors, blocks, steps)
+        assert parameters.beats(blocks) == parameters.input_bits * blocks * parameters.columns // parameters.lanes
