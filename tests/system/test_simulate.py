@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import tomli_w
+from typer.testing import CliRunner
 
 from sim.errors import UserError
 from sim.image import Image, MatrixImage
 from sim.schema import to_mapping
 from sim.system.validation import conservation
+from swstack.cli import app
 from swstack.config import load_config, shipped_configs
 from swstack.mapping import QuantizedGroup, place_group
 from swstack.protection import PRESETS
@@ -107,3 +109,26 @@ def test_missing_parts_are_named(run):
     (run / "pruned" / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="does not say how many attention heads"):
         simulate_source(str(run), tokens=4)
+
+
+def test_the_command_prints_the_tables(tmp_path):
+    arguments = [
+        "simulate",
+        "minilm-l6",
+        "--tokens",
+        "8",
+        "--resolution",
+        "matrix",
+        "--what-if",
+        "--out",
+        str(tmp_path),
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    for text in ("dense, unprotected", "bound by", "slack", "twice the ADCs", "system.json"):
+        assert text in done.output
+
+
+@pytest.mark.parametrize("option", [["--rtl", "verilog"], ["--resolution", "cycle"], ["--chip", "isaak"]])
+def test_a_wrong_option_is_exit_code_2(option):
+    assert CliRunner().invoke(app, ["simulate", "minilm-l6", *option]).exit_code == 2
