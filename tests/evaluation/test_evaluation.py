@@ -12,10 +12,11 @@ from scipy import stats
 from transformers import BertConfig, BertForSequenceClassification
 
 from sim.errors import UserError
+from sim.faults import FaultMap
 from sim.read_model import ReadModel
 from sim.schema import build
 from swstack import evaluation
-from swstack.evaluation import EvalConfig, FaultsConfig, Sweep, Trial, rows, sample_chips, summarize, sweep
+from swstack.evaluation import Chip, EvalConfig, FaultsConfig, Sweep, Trial, rows, sample_chips, summarize, sweep
 from swstack.groups import word_line_groups
 from swstack.mapping import build_image
 from swstack.protection import PRESETS
@@ -91,6 +92,23 @@ def test_every_scheme_is_measured_without_faults_and_on_every_chip(whole):
 
 def test_equal_seeds_give_equal_numbers(subject, whole):
     assert measure(subject).trials == whole.trials
+
+
+def test_trials_side_by_side_give_the_same_numbers_in_the_same_order(subject, whole, tmp_path):
+    torch.set_num_threads(3)
+    try:
+        assert measure(subject, work_dir=tmp_path).trials == whole.trials
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert len(list(tmp_path.iterdir())) == len(whole.trials)
+
+
+def test_a_refused_chip_ends_the_sweep(subject):
+    model, tokenizer, task, images = subject
+    small = Chip(0.1, 0, lambda: FaultMap.empty(128, 128, 2))
+    with pytest.raises(UserError, match="sample a larger chip"):
+        sweep(model, tokenizer, task, images, [small])
 
 
 def test_static_steps_come_from_train_examples(subject):
