@@ -374,6 +374,7 @@ class SystemRun:
         self.passed: dict[int, int] = {}
         self.layer_ends = [0] * len(workload.layers)
         self._left = workload.tokens * sequences
+        self._steps, self._steps_done = self._left * len(workload.layers), 0
         for layer, following in zip(self.layers, [*self.layers[1:], None], strict=True):
             stages = layer[0]
             for stage, after in zip(stages, [*stages[1:], None], strict=True):
@@ -407,16 +408,14 @@ class SystemRun:
         """A token has left layer ``number``."""
         if token.sequence == 0:
             self.layer_ends[number] = self.simulation.now
+        self._steps_done += 1
+        if self._steps_done % 64 == 0 or self._steps_done == self._steps:
+            self.progress("system model", self._steps_done, self._steps)
         if number == len(self.layers) - 1:
-            self._finish(token)
-
-    def _finish(self, token: Token) -> None:
-        self.ends[token.sequence] = self.simulation.now
-        self._left -= 1
-        total = self.workload.tokens * self.sequences
-        self.progress("system model", total - self._left, total)
-        if not self._left:
-            self.done.succeed()
+            self.ends[token.sequence] = self.simulation.now
+            self._left -= 1
+            if not self._left:
+                self.done.succeed()
 
     def _source(self) -> Behaviour:
         """Offer the tokens of all sequences in order; the first queue holds it back."""

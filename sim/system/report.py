@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sim.chip import ChipConfig, load_chip
 from sim.kernel import Trace
 from sim.progress import Progress, no_progress
-from sim.schema import build, to_mapping, write_text_atomic
+from sim.schema import build, to_mapping, write_bytes_atomic, write_text_atomic
 from sim.system import energy
 from sim.system.diagram import diagram
 from sim.system.figures import energy_bars, occupancy, utilisation_bars
 from sim.system.model import SystemResult, Usage, simulate
+from sim.system.stages import GroupTiming
 from sim.system.workload import Workload
 
 FORMAT = "crossvote-system"
@@ -143,6 +147,33 @@ def what_if(
     return rows
 
 
+def crossbar_rows(result: SystemResult) -> list[list[Any]]:
+    """Every crossbar that holds weights, header first: its name in the hierarchy, what it holds and what it did."""
+    chip, placement = result.chip, result.placement
+    rows: list[list[Any]] = [["crossbar", "group", "tokens", "reads", "conversions", "utilisation"]]
+    tokens = result.workload.tokens * len(result.sequence_ps)
+    for groups in placement.groups:
+        slots: dict[int, int] = {}
+        for place in groups.values():
+            busy = tokens * GroupTiming(chip, place.group).interval_ps / result.elapsed_ps
+            lines = np.repeat(place.group.lines, place.group.row_blocks).tolist()
+            for tile, converted in zip(place.block_tile.tolist(), lines, strict=True):
+                for sign in range(chip.signs):
+                    slot = slots[tile] = slots.get(tile, -1) + 1
+                    share = converted if sign == 0 or chip.digitised == 2 else 0
+                    rows.append(
+                        [
+                            placement.crossbar_name(tile, slot),
+                            place.group.name,
+                            tokens,
+                            tokens * chip.reads,
+                            tokens * chip.reads * share,
+                            f"{busy:.4f}",
+                        ]
+                    )
+    return rows
+
+
 def write_report(folder: Path, results: Mapping[str, SystemResult], trace: Trace | None = None) -> list[Path]:
     """Write everything about one or several runs of the same chip into ``folder``; returns the files.
 
@@ -213,7 +244,8 @@ def write_report(folder: Path, results: Mapping[str, SystemResult], trace: Trace
     }
     for file, text in files.items():
         write_text_atomic(folder / file, text)
-    written = [folder / file for file in files]
+    write_bytes_atomic(folder / "crossbars.csv.gz", gzip.compress(to_csv(crossbar_rows(shown)).encode(), mtime=0))
+    written = [*(folder / file for file in files), folder / "crossbars.csv.gz"]
     if trace is not None:
         trace.write(folder / "trace.json.gz")
         written.append(folder / "trace.json.gz")

@@ -10,8 +10,18 @@ import pytest
 from sim.chip import chip_presets, load_chip
 from sim.kernel import Trace
 from sim.system.diagram import diagram
+from sim.system.energy import total_actions
 from sim.system.model import simulate
-from sim.system.report import bottleneck_table, bottlenecks, compare, read_energy, summary, what_if, write_report
+from sim.system.report import (
+    bottleneck_table,
+    bottlenecks,
+    compare,
+    crossbar_rows,
+    read_energy,
+    summary,
+    what_if,
+    write_report,
+)
 from sim.system.workload import Dimensions, bert_workload
 
 CHIP = load_chip("crossvote")
@@ -54,6 +64,20 @@ def test_the_energy_of_another_table_needs_no_simulation(tmp_path):
     write_report(tmp_path, {"a": run()})
     own = read_energy(tmp_path / "system.json")["a"]
     assert read_energy(tmp_path / "system.json", "neurosim-22nm")["a"] < own
+
+
+@pytest.mark.parametrize("preset", ["crossvote", "prime-like", "isaac-ce"])
+def test_every_crossbar_is_accounted_for_by_name(preset):
+    chip = load_chip(preset)
+    result = simulate(bert_workload(TINY, chip, 6), chip, sequences=2)
+    header, *rows = crossbar_rows(result)
+    assert header[0] == "crossbar"
+    assert len(rows) == len({row[0] for row in rows}) == result.placement.crossbars
+    assert rows[0][0] == "chip0.tile0.ima0.xb0"
+    totals = total_actions(result.actions)
+    assert sum(row[3] for row in rows) == totals["crossbar_read"]
+    assert sum(row[4] for row in rows) == totals["conversion"]
+    assert all(0 < float(row[5]) <= 1 for row in rows)
 
 
 def test_schemes_stand_side_by_side():

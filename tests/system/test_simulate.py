@@ -123,7 +123,7 @@ def test_the_command_prints_the_tables(tmp_path):
         "--out",
         str(tmp_path),
     ]
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     for text in ("dense, unprotected", "bound by", "slack", "twice the ADCs", "system.json"):
         assert text in done.output
