@@ -98,13 +98,15 @@ def _work(
 def _resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: Path | None) -> tuple[RunConfig, Path]:
     """The configuration and the run directory that the arguments mean."""
     from swstack.config import find_config, load_config
+    from swstack.run_directory import CONFIG
 
     path = find_config(source)
     if glue_dir is not None:
         if not glue_dir.is_dir():
             raise UserError(f"--glue-dir {glue_dir}: no such directory.")
         overrides = [*overrides, f'task.glue_dir="{glue_dir.resolve()}"']
-    directory = run_dir or (Path(source) if Path(source).is_dir() else Path("runs") / path.stem)
+    own = path.parent if path == Path(source).expanduser() / CONFIG else Path("runs") / path.stem
+    directory = run_dir or own
     return load_config(path, overrides), directory
 
 

@@ -129,6 +129,9 @@ def find_config(source: str) -> Path:
     Raises:
         UserError: it is none of them.
     """
+    shipped = shipped_configs()
+    if source in shipped:
+        return shipped[source]
     path = Path(source).expanduser()
     if path.is_dir():
         if not (path / CONFIG).is_file():
@@ -136,9 +139,6 @@ def find_config(source: str) -> Path:
         return path / CONFIG
     if path.is_file():
         return path
-    shipped = shipped_configs()
-    if source in shipped:
-        return shipped[source]
     raise UserError(
         f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})."
     )

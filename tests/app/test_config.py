@@ -140,7 +140,9 @@ def test_own_protection_schemes_can_be_mapped(tmp_path):
     assert load_config(write(tmp_path, text)).protections()["mine"].flip == "all"
 
 
-def test_configurations_are_found_by_name_file_and_run_directory(tmp_path):
+def test_configurations_are_found_by_name_file_and_run_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default").mkdir()
     assert find_config("default").name == "default.toml"
     assert find_config(str(write(tmp_path, ""))) == tmp_path / "own.toml"
     (tmp_path / "config.toml").write_text("")
