@@ -50,7 +50,7 @@ UNIT_MODULES = ("tb.test_difference", "tb.test_shift_add", "tb.test_voter", "tb.
 BENCHES = (
     Bench("units", OpcParameters(), Units, UNIT_MODULES),
     Bench("opc", OpcParameters(), OpcParameters.create, ("tb.test_opc",)),
-    Bench("opc_small", SMALL, OpcParameters.create, ("tb.test_opc", "tb.test_random")),
+    Bench("opc_small", SMALL, OpcParameters.create, ("tb.test_opc", "tb.test_random", "tb.test_lockstep")),
     Bench("opc_wide", WIDE, OpcParameters.create, ("tb.test_opc", "tb.test_random")),
     Bench("opc_axi", SMALL, OpcAxi, ("tb.test_axi_lite",)),
 )

@@ -4,6 +4,7 @@ How to add a component is told in ``docs/system-model.md``.
 """
 
 from sim.kernel.booking import Booking, BookingArray
+from sim.kernel.clocked import clocked
 from sim.kernel.fifo import Fifo
 from sim.kernel.simulation import DeadlockError, Measurement, Module, Simulation, Wait
 from sim.kernel.trace import Trace
@@ -22,4 +23,5 @@ __all__ = [
     "Trace",
     "Transaction",
     "Wait",
+    "clocked",
 ]

@@ -41,6 +41,11 @@ class Fifo(Module):
         """Items that wait to be taken."""
         return len(self._items)
 
+    @property
+    def head(self) -> Any:
+        """The item that ``get`` would return now, or None."""
+        return self._items[0][0] if self._items else None
+
     def reserve(self) -> Event:
         """Wait for a place and take it; ``deliver`` fills it."""
         return self._place(_NOTHING)

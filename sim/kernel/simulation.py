@@ -133,6 +133,12 @@ class Simulation:
             events += 1
         self.events += events
 
+    def advance(self, until_ps: int) -> None:
+        """Let everything up to and including ``until_ps`` happen: the time is kept by somebody else."""
+        while self.env.peek() <= until_ps:
+            self.env.step()
+        self.env._now = until_ps
+
     def deadlock_report(self) -> str:
         """Who waits for whom: the circle of waiting processes, or all of them where there is no circle."""
         waiting = {p: p.target for p in self._names if p.is_alive and isinstance(p.target, Wait)}

@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.errors import UserError
-from sim.kernel import Booking, BookingArray, DeadlockError, Fifo, LocalTime, Module, Simulation, Trace, Transaction
+from sim.kernel import (
+    Booking,
+    BookingArray,
+    DeadlockError,
+    Fifo,
+    LocalTime,
+    Module,
+    Simulation,
+    Trace,
+    Transaction,
+    clocked,
+)
+from sim.kernel.clocked import offered, transfer
 from sim.system.validation import resource_times
 
 
@@ -245,3 +257,59 @@ def iter_put(fifo):
 def test_impossible_sizes_are_refused(bad):
     with pytest.raises(ValueError, match="at least"):
         bad(Simulation())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_hosts_of_a_clocked_component_write_the_same_log(seed):
+    """SimPy keeps the time, or somebody else does and the simulation catches up before every edge."""
+    period = 10
+
+    def surroundings():
+        simulation, log = Simulation(), []
+        source, sink = Fifo(simulation, "source", 2), Fifo(simulation, "sink", 1)
+        rng = random.Random(seed)
+        pauses = [(rng.randrange(25), rng.randrange(25)) for _ in range(40)]
+
+        def producer():
+            for number, (pause, _) in enumerate(pauses, 1):
+                yield simulation.delay(pause)
+                yield source.put(number)
+                log.append((simulation.now, "put", number))
+
+        def consumer():
+            for _, pause in pauses:
+                yield simulation.delay(pause)
+                log.append((simulation.now, "got", (yield sink.get())))
+
+        simulation.start(Module(simulation, "producer"), producer())
+        return simulation, source, sink, log, simulation.start(Module(simulation, "consumer"), consumer())
+
+    def component():
+        held = []
+
+        def step(item, room):
+            output = held.pop(0) if held and room else None
+            accepted = item is not None and len(held) < 2
+            if accepted:
+                held.append(item)
+            return accepted, output
+
+        return step
+
+    simulation, source, sink, hosted, done = surroundings()
+    simulation.start(Module(simulation, "component"), clocked(simulation, period, component(), source, sink))
+    simulation.run(done)
+
+    simulation, source, sink, followed, done = surroundings()
+    step, now = component(), 0
+    while True:
+        simulation.advance(now + period - 1)
+        if done.triggered:
+            break
+        happened = step(*offered(source, sink))
+        now += period
+        simulation.env._now = now
+        transfer(source, sink, *happened)
+    assert hosted == followed
+    assert sorted(item for _, what, item in hosted if what == "got") == list(range(1, 41))
+    assert any(time % period for time, _, _ in hosted)
