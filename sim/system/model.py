@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sim.chip import ChipConfig
 from sim.errors import UserError
-from sim.kernel import Booking, Fifo, Measurement, Module, Simulation, Trace
+from sim.kernel import Booking, DeadlockError, Fifo, Measurement, Module, Simulation, Trace
 from sim.kernel.simulation import Behaviour
 from sim.progress import Progress, no_progress
 from sim.system import energy
@@ -435,7 +435,16 @@ class SystemRun:
     def go(self) -> None:
         """Run until the last token is done."""
         self.simulation.start(self.host, self._source())
-        self.simulation.run(self.done)
+        try:
+            self.simulation.run(self.done)
+        except DeadlockError as error:
+            places = min(stage.queue.capacity for stages, _, _ in self.layers for stage in stages if stage.keep_places)
+            if places >= self.workload.tokens:
+                raise
+            raise DeadlockError(
+                f"{error} The tile buffers of a layer hold Q, K and V of {places} tokens, but a sequence has "
+                f"{self.workload.tokens}: raise tile.buffer_bytes or tile.kv_share, or shorten the sequence."
+            ) from None
 
     def result(self, started: float) -> SystemResult:
         elapsed = self.simulation.now

@@ -184,6 +184,7 @@ def test_buffers_too_small_for_a_sequence_deadlock_with_names():
     message = str(caught.value)
     assert "layer0.qkv_collect.stage waits for a place in layer0.qk.stage.queue (10 of 10 taken)" in message
     assert "layer0.qk.stage waits for the other tokens of sequence 0 (10 of 64 have reached" in message
+    assert "hold Q, K and V of 10 tokens, but a sequence has 64: raise tile.buffer_bytes" in message
 
 
 def test_equal_runs_are_equal():
