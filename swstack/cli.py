@@ -264,10 +264,12 @@ def simulate(
             changes = [[name, f"{latency:.3f}", f"{rate:.3f}"] for name, latency, rate in doubled]
             _print_table([["what if", "latency x", "throughput x"], *changes])
         for name, checks in simulated.checks.items():
+            run, codes = simulated.results[name], 2 * sum(check.codes for check in checks)
             wrong = sum(not check.equal for check in checks)
             out.print(
-                f"{name}: {sum(check.codes for check in checks) / 1e6:,.1f} M pairs of ADC codes through "
-                f"{checks[0].backend}, {sum(check.cycles for check in checks) / 1e6:,.1f} M cycles, "
+                f"{name}: {codes / 1e6:,.1f} M ADC codes through {checks[0].backend} in {run.wall_seconds:.1f} s, "
+                f"{codes / run.wall_seconds / 1e6:.1f} M codes/s, {sum(c.cycles for c in checks) / 1e6:,.1f} M cycles, "
+                f"simulated to wall 1 : {run.wall_seconds / (run.elapsed_ps * 1e-12):,.0f}, "
                 f"{'every integer equal' if not wrong else f'{wrong} groups DIFFER'}"
             )
         for path in simulated.files:
