@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from sim.errors import UserError
-from sim.schema import build, config_dataclass, read_toml
+from sim.schema import build, config_dataclass, merge, read_toml
 
 
 @config_dataclass
@@ -260,12 +260,4 @@ def load_chip(preset: str, overrides: dict[str, Any] | None = None) -> ChipConfi
     path = presets.get(preset, Path(preset))
     if preset not in presets and not path.is_file():
         raise UserError(f"chip.preset = '{preset}' is neither a TOML file nor one of {', '.join(presets)}.")
-    return build(ChipConfig, _merge(read_toml(path), overrides or {}), str(path))
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
+    return build(ChipConfig, merge(read_toml(path), overrides or {}), str(path))

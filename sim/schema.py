@@ -88,6 +88,15 @@ def _without_none(value: Any) -> Any:
     return value
 
 
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over`` laid over it, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The parsed TOML file.
 

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from sim.chip import ChipConfig, load_chip
 from sim.errors import UserError
-from sim.schema import build, config_dataclass, read_toml, to_mapping
+from sim.schema import build, config_dataclass, merge, read_toml, to_mapping
 from swstack.cosimulation import CosimConfig
 from swstack.evaluation import EvalConfig, FaultsConfig
 from swstack.finetune import FinetuneConfig
@@ -193,12 +193,3 @@ def parse_override(text: str) -> dict[str, Any]:
     for part in reversed(parts):
         parsed = {part: parsed}
     return parsed
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``over`` laid over it, table by table."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged

@@ -19,12 +19,12 @@ from sim.image import Image
 from sim.kernel import Trace
 from sim.peripheral import Backend
 from sim.progress import Progress, no_progress
-from sim.schema import write_text_atomic
+from sim.schema import merge, write_text_atomic
 from sim.system.computed import RealGroup
 from sim.system.model import Resolution, SystemResult, simulate
 from sim.system.report import write_report
 from sim.system.workload import BERT_BASE, MINILM_L6, Dimensions, GroupWork, LayerWork, Workload, bert_workload
-from swstack.config import find_config, load_config, merge, parse_override
+from swstack.config import find_config, load_config, parse_override
 from swstack.convert import convert, swap_faults
 from swstack.encoding import batches, encode
 from swstack.evaluation import static_steps

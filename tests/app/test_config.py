@@ -8,8 +8,8 @@ import pytest
 import tomli_w
 
 from sim.errors import UserError
-from sim.schema import to_mapping
-from swstack.config import find_config, load_config, merge, parse_override, shipped_configs
+from sim.schema import merge, to_mapping
+from swstack.config import find_config, load_config, parse_override, shipped_configs
 
 
 def write(tmp_path, text):
