@@ -44,6 +44,20 @@ def axis_norms(weight: torch.Tensor, axis: Axis) -> torch.Tensor:
     return weight.norm(dim=0 if axis.kind == "columns" else 1)
 
 
+def relative_norms(weight: torch.Tensor, axis: Axis) -> torch.Tensor:
+    """`axis_norms`, columns in units of the mean norm of their own matrix.
+
+    Query, key and value share a group but not a scale; ranked by plain norms, one of them would be pruned bare.
+    """
+    norms = axis_norms(weight, axis)
+    if axis.kind == "rows":
+        return norms
+    # Matrices of a group have equal widths; a fused query-key-value matrix counts as the three it holds.
+    matrices = 3 if len(axis.segments) > 1 else 1
+    by_matrix = norms.reshape(matrices, -1)
+    return (by_matrix / (by_matrix.mean(dim=1, keepdim=True) + 1e-12)).reshape(-1)
+
+
 class PruningMethod(ABC):
     """Decides, during training, which rows and columns matter.
 

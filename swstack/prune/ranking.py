@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from swstack.prune.axes import Axis, settle
-from swstack.prune.method import GradientScale, GroupWeights, PruningMethod, axis_norms
+from swstack.prune.method import GradientScale, GroupWeights, PruningMethod, relative_norms
 from swstack.prune.straight_through import StraightThrough
 
 
@@ -19,9 +19,9 @@ class Magnitude(PruningMethod):
         self._weights = weights
 
     def scores(self) -> dict[str, torch.Tensor]:
-        """Euclidean norms of the trained weights."""
+        """Euclidean norms of the trained weights, relative to their matrix."""
         with torch.no_grad():
-            return {axis.name: axis_norms(self._weights[axis.group.name].joined(), axis) for axis in self.axes}
+            return {axis.name: relative_norms(self._weights[axis.group.name].joined(), axis) for axis in self.axes}
 
     def factors(self, ramp: float) -> dict[str, torch.Tensor]:
         """0 for the smallest norms, 1 for the others."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from swstack.prune.axes import Axis, settle
-from swstack.prune.method import GroupWeights, PruningMethod, axis_norms
+from swstack.prune.method import GroupWeights, PruningMethod, axis_norms, relative_norms
 
 #: Steps between two updates of the auxiliary variables.
 _INTERVAL = 25
@@ -26,9 +26,9 @@ class _NormRanked(PruningMethod):
         self._step = torch.zeros((), dtype=torch.int64, device=device)
 
     def scores(self) -> dict[str, torch.Tensor]:
-        """Euclidean norms."""
+        """Euclidean norms, relative to their matrix."""
         with torch.no_grad():
-            return {axis.name: axis_norms(self._weights[axis.group.name].joined(), axis) for axis in self.axes}
+            return {axis.name: relative_norms(self._weights[axis.group.name].joined(), axis) for axis in self.axes}
 
     def update(self, ramp: float) -> None:
         """Count the step."""
@@ -68,7 +68,7 @@ class Admm(_NormRanked):
             goal.copy_(weight + dual)
             for axis in self.axes:
                 if axis.group.name == name:
-                    keep = settle(axis_norms(weight + dual, axis), axis, ramp).float()
+                    keep = settle(relative_norms(weight + dual, axis), axis, ramp).float()
                     goal *= keep[None, :] if axis.kind == "columns" else keep[:, None]
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -88,12 +88,16 @@ class GroupLasso(_NormRanked):
 
     def __init__(self, axes: Sequence[Axis], weights: Mapping[str, GroupWeights], strength: float) -> None:
         super().__init__(axes, weights, strength)
-        self._old = self.scores()
+        self._old = self._norms()
+
+    def _norms(self) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            return {axis.name: axis_norms(self._weights[axis.group.name].joined(), axis) for axis in self.axes}
 
     def penalty(self, ramp: float) -> torch.Tensor:
         """The reweighted norms; renews the weights of the norms first where it is due."""
         if self._due():
-            for name, value in self.scores().items():
+            for name, value in self._norms().items():
                 self._old[name].copy_(value)
         parts = []
         for axis in self.axes:

@@ -18,6 +18,7 @@ from swstack.groups import WordLineGroup, matrix_bias, matrix_weight, word_line_
 from swstack.models import ModelConfig, load_model
 from swstack.prune import PruneConfig, apply_masks, dense_masks, load_masks, prune, save_masks, sparsity_table
 from swstack.prune.axes import Axis, pruning_axes, settle
+from swstack.prune.method import relative_norms
 from swstack.prune.pruning import Pruner, make_method
 from swstack.prune.straight_through import StraightThrough, estimator_slope, gated_weight
 
@@ -233,6 +234,13 @@ def test_columns_that_do_nothing_are_the_ones_to_go(tuned, tiny_task, tmp_path, 
     pruned = ~result.masks[name].columns
     # By chance, 30 % of the idle third would go.
     assert pruned[idle].mean() > 0.6
+
+
+def test_columns_are_ranked_in_units_of_their_own_matrix():
+    axis = axis_of(12, 6, 3)  # query, key and value of one head each
+    weight = torch.rand(5, 12, generator=torch.Generator().manual_seed(0)) + 0.5
+    scaled = weight * torch.tensor([1.0] * 4 + [10.0] * 4 + [0.01] * 4)
+    torch.testing.assert_close(relative_norms(scaled, axis), relative_norms(weight, axis))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
