@@ -60,7 +60,7 @@ FAULTS = {
     "results_are_right": Mutant("beat dropped under stall", "opc.py", "forward.eq(~pending | commit)", "forward.eq(1)"),
 }
 VERDICTS = {0: "PASS", 2: "FAIL", 4: "UNKNOWN", 8: "TIMEOUT"}
-TIMEOUT = 600
+TIMEOUT = 900
 
 
 def program(name: str) -> str:
@@ -78,7 +78,7 @@ def write_task(prop: Property, folder: Path) -> Path:
     task.write_text(
         f"[options]\nmode {prop.mode}\ndepth {prop.depth}\ntimeout {TIMEOUT}\n"
         "[engines]\nsmtbmc z3\n"
-        f"[script]\nread_rtlil {prop.name}.il\nprep -top top\n"
+        f"[script]\nread_rtlil {prop.name}.il\nprep -top top\nmemory_map\nopt -full\n"
         f"[files]\n{prop.name}.il\n"
     )
     return task
