@@ -117,7 +117,8 @@ def synthesize(parameters: OpcParameters, variant: str, folder: Path, seed: int 
 def table(costs: list[Cost]) -> str:
     """Markdown; percentages are relative to the plain OPC with as many lanes."""
     lines = [
-        "| L | variant | gates | FF | memory bits | ECP5 logic | ECP5 cells | ECP5 FF | block RAM | of 45F | Fmax MHz |",
+        "| L | variant | gates | FF | memory bits | ECP5 logic | ECP5 cells | ECP5 FF | block RAM | of 45F "
+        "| Fmax MHz |",
         f"|{'---|' * 11}",
     ]
     plain = {cost.lanes: cost for cost in costs if cost.variant == VARIANTS[0][0]}
