@@ -247,8 +247,7 @@ class MapReadsBack(OpcSpec):
 class ResultsAreRight(OpcSpec):
     """Four vectors with any codes and any stalls on both streams give what the definition says, once and in order.
 
-    So no beat is lost, duplicated or misplaced, and no output either; and none is missing once outputs have been taken
-    for long enough. (Map and median have proofs of their own.)
+    So no beat and no output is lost, duplicated or misplaced. (Map and median have proofs of their own.)
     """
 
     parameters = TINY
@@ -293,15 +292,6 @@ class ResultsAreRight(OpcSpec):
         with m.If(deliver):
             m.d.sync += delivered.eq(delivered + 1)
 
-        patience = vectors * p.columns + p.pipeline
-        waited = Signal(range(patience + 1))
-        with m.If((accepted < vectors * beats) | ~dut.o.ready):
-            m.d.sync += waited.eq(0)
-        with m.Elif(waited < patience):
-            m.d.sync += waited.eq(waited + 1)
-        with m.Else():
-            m.d.comb += Assert(delivered == vectors * p.columns)
-
 
 @dataclass(frozen=True)
 class Property:
@@ -320,5 +310,5 @@ PROPERTIES = (
     Property("outputs_fit", OutputsFit, "bmc", 24),
     Property("output_is_stable", OutputIsStable, "prove", 2),
     Property("map_reads_back", MapReadsBack, "bmc", 5),
-    Property("results_are_right", ResultsAreRight, "bmc", 18),
+    Property("results_are_right", ResultsAreRight, "bmc", 16),
 )
