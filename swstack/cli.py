@@ -60,6 +60,9 @@ Force = Annotated[bool, typer.Option("--force", help="Do this stage again althou
 
 def main() -> None:
     """Entry point of the command ``crossvote``."""
+    # Torch's OpenMP threads spin while they wait; with another busy process on the machine that made a training step
+    # 25 times slower. The runtime reads the variable when torch is loaded, which is later than here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
 
 
