@@ -125,7 +125,7 @@ def table(costs: list[Cost]) -> str:
 
     def count(cost: Cost, name: str) -> str:
         value, base = getattr(cost, name), getattr(plain.get(cost.lanes, cost), name)
-        more = f" (+{100 * (value / base - 1):.0f} %)" if base and value != base else ""
+        more = f" ({100 * (value / base - 1):+.0f} %)" if base and value != base else ""
         return f"{value}{more}"
 
     for cost in costs:
