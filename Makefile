@@ -56,14 +56,17 @@ verilog: setup  ## export the synthesizable Verilog into build/verilog
 synth: $(HARDWARE)  ## report the cells, flip-flops and clock of the output peripheral on ECP5
 	$(BIN)/python -m rtl.synthesis $(ARGS)
 
-bench: setup  ## measure the speed of fault evaluation and of the system model (long)
+bench: setup  ## measure the speed of fault evaluation, of the system model and of the RTL (long)
 	$(BIN)/python -m benchmarks.fault_evaluation $(ARGS)
 	$(BIN)/python -m benchmarks.system_model
+	$(BIN)/python -m benchmarks.opc_throughput --lanes 8
+	$(BIN)/python benchmarks/rtl_in_the_loop.py minilm-l6
 
-lint: setup  ## check style and types
+lint: setup  ## check style, types and the Verilog
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tb.lint
 
 clean:  ## remove what was built (not .venv, not runs/)
 	rm -rf build sim_build .pytest_cache .mypy_cache .ruff_cache .hypothesis results.xml
