@@ -9,10 +9,10 @@ from typing import cast, get_args
 from sim.errors import UserError
 from sim.progress import Progress, no_progress
 from swstack.config import RunConfig
+from swstack.csv_rows import write_csv
 from swstack.models import ModelConfig
 from swstack.prune.comparison import compare_methods, comparison_rows
 from swstack.prune.pruning import Method
-from swstack.report.figures import write_csv
 from swstack.run_directory import RunDirectory
 from swstack.stages import DENSE
 from swstack.tasks import load_task

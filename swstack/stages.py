@@ -16,6 +16,7 @@ from sim.image import Image
 from sim.schema import to_mapping
 from swstack.config import RunConfig, describe_protection
 from swstack.cosimulation import cosimulate_matrices
+from swstack.csv_rows import write_csv
 from swstack.evaluation import Chip, sample_chips, sweep
 from swstack.evaluation import rows as trial_rows
 from swstack.finetune import evaluate, finetune
@@ -26,7 +27,6 @@ from swstack.models import ModelConfig, load_model, locate, save_model
 from swstack.pipeline import Context, Stage, versions
 from swstack.prune import load_masks, prune, save_masks
 from swstack.report import PAGE, has_replicas, telling_rate, verdict, write_report
-from swstack.report.figures import write_csv
 from swstack.run_directory import CONFIG, RunDirectory, digest, file_digest
 from swstack.tasks import Task, glue, load_task
 from swstack.training import best_device

@@ -5,7 +5,6 @@ The paper: "Zero-Space Cost Fault Tolerance for Transformer-based Language Model
 
 from __future__ import annotations
 
-import csv
 import io
 import statistics
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from sim.schema import write_bytes_atomic
+from swstack.csv_rows import to_csv
 from swstack.groups import matrix_weight, word_line_groups
 
 
@@ -161,15 +161,6 @@ def to_markdown(rows: Sequence[Mapping[str, str]]) -> str:
     keys = list(rows[0])
     lines = [keys, ["---"] * len(keys), *([row[key] for key in keys] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def to_csv(rows: Sequence[Mapping[str, str]]) -> str:
-    """The rows, which have equal keys, as CSV with a header."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 def write_tables(directory: Path, records: Sequence[PruningRecord], model: nn.Module) -> tuple[Path, ...]:

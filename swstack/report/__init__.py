@@ -12,6 +12,7 @@ import jinja2
 from sim.faults import FaultMap
 from sim.image import Image
 from sim.schema import write_text_atomic
+from swstack.csv_rows import write_csv
 from swstack.report import figures
 
 PAGE = "report/index.html"
@@ -33,10 +34,10 @@ def write_report(run: Path, results: Mapping[str, Any], images: Mapping[str, Ima
         "occupancy": figures.occupancy_figure([(name, image, chip) for name, image in protected.items()], group),
     }
     svg = {name: figures.save_figure(figure, folder, name) for name, figure in pictures.items()}
-    figures.write_csv(folder / "accuracy.csv", accuracy_rows(accuracy["points"]))
-    figures.write_csv(folder / "sparsity.csv", [*results["prune"]["groups"], *results["prune"]["matrices"]])
-    figures.write_csv(folder / "crossbars.csv", crossbar_rows(results["map"]))
-    figures.write_csv(folder / "cosimulation.csv", results["cosim"]["matrices"])
+    write_csv(folder / "accuracy.csv", accuracy_rows(accuracy["points"]))
+    write_csv(folder / "sparsity.csv", [*results["prune"]["groups"], *results["prune"]["matrices"]])
+    write_csv(folder / "crossbars.csv", crossbar_rows(results["map"]))
+    write_csv(folder / "cosimulation.csv", results["cosim"]["matrices"])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("swstack.report", "."),
         autoescape=True,

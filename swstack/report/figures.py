@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,15 +60,6 @@ def save_figure(figure: Figure, folder: Path, name: str) -> str:
     write_text_atomic(folder / f"{name}.svg", text)
     write_bytes_atomic(folder / f"{name}.png", png.getvalue())
     return text[text.index("<svg") :]
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows with equal keys as CSV with a header line."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text_atomic(path, text.getvalue())
 
 
 def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free: float) -> Figure:
