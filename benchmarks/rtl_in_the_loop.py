@@ -14,9 +14,9 @@ import time
 import numpy as np
 
 from sim.chip import load_chip
-from sim.cosim import opc_parameters
 from sim.faults import FaultMap
 from sim.image import Image, MatrixImage
+from sim.opc_array import opc_parameters
 from sim.peripheral import create_peripheral
 from sim.seeds import seed_sequence
 from sim.system.computed import real_groups

@@ -57,7 +57,7 @@ class OpcConfig:
     planes: int = Field(ge=1, le=16, description="bits of a weight that cells hold: B = weight bits - 1 for a pair")
     input_bits: int = Field(ge=2, le=16, description="two's complement input bits, one per read")
     clock_ps: int = Field(ge=1, description="clock period")
-    queue_vectors: int = Field(ge=1, description="token vectors that fit between the converters and the OPC")
+    queue_vectors: int = Field(ge=1, description="token vectors that fit between the converters and a group's OPCs")
 
 
 @config_dataclass

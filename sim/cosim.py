@@ -1,53 +1,32 @@
-"""Co-simulation of one word-line group: crossbars with stuck cells -> ADC codes -> output peripheral, hosted by SimPy.
+"""Co-simulation of one word-line group: crossbars with stuck cells -> ADC codes -> output peripherals, hosted by SimPy.
 
-All crossbars of the group read the same token at the same time (weights are stationary, word lines are shared). Their
-codes go through a bounded queue to the output peripherals (OPCs), which are the exported Verilog when the peripheral
-is a compiled one. With ``vote = output`` one OPC serves the row blocks of its bit lines one after the other, because it
-adds them before the vote; otherwise every row block has an OPC of its own and the partial sums are added behind it.
+All crossbars of the group read the same token at the same time (weights are stationary, word lines are shared), and
+all output peripherals (OPCs) digest it at the same time; a bounded queue lies in between. The OPCs are the exported
+Verilog when the peripheral is a compiled one, and then its clock cycles set their pace.
 
-Time is loose: one transaction carries the token vectors of one quantum, and its delay is what the crossbars need per
-vector (``ChipConfig.vector_interval_ps``) or the clock cycles that the peripheral reports.
+Time is loose: the crossbars run ahead by a quantum of token vectors, which are computed at once; then the simulation
+catches up. With a quantum of one vector it is exact.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
-from rtl.parameters import OpcParameters
-from sim import arithmetic
 from sim.chip import ChipConfig
-from sim.crossbar import driven_bits, read_cells, reference_outputs
+from sim.crossbar import reference_outputs
 from sim.errors import UserError
 from sim.faults import FaultMap
-from sim.image import Bundle, GroupImage
-from sim.peripheral import OpcMap, Peripheral
+from sim.image import GroupImage
+from sim.kernel import Fifo, LocalTime, Module, Simulation
+from sim.kernel.simulation import Behaviour
+from sim.opc_array import OpcArray, OpcRun
+from sim.peripheral import Peripheral
 from sim.progress import Progress, no_progress
-
-
-def opc_parameters(chip: ChipConfig) -> OpcParameters:
-    """The RTL's parameters for a chip.
-
-    Raises:
-        UserError: sizes that the RTL cannot have.
-    """
-    opc = chip.opc
-    try:
-        return OpcParameters(
-            columns=opc.columns,
-            lanes=opc.lanes,
-            planes=opc.planes,
-            input_bits=opc.input_bits,
-            adc_bits=chip.adc.bits,
-        )
-    except ValueError as error:
-        raise UserError(f"chip '{chip.name}': the output peripheral cannot be built: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +68,16 @@ def cosimulate(
     faults: FaultMap | None = None,
     outputs: range | None = None,
     quantum: int = 4,
+    threads: int = 1,
     progress: Progress = no_progress,
 ) -> CosimResult:
     """Stream token vectors through the crossbars and peripherals of a group.
 
     Args:
         group: what is programmed. x: int[V, K], quantized activations. faults: the chip's stuck cells.
-        make_peripheral: called once per OPC.
+        make_peripheral, threads: see ``OpcArray``.
         outputs: only OPCs that make some of these outputs of the group are simulated; None means all.
-        quantum: token vectors per transaction.
+        quantum: token vectors that the crossbars run ahead; 1 is exact.
 
     Raises:
         UserError: no such outputs, an image the peripheral cannot serve, or a fault map for another chip.
@@ -107,102 +87,49 @@ def cosimulate(
     bundles = [b for b in group.bundles(chip.opc.columns) if np.isin(b.outputs, wanted).any()]
     if not bundles:
         raise UserError(f"group {group.name}: all outputs asked for are pruned, so there is nothing to simulate.")
-    run = _Run(group, chip, make_peripheral, faults, bundles, len(x), progress)
-    run.stream(np.asarray(x), quantum)
+    opcs = OpcArray(group, chip, make_peripheral, faults, bundles, threads)
+    runs, simulated_ps = _stream(opcs, np.asarray(x), quantum, progress)
     index = np.sort(np.concatenate([b.outputs for b in bundles]))
     reference = reference_outputs(group, x, chip.opc.input_bits, chip.adc.bits, faults)
     return CosimResult(
-        outputs=run.sums[:, index],
+        outputs=np.concatenate([run.outputs for run in runs])[:, index],
         reference=reference[:, index],
         output_index=index,
-        backend=run.opcs[0].peripheral.name,
-        opcs=len(run.opcs),
-        code_pairs=run.code_pairs,
-        cycles=run.cycles,
-        disagreements=run.disagreements,
-        simulated_ps=int(run.env.now),
-        peripheral_seconds=run.peripheral_seconds,
+        backend=opcs.backend,
+        opcs=len(opcs),
+        code_pairs=sum(run.code_pairs for run in runs),
+        cycles=sum(run.cycles for run in runs),
+        disagreements=sum(run.disagreements for run in runs),
+        simulated_ps=simulated_ps,
+        peripheral_seconds=sum(run.seconds for run in runs),
         wall_seconds=time.perf_counter() - start,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Opc:
-    """One output peripheral: its bit lines, the row blocks it serves and its queue."""
+def _stream(opcs: OpcArray, x: NDArray[np.integer], quantum: int, progress: Progress) -> tuple[list[OpcRun], int]:
+    """Results quantum by quantum, and the time (ps) at which the last output is there."""
+    chip, simulation = opcs.chip, Simulation()
+    queue = Fifo(simulation, "queue", chip.opc.queue_vectors)
+    one, two = opcs.measured_cycles()
+    runs: list[OpcRun] = []
 
-    bundle: Bundle
-    row_blocks: slice
-    peripheral: Peripheral
-    queue: simpy.Store
+    def crossbars() -> Behaviour:
+        local, first = LocalTime(simulation, quantum * chip.vector_interval_ps), 0
+        for vector in range(1, len(x) + 1):
+            local.spend(chip.vector_interval_ps)
+            if local.due or vector == len(x):
+                yield local.synchronise()
+                runs.append(opcs.process(x[first:vector]))
+                for _ in range(first, vector):
+                    yield queue.put(None)
+                first = vector
+                progress("co-simulation", vector, len(x))
 
+    def peripherals() -> Behaviour:
+        for vector in range(1, len(x) + 1):
+            yield queue.get()
+            yield simulation.delay((one if vector == len(x) else two - one) * chip.opc.clock_ps)
 
-class _Run:
-    """State of one co-simulation run."""
-
-    def __init__(
-        self,
-        group: GroupImage,
-        chip: ChipConfig,
-        make_peripheral: Callable[[], Peripheral],
-        faults: FaultMap | None,
-        bundles: list[Bundle],
-        vectors: int,
-        progress: Progress,
-    ) -> None:
-        self.env = simpy.Environment()
-        self.group, self.chip, self.progress = group, chip, progress
-        self.cells = [read_cells(group, row_block, faults) for row_block in range(group.row_blocks)]
-        self.sums = np.zeros((vectors, group.outputs), np.int64)
-        self.code_pairs = self.cycles = self.disagreements = 0
-        self.peripheral_seconds = 0.0
-        serial = group.vote == "output"
-        spans = [slice(0, group.row_blocks)] if serial else [slice(g, g + 1) for g in range(group.row_blocks)]
-        self.opcs = []
-        for bundle in bundles:
-            opc_map = OpcMap.from_bundle(group.column_map, bundle, chip.opc.columns)
-            for span in spans:
-                peripheral = make_peripheral()
-                peripheral.load_map(opc_map)
-                queue = simpy.Store(self.env, capacity=chip.opc.queue_vectors)
-                self.opcs.append(_Opc(bundle, span, peripheral, queue))
-
-    def stream(self, x: NDArray[np.integer], quantum: int) -> None:
-        """Run until every vector of x has left the peripherals."""
-        chunks = [slice(i, min(i + quantum, len(x))) for i in range(0, len(x), quantum)]
-        self.steps_done, self.steps = 0, len(chunks) * len(self.opcs)
-        self.env.process(self._crossbars(x, chunks))
-        for opc in self.opcs:
-            self.env.process(self._peripheral(opc, len(chunks)))
-        self.env.run()
-
-    def _crossbars(self, x: NDArray[np.integer], chunks: list[slice]) -> Generator[Any, Any, None]:
-        """Read every crossbar of the group, one quantum of tokens after the other."""
-        for chunk in chunks:
-            vectors = chunk.stop - chunk.start
-            yield self.env.timeout(vectors * self.chip.vector_interval_ps)
-            codes = np.stack([self._codes(g, x[chunk]) for g in range(self.group.row_blocks)], axis=1)
-            for opc in self.opcs:
-                yield opc.queue.put((chunk, codes[:, opc.row_blocks][..., opc.bundle.lines, :]))
-
-    def _codes(self, row_block: int, x: NDArray[np.integer]) -> NDArray[np.uint16]:
-        """uint16[V, n_x, lines, 2]."""
-        bits = driven_bits(self.group, row_block, x, self.chip.opc.input_bits)
-        codes = [arithmetic.adc_codes(bits, cells, self.chip.adc.bits) for cells in self.cells[row_block]]
-        return np.stack(codes, axis=-1)
-
-    def _peripheral(self, opc: _Opc, chunks: int) -> Generator[Any, Any, None]:
-        """Digest one transaction after the other and add its outputs to the tokens' sums."""
-        missing = self.chip.opc.columns - len(opc.bundle.lines)
-        for _ in range(chunks):
-            chunk, codes = yield opc.queue.get()
-            padded = np.pad(codes, [(0, 0)] * 3 + [(0, missing), (0, 0)])
-            start = time.perf_counter()
-            result = opc.peripheral.process(padded)
-            self.peripheral_seconds += time.perf_counter() - start
-            yield self.env.timeout(result.cycles * self.chip.opc.clock_ps)
-            self.sums[chunk, opc.bundle.outputs] += result.outputs
-            self.code_pairs += padded[..., 0].size
-            self.cycles += result.cycles
-            self.disagreements += result.disagreements
-            self.steps_done += 1
-            self.progress("co-simulation", self.steps_done, self.steps)
+    simulation.start(Module(simulation, "crossbars"), crossbars())
+    simulation.run(simulation.start(Module(simulation, "opcs"), peripherals()))
+    return runs, simulation.now

@@ -336,7 +336,7 @@ def verilog(
     with _clean_exit():
         from rtl.export import export
         from sim.chip import load_chip
-        from sim.cosim import opc_parameters
+        from sim.opc_array import opc_parameters
 
         for path in export(opc_parameters(load_chip(chip)), folder):
             out.print(str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,10 +13,11 @@ from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sim.chip import ChipConfig
-from sim.cosim import cosimulate, opc_parameters
+from sim.cosim import cosimulate
 from sim.errors import UserError
 from sim.faults import FaultMap
 from sim.image import Image
+from sim.opc_array import opc_parameters
 from sim.peripheral import Backend, Peripheral, create_peripheral
 from sim.progress import Progress, no_progress
 from sim.schema import config_dataclass
@@ -43,7 +45,9 @@ class CosimConfig:
         description="verilator: compiled from the exported Verilog; amaranth: Amaranth's simulator; numpy: the "
         "reference; auto: verilator where it can be built, else numpy.",
     )
-    quantum: int = Field(8, ge=1, description="Token vectors per transaction of the SimPy run.")
+    quantum: int = Field(
+        8, ge=1, description="Token vectors that the crossbars run ahead of the OPCs' time; 1 is exact."
+    )
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ def cosimulate_matrices(
                 faults,
                 span,
                 config.quantum,
-                lambda _, done, total, label=f"{scheme}: {name}": progress(label, done, total),  # type: ignore[misc]
+                threads=os.cpu_count() or 1,
+                progress=lambda _, done, total, label=f"{scheme}: {name}": progress(label, done, total),  # type: ignore[misc]
             )
             inside = np.isin(result.output_index, span)
             own = result.output_index[inside] - matrix.first_output

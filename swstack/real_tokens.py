@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from sim.chip import ChipConfig
-from sim.cosim import opc_parameters
 from sim.errors import UserError
 from sim.faults import FaultMap
 from sim.image import Image
+from sim.opc_array import opc_parameters
 from sim.peripheral import Backend, create_peripheral
 from sim.system.computed import RealGroup, real_groups
 from sim.system.model import SystemResult

@@ -6,9 +6,7 @@ They answer the same transport call as crossbars that only keep time. The output
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.chip import ChipConfig
-from sim.crossbar import combine, driven_bits, read_cells
+from sim.crossbar import combine, read_cells
 from sim.errors import UserError
 from sim.faults import FaultMap
-from sim.image import Bundle, GroupImage
+from sim.image import GroupImage
 from sim.kernel import Module, Transaction
-from sim.peripheral import NumpyPeripheral, OpcMap, Peripheral, PeripheralResult
+from sim.opc_array import OpcArray
+from sim.peripheral import NumpyPeripheral, Peripheral
 from sim.system.evidence import dump_transaction
 from sim.system.network import Network, Route
 from sim.system.placement import GroupPlace
@@ -34,10 +33,10 @@ class RealGroup:
 
     Attributes:
         image: what is programmed. x: int[tokens, K], quantized activations; further tokens are timed only.
-        make_peripheral: makes an OPC; called once per bundle of bit lines, which serves all row blocks in turn.
+        make_peripheral: makes an OPC; called once per bundle of bit lines.
         faults: the chip's stuck cells, or None.
-        quantum: token vectors per call of the peripheral (loose timing); 1 is exact.
-        threads: OPCs that are simulated at the same time (a compiled OPC runs without Python's lock).
+        quantum: token vectors that are computed at once; changes nothing but speed.
+        threads: see ``OpcArray``.
         evidence: folder for the first transaction whose integers differ from the reference, as a waveform.
     """
 
@@ -102,36 +101,22 @@ class ComputedCrossbars(Crossbars):
                 f"chip '{chip.name}': computing group {image.name} needs digitised pairs, ADCs that do not clip and "
                 "pipeline.peripheral = 'rtl'."
             )
-        self.real, self.chip = real, chip
-        self.bundles = image.bundles(chip.opc.columns)
-        self.peripherals = []
-        for bundle in self.bundles:
-            peripheral = real.make_peripheral()
-            peripheral.load_map(OpcMap.from_bundle(image.column_map, bundle, chip.opc.columns))
-            self.peripherals.append(peripheral)
-        super().__init__(parent, name, place, self._measured(timing), network, route, resolution)
-        vectors = np.zeros((len(real.x), image.outputs), np.int64)
-        self.computed = Computed(
-            backend=self.peripherals[0].name if self.peripherals else "none",
-            outputs=vectors,
-            reference=linear_outputs(image, real.x, real.faults),
-            opcs=len(self.bundles) * (image.row_blocks // timing.serial_blocks),
+        self.real = real
+        self.opcs = OpcArray(
+            image, chip, real.make_peripheral, real.faults, image.bundles(chip.opc.columns), real.threads
         )
-        self._cells = [read_cells(image, g, real.faults) for g in range(image.row_blocks)]
+        if len(self.opcs):
+            one, two = self.opcs.measured_cycles()
+            timing = replace(timing, measured=(two - one, one - timing.beats))
+        super().__init__(parent, name, place, timing, network, route, resolution)
+        self.computed = Computed(
+            backend=self.opcs.backend,
+            outputs=np.zeros((len(real.x), image.outputs), np.int64),
+            reference=linear_outputs(image, real.x, real.faults),
+            opcs=len(self.opcs),
+        )
         # Tokens come in the order of ``real.x``: so many have come, so many are computed.
         self._started = self._done = 0
-
-    def _measured(self, timing: GroupTiming) -> GroupTiming:
-        """The timing with the cycles that the OPCs take for one vector and for two, instead of the formula's."""
-        interval = tail = 0
-        opc = self.chip.opc
-        for peripheral in self.peripherals:
-            shape = (timing.serial_blocks, opc.input_bits, opc.columns, 2)
-            one = peripheral.process(np.zeros((1, *shape), np.uint8)).cycles
-            two = peripheral.process(np.zeros((2, *shape), np.uint8)).cycles
-            interval = max(interval, two - one)
-            tail = max(tail, one - timing.beats)
-        return replace(timing, measured=(interval, tail)) if self.peripherals else timing
 
     def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
         """Time as in ``Crossbars``; the vectors of a quantum are computed when its first token comes."""
@@ -145,67 +130,30 @@ class ComputedCrossbars(Crossbars):
         return super().transport(transaction, arrival_ps)
 
     def _compute(self, chunk: slice) -> None:
-        image, chip = self.real.image, self.chip
-        x = self.real.x[chunk]
-        serial = image.vote == "output"
-        blocks = [range(image.row_blocks)] if serial else [range(g, g + 1) for g in range(image.row_blocks)]
-        for span in blocks:
-            codes = self._codes(x, span)
-            start = time.perf_counter()
-            for bundle, result in zip(self.bundles, self._process(codes), strict=True):
-                self.computed.outputs[chunk, bundle.outputs] += result.outputs
-                self.computed.cycles += result.cycles
-                self.computed.disagreements += result.disagreements
-                self.computed.code_pairs += len(x) * len(span) * chip.opc.input_bits * chip.opc.columns
-            self.computed.peripheral_seconds += time.perf_counter() - start
+        run, computed = self.opcs.process(self.real.x[chunk]), self.computed
+        computed.outputs[chunk] = run.outputs
+        computed.code_pairs += run.code_pairs
+        computed.cycles += run.cycles
+        computed.disagreements += run.disagreements
+        computed.peripheral_seconds += run.seconds
         self._done = chunk.stop
-        wrong = np.argwhere(self.computed.outputs[chunk] != self.computed.reference[chunk])
-        if len(wrong) and self.real.evidence is not None and not self.computed.evidence:
-            self.computed.evidence = self._evidence(chunk.start + int(wrong[0, 0]), int(wrong[0, 1]), blocks)
+        wrong = np.argwhere(computed.outputs[chunk] != computed.reference[chunk])
+        if len(wrong) and self.real.evidence is not None and not computed.evidence:
+            computed.evidence = self._evidence(chunk.start + int(wrong[0, 0]), int(wrong[0, 1]), self.real.evidence)
 
-    def _evidence(self, token: int, output: int, blocks: list[range]) -> tuple[Path, ...]:
+    def _evidence(self, token: int, output: int, folder: Path) -> tuple[Path, ...]:
         """Files about the OPC run that made ``output`` of ``token`` wrong; none if it does not happen again."""
-        assert self.real.evidence is not None
-        at = next(i for i, bundle in enumerate(self.bundles) if output in bundle.outputs)
-        peripheral, bundle = self.peripherals[at], self.bundles[at]
-        opc_map = OpcMap.from_bundle(self.real.image.column_map, bundle, self.chip.opc.columns)
+        at = next(i for i, bundle in enumerate(self.opcs.bundles) if output in bundle.outputs)
+        peripheral, opc_map = self.opcs.peripherals[at], self.opcs.maps[at]
         reference = NumpyPeripheral(peripheral.parameters)
         reference.load_map(opc_map)
-        for span in blocks:
-            codes = self._padded(self._codes(self.real.x[token : token + 1], span), bundle)
+        for span in self.opcs.spans:
+            codes = self.opcs.opc_codes(self.real.x[token : token + 1], span, self.opcs.bundles[at])
             got, expected = peripheral.process(codes).outputs, reference.process(codes).outputs
             if not np.array_equal(got, expected):
                 what = {"group": self.real.image.name, "token": token, "row_blocks": [span.start, span.stop]}
-                return dump_transaction(self.real.evidence, peripheral.parameters, opc_map, codes, got, expected, what)
+                return dump_transaction(folder, peripheral.parameters, opc_map, codes, got, expected, what)
         return ()
-
-    def _codes(self, x: NDArray[np.integer], span: range) -> NDArray[np.uint8]:
-        """ADC codes of some row blocks, uint8[V, row blocks, n_x, lines, 2]."""
-        image, width = self.real.image, self.chip.opc.input_bits
-        codes = np.empty((len(x), len(span), width, len(image.column_map), 2), np.uint8)
-        for at, g in enumerate(span):
-            bits = driven_bits(image, g, x, width).astype(np.float32)
-            for sign in (0, 1):
-                # A few units per word line, and nothing clips: exact in float32, fits into 8 bits.
-                codes[:, at, :, :, sign] = bits @ self._cells[g][sign].astype(np.float32)
-        return codes
-
-    def _padded(self, codes: NDArray[np.uint8], bundle: Bundle) -> NDArray[np.uint8]:
-        """The codes of a bundle, for an OPC."""
-        padded = np.zeros((*codes.shape[:3], self.chip.opc.columns, 2), np.uint8)
-        padded[..., : len(bundle.lines), :] = codes[..., bundle.lines, :]
-        return padded
-
-    def _process(self, codes: NDArray[np.uint8]) -> list[PeripheralResult]:
-        def one(work: tuple[Peripheral, Bundle]) -> PeripheralResult:
-            peripheral, bundle = work
-            return peripheral.process(self._padded(codes, bundle))
-
-        work = list(zip(self.peripherals, self.bundles, strict=True))
-        if self.real.threads == 1:
-            return [one(item) for item in work]
-        with ThreadPoolExecutor(self.real.threads) as pool:
-            return list(pool.map(one, work))
 
 
 def linear_outputs(group: GroupImage, x: NDArray[np.integer], faults: FaultMap | None) -> NDArray[np.int64]:

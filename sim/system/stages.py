@@ -12,9 +12,9 @@ from simpy.events import Event
 
 from rtl.parameters import OpcParameters
 from sim.chip import ChipConfig
-from sim.cosim import opc_parameters
 from sim.kernel import Booking, BookingArray, Fifo, Module, Simulation, Target, Transaction, Wait
 from sim.kernel.simulation import Behaviour
+from sim.opc_array import opc_parameters
 from sim.system.network import Network, Route
 from sim.system.placement import GroupPlace
 from sim.system.workload import GroupWork

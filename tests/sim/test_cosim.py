@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from sim.chip import load_chip
-from sim.cosim import cosimulate, opc_parameters
+from sim.cosim import cosimulate
 from sim.errors import UserError
 from sim.faults import FaultMap
 from sim.image import GroupImage
+from sim.opc_array import opc_parameters
 from sim.peripheral import create_peripheral
 from sim.seeds import seed_sequence
 
@@ -86,6 +87,50 @@ def test_a_vote_at_the_output_serves_row_blocks_one_after_the_other(make_group):
         )
         times[vote] = cosimulate(group, x, slow, peripheral).simulated_ps
     assert times["output"] == pytest.approx(group.row_blocks * times["crossbar"], rel=0.1)
+
+
+@pytest.mark.parametrize("clock_ps", [1_000, 100_000])
+@pytest.mark.parametrize("queue_vectors", [1, 2])
+def test_a_quantum_of_one_vector_is_exact_and_a_longer_one_is_late_by_at_most_itself(
+    make_group, clock_ps, queue_vectors
+):
+    opc = {"columns": 32, "planes": 4, "lanes": 2, "clock_ps": clock_ps, "queue_vectors": queue_vectors}
+    chip = load_chip("crossvote", {"opc": opc, "crossbar": {"rows": 64, "columns": 32}})
+    group, _ = make_group(np.random.default_rng(30), vote="none")
+    x = np.zeros((9, group.inputs), np.int64)
+    times = {q: cosimulate(group, x, chip, peripheral, quantum=q).simulated_ps for q in (1, 2, 4, 9)}
+    steps = max(len(bundle.lines) for bundle in group.bundles(32))
+    one, two = (opc_parameters(chip).cycles(vectors, 1, steps) * clock_ps for vectors in (1, 2))
+    read, digested, left = 0, [], [0] * queue_vectors  # times at which places of the queue become free
+    for vector in range(9):
+        read = max(read + chip.vector_interval_ps, left[vector])
+        digested.append(max(read, digested[-1] + two - one if digested else 0))
+        left.append(digested[-1])
+    assert times[1] == digested[-1] + one
+    for quantum, finished in times.items():
+        assert times[1] <= finished <= times[1] + quantum * chip.vector_interval_ps
+
+
+def test_codes_clip_as_in_the_reference_and_may_be_wider_than_a_byte(make_group):
+    group, _ = make_group(np.random.default_rng(31), vote="none")
+    x = np.random.default_rng(32).integers(-128, 128, (3, group.inputs))
+    sums = {}
+    for bits in (4, 9):
+        opc = {"columns": 32, "planes": 4, "lanes": 2}
+        chip = load_chip("crossvote", {"opc": opc, "crossbar": {"rows": 64, "columns": 32}, "adc": {"bits": bits}})
+        result = cosimulate(group, x, chip, lambda chip=chip: create_peripheral("numpy", opc_parameters(chip)))
+        assert result.mismatches == 0
+        sums[bits] = result.outputs
+    assert (sums[4] != sums[9]).any()
+
+
+def test_threads_change_nothing(make_group):
+    rng = np.random.default_rng(33)
+    group, _ = make_group(rng, vote="crossbar", voted={3: 3}, outputs=20)
+    x = rng.integers(-128, 128, (5, group.inputs))
+    one, two = (cosimulate(group, x, CHIP, peripheral, threads=threads) for threads in (1, 2))
+    assert np.array_equal(one.outputs, two.outputs)
+    assert (one.cycles, one.simulated_ps) == (two.cycles, two.simulated_ps)
 
 
 def test_bad_requests_are_refused(make_group):

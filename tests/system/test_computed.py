@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from sim.chip import load_chip
-from sim.cosim import opc_parameters
 from sim.crossbar import reference_outputs
 from sim.errors import UserError
 from sim.faults import FaultMap
 from sim.image import Image, MatrixImage
+from sim.opc_array import opc_parameters
 from sim.peripheral import create_peripheral
 from sim.seeds import seed_sequence
 from sim.system.computed import RealGroup, linear_outputs, real_groups
