@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
+from sim.csv_rows import write_csv
 from sim.errors import UserError
 from sim.progress import Progress, no_progress
 from swstack.config import RunConfig
-from swstack.csv_rows import write_csv
 from swstack.models import ModelConfig
 from swstack.prune.comparison import compare_methods, comparison_rows
 from swstack.prune.pruning import Method

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from sim.csv_rows import write_csv
 from sim.faults import FaultMap
 from sim.image import Image
 from sim.schema import to_mapping
 from swstack.config import RunConfig, describe_protection
 from swstack.cosimulation import cosimulate_matrices
-from swstack.csv_rows import write_csv
 from swstack.evaluation import Chip, sample_chips, sweep
 from swstack.evaluation import rows as trial_rows
 from swstack.finetune import evaluate, finetune

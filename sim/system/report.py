@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sim.chip import ChipConfig, load_chip
+from sim.csv_rows import to_csv
 from sim.kernel import Trace
 from sim.progress import Progress, no_progress
 from sim.schema import build, to_mapping, write_bytes_atomic, write_text_atomic
@@ -147,10 +146,10 @@ def what_if(
     return rows
 
 
-def crossbar_rows(result: SystemResult) -> list[list[Any]]:
-    """Every crossbar that holds weights, header first: its name in the hierarchy, what it holds and what it did."""
+def crossbar_rows(result: SystemResult) -> list[dict[str, Any]]:
+    """Every crossbar that holds weights: its name in the hierarchy, what it holds and what it did."""
     chip, placement = result.chip, result.placement
-    rows: list[list[Any]] = [["crossbar", "group", "tokens", "reads", "conversions", "utilisation"]]
+    rows: list[dict[str, Any]] = []
     tokens = result.workload.tokens * len(result.sequence_ps)
     for groups in placement.groups:
         slots: dict[int, int] = {}
@@ -162,16 +161,57 @@ def crossbar_rows(result: SystemResult) -> list[list[Any]]:
                     slot = slots[tile] = slots.get(tile, -1) + 1
                     share = converted if sign == 0 or chip.digitised == 2 else 0
                     rows.append(
-                        [
-                            placement.crossbar_name(tile, slot),
-                            place.group.name,
-                            tokens,
-                            tokens * chip.reads,
-                            tokens * chip.reads * share,
-                            f"{busy:.4f}",
-                        ]
+                        {
+                            "crossbar": placement.crossbar_name(tile, slot),
+                            "group": place.group.name,
+                            "tokens": tokens,
+                            "reads": tokens * chip.reads,
+                            "conversions": tokens * chip.reads * share,
+                            "utilisation": f"{busy:.4f}",
+                        }
                     )
     return rows
+
+
+def _unit_rows(results: Mapping[str, SystemResult]) -> list[dict[str, Any]]:
+    return [
+        {
+            "result": key,
+            "unit": u.unit,
+            "kind": u.kind,
+            "servers": u.servers,
+            "operations": u.operations,
+            "busy_ps": u.busy_ps,
+            "utilisation": f"{u.utilisation:.6f}",
+            "mean_wait_ps": f"{u.wait_ps:.0f}",
+        }
+        for key, result in results.items()
+        for u in bottlenecks(result)
+    ]
+
+
+def _energy_rows(results: Mapping[str, SystemResult]) -> list[dict[str, Any]]:
+    return [
+        {
+            "result": key,
+            "scope": scope,
+            "action": action,
+            "count": count,
+            "energy_pj": count * getattr(result.chip.energy_pj, action),
+        }
+        for key, result in results.items()
+        for scope, counts in result.actions.items()
+        for action, count in counts.items()
+    ]
+
+
+def _tile_rows(result: SystemResult) -> list[dict[str, Any]]:
+    chip = result.chip
+    blocks = chip.crossbars_per_tile // chip.signs
+    return [
+        {"tile": tile, "chip": tile // chip.package.tiles, "blocks_used": int(used), "blocks": blocks}
+        for tile, used in enumerate(result.placement.blocks_used)
+    ]
 
 
 def write_report(folder: Path, results: Mapping[str, SystemResult], trace: Trace | None = None) -> list[Path]:
@@ -181,6 +221,7 @@ def write_report(folder: Path, results: Mapping[str, SystemResult], trace: Trace
     energy again; the pictures show the last result.
     """
     name, shown = list(results.items())[-1]
+    compared = compare(results)
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -192,51 +233,10 @@ def write_report(folder: Path, results: Mapping[str, SystemResult], trace: Trace
     }
     files = {
         "system.json": json.dumps(document, indent=1) + "\n",
-        "compare.csv": to_csv(compare(results)),
-        "units.csv": to_csv(
-            [
-                ["result", "unit", "kind", "servers", "operations", "busy_ps", "utilisation", "mean_wait_ps"],
-                *(
-                    [
-                        key,
-                        u.unit,
-                        u.kind,
-                        u.servers,
-                        u.operations,
-                        u.busy_ps,
-                        f"{u.utilisation:.6f}",
-                        f"{u.wait_ps:.0f}",
-                    ]
-                    for key, result in results.items()
-                    for u in bottlenecks(result)
-                ),
-            ]
-        ),
-        "energy.csv": to_csv(
-            [
-                ["result", "scope", "action", "count", "energy_pj"],
-                *(
-                    [key, scope, action, count, count * getattr(result.chip.energy_pj, action)]
-                    for key, result in results.items()
-                    for scope, counts in result.actions.items()
-                    for action, count in counts.items()
-                ),
-            ]
-        ),
-        "tiles.csv": to_csv(
-            [
-                ["tile", "chip", "blocks_used", "blocks"],
-                *(
-                    [
-                        tile,
-                        tile // shown.chip.package.tiles,
-                        int(used),
-                        shown.chip.crossbars_per_tile // shown.chip.signs,
-                    ]
-                    for tile, used in enumerate(shown.placement.blocks_used)
-                ),
-            ]
-        ),
+        "compare.csv": to_csv([dict(zip(compared[0], row, strict=True)) for row in compared[1:]]),
+        "units.csv": to_csv(_unit_rows(results)),
+        "energy.csv": to_csv(_energy_rows(results)),
+        "tiles.csv": to_csv(_tile_rows(shown)),
         "utilisation.svg": utilisation_bars(bottlenecks(shown), name),
         "energy.svg": energy_bars(results),
         "occupancy.svg": occupancy(shown.placement),
@@ -261,13 +261,6 @@ def read_energy(path: Path, chip: str | None = None) -> dict[str, float]:
     document = json.loads(path.read_text(encoding="utf-8"))
     table = load_chip(chip) if chip else build(ChipConfig, document["chip"], str(path))
     return {key: energy.total_energy_pj(table, value["actions"]) for key, value in document["results"].items()}
-
-
-def to_csv(rows: Sequence[Sequence[Any]]) -> str:
-    """The rows as CSV text."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _statistics(result: SystemResult) -> dict[str, dict[str, Any]]:

@@ -17,8 +17,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from sim.csv_rows import to_csv
 from sim.schema import write_bytes_atomic
-from swstack.csv_rows import to_csv
 from swstack.groups import matrix_weight, word_line_groups
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import jinja2
 
+from sim.csv_rows import write_csv
 from sim.faults import FaultMap
 from sim.image import Image
 from sim.schema import write_text_atomic
-from swstack.csv_rows import write_csv
 from swstack.report import figures
 
 PAGE = "report/index.html"

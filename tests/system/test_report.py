@@ -70,14 +70,13 @@ def test_the_energy_of_another_table_needs_no_simulation(tmp_path):
 def test_every_crossbar_is_accounted_for_by_name(preset):
     chip = load_chip(preset)
     result = simulate(bert_workload(TINY, chip, 6), chip, sequences=2)
-    header, *rows = crossbar_rows(result)
-    assert header[0] == "crossbar"
-    assert len(rows) == len({row[0] for row in rows}) == result.placement.crossbars
-    assert rows[0][0] == "chip0.tile0.ima0.xb0"
+    rows = crossbar_rows(result)
+    assert len(rows) == len({row["crossbar"] for row in rows}) == result.placement.crossbars
+    assert rows[0]["crossbar"] == "chip0.tile0.ima0.xb0"
     totals = total_actions(result.actions)
-    assert sum(row[3] for row in rows) == totals["crossbar_read"]
-    assert sum(row[4] for row in rows) == totals["conversion"]
-    assert all(0 < float(row[5]) <= 1 for row in rows)
+    assert sum(row["reads"] for row in rows) == totals["crossbar_read"]
+    assert sum(row["conversions"] for row in rows) == totals["conversion"]
+    assert all(0 < float(row["utilisation"]) <= 1 for row in rows)
 
 
 def test_schemes_stand_side_by_side():

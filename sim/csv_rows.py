@@ -1,4 +1,4 @@
-"""Rows with equal keys as CSV."""
+"""Rows with equal keys as CSV: the one writer of all tables on disk."""
 
 from __future__ import annotations
 
