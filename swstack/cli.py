@@ -311,20 +311,28 @@ def compare(
     run_dir: RunDir = None,
     glue_dir: GlueDir = None,
     method: Annotated[list[str], typer.Option(help="A pruning method; all of them otherwise. May be repeated.")] = [],  # noqa: B006
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds per method.")] = 1,
+    column_sparsity: Annotated[
+        list[float],
+        typer.Option(
+            help="Share of columns to prune; the configured one otherwise. May be repeated, for a curve. "
+            "0: the dense model, trained on as long."
+        ),
+    ] = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds per method and share.")] = 1,
 ) -> None:
     """Compare pruning methods at equal sparsity, from the same fine-tuned model, with the same schedule."""
     with _clean_exit():
-        from swstack.comparison import check_methods, compare_in_run
+        from swstack.comparison import check_methods, check_targets, compare_in_run
 
         methods = check_methods(method)
         config, directory = _resolve(source, override, run_dir, glue_dir)
+        targets = check_targets(column_sparsity, config.prune.column_sparsity)
     with _clean_exit(f"crossvote compare {directory}"):
         _update(directory, config, "finetune", force=False)
         from swstack.console import progress_display
 
         with progress_display(out) as progress:
-            _print_table(compare_in_run(directory, config, methods, seeds, progress))
+            _print_table(compare_in_run(directory, config, methods, targets, seeds, progress))
 
 
 @app.command()

@@ -11,8 +11,9 @@ from sim.errors import UserError
 from sim.progress import Progress, no_progress
 from swstack.config import RunConfig
 from swstack.models import ModelConfig
-from swstack.prune.comparison import compare_methods, comparison_rows
+from swstack.prune.comparison import compare_methods, comparison_rows, loss_points
 from swstack.prune.pruning import Method
+from swstack.report.figures import loss_figure, save_figure
 from swstack.run_directory import RunDirectory
 from swstack.stages import DENSE
 from swstack.tasks import load_task
@@ -31,13 +32,30 @@ def check_methods(methods: Sequence[str]) -> tuple[Method, ...]:
     return tuple(cast(Method, method) for method in methods) or known
 
 
+def check_targets(shares: Sequence[float], default: float) -> tuple[float, ...]:
+    """The shares of columns to prune, ascending; the configured one for none.
+
+    Raises:
+        UserError: a share that is none.
+    """
+    for share in shares:
+        if not 0 <= share < 1:
+            raise UserError(f"--column-sparsity {share:g}: must be at least 0 and below 1.")
+    return tuple(sorted(set(shares))) or (default,)
+
+
 def compare_in_run(
-    directory: Path, config: RunConfig, methods: Sequence[Method], seeds: int, progress: Progress = no_progress
+    directory: Path,
+    config: RunConfig,
+    methods: Sequence[Method],
+    targets: Sequence[float],
+    seeds: int,
+    progress: Progress = no_progress,
 ) -> list[list[str]]:
-    """Prune the run's fine-tuned model with every method and ``seeds`` seeds; returns the table, header first.
+    """Prune the run's fine-tuned model with every method, share of columns and seed; returns the table, header first.
 
     Finished prunings are kept in the run directory (``comparison/``) and taken up again; the table is written there as
-    CSV.
+    CSV, and the loss over the shares as a picture.
 
     Raises:
         UserError: the run directory is in use, or not fine-tuned yet.
@@ -48,10 +66,12 @@ def compare_in_run(
             load_task(config.task, config.seed),
             config.prune,
             methods,
+            targets,
             range(config.seed, config.seed + seeds),
             run.path / "comparison",
             progress,
         )
         rows = comparison_rows(results)
         write_csv(run.path / "comparison" / "comparison.csv", rows)
+        save_figure(loss_figure(loss_points(results), results[0].metric), run.path / "comparison", "comparison")
     return [list(rows[0]), *(list(row.values()) for row in rows)]

@@ -1,7 +1,8 @@
-"""Pruning methods side by side: same dense model, task, schedule, seeds and share of columns."""
+"""Pruning methods and sparsities side by side: same dense model, task, schedule and seeds."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import statistics
@@ -20,12 +21,13 @@ from swstack.tasks import Task
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method, one seed. Metrics in percent; column_sparsity is that of the least pruned word-line group.
+    """One method, share and seed. Metrics in percent; column_sparsity is that of the least pruned word-line group.
 
-    All methods prune exactly the share asked for; folding may add query columns to that.
+    target: share of columns asked for. All methods prune exactly that; folding may add query columns to it.
     """
 
     method: str
+    target: float
     seed: int
     task: str
     metric: str
@@ -41,20 +43,23 @@ def compare_methods(
     task: Task,
     cfg: PruneConfig,
     methods: Sequence[Method],
+    targets: Sequence[float],
     seeds: Sequence[int],
     work_dir: Path,
     progress: Progress = no_progress,
 ) -> tuple[Comparison, ...]:
-    """Prune the fine-tuned model `dense` with every method and seed; everything else is as in `cfg`.
+    """Prune the fine-tuned model `dense` with every method, share of columns and seed; all else is as in `cfg`.
+
+    A share of 0 prunes nothing: the dense model, trained on for as long as the pruned ones (the same for all methods).
 
     Results are kept in `work_dir`, one file each, and reused when called again with the same settings; the pruning
     that was interrupted continues.
     """
     results = []
-    for method in methods:
+    for method, target in itertools.product(methods, targets):
         for seed in seeds:
-            folder = Path(work_dir) / f"{method}-{seed}"
-            one = replace(cfg, method=method)
+            folder = Path(work_dir) / f"{method}-{100 * target:g}-{seed}"
+            one = replace(cfg, method=method, column_sparsity=target)
             settings = {"model": dense.source, "task": task.provenance, "prune": to_mapping(one)}
             result = _stored(folder / "result.json", settings)
             if result is None:
@@ -79,6 +84,7 @@ def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: 
     result = prune(model, tokenizer, task, cfg, seed, work_dir, progress)
     return Comparison(
         method=cfg.method,
+        target=cfg.column_sparsity,
         seed=seed,
         task=task.name,
         metric=task.primary_metric,
@@ -91,16 +97,17 @@ def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: 
 
 
 def comparison_rows(results: Sequence[Comparison]) -> list[dict[str, str]]:
-    """One row per method, in the order of first appearance: mean and standard deviation over seeds."""
+    """One row per method and share, in the order of first appearance: mean and standard deviation over seeds."""
     rows = []
-    for method in dict.fromkeys(result.method for result in results):
-        runs = [result for result in results if result.method == method]
+    for method, target in dict.fromkeys((result.method, result.target) for result in results):
+        runs = [result for result in results if (result.method, result.target) == (method, target)]
         losses = [run.dense - run.pruned for run in runs]
         rows.append(
             {
                 "method": method,
                 "task": runs[0].task,
                 "metric": runs[0].metric,
+                "columns asked for, %": f"{100 * target:g}",
                 "least column sparsity, %": f"{100 * min(run.column_sparsity for run in runs):.2f}",
                 "dense": f"{statistics.mean(run.dense for run in runs):.2f}",
                 "pruned": _mean_and_spread([run.pruned for run in runs]),
@@ -109,6 +116,23 @@ def comparison_rows(results: Sequence[Comparison]) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def loss_points(results: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """`method`, `target` and mean, least and largest `loss` in points over the seeds, for a picture."""
+    points = []
+    for method, target in dict.fromkeys((result.method, result.target) for result in results):
+        losses = [run.dense - run.pruned for run in results if (run.method, run.target) == (method, target)]
+        points.append(
+            {
+                "method": method,
+                "target": target,
+                "loss": statistics.mean(losses),
+                "least": min(losses),
+                "largest": max(losses),
+            }
+        )
+    return points
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:

@@ -173,10 +173,13 @@ def prune(
 
 
 def make_method(model: PreTrainedModel, axes: Sequence[Axis], cfg: PruneConfig, steps: int) -> PruningMethod:
-    """The pruning method that `cfg` names, for `model` on the device where it is trained, active for `steps`."""
+    """The pruning method that `cfg` names, for `model` on the device where it is trained, active for `steps`.
+
+    Without axes there is nothing to decide, and so nothing to learn: any method is then the one without parameters.
+    """
     device, weights = model.device, group_weights(model)
     controller = Controller(axes, device, cfg.multiplier_rate, cfg.quadratic)
-    if cfg.method == "magnitude":
+    if cfg.method == "magnitude" or not axes:
         return Magnitude(axes, weights)
     if cfg.method == "movement":
         return Movement(axes, device, cfg.gate_learning_rate)

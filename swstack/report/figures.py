@@ -62,6 +62,37 @@ def save_figure(figure: Figure, folder: Path, name: str) -> str:
     return text[text.index("<svg") :]
 
 
+def loss_figure(points: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+    """Loss of the task metric against the share of pruned columns, one line per method, the spread over seeds as a bar.
+
+    ``points`` carry ``method``, ``target`` (a fraction) and ``loss``, ``least``, ``largest`` in points.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.4, 4.0))
+        for i, method in enumerate(dict.fromkeys(point["method"] for point in points)):
+            own = sorted((point for point in points if point["method"] == method), key=lambda point: point["target"])
+            loss = np.array([point["loss"] for point in own])
+            bars = [loss - [point["least"] for point in own], [point["largest"] for point in own] - loss]
+            axes.errorbar(
+                [100 * point["target"] for point in own],
+                loss,
+                yerr=bars,
+                color=PALETTE[i % len(PALETTE)],
+                marker=MARKERS[i % len(MARKERS)],
+                markersize=5,
+                capsize=3,
+                label=method,
+            )
+        axes.axhline(0, color=MUTED, lw=0.8)
+        axes.axhline(1, color=MUTED, lw=0.8, linestyle="--")
+        axes.set_xlabel("pruned columns of every word-line group, %")
+        axes.set_ylabel(f"loss of {metric} against dense, points")
+        axes.invert_yaxis()
+        axes.grid(axis="y", color=GRID)
+        axes.legend()
+    return figure
+
+
 def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free: float) -> Figure:
     """Task metric against fault rate, one line per scheme, with the 95 % interval of the mean over chips as a band.
 

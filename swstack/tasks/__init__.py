@@ -31,6 +31,13 @@ class TaskConfig:
     )
     train_limit: int | None = Field(None, ge=1, description="Use only so many train examples, drawn by the seed.")
     eval_limit: int | None = Field(None, ge=1, description="Use only so many dev examples, drawn by the seed.")
+    holdout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the train examples, drawn by the seed, to set aside and use in place of the dev "
+        "examples: for choosing settings without a look at dev; 0: the dev examples.",
+    )
     max_length: int = Field(128, ge=8, le=4096, description="Longest input in tokens; longer ones are truncated.")
 
 
@@ -48,6 +55,8 @@ def load_task(cfg: TaskConfig, seed: int) -> Task:
         task = grammar.generate_task(cfg.name, seed, cfg.max_length)
     else:
         task = _load_glue(cfg)
+    if cfg.holdout:
+        task = _hold_out(task, cfg.holdout, seed)
     return dataclasses.replace(
         task,
         train=_subset(task.train, cfg.train_limit, seed, "train"),
@@ -68,6 +77,24 @@ def _load_glue(cfg: TaskConfig) -> Task:
         train, dev, provenance = glue.load_from_directory(name, Path(cfg.glue_dir))
     layout = glue.GLUE_TASKS[name]
     return Task(name, train, dev, layout.labels, layout.metrics, provenance, cfg.max_length)
+
+
+def _hold_out(task: Task, share: float, seed: int) -> Task:
+    """The task with a share of its train examples in place of the dev examples.
+
+    Raises UserError if one of the two parts would be empty.
+    """
+    rows = len(task.train)
+    held_out = round(share * rows)
+    if not 0 < held_out < rows:
+        raise UserError(f"task.holdout = {share:g}: leaves one part of the {rows} train examples empty.")
+    order = np.random.default_rng(seed_sequence(seed, "holdout")).permutation(rows)
+    return dataclasses.replace(
+        task,
+        train=tuple(task.train[i] for i in np.sort(order[held_out:])),
+        dev=tuple(task.train[i] for i in np.sort(order[:held_out])),
+        provenance=f"{task.provenance}; {held_out} of {rows} train examples held out and used as dev",
+    )
 
 
 def _subset(examples: tuple[Example, ...], limit: int | None, seed: int, part: str) -> tuple[Example, ...]:

@@ -50,6 +50,7 @@ def test_help_is_quick_because_torch_is_not_loaded():
         (("simulate", "bert-base", "--resolution", "atom"), "must be one of analytic"),
         (("tables", "nowhere"), "neither a TOML file, a run directory"),
         (("compare", "--method", "guess"), "must be one of gates"),
+        (("compare", "--column-sparsity", "30"), "--column-sparsity 30: must be at least 0 and below 1"),
     ],
 )
 def test_bad_input_is_one_sentence_exit_code_2_and_no_file(monkeypatch, tmp_path, arguments, message):

@@ -157,12 +157,15 @@ def test_the_papers_tables_are_written_for_the_run(finished, tmp_path):
 
 
 def test_pruning_methods_are_compared_from_the_runs_dense_model(finished):
-    arguments = ["compare", str(finished), "--method", "gates", "--method", "magnitude"]
+    shares = ["--column-sparsity", "0.5", "--column-sparsity", "0.3"]
+    arguments = ["compare", str(finished), "--method", "gates", "--method", "magnitude", *shares]
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
     assert "magnitude" in result.output
     rows = (finished / "comparison" / "comparison.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows[1:]] == ["gates", "magnitude"]
+    assert [row.split(",")[0] for row in rows[1:]] == ["gates", "gates", "magnitude", "magnitude"]
+    assert [row.split(",")[3] for row in rows[1:]] == ["30", "50", "30", "50"]
+    assert (finished / "comparison" / "comparison.svg").is_file()
 
 
 def test_the_example_puts_own_chips_under_the_run(finished):

@@ -12,7 +12,7 @@ import torch
 from swstack.groups import matrix_names, matrix_weight
 from swstack.models import ModelConfig, load_model
 from swstack.prune import PruneConfig
-from swstack.prune.comparison import Comparison, compare_methods, comparison_rows
+from swstack.prune.comparison import Comparison, compare_methods, comparison_rows, loss_points
 from swstack.prune.tables import (
     PAPER_TABLE_1,
     PruningRecord,
@@ -35,7 +35,7 @@ def test_methods_are_compared_at_equal_sparsity_and_results_are_reused(tiny_dire
     def run(cfg=CONFIG):
         steps.clear()
         progress = lambda what, done, total: steps.append(what)  # noqa: E731
-        return compare_methods(dense, tiny_task, cfg, ("gates", "magnitude"), (0, 1), tmp_path, progress)
+        return compare_methods(dense, tiny_task, cfg, ("gates", "magnitude"), (0.3,), (0, 1), tmp_path, progress)
 
     results = run()
     assert [(result.method, result.seed) for result in results] == [
@@ -44,22 +44,33 @@ def test_methods_are_compared_at_equal_sparsity_and_results_are_reused(tiny_dire
     # The smallest groups are those without folded columns: 10 of 32.
     assert all(0.3 <= result.column_sparsity <= 10 / 32 for result in results)
     assert not list(tmp_path.glob("*/work"))
-    (tmp_path / "magnitude-1" / "result.json").unlink()
+    (tmp_path / "magnitude-30-1" / "result.json").unlink()
     assert run()[:3] == results[:3]
     assert steps
     assert all(not what.startswith("prune (epoch 2") for what in steps)
     run()
     assert not steps
-    run(PruneConfig(batch_size=16, gate_epochs=1, final_epochs=0, column_sparsity=0.4))
+    run(PruneConfig(batch_size=16, gate_epochs=1, final_epochs=0, gate_learning_rate=0.02))
     assert steps
-    stored = json.loads((tmp_path / "gates-0" / "result.json").read_text())
-    assert stored["settings"]["prune"]["column_sparsity"] == 0.4
+    stored = json.loads((tmp_path / "gates-30-0" / "result.json").read_text())
+    assert stored["settings"]["prune"]["gate_learning_rate"] == 0.02
+
+
+def test_a_share_of_zero_trains_the_dense_model_on_without_pruning(tiny_directory, tiny_task, tmp_path):
+    dense = ModelConfig(source=str(tiny_directory))
+    control, pruned = compare_methods(dense, tiny_task, CONFIG, ("gates",), (0.0, 0.5), (0,), tmp_path)
+    assert (control.target, control.column_sparsity, control.element_sparsity) == (0.0, 0.0, 0.0)
+    assert pruned.column_sparsity >= 0.5
+    assert control.dense == pruned.dense
 
 
 def test_comparison_rows_are_means_over_seeds():
-    runs = [Comparison("gates", s, "rte", "accuracy", 70.0, 69.0 + s, 0.3, 0.35, 1.0) for s in (0, 2)]
+    runs = [Comparison("gates", 0.3, s, "rte", "accuracy", 70.0, 69.0 + s, 0.3, 0.35, 1.0) for s in (0, 2)]
     (row,) = comparison_rows(runs)
     assert (row["pruned"], row["loss"], row["seeds"]) == ("70.00 ± 1.41", "0.00 ± 1.41", "2")
+    assert row["columns asked for, %"] == "30"
+    (point,) = loss_points(runs)
+    assert (point["least"], point["loss"], point["largest"]) == (-1.0, 0.0, 1.0)
 
 
 def test_table_1_puts_the_paper_beside_the_mean():

@@ -54,6 +54,19 @@ def test_limits_draw_subsets_and_say_so():
     assert "only 20 of these dev rows" in task.provenance
 
 
+def test_a_holdout_takes_the_place_of_dev_and_is_not_trained_on():
+    whole = load_task(TaskConfig(name="grammar-pair"), 0)
+    task = load_task(TaskConfig(name="grammar-pair", holdout=0.25, train_limit=100), 0)
+    assert len(task.dev) == round(0.25 * len(whole.train))
+    assert len(task.train) == 100
+    assert set(task.dev) <= set(whole.train)
+    assert not set(task.dev) & set(task.train)
+    assert not set(task.dev) & set(whole.dev)
+    assert "held out" in task.provenance
+    with pytest.raises(UserError, match=r"task\.holdout = 1e-09"):
+        load_task(TaskConfig(name="grammar-pair", holdout=1e-9), 0)
+
+
 def test_folder_names_are_task_names():
     assert [canonical_name(name) for name in ("SST-2", "sts-b", "CoLA", "MNLI", "mnli-mismatched")] == [
         "sst2", "stsb", "cola", "mnli", "mnli-mismatched",
