@@ -25,7 +25,7 @@ from amaranth.lib import wiring
 from rtl.axi_lite import OpcAxi
 from rtl.opc import Opc
 from rtl.parameters import OpcParameters
-from rtl.registers import ENTRY_WORD, Register, Status, map_address
+from rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, map_address, scale_address
 
 #: What the registers can be reached through.
 BUSES: dict[str, type[Opc | OpcAxi]] = {"port": Opc, "axi": OpcAxi}
@@ -52,6 +52,10 @@ def to_verilog(component: wiring.Component, name: str) -> str:
 def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:
     """Ports, parameters, timing and registers of an exported OPC, as JSON values."""
     p = opc.parameters
+    fields = {
+        name: {field: [word[field].offset, word[field].width] for field in word.members}
+        for name, word in (("map", ENTRY_WORD), ("scale", SCALE_WORD))
+    }
     registers = {register.name: int(register) for register in Register if p.voter or register.name != "DISAGREEMENTS"}
     return {
         "format": "crossvote-opc",
@@ -67,9 +71,12 @@ def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:
         "map": {
             "first_word": map_address(p, 0),
             "entries": p.columns if p.column_map else 0,
-            "entry_fields": {
-                field: [ENTRY_WORD[field].offset, ENTRY_WORD[field].width] for field in ENTRY_WORD.members
-            },
+            "entry_fields": fields["map"],
+        },
+        "scales": {
+            "first_word": scale_address(p, 0),
+            "entries": p.outputs if p.scale_bits else 0,
+            "entry_fields": fields["scale"],
         },
     }
 

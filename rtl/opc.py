@@ -12,6 +12,7 @@ from rtl.map_check import MapCheck
 from rtl.parameters import OpcParameters
 from rtl.readout import ReadOut, output_layout
 from rtl.registers import RegisterPort, Registers, index_bits
+from rtl.scale import ScaleStage
 from rtl.sequencer import Sequencer
 
 
@@ -52,7 +53,18 @@ class Opc(wiring.Component):
         for number, lane in enumerate(lanes):
             m.submodules[f"lane_{number}"] = lane
         connect(m, flipped(self.bus), registers.bus)
-        connect(m, flipped(self.o), readout.o)
+        if p.scale_bits:
+            m.submodules.scale = scale = ScaleStage(p)
+            connect(m, readout.o, scale.i)
+            connect(m, flipped(self.o), scale.o)
+            m.d.comb += [
+                scale.index.eq(registers.scale_index),
+                scale.write.eq(registers.scale_write),
+                scale.write_entry.eq(registers.scale_entry),
+                registers.scale_read.eq(scale.read_entry),
+            ]
+        else:
+            connect(m, flipped(self.o), readout.o)
 
         # Input: a beat is captured, its differences and column sums are taken, the new sums are stored.
         controls = ("group", "clear", "shift", "subtract", "complete")
@@ -142,5 +154,6 @@ class Opc(wiring.Component):
                 ]
         if p.voter:
             m.d.comb += registers.disagreement.eq(readout.disagreement)
-        m.d.comb += registers.busy.eq(sequencer.middle | captured | pending | full.any() | readout.busy)
+        leaving = readout.busy | scale.busy if p.scale_bits else readout.busy
+        m.d.comb += registers.busy.eq(sequencer.middle | captured | pending | full.any() | leaving)
         return m

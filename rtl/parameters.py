@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rtl.opc import Opc
 
 
+#: Bits of the scale stage's shift field, so that scales reach from 1 down to 2^-(2^SHIFT_BITS).
+SHIFT_BITS = 4
+
+
 def signed_bits(magnitude: int) -> int:
     """Width of a two's complement number that must reach from -magnitude to +magnitude."""
     return magnitude.bit_length() + 1
@@ -26,6 +30,7 @@ class OpcParameters:
         adc_bits: width A of an ADC code. row_blocks: most row blocks whose column sums are added before the vote.
         voter: False leaves out the median of three (a plane then has one copy).
         column_map: False replaces the writable map by a fixed one: no flips, outputs side by side, top plane first.
+        scale_bits: bits of the multiplier with which each output is scaled; 0 leaves out the scale stage.
 
     Raises:
         ValueError: a value that the hardware cannot have.
@@ -39,6 +44,7 @@ class OpcParameters:
     row_blocks: int = 32
     voter: bool = True
     column_map: bool = True
+    scale_bits: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -48,6 +54,7 @@ class OpcParameters:
             ("input_bits", 2, 16),
             ("adc_bits", 1, 16),
             ("row_blocks", 1, 256),
+            ("scale_bits", 0, 17),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -60,6 +67,11 @@ class OpcParameters:
             raise ValueError(f"columns = {self.columns} cannot hold the {self.planes} planes of one output.")
         if self.voter and not self.column_map:
             raise ValueError("voter = True needs column_map = True, because only the map places replicas.")
+        if self.scale_bits and self.product_bits > 64:
+            raise ValueError(
+                f"scale_bits = {self.scale_bits} makes products of {self.product_bits} bits from sums of "
+                f"{self.sum_bits}; the scale stage has 64 at most."
+            )
 
     def create(self) -> Opc:
         """The hardware with these parameters."""
@@ -130,12 +142,24 @@ class OpcParameters:
         return signed_bits(self.output_magnitude)
 
     @property
+    def product_bits(self) -> int:
+        """Width of an output sum times a multiplier, plus half of the largest divisor (for rounding)."""
+        largest = self.output_magnitude * ((1 << self.scale_bits) - 1)
+        half = 1 << (self.scale_bits + (1 << SHIFT_BITS) - 2)
+        return signed_bits(largest + half)
+
+    @property
+    def scale_stages(self) -> int:
+        """Clock cycles that an output spends in the scale stage: look-up, products, sum of them, shift."""
+        return 4 if self.scale_bits else 0
+
+    @property
     def pipeline(self) -> int:
         """Clock cycles from the acceptance of a vector's last beat to the first in which an output is offered that
         completes at read-out step 0: codes, difference, column sum, read-out, plane accumulator; with a voter also
-        comparison and choice.
+        comparison and choice; then the scale stage.
         """
-        return 7 if self.voter else 5
+        return (7 if self.voter else 5) + self.scale_stages
 
     def beats(self, row_blocks: int) -> int:
         """Beats of one vector: every input bit of every row block of every bit line, ``lanes`` at a time."""

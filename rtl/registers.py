@@ -1,7 +1,7 @@
 """Register port of the OPC and the registers behind it.
 
 All registers are 32-bit words; an address counts words. The top two address bits select a window: 0 the registers
-below, 1 the column map. ``docs/opc.md`` has the register map.
+below, 1 the column map, 2 the scales. ``docs/opc.md`` has the register map.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from rtl.column_map import ONLY, entry_layout
-from rtl.parameters import OpcParameters
+from rtl.parameters import SHIFT_BITS, OpcParameters
+from rtl.scale import scale_layout
 
 #: A column map entry as a register word, the same for all parameters.
 ENTRY_WORD = data.StructLayout({"line": 12, "output": 12, "plane": 4, "replica": 2, "flip": 1, "used": 1})
+#: The scale of an output as a register word, the same for all parameters.
+SCALE_WORD = data.StructLayout({"multiplier": 24, "shift": 8})
 
 
 class Register(IntEnum):
@@ -53,6 +56,16 @@ def entry_word(*, line: int, output: int, plane: int, replica: int, flip: bool) 
     return sum(value << ENTRY_WORD[name].offset for name, value in fields.items())
 
 
+def scale_address(parameters: OpcParameters, output: int) -> int:
+    """Word address of the scale of an output."""
+    return (2 << index_bits(parameters)) + output
+
+
+def scale_word(*, multiplier: int, shift: int) -> int:
+    """The word that programs the scale multiplier / 2^(scale_bits + shift)."""
+    return multiplier << SCALE_WORD["multiplier"].offset | shift << SCALE_WORD["shift"].offset
+
+
 class RegisterPort(wiring.Signature):
     """A register access, seen from the side that asks.
 
@@ -75,13 +88,15 @@ class RegisterPort(wiring.Signature):
 class Registers(wiring.Component):
     """Address decoder and registers.
 
-    A write to ROW_BLOCKS or to the map while the OPC is busy, a value out of range, and an unknown address are refused.
+    A write to ROW_BLOCKS, to the map or to the scales while the OPC is busy, a value out of range, and an unknown
+    address are refused.
 
     Ports:
         bus: the register port. busy: a vector is in flight.
         misframed, illegal_map, disagreement: events, one clock each.
         row_blocks: row blocks per vector.
         map_index, map_write, map_entry, map_read: the column map's table port.
+        scale_index, scale_write, scale_entry, scale_read: the scale stage's table port.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -101,6 +116,13 @@ class Registers(wiring.Component):
                 "map_write": Out(1),
                 "map_entry": Out(entry_layout(p)),
                 "map_read": In(entry_layout(p)),
+            }
+        if p.scale_bits:
+            ports |= {
+                "scale_index": Out(p.output_bits),
+                "scale_write": Out(1),
+                "scale_entry": Out(scale_layout(p)),
+                "scale_read": In(scale_layout(p)),
             }
         super().__init__(ports)
 
@@ -157,6 +179,18 @@ class Registers(wiring.Component):
                     bus.error.eq(bus.write & (self.busy | ~fits | (index >= p.columns))),
                     self.map_write.eq(bus.write & ~bus.error),
                 ]
+        if p.scale_bits:
+            asked = data.View(SCALE_WORD, word)
+            known, read_known = index < p.outputs, Signal()
+            in_range = known & (asked.multiplier < 1 << p.scale_bits) & (asked.shift < 1 << SHIFT_BITS)
+            m.d.sync += read_known.eq(known)
+            m.d.comb += self.scale_index.eq(index)
+            m.d.comb += [self.scale_entry[name].eq(asked[name]) for name in SCALE_WORD.members]
+            with m.If(window == 2):
+                m.d.comb += [
+                    bus.error.eq(bus.write & (self.busy | ~in_range)),
+                    self.scale_write.eq(bus.write & ~bus.error),
+                ]
 
         m.d.comb += bus.read_data.eq(read_word)
         if p.column_map:
@@ -164,4 +198,9 @@ class Registers(wiring.Component):
             m.d.comb += [stored[name].eq(self.map_read[name]) for name in ENTRY_WORD.members]
             with m.If(read_window == 1):
                 m.d.comb += bus.read_data.eq(stored)
+        if p.scale_bits:
+            scale = Signal(SCALE_WORD)
+            m.d.comb += [scale[name].eq(self.scale_read[name]) for name in SCALE_WORD.members]
+            with m.If((read_window == 2) & read_known):
+                m.d.comb += bus.read_data.eq(scale)
         return m

@@ -90,3 +90,13 @@ def vote(replicas: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:
         raise ValueError(f"a median needs an odd number of replicas, not {count}.")
     ordered = np.sort(replicas, axis=-1)
     return ordered[..., count // 2], ordered[..., 0] != ordered[..., -1]
+
+
+def scale(sums: IntArray, multiplier: IntArray, right_shift: IntArray) -> IntArray:
+    """sums * multiplier / 2^right_shift, rounded half away from zero; all int64, shapes that broadcast.
+
+    The sign of a sum does not change how its magnitude is rounded. ``right_shift`` is at least 1; the products must fit
+    into 63 bits.
+    """
+    half = np.left_shift(np.int64(1), right_shift - 1)
+    return (sums * multiplier + half - (sums < 0)) >> right_shift

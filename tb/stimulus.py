@@ -1,12 +1,13 @@
-"""Random column maps and ADC codes that reach the corners; every draw comes from the generator given."""
+"""Random column maps, scales and ADC codes that reach the corners; every draw comes from the generator given."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.parameters import OpcParameters
+from rtl.parameters import SHIFT_BITS, OpcParameters
 from sim.peripheral.base import OpcMap
+from sim.peripheral.scales import OpcScales
 
 
 def random_map(
@@ -49,6 +50,19 @@ def random_map(
             line = next(free)
             output[line], plane[line], replica[line], flips[line] = o, b, r, flip
     return OpcMap(output, plane, replica, flips)
+
+
+def random_scales(rng: np.random.Generator, parameters: OpcParameters, outputs: int) -> OpcScales:
+    """Scales of which most have a multiplier of 0, 1, one half or the largest, and a shift of 0 to 2 or the largest.
+
+    One half and small shifts make ties when sums are rounded.
+    """
+    top, deepest = (1 << parameters.scale_bits) - 1, (1 << SHIFT_BITS) - 1
+    drawn = rng.random((2, outputs)) < 0.7
+    corners = rng.choice([0, 1, (top + 1) // 2, top], outputs), rng.choice([0, 1, 2, deepest], outputs)
+    multiplier = np.where(drawn[0], corners[0], rng.integers(0, top + 1, outputs))
+    shift = np.where(drawn[1], corners[1], rng.integers(0, deepest + 1, outputs))
+    return OpcScales(multiplier, shift)
 
 
 def random_codes(rng: np.random.Generator, parameters: OpcParameters, vectors: int, blocks: int) -> NDArray[np.uint16]:

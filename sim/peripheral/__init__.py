@@ -13,8 +13,9 @@ from rtl.parameters import OpcParameters
 from sim.errors import UserError
 from sim.peripheral.base import OpcMap, Peripheral, PeripheralResult
 from sim.peripheral.numpy_backend import NumpyPeripheral
+from sim.peripheral.scales import OpcScales
 
-__all__ = ["Backend", "NumpyPeripheral", "OpcMap", "Peripheral", "PeripheralResult", "create_peripheral"]
+__all__ = ["Backend", "NumpyPeripheral", "OpcMap", "OpcScales", "Peripheral", "PeripheralResult", "create_peripheral"]
 
 Backend = Literal["numpy", "verilator", "amaranth", "auto"]
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rtl.column_map import MAP_REFILL
 from rtl.parameters import OpcParameters
 from rtl.registers import Register
-from sim.errors import UserError
-from sim.peripheral.base import OpcMap, PeripheralResult, check_codes
-from sim.peripheral.programming import beat_payloads, map_writes
+from sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
+from sim.peripheral.programming import beat_payloads, map_writes, scale_writes
+from sim.peripheral.scales import OpcScales
 
 
 class AmaranthPeripheral:
@@ -28,18 +28,25 @@ class AmaranthPeripheral:
     def __init__(self, parameters: OpcParameters, waveform: Path | None = None) -> None:
         self.parameters, self.waveform = parameters, waveform
         self._map: OpcMap | None = None
+        self._scales: OpcScales | None = None
 
     def load_map(self, opc_map: OpcMap) -> None:
         """See ``Peripheral.load_map``."""
         opc_map.check_fits(self.parameters)
         self._map = opc_map
 
+    def load_scales(self, scales: OpcScales) -> None:
+        """See ``Peripheral.load_scales``."""
+        scales.check_fits(self.parameters)
+        self._scales = scales
+
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""
         check_codes(self.parameters, codes)
-        if self._map is None:
-            raise UserError("the OPC has no column map; load one first.")
-        opc_map, dut = self._map, self.parameters.create()
+        opc_map, dut = check_loaded(self.parameters, self._map, self._scales), self.parameters.create()
+        writes = map_writes(self.parameters, opc_map)
+        if self._scales is not None:
+            writes += scale_writes(self.parameters, self._scales)
         outputs = np.zeros((len(codes), opc_map.outputs), np.int64)
         cycles = disagreements = 0
 
@@ -52,7 +59,7 @@ class AmaranthPeripheral:
 
         async def testbench(ctx: SimulatorContext) -> None:
             nonlocal cycles, disagreements
-            for address, word in map_writes(self.parameters, opc_map):
+            for address, word in writes:
                 await write(ctx, address, word)
             await write(ctx, Register.ROW_BLOCKS, codes.shape[1])
             await ctx.tick().repeat(MAP_REFILL)

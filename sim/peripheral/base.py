@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rtl.parameters import OpcParameters
 from sim.errors import UserError
 from sim.image import Bundle, ColumnMap
+from sim.peripheral.scales import OpcScales
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +141,7 @@ class PeripheralResult:
     """What one run of an OPC gives.
 
     Attributes:
-        outputs: int64[V, outputs], in the order of the map's output numbers.
+        outputs: int64[V, outputs], in the order of the map's output numbers; scaled by an OPC with a scale stage.
         disagreements: votes whose three replicas were not equal. cycles: clock cycles, first beat to last output.
     """
 
@@ -167,6 +168,14 @@ class Peripheral(Protocol):
         """
         ...
 
+    def load_scales(self, scales: OpcScales) -> None:
+        """Program the scale stage; an OPC that has one needs it before the first run, one scale per output of the map.
+
+        Raises:
+            UserError: there is no scale stage, or the scales do not fit it.
+        """
+        ...
+
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """Run vectors back to back.
 
@@ -175,9 +184,24 @@ class Peripheral(Protocol):
                 n_x axis is the least significant input bit.
 
         Raises:
-            UserError: no map, another shape or type, or a code wider than the ADC.
+            UserError: no map, no scales for its outputs, another shape or type, or a code wider than the ADC.
         """
         ...
+
+
+def check_loaded(parameters: OpcParameters, opc_map: OpcMap | None, scales: OpcScales | None) -> OpcMap:
+    """The map, if everything that a run needs was loaded.
+
+    Raises:
+        UserError: no map, or with a scale stage another number of scales than of outputs.
+    """
+    if opc_map is None:
+        raise UserError("the OPC has no column map; load one first.")
+    if parameters.scale_bits and scales is None:
+        raise UserError("the OPC has a scale stage but no scales; load them first.")
+    if scales is not None and len(scales) != opc_map.outputs:
+        raise UserError(f"the map has {opc_map.outputs} outputs, but {len(scales)} scales were loaded.")
+    return opc_map
 
 
 def check_codes(parameters: OpcParameters, codes: NDArray[np.unsignedinteger]) -> None:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from rtl.parameters import OpcParameters
 from sim import arithmetic
 from sim.errors import UserError
-from sim.peripheral.base import OpcMap, PeripheralResult, check_codes
+from sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
+from sim.peripheral.scales import OpcScales
 
 
 class NumpyPeripheral:
@@ -19,11 +20,17 @@ class NumpyPeripheral:
     def __init__(self, parameters: OpcParameters) -> None:
         self.parameters = parameters
         self._map: OpcMap | None = None
+        self._scales: OpcScales | None = None
 
     def load_map(self, opc_map: OpcMap) -> None:
         """See ``Peripheral.load_map``."""
         opc_map.check_fits(self.parameters)
         self._map = opc_map
+
+    def load_scales(self, scales: OpcScales) -> None:
+        """See ``Peripheral.load_scales``."""
+        scales.check_fits(self.parameters)
+        self._scales = scales
 
     def column_sums(self, codes: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
         """Column sums over all reads and row blocks, int64[V, columns], for codes as in ``process``.
@@ -43,9 +50,8 @@ class NumpyPeripheral:
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""
         check_codes(self.parameters, codes)
-        if self._map is None:
-            raise UserError("the OPC has no column map; load one first.")
-        opc_map, sums = self._map, self.column_sums(codes)
+        opc_map = check_loaded(self.parameters, self._map, self._scales)
+        sums = self.column_sums(codes)
         disagreements = 0
         outputs = np.zeros((opc_map.outputs, len(codes)), np.int64)
         for lines in opc_map.places:
@@ -55,5 +61,8 @@ class NumpyPeripheral:
                 disagreements += int(disagree.sum())
             plane = opc_map.plane[lines[:, 0]].astype(np.int64)
             np.add.at(outputs, opc_map.output[lines[:, 0]], (value << plane).T)
+        if self._scales is not None:
+            shift = self.parameters.scale_bits + self._scales.shift
+            outputs = arithmetic.scale(outputs, self._scales.multiplier[:, None], shift[:, None])
         cycles = self.parameters.cycles(len(codes), codes.shape[1], len(opc_map.read_order))
         return PeripheralResult(outputs.T, disagreements, cycles)

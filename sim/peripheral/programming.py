@@ -1,4 +1,4 @@
-"""From an OPC map to register writes and from ADC codes to beats: what every driver of the hardware does."""
+"""From an OPC map and scales to register writes and from ADC codes to beats: what every driver of the hardware does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from rtl.column_map import FIRST, ONLY
 from rtl.parameters import OpcParameters
-from rtl.registers import entry_word, map_address
+from rtl.registers import entry_word, map_address, scale_address, scale_word
 from sim.peripheral.base import OpcMap
+from sim.peripheral.scales import OpcScales
 
 
 def map_writes(parameters: OpcParameters, opc_map: OpcMap) -> list[tuple[int, int]]:
@@ -28,6 +29,15 @@ def map_writes(parameters: OpcParameters, opc_map: OpcMap) -> list[tuple[int, in
     ]
     words += [0] * (parameters.columns - len(words))
     return [(map_address(parameters, step), word) for step, word in enumerate(words)]
+
+
+def scale_writes(parameters: OpcParameters, scales: OpcScales) -> list[tuple[int, int]]:
+    """(address, word) of the register writes that program the scale stage."""
+    pairs = zip(scales.multiplier.tolist(), scales.shift.tolist(), strict=True)
+    return [
+        (scale_address(parameters, output), scale_word(multiplier=multiplier, shift=shift))
+        for output, (multiplier, shift) in enumerate(pairs)
+    ]
 
 
 def beat_payloads(parameters: OpcParameters, codes: NDArray[np.unsignedinteger]) -> Iterator[int]:

@@ -14,8 +14,9 @@ from rtl.column_map import MAP_REFILL
 from rtl.parameters import OpcParameters
 from rtl.registers import Register
 from sim.errors import UserError
-from sim.peripheral.base import OpcMap, PeripheralResult, check_codes
-from sim.peripheral.programming import map_writes
+from sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
+from sim.peripheral.programming import map_writes, scale_writes
+from sim.peripheral.scales import OpcScales
 from sim.peripheral.verilator_build import build_library
 
 
@@ -55,6 +56,7 @@ class VerilatorPeripheral:
         self._handle = self._library.opc_new()
         weakref.finalize(self, self._library.opc_free, self._handle)
         self._map: OpcMap | None = None
+        self._scales: OpcScales | None = None
 
     def load_map(self, opc_map: OpcMap) -> None:
         """See ``Peripheral.load_map``."""
@@ -65,18 +67,24 @@ class VerilatorPeripheral:
             self.read(Register.STATUS)
         self._map = opc_map
 
+    def load_scales(self, scales: OpcScales) -> None:
+        """See ``Peripheral.load_scales``."""
+        scales.check_fits(self.parameters)
+        for address, word in scale_writes(self.parameters, scales):
+            self.write(address, word)
+        self._scales = scales
+
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""
         check_codes(self.parameters, codes)
-        if self._map is None:
-            raise UserError("the OPC has no column map; load one first.")
+        opc_map = check_loaded(self.parameters, self._map, self._scales)
         codes = np.ascontiguousarray(codes)
         vectors, blocks = codes.shape[:2]
-        outputs = np.zeros((vectors, self._map.outputs), np.int64)
+        outputs = np.zeros((vectors, opc_map.outputs), np.int64)
         self.write(Register.ROW_BLOCKS, blocks)
         self.write(Register.DISAGREEMENTS, 0)
         cycles = self._library.opc_run(
-            self._handle, codes.ctypes.data, codes.itemsize, vectors, blocks, outputs.ctypes.data, self._map.outputs
+            self._handle, codes.ctypes.data, codes.itemsize, vectors, blocks, outputs.ctypes.data, opc_map.outputs
         )
         if cycles < 0:
             raise RuntimeError("the compiled OPC stopped delivering outputs.")

@@ -11,8 +11,8 @@ from amaranth.sim import Simulator, SimulatorContext
 from rtl.column_map import MAP_REFILL
 from rtl.parameters import OpcParameters
 from rtl.registers import Register
-from sim.peripheral import OpcMap
-from sim.peripheral.programming import map_writes
+from sim.peripheral import OpcMap, OpcScales
+from sim.peripheral.programming import map_writes, scale_writes
 from sim.peripheral.verilator_backend import VerilatorPeripheral
 from sim.peripheral.verilator_build import find_compiler, find_verilator
 
@@ -36,14 +36,21 @@ def stalls(seed: int, offer: float, take: float) -> Stalls:
 
 
 def run_amaranth(
-    parameters: OpcParameters, opc_map: OpcMap, row_blocks: int, beats: Iterable[int], pattern: Stalls, count: int
+    parameters: OpcParameters,
+    opc_map: OpcMap,
+    row_blocks: int,
+    beats: Iterable[int],
+    pattern: Stalls,
+    count: int,
+    scales: OpcScales | None = None,
 ) -> Events:
     """Events until ``count`` outputs are delivered, in Amaranth's simulator."""
     dut, events = parameters.create(), []
     offer, take = pattern
 
     async def testbench(ctx: SimulatorContext) -> None:
-        for address, word in [*map_writes(parameters, opc_map), (Register.ROW_BLOCKS, row_blocks)]:
+        writes = [*map_writes(parameters, opc_map), (Register.ROW_BLOCKS, row_blocks)]
+        for address, word in writes + (scale_writes(parameters, scales) if scales else []):
             ctx.set(dut.bus.address, address)
             ctx.set(dut.bus.write_data, word)
             ctx.set(dut.bus.write, 1)
@@ -75,11 +82,19 @@ def run_amaranth(
 
 
 def run_compiled(
-    parameters: OpcParameters, opc_map: OpcMap, row_blocks: int, beats: Iterable[int], pattern: Stalls, count: int
+    parameters: OpcParameters,
+    opc_map: OpcMap,
+    row_blocks: int,
+    beats: Iterable[int],
+    pattern: Stalls,
+    count: int,
+    scales: OpcScales | None = None,
 ) -> Events:
     """The same with the compiled OPC."""
     opc = VerilatorPeripheral(parameters)
     opc.load_map(opc_map)
+    if scales:
+        opc.load_scales(scales)
     opc.write(Register.ROW_BLOCKS, row_blocks)
     offer, take = pattern
     length = (2 * parameters.adc_bits * parameters.lanes + 2 + 7) // 8

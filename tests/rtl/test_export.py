@@ -14,7 +14,7 @@ import pytest
 
 from rtl.export import export
 from rtl.parameters import OpcParameters
-from rtl.registers import entry_word
+from rtl.registers import entry_word, scale_word
 
 SMALL = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=5, row_blocks=3)
 OPTIONS = ["--columns=16", "--lanes=4", "--planes=3", "--input-bits=4", "--adc-bits=5", "--row-blocks=3"]
@@ -66,3 +66,16 @@ def test_plain_opc_exports_without_map_and_voter(tmp_path: Path, lanes: int) -> 
     assert "module plain(" in source.read_text()
     assert "voter" not in source.read_text()
     assert json.loads(description.read_text())["map"]["entries"] == 0
+
+
+def test_scale_stage_is_described(tmp_path: Path) -> None:
+    source, description = export(dataclasses.replace(SMALL, scale_bits=6), tmp_path)
+    assert "scaler" in source.read_text()
+    described = json.loads(description.read_text())["scales"]
+    assert described["entries"] == SMALL.outputs
+    word = scale_word(multiplier=37, shift=5)
+    values = {name: word >> low & (1 << width) - 1 for name, (low, width) in described["entry_fields"].items()}
+    assert values == {"multiplier": 37, "shift": 5}
+    source, description = export(SMALL, tmp_path)
+    assert "scale" not in source.read_text()
+    assert json.loads(description.read_text())["scales"]["entries"] == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rtl.parameters import OpcParameters
-from rtl.registers import ENTRY_WORD, Register, Status, index_bits, map_address
+from rtl.parameters import SHIFT_BITS, OpcParameters
+from rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, index_bits, map_address, scale_address
 
 TEXT = (Path(__file__).parents[2] / "docs" / "opc.md").read_text(encoding="utf-8")
 SHIPPED = OpcParameters()
@@ -26,6 +26,8 @@ def test_registers() -> None:
     window = index_bits(SHIPPED)
     assert f"at 128 bit lines w = {window}" in TEXT
     assert map_address(SHIPPED, 5) == 2**window + 5
+    assert "| 2 * 2^w + j | scale of output j |" in TEXT
+    assert scale_address(SHIPPED, 5) == 2 * 2**window + 5
 
 
 def test_entry_fields() -> None:
@@ -33,23 +35,33 @@ def test_entry_fields() -> None:
         name: (int(low), int(high) - int(low) + 1) for high, low, name in rows(r"^\| (\d+):(\d+) \| (\w+) \|")
     }
     documented |= {name: (int(bit), 1) for bit, name in rows(r"^\| (\d+) \| (flip|used) \|")}
-    assert documented == {name: (ENTRY_WORD[name].offset, ENTRY_WORD[name].width) for name in ENTRY_WORD.members}
+    fields = {**ENTRY_WORD.members, **SCALE_WORD.members}
+    words = {name: ENTRY_WORD if name in ENTRY_WORD.members else SCALE_WORD for name in fields}
+    assert documented == {name: (word[name].offset, word[name].width) for name, word in words.items()}
+    assert f"| shift | k, 0 to {2**SHIFT_BITS - 1} |" in TEXT
+    assert f"below 2^-{2**SHIFT_BITS} u" in TEXT
 
 
 def test_widths() -> None:
     documented = [int(bits) for bits in rows(r"^\| (?:difference|column sum|output sum) \|.*\| (\d+) \|$")]
     assert documented == [SHIPPED.difference_bits, SHIPPED.column_sum_bits, SHIPPED.sum_bits]
+    largest = OpcParameters(scale_bits=17)
+    assert [int(bits) for bits in rows(r"^\| product .* 2\^31 \| (\d+) \|$")] == [largest.product_bits]
+    assert 2 ** (largest.scale_bits - 1 + 2**SHIFT_BITS - 1) == 2**31
 
 
 def test_timing() -> None:
     plain = OpcParameters(voter=False)
+    scaled = OpcParameters(scale_bits=17)
     assert f"`pipeline` is {SHIPPED.pipeline} with a voter and {plain.pipeline} without" in TEXT
+    assert f"a scale stage adds {scaled.pipeline - SHIPPED.pipeline}." in TEXT
     formula = re.search(r"cycles\(V\) = (.+)$", TEXT, re.MULTILINE)
     assert formula is not None
     for parameters, vectors, blocks, steps in (
         (SHIPPED, 3, 1, 126),
         (OpcParameters(lanes=32), 5, 2, 100),
         (plain, 1, 4, 7),
+        (scaled, 2, 1, 126),
     ):
         values = {
             "beats": parameters.beats(blocks),

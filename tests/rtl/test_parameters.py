@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rtl.parameters import OpcParameters, signed_bits
+from rtl.parameters import SHIFT_BITS, OpcParameters, signed_bits
 
 
 @st.composite
@@ -24,6 +25,18 @@ def parameters(draw: st.DrawFn) -> OpcParameters:
         adc_bits=draw(st.integers(1, 16)),
         row_blocks=draw(st.integers(1, 256)),
     )
+
+
+@given(parameters(), st.integers(1, 17))
+def test_scaled_sums_need_no_more_bits(p: OpcParameters, scale_bits: int) -> None:
+    assume(p.sum_bits + scale_bits <= 62)
+    p = dataclasses.replace(p, scale_bits=scale_bits)
+    largest = (1 << scale_bits) - 1
+    for shift in range(1 << SHIFT_BITS):
+        half = 1 << (scale_bits + shift - 1)
+        total = p.output_magnitude * largest + half
+        assert total < 1 << (p.product_bits - 1)
+        assert total >> (scale_bits + shift) <= p.output_magnitude
 
 
 @given(parameters())
@@ -63,6 +76,8 @@ def test_signed_bits() -> None:
         ({"row_blocks": 0}, "row_blocks = 0"),
         ({"planes": 2.5}, "planes = 2.5"),
         ({"lanes": True}, "lanes = True"),
+        ({"scale_bits": 18}, "scale_bits = 18 must be a whole number from 0 to 17"),
+        ({"scale_bits": 17, "adc_bits": 16, "input_bits": 16, "planes": 15}, "products of .* has 64 at most"),
         ({"column_map": False}, "voter = True needs column_map = True"),
     ],
 )

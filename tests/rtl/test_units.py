@@ -1,14 +1,17 @@
-"""Difference, shift-add and voter in Amaranth's simulator, exhaustively at small widths."""
+"""Difference, shift-add, voter and scaler in Amaranth's simulator, exhaustively at small widths."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 
 from amaranth.lib import wiring
 from amaranth.sim import Simulator, SimulatorContext
 
 from rtl.difference import Difference
+from rtl.parameters import SHIFT_BITS, OpcParameters
+from rtl.scale import Scaler
 from rtl.shift_add import ShiftAdd
 from rtl.voter import MedianVoter
 
@@ -77,3 +80,28 @@ def test_median_and_unanimity_are_exact_for_all_values() -> None:
         cases += [({"value": a}, {"newest": a}), ({"value": b}, {"newest": b})]
         cases.append(({"value": c}, {"newest": c, "median": sorted((a, b, c))[1], "unanimous": int(a == b == c)}))
     check_registered(MedianVoter(3), "take", cases)
+
+
+def test_scaler_is_exact_for_all_sums_multipliers_and_shifts() -> None:
+    p = OpcParameters(columns=2, lanes=2, planes=2, input_bits=2, adc_bits=1, row_blocks=1, scale_bits=3)
+    sums = range(-p.output_magnitude, p.output_magnitude + 1)
+    cases = list(itertools.product(sums, range(1 << p.scale_bits), range(1 << SHIFT_BITS)))
+    dut, got, delay = Scaler(p), [], 3
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        ctx.set(dut.enable, 1)
+        for number, (total, multiplier, shift) in enumerate([*cases, *[(0, 0, 0)] * delay]):
+            ctx.set(dut.sum, total)
+            ctx.set(dut.multiplier, multiplier)
+            ctx.set(dut.shift, shift)
+            if number >= delay:
+                got.append(ctx.get(dut.scaled))
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    for (total, multiplier, shift), scaled in zip(cases, got, strict=True):
+        magnitude = int(Fraction(abs(total) * multiplier, 1 << (p.scale_bits + shift)) + Fraction(1, 2))
+        assert scaled == (magnitude if total >= 0 else -magnitude), (total, multiplier, shift)

@@ -1,0 +1,132 @@
+"""The scale stage: each output times a fixed-point number below one that is its own, rounded to a whole number.
+
+For weights quantized per output column: sums of different columns count in different steps, and the stage brings them
+to a common one. Leaving it out (``scale_bits = 0``) leaves the rest of the hardware as it is.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Const, Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rtl.parameters import SHIFT_BITS, OpcParameters
+from rtl.readout import output_layout
+
+#: Unsigned bits that fit an operand of the 18 x 18 bit signed multipliers of FPGAs.
+SLICE_BITS = 17
+
+
+def scale_layout(parameters: OpcParameters) -> data.StructLayout:
+    """The scale multiplier / 2^(scale_bits + shift) of an output, as stored in hardware."""
+    return data.StructLayout({"multiplier": parameters.scale_bits, "shift": SHIFT_BITS})
+
+
+class Scaler(wiring.Component):
+    """scaled = sum * multiplier / 2^(scale_bits + shift), rounded half away from zero, in three clocks.
+
+    Multiply slices of the sum, add the products and half of the divisor, shift. Half of the divisor rounds a half up;
+    one less, for negative sums, rounds it down. The scale is below one, so the result needs no more bits than the sum.
+
+    Ports: enable: all stages move on. sum: signed ``sum_bits``; multiplier: ``scale_bits``; shift: ``SHIFT_BITS``.
+    scaled: signed ``sum_bits``, three enabled clocks after its operands.
+    """
+
+    def __init__(self, parameters: OpcParameters) -> None:
+        self.parameters = p = parameters
+        super().__init__(
+            {
+                "enable": In(1),
+                "sum": In(signed(p.sum_bits)),
+                "multiplier": In(p.scale_bits),
+                "shift": In(SHIFT_BITS),
+                "scaled": Out(signed(p.sum_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.parameters
+        shift, total_shift = Signal(SHIFT_BITS), Signal(SHIFT_BITS)
+        half = Signal(p.scale_bits + (1 << SHIFT_BITS) - 1)
+        total = Signal(signed(p.product_bits))
+        terms = [half]
+        with m.If(self.enable):
+            for low in range(0, p.sum_bits, SLICE_BITS):
+                piece = self.sum[low : low + SLICE_BITS]
+                if low + SLICE_BITS >= p.sum_bits:
+                    piece = piece.as_signed()
+                partial = Signal((piece * self.multiplier).shape(), name=f"partial_{low}")
+                m.d.sync += partial.eq(piece * self.multiplier)
+                terms.append(partial << low)
+            m.d.sync += [
+                half.eq((Const(1 << (p.scale_bits - 1)) << self.shift) - (self.sum < 0)),
+                shift.eq(self.shift),
+                total.eq(sum(terms)),
+                total_shift.eq(shift),
+                self.scaled.eq(total >> p.scale_bits >> total_shift),
+            ]
+        return m
+
+
+class ScaleStage(wiring.Component):
+    """A writable table with the scale of each output, and a pipeline that looks it up and applies it.
+
+    Four stages with one common enable: the scale is read, then ``Scaler``. Takes an output in every clock in which the
+    last stage does not wait.
+
+    Ports:
+        i, o: outputs before and after. busy: something is in the pipeline.
+        index: entry to write or read. write: store ``write_entry`` there. read_entry: its content one clock later.
+    """
+
+    def __init__(self, parameters: OpcParameters) -> None:
+        self.parameters = p = parameters
+        super().__init__(
+            {
+                "i": In(stream.Signature(output_layout(p))),
+                "o": Out(stream.Signature(output_layout(p))),
+                "busy": Out(1),
+                "index": In(p.output_bits),
+                "write": In(1),
+                "write_entry": In(scale_layout(p)),
+                "read_entry": Out(scale_layout(p)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.parameters
+        m.submodules.table = table = Memory(shape=scale_layout(p), depth=p.outputs, init=[])
+        m.submodules.scaler = scaler = Scaler(p)
+        write, use, read = table.write_port(), table.read_port(), table.read_port()
+        m.d.comb += [
+            write.addr.eq(self.index),
+            write.en.eq(self.write),
+            write.data.eq(self.write_entry),
+            read.addr.eq(self.index),
+            self.read_entry.eq(read.data),
+        ]
+
+        move = Signal()
+        valid, numbers = Signal(p.scale_stages), [Signal(p.output_bits) for _ in range(p.scale_stages)]
+        looked_up = Signal(signed(p.sum_bits))
+        m.d.comb += [
+            move.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(move),
+            use.addr.eq(self.i.payload.output),
+            use.en.eq(move),
+            scaler.enable.eq(move),
+            scaler.sum.eq(looked_up),
+            scaler.multiplier.eq(use.data.multiplier),
+            scaler.shift.eq(use.data.shift),
+            self.o.valid.eq(valid[-1]),
+            self.o.payload.sum.eq(scaler.scaled),
+            self.o.payload.output.eq(numbers[-1]),
+            self.busy.eq(valid.any()),
+        ]
+        with m.If(move):
+            m.d.sync += [valid.eq((valid << 1) | self.i.valid), looked_up.eq(self.i.payload.sum)]
+            m.d.sync += [to.eq(number) for number, to in zip([self.i.payload.output, *numbers], numbers, strict=False)]
+        return m
