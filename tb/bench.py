@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge, Timer
+from numpy.typing import NDArray
 
 from rtl.column_map import MAP_REFILL
 from rtl.parameters import OpcParameters
 from rtl.registers import Register, Status
-from sim.peripheral.base import OpcMap
-from sim.peripheral.programming import map_writes
+from sim.peripheral.base import OpcMap, PeripheralResult
+from sim.peripheral.numpy_backend import NumpyPeripheral
+from sim.peripheral.programming import beat_payloads, map_writes
 
 #: Clock cycles after which a bench gives up waiting.
 PATIENCE = 5000
@@ -126,6 +128,29 @@ class OpcBench:
                 self.dut.o__ready.value = 0
                 return
         raise AssertionError(f"only {len(self.outputs)} of {count} outputs came")
+
+    async def check(
+        self,
+        opc_map: OpcMap,
+        codes: NDArray[np.unsignedinteger],
+        offer: Callable[[], Iterator[bool]] = always,
+        take: Callable[[], Iterator[bool]] = always,
+    ) -> PeripheralResult:
+        """Send vectors back to back; outputs in order, values and disagreements must equal the reference, returned."""
+        reference = NumpyPeripheral(PARAMETERS)
+        reference.load_map(opc_map)
+        expected = reference.process(codes)
+        assert await self.write(Register.DISAGREEMENTS, 0)
+        self.outputs.clear()
+        sender = cocotb.start_soon(self.send(beat_payloads(PARAMETERS, codes), offer()))
+        await self.receive(expected.outputs.size, take())
+        assert sender.done(), "outputs came before all beats were accepted"
+        numbers = list(range(opc_map.outputs)) * len(codes)
+        assert self.outputs == list(zip(numbers, expected.outputs.ravel().tolist(), strict=True))
+        assert await self.read(Register.DISAGREEMENTS) == expected.disagreements
+        await self.idle()
+        assert await self.read(Register.STATUS) == 0
+        return expected
 
     async def idle(self) -> None:
         """Wait until the OPC is no longer busy (unused map entries are read after the last output)."""

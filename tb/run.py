@@ -26,7 +26,9 @@ from rich.table import Table
 from rtl.axi_lite import OpcAxi
 from rtl.export import ports, to_verilog, write_atomic
 from rtl.parameters import OpcParameters
+from sim.errors import UserError
 from sim.peripheral.verilator_build import find_compiler, find_verilator
+from tb.real_layers import stimulus_file
 from tb.units import Units
 
 SIMULATORS = ("icarus", "verilator")
@@ -38,18 +40,22 @@ WIDE = OpcParameters(columns=8, lanes=8, planes=2, input_bits=3, adc_bits=8, row
 
 @dataclass(frozen=True)
 class Bench:
-    """One build and the test modules that run on it."""
+    """One build and the test modules that run on it.
+
+    stimulus: called with a folder, gives the path of a file in it that the modules read (written where it is missing).
+    """
 
     name: str
     parameters: OpcParameters
     create: Callable[[OpcParameters], wiring.Component]
     modules: tuple[str, ...]
+    stimulus: Callable[[Path], Path] | None = None
 
 
 UNIT_MODULES = ("tb.test_difference", "tb.test_shift_add", "tb.test_voter", "tb.test_lane")
 BENCHES = (
     Bench("units", OpcParameters(), Units, UNIT_MODULES),
-    Bench("opc", OpcParameters(), OpcParameters.create, ("tb.test_opc",)),
+    Bench("opc", OpcParameters(), OpcParameters.create, ("tb.test_opc", "tb.test_real_layers"), stimulus_file),
     Bench("opc_small", SMALL, OpcParameters.create, ("tb.test_opc", "tb.test_random", "tb.test_lockstep")),
     Bench("opc_wide", WIDE, OpcParameters.create, ("tb.test_opc", "tb.test_random")),
     Bench("opc_axi", SMALL, OpcAxi, ("tb.test_axi_lite",)),
@@ -74,7 +80,7 @@ def missing(simulator: str) -> str | None:
     return None
 
 
-def run_bench(bench: Bench, simulator: str, folder: Path) -> tuple[int, int, Path]:
+def run_bench(bench: Bench, simulator: str, folder: Path, stimulus: Path | None = None) -> tuple[int, int, Path]:
     """Build and run one bench; returns tests passed, tests failed and the log file."""
     folder.mkdir(parents=True, exist_ok=True)
     component = bench.create(bench.parameters)
@@ -113,7 +119,7 @@ def run_bench(bench: Bench, simulator: str, folder: Path) -> tuple[int, int, Pat
             build_dir=folder,
             results_xml=str(results),
             log_file=log,
-            extra_env={"OPC_PARAMETERS": json.dumps(bench.parameters.__dict__)},
+            extra_env={"OPC_PARAMETERS": json.dumps(bench.parameters.__dict__), "OPC_STIMULUS": str(stimulus)},
         )
     except (SystemExit, RuntimeError):
         pass  # a build or a simulator that stops early leaves fewer results than tests; both are counted below
@@ -140,16 +146,23 @@ def main() -> None:
         print("\n".join(hints), file=sys.stderr)
         sys.exit(1)
 
+    stimulus_folder = (options.folder / "stimulus").resolve()
     table = Table("bench", "simulator", "passed", "failed", "seconds", "log")
     failures = 0
     for bench in BENCHES:
         if options.bench and bench.name not in options.bench:
             continue
+        try:
+            stimulus = bench.stimulus(stimulus_folder) if bench.stimulus else None
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
         for simulator in simulators:
             print(f"{bench.name} under {simulator} ...", file=sys.stderr, flush=True)
             start = time.perf_counter()
             with redirect_stdout(sys.stderr):
-                passed, failed, log = run_bench(bench, simulator, (options.folder / simulator / bench.name).resolve())
+                folder = (options.folder / simulator / bench.name).resolve()
+                passed, failed, log = run_bench(bench, simulator, folder, stimulus)
             failures += failed
             seconds = f"{time.perf_counter() - start:.1f}"
             table.add_row(

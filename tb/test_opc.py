@@ -7,39 +7,14 @@ from collections.abc import Callable, Iterator
 import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
-from numpy.typing import NDArray
 
 from rtl.registers import Register, Status, entry_word, map_address
-from sim.peripheral.base import OpcMap
 from sim.peripheral.numpy_backend import NumpyPeripheral
 from sim.peripheral.programming import beat_payloads, map_writes
 from tb.bench import PARAMETERS, OpcBench, always, sometimes
 from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map
 
 P = PARAMETERS
-
-
-async def check(
-    bench: OpcBench,
-    opc_map: OpcMap,
-    codes: NDArray[np.uint16],
-    offer: Callable[[], Iterator[bool]] = always,
-    take: Callable[[], Iterator[bool]] = always,
-) -> None:
-    """Send vectors back to back; outputs in order, values and disagreements must equal the reference."""
-    reference = NumpyPeripheral(P)
-    reference.load_map(opc_map)
-    expected = reference.process(codes)
-    assert await bench.write(Register.DISAGREEMENTS, 0)
-    bench.outputs.clear()
-    sender = cocotb.start_soon(bench.send(beat_payloads(P, codes), offer()))
-    await bench.receive(expected.outputs.size, take())
-    assert sender.done(), "outputs came before all beats were accepted"
-    numbers = list(range(opc_map.outputs)) * len(codes)
-    assert bench.outputs == list(zip(numbers, expected.outputs.ravel().tolist(), strict=True))
-    assert await bench.read(Register.DISAGREEMENTS) == expected.disagreements
-    await bench.idle()
-    assert await bench.read(Register.STATUS) == 0
 
 
 STALLS: dict[str, tuple[Callable[[], Iterator[bool]], Callable[[], Iterator[bool]]]] = {
@@ -61,8 +36,8 @@ async def random_vectors(dut: HierarchyObject, stalls: str, seed: int) -> None:
     blocks = min(P.row_blocks, 1 + seed % 2)
     await bench.program(opc_map, blocks)
     offer, take = STALLS[stalls]
-    await check(bench, opc_map, random_codes(rng, P, 3, blocks), offer, take)
-    await check(bench, opc_map, agreeing_codes(rng, P, opc_map, 2, blocks, 0.3), offer, take)
+    await bench.check(opc_map, random_codes(rng, P, 3, blocks), offer, take)
+    await bench.check(opc_map, agreeing_codes(rng, P, opc_map, 2, blocks, 0.3), offer, take)
 
 
 @cocotb.test()
@@ -75,7 +50,7 @@ async def extremes(dut: HierarchyObject) -> None:
     for flipped in (0.0, 1.0):
         opc_map = random_map(rng, P, flipped=flipped)
         await bench.program(opc_map, blocks)
-        await check(bench, opc_map, extreme_codes(P, opc_map, blocks))
+        await bench.check(opc_map, extreme_codes(P, opc_map, blocks))
 
 
 @cocotb.test()
@@ -86,7 +61,7 @@ async def unprotected_layout(dut: HierarchyObject) -> None:
     await bench.start()
     opc_map = random_map(rng, P, outputs=P.outputs, replicated=0.0, flipped=0.0, scattered=False)
     await bench.program(opc_map, 1)
-    await check(bench, opc_map, random_codes(rng, P, 2, 1))
+    await bench.check(opc_map, random_codes(rng, P, 2, 1))
 
 
 @cocotb.test()
@@ -117,7 +92,7 @@ async def reconfiguration(dut: HierarchyObject) -> None:
         for address, word in map_writes(P, opc_map):
             assert await bench.read(address) == word
         assert await bench.read(Register.ROW_BLOCKS) == blocks
-        await check(bench, opc_map, random_codes(rng, P, 2, blocks))
+        await bench.check(opc_map, random_codes(rng, P, 2, blocks))
 
 
 @cocotb.test()
@@ -134,7 +109,7 @@ async def reset_in_mid_vector(dut: HierarchyObject) -> None:
         assert await bench.read(Register.STATUS) == 1 << Status.BUSY
         await bench.reset()
         assert await bench.read(Register.STATUS) == 0
-        await check(bench, opc_map, random_codes(rng, P, 1, 1))
+        await bench.check(opc_map, random_codes(rng, P, 1, 1))
 
 
 @cocotb.test()
@@ -157,7 +132,7 @@ async def wrong_marks(dut: HierarchyObject) -> None:
     assert await bench.read(Register.STATUS) == 1 << Status.MISFRAMED
     assert await bench.write(Register.STATUS, 1 << Status.MISFRAMED)
     assert await bench.read(Register.STATUS) == 0
-    await check(bench, opc_map, codes)
+    await bench.check(opc_map, codes)
     unmarked = list(beat_payloads(P, codes))
     unmarked[-1] &= (1 << 2 * P.adc_bits * P.lanes) - 1
     bench.outputs.clear()
@@ -209,7 +184,7 @@ async def illegal_maps(dut: HierarchyObject) -> None:
         dut.o__ready.value = 0
         opc_map = random_map(rng, P)
         await bench.program(opc_map, 1)
-        await check(bench, opc_map, random_codes(rng, P, 1, 1))
+        await bench.check(opc_map, random_codes(rng, P, 1, 1))
 
 
 @cocotb.test()

