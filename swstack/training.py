@@ -68,8 +68,27 @@ class TrainingHooks:
         """Put back what `tensors` gave, at the start of step `step`."""
 
 
-#: (model, logits float32[batch, num_labels], batch) -> scalar loss.
-LossFunction = Callable[[torch.Tensor, Batch], torch.Tensor]
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """What a forward pass gave.
+
+    logits: float32[batch, num_labels].
+    hidden: the embeddings' output and that of every layer, [batch, length, width] in the precision of the pass; empty
+        if not asked for.
+    """
+
+    logits: torch.Tensor
+    hidden: tuple[torch.Tensor, ...]
+
+
+def forward(model: PreTrainedModel, batch: Batch, hidden: bool = False) -> Forward:
+    """Run the model on a batch; hidden: keep the hidden states."""
+    output = model(**batch.inputs, output_hidden_states=hidden)
+    return Forward(output.logits.float(), tuple(output.hidden_states) if hidden else ())
+
+
+#: (what the forward pass gave, batch) -> scalar loss.
+LossFunction = Callable[[Forward, Batch], torch.Tensor]
 
 
 @dataclass
@@ -105,8 +124,9 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def task_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def task_loss(output: Forward, batch: Batch) -> torch.Tensor:
     """Cross entropy over classes, or the squared error of a regression (float labels)."""
+    logits = output.logits
     if batch.labels.is_floating_point():
         return functional.mse_loss(logits[:, 0], batch.labels)
     return functional.cross_entropy(logits, batch.labels)
@@ -129,6 +149,7 @@ def train(
     progress: Progress,
     hooks: TrainingHooks | None = None,
     loss_function: LossFunction = task_loss,
+    hidden: bool = False,
     score: Callable[[], float] | None = None,
     patience: int = 0,
 ) -> TrainingRun:
@@ -139,6 +160,7 @@ def train(
     checkpoint of the same model, data, configuration and seed in `work_dir` continues there, and ends with exactly
     the weights of a run that was never interrupted. Dropout and order are drawn from `seed` and `stage`.
 
+    hidden: whether the loss function wants the hidden states.
     score: called after every epoch if `patience` > 0; training stops after `patience` epochs without a higher score
         and the best epoch's weights are put back.
     """
@@ -171,8 +193,7 @@ def train(
                 batch = collate(encoded, indices).to(device)
                 hooks.begin_step(position.step)
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-                    logits = model(**batch.inputs).logits
-                loss = loss_function(logits.float(), batch)
+                    loss = loss_function(forward(model, batch, hidden), batch)
                 penalty = hooks.penalty(position.step)
                 (loss if penalty is None else loss + penalty).backward()
                 torch.nn.utils.clip_grad_norm_(weights, cfg.max_grad_norm)

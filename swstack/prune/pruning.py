@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +11,16 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sim.progress import Progress, no_progress
 from sim.schema import config_dataclass
-from swstack.encoding import Batch, encode
+from swstack.encoding import encode
 from swstack.finetune import evaluate
 from swstack.groups import is_transposed, matrix_weight, word_line_groups
 from swstack.prune.axes import Axis, pruning_axes, settle
+from swstack.prune.distillation import Distillation
 from swstack.prune.folding import fold
 from swstack.prune.gates import LearnedGates
 from swstack.prune.hard_concrete import HardConcrete
@@ -32,7 +31,6 @@ from swstack.prune.regularized import Admm, GroupLasso
 from swstack.prune.straight_through import Estimator, GateGradient, gated_weight
 from swstack.tasks import Task
 from swstack.training import (
-    LossFunction,
     TrainingConfig,
     TrainingHooks,
     best_device,
@@ -84,6 +82,11 @@ class PruneConfig(TrainingConfig):
         0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
     )
     temperature: float = Field(2.0, gt=0, description="Softmax temperature of the distillation.")
+    layer_distillation: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss against the dense model's hidden states after every layer; 0: none.",
+    )
 
     @property
     def epochs(self) -> int:
@@ -141,7 +144,8 @@ def prune(
         ramp_share=cfg.ramp_share,
         gradient=cfg.gate_gradient,
     )
-    loss = distillation_loss(model, cfg.distillation, cfg.temperature) if cfg.distillation else task_loss
+    distilled = bool(cfg.distillation or cfg.layer_distillation)
+    loss = Distillation(model, cfg.distillation, cfg.temperature, cfg.layer_distillation) if distilled else task_loss
     with pruner.attached(model):
         run = train(
             model,
@@ -154,6 +158,7 @@ def prune(
             progress=progress,
             hooks=pruner,
             loss_function=loss,
+            hidden=cfg.layer_distillation > 0,
         )
         pruner.freeze()
     masks = pruner.masks(model)
@@ -198,30 +203,6 @@ def make_method(model: PreTrainedModel, axes: Sequence[Axis], cfg: PruneConfig, 
         learning_rate=cfg.gate_learning_rate,
         estimator=cfg.estimator,
     )
-
-
-def distillation_loss(model: PreTrainedModel, share: float, temperature: float) -> LossFunction:
-    """(1 - share) of the task's loss plus `share` of the distance to the outputs of `model` as it is now.
-
-    The distance is Hinton's (2015) T^2 KL of the softened classes, or the squared error of a regression.
-    """
-    teacher = copy.deepcopy(model).eval()
-
-    def loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        with torch.no_grad():
-            wanted = teacher(**batch.inputs).logits.float()
-        if batch.labels.is_floating_point():
-            distance = functional.mse_loss(logits, wanted)
-        else:
-            distance = temperature**2 * functional.kl_div(
-                functional.log_softmax(logits / temperature, dim=1),
-                functional.log_softmax(wanted / temperature, dim=1),
-                reduction="batchmean",
-                log_target=True,
-            )
-        return (1 - share) * task_loss(logits, batch) + share * distance
-
-    return loss
 
 
 class _GatedMatrix(nn.Module):

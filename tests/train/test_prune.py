@@ -169,16 +169,6 @@ def test_other_estimators_reach_the_share(tuned, tiny_task, tmp_path, estimator)
     assert (result.reopened == 0) == (estimator == "relu")
 
 
-def test_distillation_pulls_towards_the_dense_model(tuned, tiny_task, tmp_path):
-    model, tokenizer = tuned()
-    config = dataclasses.replace(CONFIG, distillation=0.5)
-    plain = prune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "plain")
-    model, _ = tuned()
-    distilled = prune(model, tokenizer, tiny_task, config, 0, tmp_path / "distilled")
-    assert distilled.history[0]["loss"] != plain.history[0]["loss"]
-    assert distilled.sparsity == plain.sparsity or distilled.sparsity[-1].column == plain.sparsity[-1].column
-
-
 def test_masks_round_trip_and_apply(tuned, tmp_path):
     model, _ = tuned()
     masks = dense_masks(model)
