@@ -18,7 +18,9 @@ from rtl.parameters import OpcParameters
 from rtl.registers import Register, Status
 from sim.peripheral.base import OpcMap, PeripheralResult
 from sim.peripheral.numpy_backend import NumpyPeripheral
-from sim.peripheral.programming import beat_payloads, map_writes
+from sim.peripheral.programming import beat_payloads, map_writes, scale_writes
+from sim.peripheral.scales import OpcScales
+from tb.stimulus import random_scales
 
 #: Clock cycles after which a bench gives up waiting.
 PATIENCE = 5000
@@ -59,6 +61,8 @@ class OpcBench:
 
     def __init__(self, dut: HierarchyObject) -> None:
         self.dut = dut
+        self.scales: OpcScales | None = None
+        self._draws = np.random.default_rng(99)
         self.outputs: list[tuple[int, int]] = []
         self.accepted_at: list[int] = []
         self.delivered_at: list[int] = []
@@ -96,12 +100,28 @@ class OpcBench:
         return int(self.dut.bus__read_data.value)
 
     async def program(self, opc_map: OpcMap, row_blocks: int) -> None:
-        """Load the column map and the number of row blocks."""
+        """Load the column map, the number of row blocks and, where there is a scale stage, random scales."""
         for address, word in map_writes(PARAMETERS, opc_map):
             assert await self.write(address, word), f"the OPC refused {word:#x} at {address:#x}"
         assert await self.write(Register.ROW_BLOCKS, row_blocks)
+        if PARAMETERS.scale_bits:
+            await self.load_scales(random_scales(self._draws, PARAMETERS, opc_map.outputs))
         for _ in range(MAP_REFILL):
             await RisingEdge(self.dut.clk)
+
+    async def load_scales(self, scales: OpcScales) -> None:
+        """Load the scale stage."""
+        for address, word in scale_writes(PARAMETERS, scales):
+            assert await self.write(address, word), f"the OPC refused {word:#x} at {address:#x}"
+        self.scales = scales
+
+    def reference(self, opc_map: OpcMap) -> NumpyPeripheral:
+        """What the OPC must equal: this map and the scales it has now."""
+        reference = NumpyPeripheral(PARAMETERS)
+        reference.load_map(opc_map)
+        if self.scales is not None:
+            reference.load_scales(self.scales)
+        return reference
 
     async def send(self, beats: Iterable[int], offer: Iterator[bool]) -> None:
         """Send beats, offering one only in clocks where ``offer`` says so; an offered beat stays until accepted."""
@@ -137,9 +157,7 @@ class OpcBench:
         take: Callable[[], Iterator[bool]] = always,
     ) -> PeripheralResult:
         """Send vectors back to back; outputs in order, values and disagreements must equal the reference, returned."""
-        reference = NumpyPeripheral(PARAMETERS)
-        reference.load_map(opc_map)
-        expected = reference.process(codes)
+        expected = self.reference(opc_map).process(codes)
         assert await self.write(Register.DISAGREEMENTS, 0)
         self.outputs.clear()
         sender = cocotb.start_soon(self.send(beat_payloads(PARAMETERS, codes), offer()))

@@ -27,7 +27,7 @@ from tb.run import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Benches in the order they are tried, fastest to find faults first.
-BENCHES = ("opc_small", "opc_wide", "opc_axi")
+BENCHES = ("opc_small", "opc_wide", "opc_axi", "opc_scale")
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,26 @@ MUTANTS = (
     Mutant("an output may come twice", "map_check.py", "entry.output > before.output", "entry.output >= before.output"),
     Mutant("a plane may be missing", "map_check.py", "entry.plane + 1 == before.plane", "entry.plane < before.plane"),
     Mutant("map may end anywhere", "map_check.py", " | (self.step.last & ~closes)", ""),
+    Mutant("halves below zero round up", "scale.py", " - (self.sum < 0)", ""),
+    Mutant("high slice taken as unsigned", "scale.py", "piece = piece.as_signed()", "piece = piece.as_unsigned()"),
+    Mutant("rounding shifted by one", "scale.py", "Const(1 << (p.scale_bits - 1))", "Const(1 << p.scale_bits)"),
+    Mutant("shift of the next output", "scale.py", ">> p.scale_bits >> total_shift", ">> p.scale_bits >> shift"),
+    Mutant("scale of another output", "scale.py", "use.addr.eq(self.i.payload.output)", "use.addr.eq(numbers[0])"),
+    Mutant("scale changes under stall", "scale.py", "use.en.eq(move)", "use.en.eq(1)"),
+    Mutant("scaled output lost under stall", "scale.py", "move.eq(~self.o.valid | self.o.ready)", "move.eq(1)"),
+    Mutant(
+        "scale stage forgotten in busy",
+        "opc.py",
+        "readout.busy | scale.busy if p.scale_bits",
+        "readout.busy if p.scale_bits",
+    ),
+    Mutant(
+        "scales change while busy",
+        "registers.py",
+        "bus.error.eq(bus.write & (self.busy | ~in_range))",
+        "bus.error.eq(bus.write & ~in_range)",
+    ),
+    Mutant("shift range not checked", "registers.py", " & (asked.shift < 1 << SHIFT_BITS)", ""),
     Mutant("partial bus writes accepted", "axi_lite.py", "bus.write.eq(write & whole)", "bus.write.eq(write)"),
     Mutant("bus errors not reported", "axi_lite.py", "Mux(whole & ~bus.error, OKAY, SLVERR)", "OKAY"),
     Mutant(

@@ -36,6 +36,8 @@ SIMULATORS = ("icarus", "verilator")
 SMALL = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=5, row_blocks=3)
 #: Read-out takes longer than a vector, and one bit line per lane.
 WIDE = OpcParameters(columns=8, lanes=8, planes=2, input_bits=3, adc_bits=8, row_blocks=2)
+#: With a scale stage; its sums have 19 bits, so that the multiplier works on two slices.
+SCALED = OpcParameters(columns=16, lanes=4, planes=4, input_bits=4, adc_bits=8, row_blocks=3, scale_bits=6)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ BENCHES = (
     Bench("opc", OpcParameters(), OpcParameters.create, ("tb.test_opc", "tb.test_real_layers"), stimulus_file),
     Bench("opc_small", SMALL, OpcParameters.create, ("tb.test_opc", "tb.test_random", "tb.test_lockstep")),
     Bench("opc_wide", WIDE, OpcParameters.create, ("tb.test_opc", "tb.test_random")),
-    Bench("opc_axi", SMALL, OpcAxi, ("tb.test_axi_lite",)),
+    Bench("opc_scale", SCALED, OpcParameters.create, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
+    Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
 )
 
 

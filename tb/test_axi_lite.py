@@ -10,8 +10,7 @@ from cocotb.handle import HierarchyObject
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from rtl.registers import Register, Status, entry_word, map_address
-from sim.peripheral.numpy_backend import NumpyPeripheral
-from sim.peripheral.programming import beat_payloads, map_writes
+from sim.peripheral.programming import beat_payloads, map_writes, scale_writes
 from tb.bench import PARAMETERS, OpcBench, sometimes
 from tb.stimulus import agreeing_codes, random_map
 
@@ -59,13 +58,12 @@ async def map_is_loaded_and_read_back(dut: HierarchyObject, seed: int) -> None:
     for blocks in (1, 2):
         opc_map = random_map(rng, P, replicated=0.8)
         await bench.program(opc_map, blocks)
-        for address, word in map_writes(P, opc_map):
+        assert bench.scales is not None
+        for address, word in map_writes(P, opc_map) + scale_writes(P, bench.scales):
             assert await bench.read(address) == word
         assert await bench.read(Register.ROW_BLOCKS) == blocks
         codes = agreeing_codes(rng, P, opc_map, 3, blocks, wrong=0.5)
-        reference = NumpyPeripheral(P)
-        reference.load_map(opc_map)
-        expected = reference.process(codes)
+        expected = bench.reference(opc_map).process(codes)
         bench.outputs.clear()
         cocotb.start_soon(bench.send(beat_payloads(P, codes), sometimes(3, 0.8)))
         await bench.receive(expected.outputs.size, sometimes(4, 0.8))

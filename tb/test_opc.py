@@ -8,8 +8,9 @@ import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
 
+from rtl.column_map import ONLY, SECOND, THIRD
 from rtl.registers import Register, Status, entry_word, map_address
-from sim.peripheral.numpy_backend import NumpyPeripheral
+from sim import arithmetic
 from sim.peripheral.programming import beat_payloads, map_writes
 from tb.bench import PARAMETERS, OpcBench, always, sometimes
 from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map
@@ -122,9 +123,7 @@ async def wrong_marks(dut: HierarchyObject) -> None:
     await bench.program(opc_map, 1)
     await bench.send(list(beat_payloads(P, random_codes(rng, P, 1, 1)))[: P.beats(1) // 2], always())
     codes = random_codes(rng, P, 1, 1)
-    reference = NumpyPeripheral(P)
-    reference.load_map(opc_map)
-    expected = reference.process(codes).outputs.ravel().tolist()
+    expected = bench.reference(opc_map).process(codes).outputs.ravel().tolist()
     await bench.send(beat_payloads(P, codes), always())
     await bench.receive(len(expected), always())
     assert [value for _, value in bench.outputs] == expected
@@ -188,6 +187,41 @@ async def illegal_maps(dut: HierarchyObject) -> None:
 
 
 @cocotb.test()
+async def votes_of_an_illegal_map(dut: HierarchyObject) -> None:
+    """A third copy votes over the last three entries, whatever they were; the vote counts once, however long it stalls.
+
+    An output waits right when the vote is two entries behind it, which no legal map can make.
+    """
+    rng = np.random.default_rng(28)
+    bench = OpcBench(dut)
+    await bench.start()
+    plain = random_map(rng, P, outputs=2, flipped=0.0)
+    await bench.program(plain, 1)
+    entries = [(0, 0, ONLY), (1, 0, SECOND), (1, 0, THIRD)]
+    for step in range(P.columns):
+        word = 0
+        if step < len(entries):
+            output, plane, replica = entries[step]
+            word = entry_word(line=step, output=output, plane=plane, replica=replica, flip=False)
+        assert await bench.write(map_address(P, step), word)
+    codes = random_codes(rng, P, 4, 1)
+    codes[1] = codes[1, :, :, :1]
+    sums = bench.reference(plain).column_sums(codes)[:, : len(entries)]
+    medians, split = arithmetic.vote(sums)
+    assert 0 < split.sum() < len(codes)
+    expected = np.stack([sums[:, 0], medians], axis=1)
+    if bench.scales is not None:
+        expected = arithmetic.scale(expected, bench.scales.multiplier, P.scale_bits + bench.scales.shift)
+    assert await bench.write(Register.DISAGREEMENTS, 0)
+    cocotb.start_soon(bench.send(beat_payloads(P, codes), always()))
+    await bench.receive(expected.size, sometimes(5, 0.1))
+    assert bench.outputs == [(number, value) for vector in expected.tolist() for number, value in enumerate(vector)]
+    await bench.idle()
+    assert await bench.read(Register.DISAGREEMENTS) == split.sum()
+    assert await bench.read(Register.STATUS) == 1 << Status.ILLEGAL_MAP
+
+
+@cocotb.test()
 async def refused_writes(dut: HierarchyObject) -> None:
     """Values out of range, unknown addresses and writes while busy are refused and change nothing but a status bit."""
     rng = np.random.default_rng(26)
@@ -203,7 +237,7 @@ async def refused_writes(dut: HierarchyObject) -> None:
         (Register.ROW_BLOCKS, 0),
         (Register.ROW_BLOCKS, P.row_blocks + 1),
         (len(Register), 1),
-        (map_address(P, 0) * 2, 1),
+        (map_address(P, 0) * 3, 1),
     ]
     before = [await bench.read(address) for address, _ in bad]
     for address, word in bad:
@@ -219,9 +253,7 @@ async def refused_writes(dut: HierarchyObject) -> None:
     assert not await bench.write(Register.ROW_BLOCKS, 1)
     assert not await bench.write(map_address(P, 0), 0)
     assert await bench.write(Register.STATUS, 1 << Status.REFUSED)
-    reference = NumpyPeripheral(P)
-    reference.load_map(opc_map)
-    expected = reference.process(codes).outputs.ravel().tolist()
+    expected = bench.reference(opc_map).process(codes).outputs.ravel().tolist()
     bench.outputs.clear()
     await bench.send(beats[1:], always())
     await bench.receive(len(expected), always())

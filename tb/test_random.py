@@ -109,7 +109,6 @@ async def constrained_random(dut: HierarchyObject) -> None:
     cocotb.start_soon(observe_stalls(coverage, dut))
     opc_map, blocks = None, 1
     for run in range(RUNS):
-        reference = NumpyPeripheral(P)
         if opc_map is None or rng.random() < 0.7:
             scattered = bool(rng.random() < 0.7)
             replicated = float(rng.choice([0.0, 0.4, 1.0]))
@@ -135,8 +134,7 @@ async def constrained_random(dut: HierarchyObject) -> None:
         coverage.hit(
             "row blocks, vectors", "one" if blocks == 1 else "more", "one" if len(codes) == 1 else "back to back"
         )
-        reference.load_map(opc_map)
-        expected = reference.process(codes)
+        expected = bench.reference(opc_map).process(codes)
         assert await bench.write(Register.DISAGREEMENTS, 0)
         bench.outputs.clear()
         sender = cocotb.start_soon(bench.send(beat_payloads(P, codes), draw_stalls(rng)))

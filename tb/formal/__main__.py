@@ -51,6 +51,12 @@ FAULTS = {
         "return signed_bits(self.output_magnitude)",
         "return signed_bits(self.output_magnitude) - 1",
     ),
+    "scaled_sums_fit": Mutant(
+        "products a bit too narrow",
+        "parameters.py",
+        "return signed_bits(largest + half)",
+        "return signed_bits(largest + half) - 1",
+    ),
     "output_is_stable": Mutant(
         "output not held", "readout.py", "self.ready.eq(~self.o.valid | self.o.ready)", "self.ready.eq(1)"
     ),

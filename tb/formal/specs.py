@@ -24,9 +24,10 @@ from amaranth.hdl import (
 from rtl.column_map import ONLY
 from rtl.difference import Difference
 from rtl.opc import Opc
-from rtl.parameters import OpcParameters
+from rtl.parameters import SHIFT_BITS, OpcParameters
 from rtl.readout import ReadOut
 from rtl.registers import map_address
+from rtl.scale import Scaler
 from rtl.shift_add import ShiftAdd
 from rtl.voter import MedianVoter
 
@@ -35,6 +36,8 @@ SHIPPED = OpcParameters()
 TINY = OpcParameters(
     columns=2, lanes=2, planes=1, input_bits=2, adc_bits=1, row_blocks=1, voter=False, column_map=False
 )
+#: Sums of 19 bits, so two slices for the multiplier; with wider multipliers the proof takes hours.
+SCALED = OpcParameters(columns=16, planes=4, input_bits=4, adc_bits=8, row_blocks=3, scale_bits=3)
 SMALL = OpcParameters(columns=8, lanes=4, planes=2, input_bits=2, adc_bits=3, row_blocks=2)
 
 
@@ -191,6 +194,33 @@ class OutputsFit(Spec):
             m.d.comb += Assert(dut.o.payload.sum == expected)
 
 
+class ScaledSumsFit(Spec):
+    """Whatever sum, multiplier and shift: the scaled sum is the arithmetic without a limit to widths, and no larger."""
+
+    def build(self, m: Module) -> None:
+        p = SCALED
+        m.submodules.dut = dut = Scaler(p)
+        total = self.free(signed(p.sum_bits), "total")
+        multiplier, shift = self.free(p.scale_bits, "multiplier"), self.free(SHIFT_BITS, "shift")
+        m.d.comb += [
+            Assume((total <= p.output_magnitude) & (total >= -p.output_magnitude)),
+            dut.enable.eq(1),
+            dut.sum.eq(total),
+            dut.multiplier.eq(multiplier),
+            dut.shift.eq(shift),
+        ]
+        half = Const(1 << (p.scale_bits - 1)) << shift
+        expected = (total * multiplier + half - (total < 0)) >> p.scale_bits >> shift
+        valid = Const(1)
+        for _ in range(p.scale_stages - 1):
+            expected, total, valid = past(m, expected), past(m, total), past(m, valid)
+        with m.If(valid):
+            m.d.comb += Assert(dut.scaled == expected)
+            m.d.comb += Assert(
+                Mux(total < 0, (dut.scaled >= total) & (dut.scaled <= 0), (dut.scaled <= total) & (dut.scaled >= 0))
+            )
+
+
 class OpcSpec(Spec):
     """An OPC with free streams; the bus is left to the property."""
 
@@ -308,6 +338,7 @@ PROPERTIES = (
     Property("flip_is_swap", FlipIsSwap, "bmc", 1),
     Property("column_sums_fit", ColumnSumsFit, "bmc", 3),
     Property("outputs_fit", OutputsFit, "bmc", 24),
+    Property("scaled_sums_fit", ScaledSumsFit, "bmc", 4),
     Property("output_is_stable", OutputIsStable, "prove", 2),
     Property("map_reads_back", MapReadsBack, "bmc", 5),
     Property("results_are_right", ResultsAreRight, "bmc", 16),
