@@ -1,0 +1,119 @@
+"""Pruning methods compared fairly: every method's own setting is chosen on held-out train examples, dev comes last.
+
+    python -m benchmarks.pruning_methods --glue-dir DIR [--task stsb] [--column-sparsity 0.5] [--seeds 3]
+
+1. A fifth of the train examples is held out. The encoder is fine-tuned on the rest, or a part of it, and pruned from
+   there by every method with every value of its own setting. The value with the best metric on the held-out examples
+   is the method's.
+2. The encoder is fine-tuned on the whole train set and pruned by every method with its value, over several seeds, and
+   measured on dev.
+
+The schedule, the learning rate of the weights and the loss are the same for all. What is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sim.csv_rows import write_csv
+from sim.progress import Progress
+from sim.schema import build, to_mapping, write_text_atomic
+from swstack.console import progress_display
+from swstack.finetune import FinetuneConfig, finetune
+from swstack.models import EMBEDDED_MODEL, ModelConfig, load_model, save_model
+from swstack.prune.comparison import Comparison, compare_methods, comparison_rows
+from swstack.prune.pruning import Method, PruneConfig
+from swstack.prune.tables import to_markdown
+from swstack.tasks import Task, TaskConfig, load_task
+
+RESULTS = Path(__file__).parent / "results" / "pruning_methods"
+
+#: Each method's own setting and the values tried; magnitude pruning has none.
+GRID: dict[Method, tuple[str, tuple[float, ...]]] = {
+    "gates": ("gate_learning_rate", (0.001, 0.003, 0.01)),
+    "magnitude": ("gate_learning_rate", (0.003,)),
+    "movement": ("gate_learning_rate", (0.001, 0.01, 0.1)),
+    "l0": ("gate_learning_rate", (0.003, 0.03, 0.3)),
+    "admm": ("admm_rho", (0.001, 0.01, 0.1)),
+    "group-lasso": ("lasso_strength", (0.0001, 0.001, 0.01)),
+}
+
+
+def dense_model(task: Task, cfg: FinetuneConfig, folder: Path, progress: Progress) -> ModelConfig:
+    """The embedded encoder fine-tuned on `task` in `folder`, unless it is there already."""
+    saved = folder / "dense"
+    if not (saved / "config.json").is_file():
+        model, tokenizer = load_model(ModelConfig(source=EMBEDDED_MODEL), task.num_labels, task.regression, seed=0)
+        finetune(model, tokenizer, task, cfg, 0, folder / "work", progress)
+        save_model(model, tokenizer, saved)
+    return ModelConfig(source=str(saved))
+
+
+def choose(
+    dense: ModelConfig, task: Task, cfg: PruneConfig, folder: Path, progress: Progress
+) -> tuple[dict[Method, PruneConfig], list[dict[str, Any]]]:
+    """Per method, the configuration with the best metric on the held-out examples, and a row per value tried."""
+    chosen: dict[Method, PruneConfig] = {}
+    rows = []
+    for method, (setting, values) in GRID.items():
+        tried: list[tuple[float, PruneConfig]] = []
+        for value in values:
+            one = build(PruneConfig, {**to_mapping(cfg), setting: value}, method)
+            place = folder / f"{method}-{value:g}"
+            (result,) = compare_methods(dense, task, one, (method,), (cfg.column_sparsity,), (0,), place, progress)
+            tried.append((result.pruned, one))
+            rows.append({"method": method, "setting": setting, "value": value, "held-out metric": result.pruned})
+        chosen[method] = max(tried, key=lambda pair: pair[0])[1]
+    return chosen, rows
+
+
+def measure(
+    dense: ModelConfig,
+    task: Task,
+    chosen: dict[Method, PruneConfig],
+    seeds: Sequence[int],
+    folder: Path,
+    progress: Progress,
+) -> list[Comparison]:
+    """Every method with its configuration and every seed, on dev."""
+    return [
+        result
+        for method, cfg in chosen.items()
+        for result in compare_methods(dense, task, cfg, (method,), (cfg.column_sparsity,), seeds, folder, progress)
+    ]
+
+
+def main() -> None:
+    """Run both parts and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--glue-dir", required=True, help="GLUE in the official TSV layout")
+    parser.add_argument("--task", default="stsb", help="the GLUE task")
+    parser.add_argument("--column-sparsity", type=float, default=0.5, help="in every word-line group")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds per method on dev")
+    parser.add_argument("--tune-examples", type=int, default=2000, help="train examples used while choosing")
+    parser.add_argument("--out", type=Path, default=Path("runs/pruning-methods"), help="where the work goes")
+    args = parser.parse_args()
+    data = {"name": args.task, "glue_dir": args.glue_dir}
+    task = load_task(build(TaskConfig, data, "task"), 0)
+    held_out = load_task(build(TaskConfig, {**data, "holdout": 0.2, "train_limit": args.tune_examples}, "task"), 0)
+    schedule = {"column_sparsity": args.column_sparsity, "gate_epochs": 1, "final_epochs": 1}
+    cfg, finetuning = build(PruneConfig, schedule, "prune"), build(FinetuneConfig, {"epochs": 3}, "finetune")
+    with progress_display(Console()) as progress:
+        folder = args.out / f"{args.task}-held-out"
+        dense = dense_model(held_out, finetuning, folder, progress)
+        chosen, tuning = choose(dense, held_out, cfg, folder, progress)
+        write_csv(RESULTS / "tuning.csv", tuning)
+        folder = args.out / args.task
+        dense = dense_model(task, finetuning, folder, progress)
+        rows = comparison_rows(measure(dense, task, chosen, range(args.seeds), folder, progress))
+    write_csv(RESULTS / "comparison.csv", rows)
+    write_text_atomic(RESULTS / "comparison.md", to_markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
