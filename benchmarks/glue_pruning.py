@@ -244,7 +244,10 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the commands only")
     parser.add_argument("--report", action="store_true", help="write the results of what is finished, run nothing")
     args = parser.parse_args()
-    plans = plan(args.model, args.glue_dir, args.column_sparsity, args.tasks.split(","), args.out)
+    tasks = args.tasks.split(",")
+    if unknown := set(tasks) - set(RECIPES):
+        parser.error(f"--tasks {', '.join(sorted(unknown))}: must be of {', '.join(RECIPES)}.")
+    plans = plan(args.model, args.glue_dir, args.column_sparsity, tasks, args.out)
     shares = [float(share) for share in args.curve.split(",") if share]
     if args.report:
         report(plans, shares)

@@ -1,0 +1,54 @@
+"""The nine-task campaign: its plan, and what it concludes from finished runs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from benchmarks import glue_pruning
+from swstack.cli import app
+from swstack.tasks.glue import GLUE_TASKS
+
+PLANS = glue_pruning.plan("minilm-l6", "glue", 0.3, glue_pruning.RECIPES, Path("out"))
+
+
+def test_every_task_comes_once_before_any_comes_twice():
+    tasks = [one.task for one in PLANS]
+    assert set(tasks[:9]) == set(glue_pruning.RECIPES) == set(GLUE_TASKS) - {"mnli-mismatched"}
+    small = {"wnli", "rte", "mrpc", "stsb", "cola"}
+    assert {task for task in tasks if tasks.count(task) >= 3} == small
+    assert len({one.run for one in PLANS}) == len(PLANS)
+
+
+def test_the_commands_are_those_of_the_command_line(monkeypatch, tmp_path):
+    from typer.testing import CliRunner
+
+    monkeypatch.chdir(tmp_path)
+    command = shlex.split(shlex.join(PLANS[0].command))
+    assert command[0] == "crossvote"
+    result = CliRunner().invoke(app, command[1:])
+    # Every setting is known; only the data is not there.
+    assert result.exit_code == 2
+    assert "--glue-dir glue: no such directory" in result.stderr
+
+
+@pytest.mark.parametrize(("dense", "near"), [(56.3, True), (67.0, True), (69.0, False)])
+def test_a_model_within_two_standard_errors_of_the_majority_is_near_chance(dense, near):
+    # 71 examples at 56.3 %: a standard error of 5.9 points.
+    results = {"majority": 56.34, "dev_examples": 71, "metric": "accuracy", "metrics": {"accuracy": dense}}
+    assert glue_pruning.near_chance(results) is near
+
+
+def test_a_regression_is_never_near_chance():
+    results = {"majority": None, "dev_examples": 9, "metric": "spearman", "metrics": {"spearman": 1.0}}
+    assert not glue_pruning.near_chance(results)
+
+
+def test_the_highest_share_is_the_last_one_before_a_loss_of_more_than_a_point():
+    losses = {0.0: -0.5, 0.3: 0.4, 0.5: 1.2, 0.7: 0.9}
+    points = [{"task": "rte", "target": share, "loss": loss} for share, loss in losses.items()]
+    (row,) = glue_pruning.highest_within(points)
+    assert row["highest within 1 point, %"] == "30"
+    assert row["loss at 50 %"] == "1.20"
