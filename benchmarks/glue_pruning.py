@@ -177,12 +177,18 @@ def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
         )
     write_csv(RESULTS / "glue_pruning" / "runs.csv", rows)
     means = {task: statistics.mean(values) for task, values in losses.items() if task not in uncounted}
+    unfinished = sorted({one.task for one in plans} - set(losses))
     lines = [
-        f"Mean loss over {len(means)} tasks: {statistics.mean(means.values()):.2f} points; "
-        f"largest: {max(means.values()):.2f} ({max(means, key=means.__getitem__)}). "
         f"Not counted, as the dense model is near chance there: {', '.join(sorted(uncounted)) or 'none'}. "
-        f"Not finished: {', '.join(sorted({one.task for one in plans} - set(losses))) or 'none'}.\n"
+        f"Not finished: {', '.join(unfinished) or 'none'}.\n"
     ]
+    if means:
+        worst = max(means, key=means.__getitem__)
+        lines.insert(
+            0,
+            f"Mean loss over {len(means)} tasks: {statistics.mean(means.values()):.2f} points; "
+            f"largest: {means[worst]:.2f} ({worst}).\n",
+        )
     points = curve([one for one in finished if one.seed == 0], shares)
     if points:
         write_csv(RESULTS / "glue_pruning" / "curve.csv", points)
