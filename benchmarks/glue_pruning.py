@@ -65,9 +65,9 @@ RECIPES: dict[str, Recipe] = {
     "stsb": Recipe(3, 2, 1, 3),
     "cola": Recipe(4, 2, 1, 3),
     "qnli": Recipe(3, 1, 1, 1),
-    "sst2": Recipe(2, 1, 1, 1, train_limit=20_000),
-    "qqp": Recipe(2, 1, 1, 1),
-    "mnli": Recipe(2, 1, 1, 1),
+    "sst2": Recipe(2, 1, 1, 1, train_limit=16_000),
+    "qqp": Recipe(2, 1, 1, 1, train_limit=16_000),
+    "mnli": Recipe(2, 1, 1, 1, train_limit=16_000),
 }
 
 
@@ -126,17 +126,19 @@ def call(command: Sequence[str], log: Path, threads: int) -> None:
         raise SystemExit(f"{shlex.join(command)} failed with exit code {done.returncode}; see {log}.")
 
 
-def near_chance(finetuned: Mapping[str, Any]) -> bool:
-    """Whether the dense model is within two standard errors of always answering the most frequent class.
+def near_chance(finetuned: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a task's dense models are, on average, within two standard errors of the most frequent class.
 
     The standard error is the binomial one of a share measured on the dev examples (for F1 an approximation).
+
+    finetuned: results of fine-tuning, one per seed.
     """
-    majority = finetuned["majority"]
+    majority = finetuned[0]["majority"]
     if majority is None:
         return False
     share = majority / 100
-    error = 100 * (share * (1 - share) / finetuned["dev_examples"]) ** 0.5
-    return bool(finetuned["metrics"][finetuned["metric"]] < majority + 2 * error)
+    error = 100 * (share * (1 - share) / finetuned[0]["dev_examples"]) ** 0.5
+    return statistics.mean(one["metrics"][one["metric"]] for one in finetuned) < majority + 2 * error
 
 
 def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
@@ -147,7 +149,7 @@ def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
     tables([one.run for one in finished], RESULTS / "glue_pruning")
     rows: list[dict[str, Any]] = []
     losses: dict[str, list[float]] = {}
-    uncounted: set[str] = set()
+    finetuned: dict[str, list[dict[str, Any]]] = {}
     for one in finished:
         record = record_of(one.run)
         dense = json.loads((one.run / "results" / "finetune.json").read_text())
@@ -155,8 +157,7 @@ def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
             stage: json.loads((one.run / "stages" / f"{stage}.json").read_text())["wall_seconds"]
             for stage in ("finetune", "prune")
         }
-        if near_chance(dense):
-            uncounted.add(one.task)
+        finetuned.setdefault(one.task, []).append(dense)
         losses.setdefault(one.task, []).append(record.dense - record.pruned)
         rows.append(
             {
@@ -176,6 +177,7 @@ def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
             }
         )
     write_csv(RESULTS / "glue_pruning" / "runs.csv", rows)
+    uncounted = {task for task, results in finetuned.items() if near_chance(results)}
     means = {task: statistics.mean(values) for task, values in losses.items() if task not in uncounted}
     unfinished = sorted({one.task for one in plans} - set(losses))
     lines = [
