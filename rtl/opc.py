@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from rtl.column_map import ColumnMap, FixedMap
 from rtl.lane import Lane
@@ -119,8 +120,11 @@ class Opc(wiring.Component):
             read.eq(readout.read & readout.ready),
             step.ready.eq(read),
             readout.step.eq(step.payload),
-            readout.sum.eq(Array(lane.sum for lane in lanes)[entry.line[: p.lane_bits]]),
         ]
+        size = p.lanes // p.choices
+        for number, choice in enumerate(readout.sums):
+            neighbours = Array(lane.sum for lane in lanes[number * size : (number + 1) * size])
+            m.d.comb += choice.eq(neighbours[entry.line[: exact_log2(size)]])
         with m.If(read & step.payload.last):
             m.d.sync += [full.bit_select(read_bank, 1).eq(0), read_bank.eq(~read_bank)]
 

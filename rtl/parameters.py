@@ -95,6 +95,13 @@ class OpcParameters:
         return exact_log2(self.lanes)
 
     @property
+    def choices(self) -> int:
+        """Column sums offered to read-out, which picks one of them. Up to 8 lanes it is a single one, picked from all
+        lanes on the way; with more lanes it is one of every four, and picking takes another stage.
+        """
+        return 1 if self.lanes <= 8 else self.lanes // 4
+
+    @property
     def line_bits(self) -> int:
         return bits_for(self.columns - 1)
 
@@ -157,9 +164,9 @@ class OpcParameters:
     def pipeline(self) -> int:
         """Clock cycles from the acceptance of a vector's last beat to the first in which an output is offered that
         completes at read-out step 0: codes, difference, column sum, read-out, plane accumulator; with a voter also
-        comparison and choice; then the scale stage.
+        comparison and choice; with more than 8 lanes the choice of a lane's sum; then the scale stage.
         """
-        return (7 if self.voter else 5) + self.scale_stages
+        return (7 if self.voter else 5) + (self.choices > 1) + self.scale_stages
 
     def beats(self, row_blocks: int) -> int:
         """Beats of one vector: every input bit of every row block of every bit line, ``lanes`` at a time."""

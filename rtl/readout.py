@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from rtl.column_map import ONLY, THIRD, step_layout
 from rtl.parameters import OpcParameters
@@ -21,10 +22,12 @@ class ReadOut(wiring.Component):
 
     Pipeline stages with one common enable: the column sum and its map entry are registered, replicas are compared,
     the median or the only copy is chosen, the planes of an output are added by Horner's rule (y = 2 y + v, top plane
-    first). Plane 0 completes an output. Without a voter the middle two stages are absent.
+    first). Plane 0 completes an output. Without a voter the middle two stages are absent. Where lanes offer several
+    sums, these are registered first and the one that the entry names is picked in the stage behind.
 
     Ports:
-        read: a column sum is offered. step, sum: what it is. ready: it is taken in this clock.
+        read: a column sum is offered. step: its map entry. ready: it is taken in this clock.
+        sums: ``choices`` of them, each from as many neighbouring lanes; the entry's line is in one of these.
         o: outputs. disagreement: a vote was not unanimous (one clock each). busy: something is in the pipeline.
     """
 
@@ -34,7 +37,7 @@ class ReadOut(wiring.Component):
             {
                 "read": In(1),
                 "step": In(step_layout(p)),
-                "sum": In(signed(p.column_sum_bits)),
+                "sums": In(signed(p.column_sum_bits)).array(p.choices),
                 "ready": Out(1),
                 "o": Out(stream.Signature(output_layout(p))),
                 "disagreement": Out(1),
@@ -50,13 +53,20 @@ class ReadOut(wiring.Component):
         # Register the column sum.
         taken, step = Signal(), Signal(step_layout(p))
         column_sum = Signal(signed(p.column_sum_bits))
-        with m.If(self.ready):
-            m.d.sync += [
-                taken.eq(self.read & self.step.entry.used),
-                step.eq(self.step),
-                step.last.eq(self.read & self.step.last),
-                column_sum.eq(self.sum),
-            ]
+        used, last = self.read & self.step.entry.used, self.read & self.step.last
+        if p.choices == 1:
+            with m.If(self.ready):
+                m.d.sync += [taken.eq(used), step.eq(self.step), step.last.eq(last), column_sum.eq(self.sums[0])]
+            choosing = 0
+        else:
+            offered, offer = Signal(), Signal.like(step)
+            sums = [Signal.like(column_sum, name=f"sum_{number}") for number in range(p.choices)]
+            chosen = offer.entry.line[p.lane_bits - exact_log2(p.choices) : p.lane_bits]
+            with m.If(self.ready):
+                m.d.sync += [register.eq(value) for register, value in zip(sums, self.sums, strict=True)]
+                m.d.sync += [offered.eq(used), offer.eq(self.step), offer.last.eq(last)]
+                m.d.sync += [taken.eq(offered), step.eq(offer), column_sum.eq(Array(sums)[chosen])]
+            choosing = offered
 
         # The value of a plane, from one copy or from three in a row.
         if p.voter:
@@ -94,5 +104,5 @@ class ReadOut(wiring.Component):
                 ]
             with m.If(value_step.last):
                 m.d.sync += begins.eq(1)  # so that a map that ends amid an output spoils one vector only
-        m.d.comb += self.busy.eq(waiting | valued | self.o.valid)
+        m.d.comb += self.busy.eq(choosing | waiting | valued | self.o.valid)
         return m

@@ -34,12 +34,17 @@ class ShiftAdd(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # -d = ~d + 1: the 1 enters as a carry, so that one adder serves both signs.
-        kept, addend, carry = Signal.like(self.previous), Signal.like(self.difference), Signal()
+        previous, addend, carry = Signal.like(self.previous), Signal.like(self.difference), Signal()
+        clear, shift = Signal(), Signal()
         with m.If(self.enable):
+            # The previous sum comes from a memory, late in its clock; it is shifted in the next one.
             m.d.sync += [
-                kept.eq(Mux(self.clear, 0, Mux(self.shift, self.previous << 1, self.previous))),
+                previous.eq(self.previous),
+                clear.eq(self.clear),
+                shift.eq(self.shift),
                 addend.eq(Mux(self.subtract, ~self.difference, self.difference)),
                 carry.eq(self.subtract),
             ]
+        kept = Mux(clear, 0, Mux(shift, previous << 1, previous))
         m.d.comb += self.next.eq(kept + addend + carry)
         return m

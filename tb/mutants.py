@@ -27,7 +27,7 @@ from tb.run import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Benches in the order they are tried, fastest to find faults first.
-BENCHES = ("opc_small", "opc_wide", "opc_axi", "opc_scale")
+BENCHES = ("opc_wide", "opc_small", "opc_axi", "opc_scale")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ MUTANTS = (
         "carry = Signal(self._adc_bits + 2), ~self.flip",
         "carry = Signal(self._adc_bits + 2), self.flip | ~self.flip",
     ),
-    Mutant("new vector adds to the old one", "shift_add.py", "Mux(self.clear, 0, Mux(", "Mux(0, 0, Mux("),
+    Mutant("new vector adds to the old one", "shift_add.py", "Mux(clear, 0, Mux(", "Mux(0, 0, Mux("),
     Mutant(
         "no shift between input bits",
         "shift_add.py",
-        "self.previous << 1, self.previous)",
-        "self.previous, self.previous)",
+        "previous << 1, previous)",
+        "previous, previous)",
     ),
     Mutant("subtraction without carry", "shift_add.py", "carry.eq(self.subtract)", "carry.eq(0)"),
     Mutant("wrong sign on the top bit", "sequencer.py", "self.subtract.eq(bit == 0)", "self.subtract.eq(0)"),
@@ -131,6 +131,9 @@ MUTANTS = (
         "readout.py",
         "self.disagreement.eq(self.ready & ",
         "self.disagreement.eq(",
+    ),
+    Mutant(
+        "sum of the first lanes chosen", "readout.py", "column_sum.eq(Array(sums)[chosen])", "column_sum.eq(sums[0])"
     ),
     Mutant("illegal map spoils the next vector", "readout.py", "begins.eq(1)  #", "begins.eq(begins)  #"),
     Mutant("beat dropped under stall", "opc.py", "forward.eq(~pending | commit)", "forward.eq(1)"),

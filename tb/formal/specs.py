@@ -178,7 +178,7 @@ class OutputsFit(Spec):
         m.d.comb += [
             Assume((column_sum <= p.column_sum_magnitude) & (column_sum >= -p.column_sum_magnitude)),
             dut.read.eq(1),
-            dut.sum.eq(column_sum),
+            dut.sums[0].eq(column_sum),
             dut.step.entry.used.eq(1),
             dut.step.entry.plane.eq(plane),
             dut.step.entry.replica.eq(ONLY),

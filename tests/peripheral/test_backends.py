@@ -75,7 +75,7 @@ def test_numpy_is_the_definition(seed: int, vectors: int, blocks: int) -> None:
 
 @st.composite
 def small_parameters(draw: st.DrawFn) -> OpcParameters:
-    lanes = 1 << draw(st.integers(0, 3))
+    lanes = 1 << draw(st.integers(0, 4))
     groups = draw(st.integers(1, 4).filter(lambda groups: lanes * groups >= 2))
     return OpcParameters(
         columns=lanes * groups,
@@ -103,6 +103,23 @@ def test_amaranth_equals_numpy_at_the_shipped_size() -> None:
     assert_same(
         SHIPPED, opc_map := random_map(rng, SHIPPED), agreeing_codes(rng, SHIPPED, opc_map, 2, 1, 0.3), "amaranth"
     )
+
+
+def test_amaranth_equals_numpy_with_many_lanes() -> None:
+    """More than eight lanes: one more stage, which also keeps its place when outputs are not taken."""
+    many = OpcParameters(columns=32, lanes=16, planes=3, input_bits=3, adc_bits=5, row_blocks=2)
+    rng = np.random.default_rng(8)
+    for _ in range(3):
+        opc_map = random_map(rng, many)
+        codes = agreeing_codes(rng, many, opc_map, 4, 2, 0.3)
+        assert_same(many, opc_map, codes, "amaranth")
+        reference = NumpyPeripheral(many)
+        reference.load_map(opc_map)
+        expected = reference.process(codes).outputs
+        events = run_amaranth(many, opc_map, 2, beat_payloads(many, codes), stalls(8, 0.9, 0.3), expected.size)
+        mask = (1 << many.sum_bits) - 1
+        sums = [event[2] & mask for event in events if event[1] == "out"]
+        assert sums == (expected.ravel() & mask).tolist()
 
 
 @needs_compiler

@@ -55,6 +55,8 @@ def test_timing() -> None:
     scaled = OpcParameters(scale_bits=17)
     assert f"`pipeline` is {SHIPPED.pipeline} with a voter and {plain.pipeline} without" in TEXT
     assert f"a scale stage adds {scaled.pipeline - SHIPPED.pipeline}." in TEXT
+    assert f"more than 8 lanes add {OpcParameters(lanes=16).pipeline - SHIPPED.pipeline}," in TEXT
+    assert OpcParameters(lanes=4).pipeline == SHIPPED.pipeline == OpcParameters(lanes=8).pipeline
     formula = re.search(r"cycles\(V\) = (.+)$", TEXT, re.MULTILINE)
     assert formula is not None
     for parameters, vectors, blocks, steps in (
