@@ -6,7 +6,10 @@
 #include <cstring>
 
 #include "Vopc.h"
+#include "Vopc___024root.h"
 #include "verilated.h"
+
+void Vopc___024root___eval(Vopc___024root *);
 
 namespace {
 
@@ -17,9 +20,13 @@ struct Opc {
     VerilatedContext context;
     Vopc top{&context};
 
+    // The evaluation inside top.eval(), without the locks that it takes each time for threads and messages; the model
+    // has neither. top.eval() initialises the model when it is first called.
+    void eval() { Vopc___024root___eval(top.rootp); }
+
     void tick() {
         top.clk ^= 1;
-        top.eval();
+        eval();
     }
 
     uint8_t *beat() { return reinterpret_cast<uint8_t *>(&top.i___05Fpayload); }
@@ -95,7 +102,7 @@ int64_t run(Opc &opc, const Code *codes, int64_t vectors, int64_t blocks, int64_
     opc.tick();
     for (int64_t clock = cycles; top.bus___05Fread_data >> BUSY & 1 && clock < rest; ++clock) opc.tick();
     top.o___05Fready = 0;
-    top.eval();
+    opc.eval();
     return delivered == vectors * per_vector ? cycles : -1;
 }
 
@@ -122,11 +129,11 @@ int opc_write(void *handle, uint32_t address, uint32_t word) {
     opc.top.bus___05Faddress = address;
     opc.top.bus___05Fwrite_data = word;
     opc.top.bus___05Fwrite = 1;
-    opc.top.eval();
+    opc.eval();
     const int refused = opc.top.bus___05Ferror;
     opc.tick();
     opc.top.bus___05Fwrite = 0;
-    opc.top.eval();
+    opc.eval();
     return refused;
 }
 
@@ -143,7 +150,7 @@ int opc_step(void *handle, int valid, const uint8_t *beat, int ready, uint64_t *
     opc.top.i___05Fvalid = valid;
     opc.top.o___05Fready = ready;
     if (valid) std::memcpy(opc.beat(), beat, (CODE_BITS + 2 + 7) / 8);
-    opc.top.eval();
+    opc.eval();
     const int result = (valid && opc.top.i___05Fready) | (ready && opc.top.o___05Fvalid) << 1;
     *output = opc.output();
     opc.tick();

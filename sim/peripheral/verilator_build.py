@@ -26,7 +26,7 @@ from sim.errors import UserError
 SHIM = Path(__file__).with_name("opc_shim.cpp")
 VERILATOR_FLAGS = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--x-initial", "fast"]
 VERILATOR_FLAGS += ["--threads", "1", "--output-split", "0", "--prefix", "Vopc", "--top-module", "opc"]
-COMPILER_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-DVERILATOR=1"] + [
+COMPILER_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fno-semantic-interposition", "-DVERILATOR=1"] + [
     f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD", "TRACE_SAIF")
 ]
 
