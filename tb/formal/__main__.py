@@ -137,7 +137,7 @@ def check_fault(name: str, folder: Path) -> str:
 
 def verilog_equals_rtlil(folder: Path) -> str:
     """Prove that the exported Verilog is the Amaranth design, cell for cell, for a small OPC."""
-    parameters = OpcParameters(columns=8, lanes=4, planes=2, input_bits=2, adc_bits=3, row_blocks=2)
+    parameters = OpcParameters(columns=8, lanes=4, planes=2, input_bits=2, adc_bits=3, row_blocks=2, scale_bits=2)
     (folder / "gold.il").write_text(rtlil.convert(parameters.create(), name="opc", emit_src=False))
     (folder / "gate.v").write_text(to_verilog(parameters.create(), "opc"))
     # The names of memory read data are kept on both sides: without them the proof cannot pair the output registers.
