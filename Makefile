@@ -59,7 +59,7 @@ synth: $(HARDWARE)  ## report the cells, flip-flops and clock of the output peri
 bench: setup  ## measure the speed of fault evaluation, of the system model and of the RTL (long)
 	$(BIN)/python -m benchmarks.fault_evaluation $(ARGS)
 	$(BIN)/python -m benchmarks.system_model
-	$(BIN)/python -m benchmarks.opc_throughput --lanes 8
+	$(BIN)/python -m benchmarks.opc_throughput
 	$(BIN)/python benchmarks/rtl_in_the_loop.py minilm-l6
 
 lint: setup  ## check style, types and the Verilog

@@ -1,10 +1,11 @@
 """How fast the OPC simulates: Amaranth's simulator, cocotb on Icarus and on Verilator, the compiled batch model.
 
-    python -m benchmarks.opc_throughput
-    python -m benchmarks.opc_throughput --lanes 8 --backend verilator
+    python -m benchmarks.opc_throughput                   # all; writes benchmarks/results and the table of docs/opc.md
+    python -m benchmarks.opc_throughput --lanes 8 --simulator compiled    # some; prints only
 
-All drive the same RTL with vectors back to back and the output always ready. Times are CPU seconds of one core, the
-best of three runs for the batch model; builds are not counted.
+All drive the same RTL with vectors back to back and the output always ready. A vector has as many row blocks as it
+takes to keep the input from waiting for read-out, so every clock cycle takes one beat of L code pairs. Times are CPU
+seconds of one core, the best of three runs; builds are not counted.
 """
 
 from __future__ import annotations
@@ -12,43 +13,79 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import matplotlib
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from matplotlib.figure import Figure
 
+from benchmarks.measure import environment
 from rtl.parameters import OpcParameters
 from sim.peripheral import create_peripheral
+from sim.schema import write_text_atomic
 from tb.run import Bench, run_bench
 from tb.stimulus import random_codes, random_map
 
-#: Vectors per run, by backend: about a second each at L = 8.
-VECTORS = {"amaranth": 20, "cocotb icarus": 40, "cocotb verilator": 150, "verilator": 20_000, "numpy": 500}
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "opc_throughput.json"
+DOCUMENT = ROOT / "docs" / "opc.md"
+#: The table in ``DOCUMENT`` stands between these lines.
+BEGIN, END = "<!-- benchmarks/results/opc_throughput.json -->", "<!-- end of the measurement -->"
+LANES = (8, 32, 128)
+RUNS = 3
+#: Goals: cycles/s of the compiled model over those of cocotb on Verilator, and its code pairs/s on one core.
+FASTER, CODE_PAIRS_PER_S = 100, 50e6
 
 
-def in_process(backend: str, parameters: OpcParameters) -> tuple[int, float]:
-    """Clock cycles and CPU seconds of a backend of ``sim.peripheral``."""
+@dataclass(frozen=True)
+class Speed:
+    """Clock cycles per CPU second of one simulator; ``row_blocks`` per vector."""
+
+    lanes: int
+    row_blocks: int
+    simulator: str
+    cycles: int
+    seconds: float
+
+    @property
+    def cycles_per_s(self) -> float:
+        return self.cycles / self.seconds
+
+    @property
+    def code_pairs_per_s(self) -> float:
+        """A beat of ``lanes`` code pairs per clock cycle."""
+        return self.lanes * self.cycles_per_s
+
+
+def row_blocks(parameters: OpcParameters) -> int:
+    """Row blocks of a vector whose beats take as long as its read-out."""
+    return max(1, parameters.columns // parameters.beats(1))
+
+
+def in_process(backend: str, vectors: int, parameters: OpcParameters) -> tuple[int, float]:
+    """Clock cycles and CPU seconds of a backend of ``sim.peripheral``, of its best run."""
     rng = np.random.default_rng(1)
     peripheral = create_peripheral(backend, parameters)
     peripheral.load_map(random_map(rng, parameters))
-    codes = random_codes(rng, parameters, min(VECTORS[backend], 2000), 1).astype(np.uint8)
-    codes = np.concatenate([codes] * max(1, VECTORS[backend] // len(codes)))
-    best, cycles = float("inf"), 0
-    for _ in range(1 if backend == "amaranth" else 3):
+    codes = random_codes(rng, parameters, vectors, row_blocks(parameters)).astype(np.uint8)
+    cycles, best = 0, float("inf")
+    for _ in range(RUNS):
         start = time.process_time()
         cycles = peripheral.process(codes).cycles
         best = min(best, time.process_time() - start)
     return cycles, best
 
 
-def in_cocotb(simulator: str, parameters: OpcParameters) -> tuple[int, float]:
-    """Clock cycles and CPU seconds of the cocotb bench ``tb.throughput`` under a simulator."""
+def in_cocotb(simulator: str, vectors: int, parameters: OpcParameters) -> tuple[int, float]:
+    """Clock cycles and CPU seconds of the cocotb bench ``tb.throughput`` under a simulator, of its best run."""
     bench = Bench("throughput", parameters, OpcParameters.create, ("tb.throughput",))
     folder = Path("build/benchmarks", simulator, f"lanes_{parameters.lanes}").resolve()
-    os.environ["THROUGHPUT_VECTORS"] = str(VECTORS[f"cocotb {simulator}"])
+    settings = {"VECTORS": vectors, "ROW_BLOCKS": row_blocks(parameters), "RUNS": RUNS}
+    os.environ.update({f"THROUGHPUT_{name}": str(value) for name, value in settings.items()})
     _, failed, log = run_bench(bench, simulator, folder)
     if failed:
         raise RuntimeError(f"the bench failed; see {log}")
@@ -56,30 +93,115 @@ def in_cocotb(simulator: str, parameters: OpcParameters) -> tuple[int, float]:
     return measured["cycles"], measured["seconds"]
 
 
-BACKENDS: dict[str, Callable[[OpcParameters], tuple[int, float]]] = {
-    "amaranth": lambda parameters: in_process("amaranth", parameters),
-    "cocotb icarus": lambda parameters: in_cocotb("icarus", parameters),
-    "cocotb verilator": lambda parameters: in_cocotb("verilator", parameters),
-    "verilator": lambda parameters: in_process("verilator", parameters),
-    "numpy": lambda parameters: in_process("numpy", parameters),
+#: Vectors are as many as take about a second at L = 8.
+SIMULATORS: dict[str, Callable[[OpcParameters], tuple[int, float]]] = {
+    "amaranth": lambda parameters: in_process("amaranth", 16, parameters),
+    "cocotb, Icarus": lambda parameters: in_cocotb("icarus", 64, parameters),
+    "cocotb, Verilator": lambda parameters: in_cocotb("verilator", 256, parameters),
+    "compiled": lambda parameters: in_process("verilator", 4096, parameters),
 }
+NAMES = {"amaranth": "Amaranth's simulator", "compiled": "compiled batch model (`verilator`)"}
+
+
+def measure(lanes: int, simulator: str) -> Speed:
+    """Speed of one of ``SIMULATORS``."""
+    parameters = OpcParameters(lanes=lanes)
+    cycles, seconds = SIMULATORS[simulator](parameters)
+    return Speed(lanes, row_blocks(parameters), simulator, cycles, seconds)
+
+
+def rounded(value: float) -> str:
+    """Two or three digits with k or M."""
+    for factor, unit in ((1e6, " M"), (1e3, " k")):
+        if value >= factor:
+            return f"{value / factor:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def table(speeds: Sequence[Speed]) -> str:
+    """Markdown table; the last column is how many times faster the compiled model is per simulated clock cycle."""
+    compiled = {speed.lanes: speed.cycles_per_s for speed in speeds if speed.simulator == "compiled"}
+    lines = [
+        "| L | row blocks | simulator | cycles/s | code pairs/s | compiled is faster by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for s in speeds:
+        other = s.simulator != "compiled" and s.lanes in compiled
+        factor = f"{compiled[s.lanes] / s.cycles_per_s:,.0f}" if other else ""
+        name = NAMES.get(s.simulator, s.simulator)
+        rates = f"{rounded(s.cycles_per_s)} | {rounded(s.code_pairs_per_s)}"
+        lines.append(f"| {s.lanes} | {s.row_blocks} | {name} | {rates} | {factor} |")
+    return "\n".join(lines)
+
+
+def verdict(speeds: Sequence[Speed]) -> str:
+    """Which goals are met, one sentence per number of lanes."""
+    found = {(speed.lanes, speed.simulator): speed for speed in speeds}
+    sentences = []
+    for lanes in dict.fromkeys(speed.lanes for speed in speeds):
+        compiled, cocotb = (found[lanes, name] for name in ("compiled", "cocotb, Verilator"))
+        times, pairs = compiled.cycles_per_s / cocotb.cycles_per_s, compiled.code_pairs_per_s
+        faster, enough = ("met" if good else "missed" for good in (times >= FASTER, pairs >= CODE_PAIRS_PER_S))
+        sentences.append(
+            f"L = {lanes}: {times:.0f} times cocotb on Verilator (goal {FASTER}, {faster}), "
+            f"{rounded(pairs)} code pairs/s on one core (goal {rounded(CODE_PAIRS_PER_S)}, {enough})."
+        )
+    return "\n".join(sentences)
+
+
+def section(data: dict) -> str:  # type: ignore[type-arg]
+    """What stands in the document: table, verdict and machine, from the content of ``RESULTS``."""
+    speeds = [Speed(**entry) for entry in data["results"]]
+    where = data["environment"]
+    machine = f"{where['processor']}, {where['date']}, load average {where['load_average'][0]:g} (1 is this benchmark)."
+    return f"{BEGIN}\n{table(speeds)}\n\n{verdict(speeds)}\n{machine}\n{END}"
+
+
+def with_section(text: str, new: str) -> str:
+    """``text`` with what stands between ``BEGIN`` and ``END`` replaced."""
+    before, rest = text.split(BEGIN)
+    return before + new + rest.split(END)[1]
+
+
+def picture(speeds: Sequence[Speed]) -> Figure:
+    """Cycles per second over the number of lanes, one line per simulator."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for simulator in dict.fromkeys(speed.simulator for speed in speeds):
+        own = [speed for speed in speeds if speed.simulator == simulator]
+        axes.plot([s.lanes for s in own], [s.cycles_per_s for s in own], marker="o", label=simulator)
+    axes.set(xscale="log", yscale="log", xlabel="lanes", ylabel="clock cycles per CPU second")
+    axes.set_xticks(LANES, [str(lanes) for lanes in LANES])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def publish(speeds: Sequence[Speed]) -> None:
+    """Write results, picture and the document's table."""
+    data = {"environment": environment(), "results": [asdict(speed) for speed in speeds]}
+    write_text_atomic(RESULTS, json.dumps(data, indent=1) + "\n")
+    with matplotlib.rc_context({"svg.hashsalt": "opc_throughput", "svg.fonttype": "none"}):
+        picture(speeds).savefig(RESULTS.with_suffix(".svg"), metadata={"Date": None})
+    write_text_atomic(DOCUMENT, with_section(DOCUMENT.read_text(encoding="utf-8"), section(data)))
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.opc_throughput", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--lanes", type=int, nargs="+", default=[8, 32, 128])
-    parser.add_argument("--backend", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument("--lanes", type=int, nargs="+", default=LANES)
+    parser.add_argument("--simulator", nargs="+", choices=SIMULATORS, default=list(SIMULATORS))
     options = parser.parse_args()
-    table = Table("L", "backend", "clock cycles", "CPU s", "cycles/s", "code pairs/s")
+    speeds = []
     for lanes in options.lanes:
-        parameters = OpcParameters(lanes=lanes)
-        for name in options.backend:
-            cycles, seconds = BACKENDS[name](parameters)
-            pairs = VECTORS[name] * parameters.input_bits * parameters.columns
-            rates = (f"{cycles / seconds:,.0f}", f"{pairs / seconds:,.0f}")
-            table.add_row(str(lanes), name, f"{cycles:,}", f"{seconds:.2f}", *rates)
-    Console(width=100).print(table)
+        for simulator in options.simulator:
+            print(f"L = {lanes}, {simulator} ...", file=sys.stderr, flush=True)
+            speeds.append(measure(lanes, simulator))
+    print(table(speeds))
+    if (tuple(options.lanes), options.simulator) == (LANES, list(SIMULATORS)):
+        publish(speeds)
+        print(verdict(speeds))
 
 
 if __name__ == "__main__":

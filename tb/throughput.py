@@ -20,25 +20,27 @@ from tb.stimulus import random_codes, random_map
 
 @cocotb.test()
 async def throughput(dut: HierarchyObject) -> None:
-    """Beats as fast as the OPC takes them; the bench does no more per clock than drive the input."""
+    """Beats as fast as the OPC takes them; the bench only drives the input. The best run counts."""
     rng = np.random.default_rng(1)
     bench = OpcBench(dut)
     opc_map = random_map(rng, PARAMETERS)
-    vectors = int(os.environ["THROUGHPUT_VECTORS"])
-    beats = list(beat_payloads(PARAMETERS, random_codes(rng, PARAMETERS, min(vectors, 10), 1)))
-    beats = beats * (vectors // 10)
+    vectors, blocks, runs = (int(os.environ[f"THROUGHPUT_{name}"]) for name in ("VECTORS", "ROW_BLOCKS", "RUNS"))
+    beats = list(beat_payloads(PARAMETERS, random_codes(rng, PARAMETERS, vectors, blocks)))
     await bench.start(watch=False)
-    await bench.program(opc_map, 1)
+    await bench.program(opc_map, blocks)
     clock, valid, payload, ready = dut.clk, dut.i__valid, dut.i__payload, dut.i__ready
     dut.o__ready.value = 1
     valid.value = 1
-    cycles, start = 0, time.process_time()
-    for beat in beats:
-        payload.value = beat
-        await RisingEdge(clock)
-        cycles += 1
-        while not ready.value:
+    measured = []
+    for _ in range(runs):
+        cycles, start = 0, time.process_time()
+        for beat in beats:
+            payload.value = beat
             await RisingEdge(clock)
             cycles += 1
-    seconds = time.process_time() - start
+            while not ready.value:
+                await RisingEdge(clock)
+                cycles += 1
+        measured.append((cycles, time.process_time() - start))
+    cycles, seconds = min(measured, key=lambda run: run[1] / run[0])
     write_atomic(Path("throughput.json"), json.dumps({"cycles": cycles, "seconds": seconds}) + "\n")
