@@ -59,6 +59,11 @@ class OpcConfig:
     clock_ps: int = Field(ge=1, description="clock period")
     queue_vectors: int = Field(ge=1, description="token vectors that fit between the converters and a group's OPCs")
 
+    @property
+    def outputs(self) -> int:
+        """Most outputs of an OPC, as in ``OpcParameters.outputs``."""
+        return self.columns // self.planes
+
 
 @config_dataclass
 class PipelineConfig:

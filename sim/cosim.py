@@ -84,7 +84,7 @@ def cosimulate(
     """
     start = time.perf_counter()
     wanted = range(group.outputs) if outputs is None else outputs
-    bundles = [b for b in group.bundles(chip.opc.columns) if np.isin(b.outputs, wanted).any()]
+    bundles = [b for b in group.bundles(chip.opc.columns, chip.opc.outputs) if np.isin(b.outputs, wanted).any()]
     if not bundles:
         raise UserError(f"group {group.name}: all outputs asked for are pruned, so there is nothing to simulate.")
     opcs = OpcArray(group, chip, make_peripheral, faults, bundles, threads)

@@ -230,8 +230,12 @@ class GroupImage:
         digits = bits.reshape(2, self.rows, len(self.column_map), self.cell_bits)
         return (digits << np.arange(self.cell_bits, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
 
-    def bundles(self, capacity: int) -> tuple[Bundle, ...]:
-        """The bit lines of each OPC of ``capacity`` bit lines: next-fit over the outputs, in order of first bit line.
+    def bundles(self, capacity: int, most_outputs: int) -> tuple[Bundle, ...]:
+        """The bit lines of each OPC: next-fit over the outputs, in order of first bit line.
+
+        Args:
+            capacity: bit lines of an OPC. most_outputs: outputs that it can number; fewer planes than it is built for
+                do not make it serve more.
 
         Raises:
             UserError: one output alone has more bit lines than an OPC serves.
@@ -247,7 +251,7 @@ class GroupImage:
                 raise UserError(
                     f"group {self.name}: output {output} has {len(own)} bit lines, an OPC serves {capacity} at most."
                 )
-            if not bundles or len(bundles[-1][0]) + len(own) > capacity:
+            if not bundles or len(bundles[-1][0]) + len(own) > capacity or len(bundles[-1][1]) == most_outputs:
                 bundles.append(([], []))
             bundles[-1][0].extend(own)
             bundles[-1][1].append(output)

@@ -104,7 +104,7 @@ def draw() -> list[LayerStimulus]:
             expected = _torch_outputs(on_chip, placed, x)
         else:
             expected = x @ quantize_group(model, group, masks, 8, PRESETS[scheme].scale).q.astype(np.int64)
-        bundles = placed.bundles(chip.opc.columns)
+        bundles = placed.bundles(chip.opc.columns, chip.opc.outputs)
         chosen = [bundles[len(bundles) // 2], bundles[-1]]  # a full OPC and the one with what is left
         opcs = OpcArray(placed, chip, lambda: NumpyPeripheral(parameters), faults, chosen)
         for bundle, opc_map in zip(opcs.bundles, opcs.maps, strict=True):

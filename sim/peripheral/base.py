@@ -120,7 +120,8 @@ class OpcMap:
         """Refuse a map that this OPC cannot hold.
 
         Raises:
-            UserError: another number of bit lines, too high a plane, or replicas for an OPC without voter.
+            UserError: another number of bit lines, too high a plane, too many outputs, or replicas for an OPC without
+                voter.
         """
         if not parameters.column_map:
             raise UserError("the OPC was built with column_map = False, so it has no writable column map.")
@@ -131,6 +132,11 @@ class OpcMap:
             line = int(np.flatnonzero(used & (self.plane >= parameters.planes))[0])
             raise UserError(
                 f"bit line {line} has plane {self.plane[line]}, but the OPC has planes 0 to {parameters.planes - 1}."
+            )
+        if self.outputs > parameters.outputs:
+            raise UserError(
+                f"the map makes {self.outputs} outputs, but the OPC, built for {parameters.planes} planes on "
+                f"{parameters.columns} bit lines, numbers {parameters.outputs} at most."
             )
         if not parameters.voter and self.replica[used].any():
             raise UserError("the map has replicas, but the OPC was built without a voter.")

@@ -103,7 +103,12 @@ class ComputedCrossbars(Crossbars):
             )
         self.real = real
         self.opcs = OpcArray(
-            image, chip, real.make_peripheral, real.faults, image.bundles(chip.opc.columns), real.threads
+            image,
+            chip,
+            real.make_peripheral,
+            real.faults,
+            image.bundles(chip.opc.columns, chip.opc.outputs),
+            real.threads,
         )
         if len(self.opcs):
             one, two = self.opcs.measured_cycles()

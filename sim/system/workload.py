@@ -66,7 +66,9 @@ class GroupWork:
             outputs=group.outputs,
             driven=kept.reshape(group.row_blocks, group.rows).sum(axis=1),
             lines=group.column_map.used.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
-            opc_lines=np.array([len(bundle.lines) for bundle in group.bundles(chip.opc.columns)], np.int64),
+            opc_lines=np.array(
+                [len(bundle.lines) for bundle in group.bundles(chip.opc.columns, chip.opc.outputs)], np.int64
+            ),
             sums=sum(len(p.output) for p in places),
             votes=sum(len(p.output) for p in places if p.lines.shape[1] > 1),
             vote=group.vote,

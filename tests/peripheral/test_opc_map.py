@@ -57,6 +57,7 @@ def test_arrays_of_different_length_are_refused() -> None:
     [
         ([(0, 0, 0)], {}, "describes 1 bit lines, but the OPC serves 4"),
         ([(0, 2, 0), (0, 1, 0), (0, 0, 0), (-1, 0, 0)], {}, "bit line 0 has plane 2, but the OPC has planes 0 to 1"),
+        ([(0, 0, 0), (1, 0, 0), (2, 0, 0), (-1, 0, 0)], {}, "makes 3 outputs, but the OPC, .* numbers 2 at most"),
         ([(0, 0, 0), (0, 0, 1), (0, 0, 2), (-1, 0, 0)], {"voter": False}, "built without a voter"),
         ([(0, 0, 0)] + [(-1, 0, 0)] * 3, {"voter": False, "column_map": False}, "has no writable column map"),
     ],

@@ -56,7 +56,7 @@ def test_a_wrong_peripheral_is_noticed(make_group):
 def test_only_the_peripherals_of_the_outputs_asked_for_run(make_group):
     group, _ = make_group(np.random.default_rng(25), outputs=20, vote="none")
     x = np.random.default_rng(26).integers(-128, 128, (2, group.inputs))
-    bundles = group.bundles(CHIP.opc.columns)
+    bundles = group.bundles(CHIP.opc.columns, CHIP.opc.outputs)
     wanted = range(int(bundles[1].outputs[0]), int(bundles[1].outputs[0]) + 1)
     result = cosimulate(group, x, CHIP, peripheral, outputs=wanted)
     assert result.output_index.tolist() == bundles[1].outputs.tolist()
@@ -99,7 +99,7 @@ def test_a_quantum_of_one_vector_is_exact_and_a_longer_one_is_late_by_at_most_it
     group, _ = make_group(np.random.default_rng(30), vote="none")
     x = np.zeros((9, group.inputs), np.int64)
     times = {q: cosimulate(group, x, chip, peripheral, quantum=q).simulated_ps for q in (1, 2, 4, 9)}
-    steps = max(len(bundle.lines) for bundle in group.bundles(32))
+    steps = max(len(bundle.lines) for bundle in group.bundles(32, 8))
     one, two = (opc_parameters(chip).cycles(vectors, 1, steps) * clock_ps for vectors in (1, 2))
     read, digested, left = 0, [], [0] * queue_vectors  # times at which places of the queue become free
     for vector in range(9):
@@ -122,6 +122,17 @@ def test_codes_clip_as_in_the_reference_and_may_be_wider_than_a_byte(make_group)
         assert result.mismatches == 0
         sums[bits] = result.outputs
     assert (sums[4] != sums[9]).any()
+
+
+def test_weights_may_have_fewer_planes_than_the_peripheral(make_group):
+    """More outputs would fit into an OPC by their bit lines than it can number."""
+    rng = np.random.default_rng(34)
+    group, q = make_group(rng, inputs=40, outputs=20, planes=2, vote="none")
+    x = rng.integers(-128, 128, (2, 40))
+    result = cosimulate(group, x, CHIP, lambda: create_peripheral("amaranth", opc_parameters(CHIP)))
+    assert result.mismatches == 0
+    assert np.array_equal(result.outputs, x @ q)
+    assert result.opcs == 3
 
 
 def test_threads_change_nothing(make_group):

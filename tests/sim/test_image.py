@@ -39,14 +39,17 @@ def test_vote_groups_list_replicas_in_order():
 
 def test_bundles_hold_whole_outputs_and_every_line_once(make_group):
     group, _ = make_group(np.random.default_rng(3), outputs=20, voted={3: 3})
-    bundles = group.bundles(32)
+    bundles = group.bundles(32, 8)
     assert max(len(bundle.lines) for bundle in bundles) <= 32
     lines = np.concatenate([bundle.lines for bundle in bundles])
     assert sorted(lines) == np.flatnonzero(group.column_map.used).tolist()
     for bundle in bundles:
         assert set(group.column_map.output[bundle.lines]) == set(bundle.outputs)
     with pytest.raises(UserError, match="an OPC serves 5 at most"):
-        group.bundles(5)
+        group.bundles(5, 8)
+    few = group.bundles(32, 2)
+    assert [len(bundle.outputs) for bundle in few] == [2] * 10
+    assert sorted(np.concatenate([bundle.lines for bundle in few])) == sorted(lines)
 
 
 def test_round_trip_through_a_file(tmp_path, make_group):

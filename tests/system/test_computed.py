@@ -69,7 +69,7 @@ def test_real_tokens_come_out_of_the_system_run(scheme):
         assert computed.mismatches == 0
         assert np.array_equal(computed.outputs, expected)
         assert computed.outputs.any()
-        lines = 128 * len(groups[name].bundles(128)) * groups[name].row_blocks
+        lines = 128 * len(groups[name].bundles(128, 18)) * groups[name].row_blocks
         assert computed.code_pairs == TOKENS * 8 * lines
     assert any(c.disagreements for c in result.computed.values()) == (scheme != "none")
     timed = simulate(workload, CHIP)
