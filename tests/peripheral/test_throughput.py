@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from opc_hardware import needs_compiler
 
 from benchmarks import opc_throughput
 from benchmarks.opc_throughput import BEGIN, DOCUMENT, END, LANES, RESULTS, Speed, row_blocks, section, table, verdict
 from rtl.parameters import OpcParameters
+from sim.peripheral import create_peripheral
+from tb.stimulus import agreeing_codes, random_map
 
 SPEEDS = [
     Speed(8, 1, "amaranth", 2_000, 1.0),
@@ -62,3 +66,22 @@ def test_every_clock_cycle_of_the_measurement_takes_a_beat(lanes: int) -> None:
     assert blocks == 1 or parameters.cycles(2, blocks - 1, steps) - parameters.cycles(1, blocks - 1, steps) > (
         parameters.beats(blocks - 1)
     )
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("lanes", [32, 128])
+def test_wide_compiled_models_give_the_integers_of_the_reference(lanes: int) -> None:
+    parameters = OpcParameters(lanes=lanes)
+    rng = np.random.default_rng(lanes)
+    opc_map = random_map(rng, parameters)
+    for blocks in (1, row_blocks(parameters)):
+        codes = agreeing_codes(rng, parameters, opc_map, 5, blocks, wrong=0.3)
+        results = []
+        for backend in ("numpy", "verilator"):
+            peripheral = create_peripheral(backend, parameters)
+            peripheral.load_map(opc_map)
+            results.append(peripheral.process(codes))
+        expected, got = results
+        assert got.outputs.tolist() == expected.outputs.tolist()
+        assert (got.disagreements, got.cycles) == (expected.disagreements, expected.cycles)
