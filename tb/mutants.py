@@ -27,7 +27,7 @@ from tb.run import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Benches in the order they are tried, fastest to find faults first.
-BENCHES = ("opc_wide", "opc_small", "opc_axi", "opc_scale")
+BENCHES = ("opc_axi", "opc_scale", "opc_wide", "opc_small")
 
 
 @dataclass(frozen=True)
