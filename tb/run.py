@@ -36,8 +36,8 @@ SIMULATORS = ("icarus", "verilator")
 SMALL = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=5, row_blocks=3)
 #: Read-out takes longer than a vector, one bit line per lane, and lanes enough for a stage that chooses among them.
 WIDE = OpcParameters(columns=16, lanes=16, planes=2, input_bits=3, adc_bits=8, row_blocks=2)
-#: With a scale stage. Its sums have 19 bits, so that the multiplier works on two slices; outputs of two planes follow each
-#: other so closely that several are in the stage at once.
+#: With a scale stage. Its sums have 19 bits, so that the multiplier works on two slices; outputs of two planes follow
+#: each other so closely that several are in the stage at once.
 SCALED = OpcParameters(columns=16, lanes=8, planes=2, input_bits=4, adc_bits=10, row_blocks=3, scale_bits=6)
 
 
