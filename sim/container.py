@@ -15,12 +15,15 @@ from safetensors.numpy import save
 from sim.errors import UserError
 from sim.schema import write_bytes_atomic
 
+#: The one metadata key: safetensors writes several in random order, and equal content must give equal bytes.
+_KEY = "crossvote"
+
 
 def write_container(
     path: Path, kind: str, version: int, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
     """Write ``arrays`` and the JSON-able ``header`` atomically; equal content gives equal bytes."""
-    metadata = {"format": kind, "version": str(version), "header": json.dumps(header, sort_keys=True)}
+    metadata = {_KEY: json.dumps({"format": kind, "version": version, "header": header}, sort_keys=True)}
     contiguous = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
     write_bytes_atomic(path, save(contiguous, metadata=metadata))
 
@@ -35,12 +38,12 @@ def read_container(path: Path, kind: str, version: int) -> tuple[dict[str, Any],
         raise UserError(f"{path}: no such file; a {kind} file is needed.")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
             if metadata.get("format") != kind:
                 raise UserError(f"{path}: not a {kind} file.")
-            if metadata.get("version") != str(version):
+            if metadata.get("version") != version:
                 found = metadata.get("version")
                 raise UserError(f"{path}: {kind} version {found} cannot be read; this program reads version {version}.")
-            return json.loads(metadata["header"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return metadata["header"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: damaged {kind} file ({error}).") from None
