@@ -341,5 +341,5 @@ PROPERTIES = (
     Property("scaled_sums_fit", ScaledSumsFit, "bmc", 4),
     Property("output_is_stable", OutputIsStable, "prove", 2),
     Property("map_reads_back", MapReadsBack, "bmc", 5),
-    Property("results_are_right", ResultsAreRight, "bmc", 16),
+    Property("results_are_right", ResultsAreRight, "bmc", 14),
 )
