@@ -270,13 +270,12 @@ def main() -> None:
             with lock:
                 report(plans, shares)
 
+    compare = ("--method", "gates", *(text for share in shares for text in ("--column-sparsity", f"{share:g}")))
+    first = [one for one in plans if one.seed == 0] if shares else []
     with ThreadPoolExecutor(args.jobs) as pool:
+        # A list each, so that a run that fails ends the campaign with its message.
         list(pool.map(lambda one: perform(one, one.command), plans))
-        sparsities = [text for share in shares for text in ("--column-sparsity", f"{share:g}")]
-        for one in plans if shares else ():
-            if one.seed == 0:
-                command = ("crossvote", "compare", str(one.run), "--method", "gates", *sparsities)
-                pool.submit(perform, one, command)
+        list(pool.map(lambda one: perform(one, ("crossvote", "compare", str(one.run), *compare)), first))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from sim.schema import to_mapping, write_text_atomic
 from swstack.finetune import evaluate
 from swstack.models import ModelConfig, load_model
 from swstack.prune.pruning import Method, PruneConfig, prune
+from swstack.prune.tables import mean_and_spread
 from swstack.tasks import Task
 
 
@@ -110,8 +111,8 @@ def comparison_rows(results: Sequence[Comparison]) -> list[dict[str, str]]:
                 "columns asked for, %": f"{100 * target:g}",
                 "least column sparsity, %": f"{100 * min(run.column_sparsity for run in runs):.2f}",
                 "dense": f"{statistics.mean(run.dense for run in runs):.2f}",
-                "pruned": _mean_and_spread([run.pruned for run in runs]),
-                "loss": _mean_and_spread(losses),
+                "pruned": mean_and_spread([run.pruned for run in runs]),
+                "loss": mean_and_spread(losses),
                 "seeds": str(len(runs)),
             }
         )
@@ -133,8 +134,3 @@ def loss_points(results: Sequence[Comparison]) -> list[dict[str, Any]]:
             }
         )
     return points
-
-
-def _mean_and_spread(values: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"

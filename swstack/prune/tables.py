@@ -78,11 +78,11 @@ def table_1(records: Sequence[PruningRecord]) -> list[dict[str, str]]:
         row = {
             "task": task,
             "metric": runs[0].metric,
-            "dense": _mean([run.dense for run in runs]),
-            "pruned": _mean([run.pruned for run in runs]),
+            "dense": mean_and_spread([run.dense for run in runs]),
+            "pruned": mean_and_spread([run.pruned for run in runs]),
             "change": f"{statistics.mean(run.pruned - run.dense for run in runs):+.2f}",
             "least column sparsity, %": f"{100 * min(run.column_sparsity for run in runs):.2f}",
-            "element sparsity, %": _mean([100 * run.element_sparsity for run in runs]),
+            "element sparsity, %": mean_and_spread([100 * run.element_sparsity for run in runs]),
             "seeds": str(len(runs)),
         }
         paper = PAPER_TABLE_1.get(task)
@@ -97,7 +97,8 @@ def table_1(records: Sequence[PruningRecord]) -> list[dict[str, str]]:
     return rows
 
 
-def _mean(values: Sequence[float]) -> str:
+def mean_and_spread(values: Sequence[float]) -> str:
+    """The mean with two decimals and, of several values, the standard deviation."""
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{spread}"
 

@@ -16,14 +16,6 @@ from swstack.tasks import Example, Task
 WORDS = ("alpha", "beta", "gamma", "delta", "red", "green", "blue", "not", "and", "the")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="session")
 def tiny_directory(tmp_path_factory) -> Path:
     """A saved two-layer BERT of width 32 with two heads."""
