@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from rtl.parameters import OpcParameters
+from rtl.table import add_table, table_ports
 
 #: Replica field of an entry: the only copy of a plane, or which of three.
 ONLY, FIRST, SECOND, THIRD = range(4)
@@ -48,7 +48,7 @@ class ColumnMap(wiring.Component):
 
     Ports:
         o: entries in order, endlessly.
-        index: entry to write or read. write: store ``write_entry`` there. read_entry: its content one clock later.
+        index, write, write_entry, read_entry: the table for the registers, see ``table_ports``.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -56,25 +56,14 @@ class ColumnMap(wiring.Component):
         super().__init__(
             {
                 "o": Out(stream.Signature(step_layout(p))),
-                "index": In(p.line_bits),
-                "write": In(1),
-                "write_entry": In(entry_layout(p)),
-                "read_entry": Out(entry_layout(p)),
+                **table_ports(p.line_bits, entry_layout(p)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.parameters
-        m.submodules.table = table = Memory(shape=entry_layout(p), depth=p.columns, init=[])
-        write, step_port, read = table.write_port(), table.read_port(), table.read_port()
-        m.d.comb += [
-            write.addr.eq(self.index),
-            write.en.eq(self.write),
-            write.data.eq(self.write_entry),
-            read.addr.eq(self.index),
-            self.read_entry.eq(read.data),
-        ]
+        step_port = add_table(m, self, entry_layout(p), p.columns)
 
         # Two places, the memory's output register and the stream's, keep the slow memory out of the read-out path.
         step = Signal(range(p.columns))

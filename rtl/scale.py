@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rtl.parameters import SHIFT_BITS, OpcParameters
 from rtl.readout import output_layout
+from rtl.table import add_table, table_ports
 
 #: Unsigned bits that fit an operand of the 18 x 18 bit signed multipliers of FPGAs.
 SLICE_BITS = 17
@@ -78,7 +78,7 @@ class ScaleStage(wiring.Component):
 
     Ports:
         i, o: outputs before and after. busy: something is in the pipeline.
-        index: entry to write or read. write: store ``write_entry`` there. read_entry: its content one clock later.
+        index, write, write_entry, read_entry: the table for the registers, see ``table_ports``.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -88,26 +88,15 @@ class ScaleStage(wiring.Component):
                 "i": In(stream.Signature(output_layout(p))),
                 "o": Out(stream.Signature(output_layout(p))),
                 "busy": Out(1),
-                "index": In(p.output_bits),
-                "write": In(1),
-                "write_entry": In(scale_layout(p)),
-                "read_entry": Out(scale_layout(p)),
+                **table_ports(p.output_bits, scale_layout(p)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.parameters
-        m.submodules.table = table = Memory(shape=scale_layout(p), depth=p.outputs, init=[])
+        use = add_table(m, self, scale_layout(p), p.outputs)
         m.submodules.scaler = scaler = Scaler(p)
-        write, use, read = table.write_port(), table.read_port(), table.read_port()
-        m.d.comb += [
-            write.addr.eq(self.index),
-            write.en.eq(self.write),
-            write.data.eq(self.write_entry),
-            read.addr.eq(self.index),
-            self.read_entry.eq(read.data),
-        ]
 
         move = Signal()
         valid, numbers = Signal(p.scale_stages), [Signal(p.output_bits) for _ in range(p.scale_stages)]

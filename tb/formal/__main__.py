@@ -61,7 +61,7 @@ FAULTS = {
         "output not held", "readout.py", "self.ready.eq(~self.o.valid | self.o.ready)", "self.ready.eq(1)"
     ),
     "map_reads_back": Mutant(
-        "write to the next entry", "column_map.py", "write.addr.eq(self.index)", "write.addr.eq(self.index + 1)"
+        "write to the next entry", "table.py", "write.addr.eq(component.index)", "write.addr.eq(component.index + 1)"
     ),
     "results_are_right": Mutant("beat dropped under stall", "opc.py", "forward.eq(~pending | commit)", "forward.eq(1)"),
 }
