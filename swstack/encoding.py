@@ -37,16 +37,21 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Examples padded to the longest: `inputs` are the model's keyword arguments, int64[batch, length]."""
+    """Examples padded to the longest.
+
+    inputs: the model's keyword arguments, int64[batch, length].
+    labelled: bool[batch], false where the label does not belong to the inputs and is not to be learned.
+    """
 
     indices: np.ndarray
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
+    labelled: torch.Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
-        return Batch(self.indices, inputs, self.labels.to(device))
+        return Batch(self.indices, inputs, self.labels.to(device), self.labelled.to(device))
 
 
 @lru_cache(maxsize=16)
@@ -101,4 +106,5 @@ def collate(encoded: Encoded, indices: np.ndarray) -> Batch:
         name: pad_sequence([rows[i] for i in indices], batch_first=True, padding_value=encoded.padding[name])
         for name, rows in encoded.features.items()
     }
-    return Batch(indices, inputs, encoded.labels[torch.from_numpy(indices)])
+    labels = encoded.labels[torch.from_numpy(indices)]
+    return Batch(indices, inputs, labels, torch.ones(len(indices), dtype=torch.bool))

@@ -125,11 +125,11 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def task_loss(output: Forward, batch: Batch) -> torch.Tensor:
-    """Cross entropy over classes, or the squared error of a regression (float labels)."""
-    logits = output.logits
-    if batch.labels.is_floating_point():
-        return functional.mse_loss(logits[:, 0], batch.labels)
-    return functional.cross_entropy(logits, batch.labels)
+    """Cross entropy over classes, or the squared error of a regression (float labels), over the labelled examples."""
+    logits, labels = output.logits[batch.labelled], batch.labels[batch.labelled]
+    if labels.is_floating_point():
+        return functional.mse_loss(logits[:, 0], labels)
+    return functional.cross_entropy(logits, labels)
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -150,6 +150,7 @@ def train(
     hooks: TrainingHooks | None = None,
     loss_function: LossFunction = task_loss,
     hidden: bool = False,
+    augment: Callable[[Batch], Batch] | None = None,
     score: Callable[[], float] | None = None,
     patience: int = 0,
 ) -> TrainingRun:
@@ -161,6 +162,7 @@ def train(
     the weights of a run that was never interrupted. Dropout and order are drawn from `seed` and `stage`.
 
     hidden: whether the loss function wants the hidden states.
+    augment: changes every batch before it is learned from.
     score: called after every epoch if `patience` > 0; training stops after `patience` epochs without a higher score
         and the best epoch's weights are put back.
     """
@@ -190,7 +192,8 @@ def train(
             epoch, offset = divmod(position.step, per_epoch)
             rng = np.random.default_rng(seed_sequence(seed, stage, "order", epoch))
             for indices in batch_indices(encoded.lengths, cfg.batch_size, rng)[offset:]:
-                batch = collate(encoded, indices).to(device)
+                batch = collate(encoded, indices)
+                batch = (batch if augment is None else augment(batch)).to(device)
                 hooks.begin_step(position.step)
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
                     loss = loss_function(forward(model, batch, hidden), batch)

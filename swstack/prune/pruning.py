@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +19,7 @@ from sim.schema import config_dataclass
 from swstack.encoding import encode
 from swstack.finetune import evaluate
 from swstack.groups import is_transposed, matrix_weight, word_line_groups
+from swstack.prune.augmentation import TokenExchange
 from swstack.prune.axes import Axis, pruning_axes, settle
 from swstack.prune.distillation import Distillation
 from swstack.prune.folding import fold
@@ -87,6 +88,18 @@ class PruneConfig(TrainingConfig):
         ge=0,
         description="Weight of the loss against the dense model's hidden states after every layer; 0: none.",
     )
+    augmentation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the examples of a batch in which tokens are exchanged, for distillation only.",
+    )
+
+    @model_validator(mode="after")
+    def _augmentation_needs_a_teacher(self) -> PruneConfig:
+        if self.augmentation and not (self.distillation or self.layer_distillation):
+            raise ValueError("augmentation needs distillation or layer_distillation above 0.")
+        return self
 
     @property
     def epochs(self) -> int:
@@ -159,6 +172,7 @@ def prune(
             hooks=pruner,
             loss_function=loss,
             hidden=cfg.layer_distillation > 0,
+            augment=TokenExchange(cfg.augmentation, tokenizer.all_special_ids) if cfg.augmentation else None,
         )
         pruner.freeze()
     masks = pruner.masks(model)

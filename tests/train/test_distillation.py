@@ -21,7 +21,8 @@ CONFIG = PruneConfig(
 
 
 def _batch(labels: torch.Tensor, mask: list[list[int]]) -> Batch:
-    return Batch(np.arange(len(labels)), {"attention_mask": torch.tensor(mask)}, labels)
+    labelled = torch.ones(len(labels), dtype=torch.bool)
+    return Batch(np.arange(len(labels)), {"attention_mask": torch.tensor(mask)}, labels, labelled)
 
 
 def test_the_hidden_distance_is_relative_and_leaves_padding_out():
@@ -51,7 +52,7 @@ def test_the_loss_is_the_stated_mixture(tiny_directory, tiny_task):
 def test_a_regression_is_distilled_by_the_squared_error(tiny_directory):
     model, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 1, True, seed=0)
     inputs = dict(tokenizer(["alpha red"], return_tensors="pt"))
-    batch = Batch(np.arange(1), inputs, torch.tensor([2.0]))
+    batch = Batch(np.arange(1), inputs, torch.tensor([2.0]), torch.tensor([True]))
     wanted = forward(model, batch).logits
     loss = Distillation(model, outputs=1.0, temperature=2.0, layers=0.0)
     assert loss(Forward(wanted + 0.5, ()), batch).item() == pytest.approx(0.25)
