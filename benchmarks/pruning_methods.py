@@ -39,8 +39,8 @@ GRID: dict[Method, tuple[str, tuple[float, ...]]] = {
     "magnitude": ("gate_learning_rate", (0.003,)),
     "movement": ("gate_learning_rate", (0.003,)),
     "l0": ("gate_learning_rate", (0.01, 0.1, 1.0)),
-    "admm": ("admm_rho", (0.001, 0.01, 0.1)),
-    "group-lasso": ("lasso_strength", (0.0001, 0.001, 0.01)),
+    "admm": ("admm_rho", (0.01, 0.1, 1.0)),
+    "group-lasso": ("lasso_strength", (0.001, 0.01, 0.1)),
 }
 
 
@@ -67,7 +67,7 @@ def choose(
             place = folder / f"{method}-{value:g}"
             (result,) = compare_methods(dense, task, one, (method,), (cfg.column_sparsity,), (0,), place, progress)
             tried.append((result.pruned, one))
-            rows.append({"method": method, "setting": setting, "value": value, "held-out metric": result.pruned})
+            rows.append({"method": method, "setting": setting, "value": value, "held-out metric": f"{result.pruned:.2f}"})
         chosen[method] = max(tried, key=lambda pair: pair[0])[1]
     return chosen, rows
 

@@ -53,3 +53,10 @@ def test_the_highest_share_is_the_last_one_before_a_loss_of_more_than_a_point():
     (row,) = glue_pruning.highest_within(points)
     assert row["highest within 1 point, %"] == "30"
     assert row["loss at 50 %"] == "1.20"
+
+
+def test_a_share_that_one_task_lacks_is_an_empty_cell():
+    points = [{"task": "rte", "target": share, "loss": 0.0} for share in (0.3, 0.5)]
+    rows = glue_pruning.highest_within([*points, {"task": "cola", "target": 0.3, "loss": 0.5}])
+    assert [row["loss at 50 %"] for row in rows] == ["0.00", ""]
+    assert [row["highest within 1 point, %"] for row in rows] == ["50", "30"]
