@@ -67,7 +67,8 @@ def choose(
             place = folder / f"{method}-{value:g}"
             (result,) = compare_methods(dense, task, one, (method,), (cfg.column_sparsity,), (0,), place, progress)
             tried.append((result.pruned, one))
-            rows.append({"method": method, "setting": setting, "value": value, "held-out metric": f"{result.pruned:.2f}"})
+            metric = f"{result.pruned:.2f}"
+            rows.append({"method": method, "setting": setting, "value": value, "held-out metric": metric})
         chosen[method] = max(tried, key=lambda pair: pair[0])[1]
     return chosen, rows
 
