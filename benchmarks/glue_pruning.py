@@ -18,7 +18,7 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,15 +86,14 @@ class Plan:
     command: tuple[str, ...]
 
 
-def plan(model: str, glue_dir: str, column_sparsity: float, tasks: Iterable[str], out: Path) -> list[Plan]:
+def plan(model: str, glue_dir: str, column_sparsity: float, out: Path) -> list[Plan]:
     """All runs in the order in which they are done."""
-    wanted = [task for task in RECIPES if task in set(tasks)]
-    rounds = max(RECIPES[task].seeds for task in wanted)
+    rounds = max(recipe.seeds for recipe in RECIPES.values())
     return [
         _plan(task, seed, model, glue_dir, column_sparsity, out)
         for seed in range(rounds)
-        for task in wanted
-        if seed < RECIPES[task].seeds
+        for task, recipe in RECIPES.items()
+        if seed < recipe.seeds
     ]
 
 
@@ -265,7 +264,7 @@ def main() -> None:
     tasks = args.tasks.split(",")
     if unknown := set(tasks) - set(RECIPES):
         parser.error(f"--tasks {', '.join(sorted(unknown))}: must be of {', '.join(RECIPES)}.")
-    everything = plan(args.model, args.glue_dir, args.column_sparsity, RECIPES, args.out)
+    everything = plan(args.model, args.glue_dir, args.column_sparsity, args.out)
     plans = [one for one in everything if one.task in tasks]
     shares = [float(share) for share in args.curve.split(",") if share]
     if args.report:

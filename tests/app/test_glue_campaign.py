@@ -11,7 +11,7 @@ from benchmarks import glue_pruning
 from swstack.cli import app
 from swstack.tasks.glue import GLUE_TASKS
 
-PLANS = glue_pruning.plan("minilm-l6", "glue", 0.3, glue_pruning.RECIPES, Path("out"))
+PLANS = glue_pruning.plan("minilm-l6", "glue", 0.3, Path("out"))
 
 
 def test_every_task_comes_once_before_any_comes_twice():

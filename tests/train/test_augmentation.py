@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from interruption import Killed, kill_at, same_weights
+from interruption import killed_and_resumed, same_weights
 
 from sim.errors import UserError
 from sim.schema import build
@@ -87,11 +87,9 @@ def test_augmented_pruning_resumes_exactly_and_differs_from_plain(tiny_directory
 
     straight, tokenizer = tuned()
     prune(straight, tokenizer, tiny_task, CONFIG, 0, tmp_path / "straight")
-    killed, _ = tuned()
-    with pytest.raises(Killed):
-        prune(killed, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", kill_at(17))
-    resumed, _ = tuned()
-    prune(resumed, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed")
+    resumed, _ = killed_and_resumed(
+        17, tuned, lambda model, progress: prune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", progress)
+    )
     assert same_weights(straight, resumed)
     plain, _ = tuned()
     prune(plain, tokenizer, tiny_task, dataclasses.replace(CONFIG, augmentation=0.0), 0, tmp_path / "plain")

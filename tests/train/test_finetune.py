@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from interruption import Killed, kill_at, same_weights
+from interruption import killed_and_resumed, same_weights
 
 from sim.errors import UserError
 from swstack.encoding import encode
@@ -44,13 +44,12 @@ def test_it_learns_and_equal_seeds_give_equal_weights(fresh, tiny_task, tmp_path
 def test_a_killed_run_continues_to_the_same_weights(fresh, tiny_task, tmp_path, stop, next_step):
     straight, tokenizer = fresh()
     expected = finetune(straight, tokenizer, tiny_task, CONFIG, 0, tmp_path / "straight")
-    model, _ = fresh()
-    with pytest.raises(Killed):
-        finetune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", kill_at(stop))
-    resumed, _ = fresh()
     steps = []
-    result = finetune(
-        resumed, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", lambda what, done, total: steps.append(done)
+    resumed, result = killed_and_resumed(
+        stop,
+        fresh,
+        lambda model, progress: finetune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", progress),
+        progress=lambda what, done, total: steps.append(done),
     )
     assert steps[0] == next_step
     assert same_weights(straight, resumed)
@@ -63,11 +62,9 @@ def test_mixed_precision_learns_and_continues_exactly(fresh, tiny_task, tmp_path
     config = dataclasses.replace(CONFIG, epochs=12, precision="auto")
     straight, tokenizer = fresh()
     assert finetune(straight, tokenizer, tiny_task, config, 0, tmp_path / "a").dev_metrics["accuracy"] > 75
-    model, _ = fresh()
-    with pytest.raises(Killed):
-        finetune(model, tokenizer, tiny_task, config, 0, tmp_path / "b", kill_at(100))
-    resumed, _ = fresh()
-    finetune(resumed, tokenizer, tiny_task, config, 0, tmp_path / "b")
+    resumed, _ = killed_and_resumed(
+        100, fresh, lambda model, progress: finetune(model, tokenizer, tiny_task, config, 0, tmp_path / "b", progress)
+    )
     assert same_weights(straight, resumed)
     assert {parameter.dtype for parameter in resumed.parameters()} == {torch.float32}
 
@@ -95,11 +92,11 @@ def test_early_stopping_keeps_the_best_epoch_and_survives_a_kill(fresh, tiny_tas
     scores = [row["score"] for row in expected.history]
     assert len(scores) < 30
     assert scores.index(max(scores)) == len(scores) - 3
-    model, _ = fresh()
-    with pytest.raises(Killed):
-        finetune(model, tokenizer, tiny_task, config, 0, tmp_path / "killed", kill_at(20))
-    resumed, _ = fresh()
-    finetune(resumed, tokenizer, tiny_task, config, 0, tmp_path / "killed")
+    resumed, _ = killed_and_resumed(
+        20,
+        fresh,
+        lambda model, progress: finetune(model, tokenizer, tiny_task, config, 0, tmp_path / "killed", progress),
+    )
     assert same_weights(straight, resumed)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from interruption import Killed, kill_at, same_weights
+from interruption import killed_and_resumed, same_weights
 from test_groups import FAMILIES
 
 from sim.errors import UserError
@@ -84,11 +84,11 @@ def test_every_group_ends_at_exactly_its_share_and_the_task_is_kept(tuned, tiny_
 def test_a_killed_run_continues_to_the_same_weights_and_masks(tuned, tiny_task, tmp_path, stop):
     straight, tokenizer = tuned()
     expected = prune(straight, tokenizer, tiny_task, CONFIG, 0, tmp_path / "straight")
-    model, _ = tuned()
-    with pytest.raises(Killed):
-        prune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", kill_at(stop))
-    resumed, _ = tuned()
-    result = prune(resumed, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed")
+    resumed, result = killed_and_resumed(
+        stop,
+        tuned,
+        lambda model, progress: prune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path / "killed", progress),
+    )
     assert same_weights(straight, resumed)
     assert (result.history, result.completed, result.reopened) == (
         expected.history, expected.completed, expected.reopened,
@@ -202,11 +202,9 @@ def test_every_method_reaches_the_share_and_resumes_exactly(tuned, tiny_task, tm
     expected = prune(straight, tokenizer, tiny_task, config, 0, tmp_path / "straight")
     groups = [row for row in expected.sparsity if row.kind == "group"]
     assert all(0.3 <= row.column < (0.45 if row.name.endswith("qkv") else 0.33) for row in groups)
-    model, _ = tuned()
-    with pytest.raises(Killed):
-        prune(model, tokenizer, tiny_task, config, 0, tmp_path / "killed", kill_at(33))
-    resumed, _ = tuned()
-    prune(resumed, tokenizer, tiny_task, config, 0, tmp_path / "killed")
+    resumed, _ = killed_and_resumed(
+        33, tuned, lambda model, progress: prune(model, tokenizer, tiny_task, config, 0, tmp_path / "killed", progress)
+    )
     assert same_weights(straight, resumed)
 
 
