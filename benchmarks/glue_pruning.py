@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,9 +29,14 @@ from rich.console import Console
 
 from sim.csv_rows import write_csv
 from sim.schema import write_text_atomic
+from swstack.config import find_config, load_config
+from swstack.finetune import evaluate
+from swstack.models import ModelConfig, load_model
 from swstack.prune.tables import to_markdown
 from swstack.report.figures import loss_figure, save_figure
+from swstack.stages import DENSE, PRUNED
 from swstack.tables import record_of, tables
+from swstack.tasks import load_task
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -196,6 +201,11 @@ def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
             f"Mean loss over {len(means)} tasks: {statistics.mean(means.values()):.2f} points; "
             f"largest: {means[worst]:.2f} ({worst}).\n",
         )
+    others = [mismatched(one) for one in finished if one.task == "mnli"]
+    if others:
+        write_csv(RESULTS / "glue_pruning" / "mnli_mismatched.csv", [_rounded(row) for row in others])
+        mean = statistics.mean(row["loss"] for row in others)
+        lines.insert(1, f"Mean loss on MNLI's mismatched dev set (not in the mean above): {mean:.2f} points.\n")
     points = curve([one for one in finished if one.seed == 0], shares)
     if points:
         write_csv(RESULTS / "glue_pruning" / "curve.csv", points)
@@ -203,6 +213,26 @@ def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
         save_figure(figure, RESULTS / "glue_pruning", "curve")
         lines.append(to_markdown(highest_within(points)))
     write_text_atomic(RESULTS / "glue_pruning" / "summary.md", "\n".join(lines))
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: f"{value:.2f}" if isinstance(value, float) else value for name, value in row.items()}
+
+
+def mismatched(one: Plan) -> dict[str, Any]:
+    """Accuracy of an MNLI run's dense and pruned model on MNLI's other dev set, in percent; measured once per run."""
+    path = one.run / "mismatched.json"
+    newest = (one.run / "stages" / "prune.json").stat().st_mtime
+    if not path.is_file() or path.stat().st_mtime < newest:
+        config = load_config(find_config(str(one.run)))
+        task = load_task(replace(config.task, name="mnli-mismatched", train_limit=1), config.seed)
+        row: dict[str, Any] = {"seed": one.seed, "dev examples": len(task.dev)}
+        for name, folder in (("dense", DENSE), ("pruned", PRUNED)):
+            model, tokenizer = load_model(ModelConfig(source=str(one.run / folder)), task.num_labels, False, seed=0)
+            row[name] = evaluate(model, tokenizer, task)[task.primary_metric]
+        row["loss"] = row["dense"] - row["pruned"]
+        write_text_atomic(path, json.dumps(row, indent=2) + "\n")
+    return dict(json.loads(path.read_text()))
 
 
 def curve(finished: Sequence[Plan], shares: Sequence[float]) -> list[dict[str, Any]]:
