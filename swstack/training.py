@@ -150,6 +150,7 @@ def train(
     hooks: TrainingHooks | None = None,
     loss_function: LossFunction = task_loss,
     hidden: bool = False,
+    dropout: bool = True,
     augment: Callable[[Batch], Batch] | None = None,
     score: Callable[[], float] | None = None,
     patience: int = 0,
@@ -162,6 +163,7 @@ def train(
     the weights of a run that was never interrupted. Dropout and order are drawn from `seed` and `stage`.
 
     hidden: whether the loss function wants the hidden states.
+    dropout: whether the model's dropout is on.
     augment: changes every batch before it is learned from.
     score: called after every epoch if `patience` > 0; training stops after `patience` epochs without a higher score
         and the best epoch's weights are put back.
@@ -187,7 +189,7 @@ def train(
                 position = _Position(**state["position"])
                 best = _restore(model, optimizer, schedule, hooks, tensors, state, position.step)
         started = time.monotonic() - position.seconds
-        model.train()
+        model.train(dropout)
         while position.step < total and not (patience and position.epochs_without_gain >= patience):
             epoch, offset = divmod(position.step, per_epoch)
             rng = np.random.default_rng(seed_sequence(seed, stage, "order", epoch))
@@ -214,7 +216,7 @@ def train(
                     position.loss_sum = 0.0
                     if score is not None and patience:
                         best = _keep_best(model, position, score(), best)
-                        model.train()
+                        model.train(dropout)
                 if epoch_ends or position.step % cfg.checkpoint_steps == 0:
                     position.seconds = time.monotonic() - started
                     _save(checkpoint, model, optimizer, schedule, hooks, position, best, fingerprint)

@@ -88,6 +88,10 @@ class PruneConfig(TrainingConfig):
         ge=0,
         description="Weight of the loss against the dense model's hidden states after every layer; 0: none.",
     )
+    dropout: bool = Field(
+        True,
+        description="Whether the model's dropout is on; with distillation it only blurs what is to be copied.",
+    )
     augmentation: float = Field(
         0.0,
         ge=0,
@@ -172,6 +176,7 @@ def prune(
             hooks=pruner,
             loss_function=loss,
             hidden=cfg.layer_distillation > 0,
+            dropout=cfg.dropout,
             augment=TokenExchange(cfg.augmentation, tokenizer.all_special_ids) if cfg.augmentation else None,
         )
         pruner.freeze()

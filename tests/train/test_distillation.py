@@ -72,3 +72,15 @@ def test_distillation_keeps_the_pruned_model_nearer_to_the_dense_one(tiny_direct
         return (own.logits - wanted.logits).square().mean().item()
 
     assert distance(dataclasses.replace(CONFIG, **change), "distilled") < 0.7 * distance(CONFIG, "plain")
+
+
+def test_without_dropout_an_unpruned_model_has_nothing_to_copy(tiny_directory, tiny_task, tmp_path):
+    def loss(dropout: bool) -> float:
+        model, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+        config = dataclasses.replace(
+            CONFIG, column_sparsity=0.0, learning_rate=1e-9, distillation=1.0, layer_distillation=1.0, dropout=dropout
+        )
+        return prune(model, tokenizer, tiny_task, config, 0, tmp_path / str(dropout)).history[-1]["loss"]
+
+    assert loss(dropout=True) > 0.01
+    assert loss(dropout=False) < 1e-6
