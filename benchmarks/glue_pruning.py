@@ -28,10 +28,11 @@ from typing import Any
 from rich.console import Console
 
 from sim.csv_rows import write_csv
-from sim.schema import write_text_atomic
+from sim.schema import build, write_text_atomic
 from swstack.config import find_config, load_config
 from swstack.finetune import evaluate
 from swstack.models import ModelConfig, load_model
+from swstack.prune.pruning import PruneConfig
 from swstack.prune.tables import to_markdown
 from swstack.report.figures import loss_figure, save_figure
 from swstack.stages import DENSE, PRUNED
@@ -57,7 +58,7 @@ class Recipe:
     dropout: bool = True
 
 
-#: Settings of all runs. They, the augmentation of CoLA and QNLI, and CoLA without dropout, were chosen on held-out train
+#: Settings of all runs. They, the augmentation of CoLA and QNLI, and no dropout on CoLA were chosen on held-out train
 #: examples: a fifth of those of CoLA, MRPC and QNLI.
 COMMON = {
     "task.max_length": 128,
@@ -153,7 +154,7 @@ def near_chance(finetuned: Sequence[Mapping[str, Any]]) -> bool:
     return statistics.mean(one["metrics"][one["metric"]] for one in finetuned) < majority + 2 * error
 
 
-def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
+def report(plans: Sequence[Plan]) -> None:
     """Write the results of all finished runs: tables, runs, the curve if there is one."""
     finished = [one for one in plans if (one.run / "stages" / "prune.json").is_file()]
     if not finished:
@@ -208,7 +209,7 @@ def report(plans: Sequence[Plan], shares: Sequence[float]) -> None:
         write_csv(RESULTS / "glue_pruning" / "mnli_mismatched.csv", [_rounded(row) for row in others])
         mean = statistics.mean(row["loss"] for row in others)
         lines.insert(1, f"Mean loss on MNLI's mismatched dev set (not in the mean above): {mean:.2f} points.\n")
-    points = curve([one for one in finished if one.seed == 0], shares)
+    points = curve([one for one in finished if one.seed == 0])
     if points:
         write_csv(RESULTS / "glue_pruning" / "curve.csv", points)
         figure = loss_figure([{**point, "method": point["task"]} for point in points], "the task's metric")
@@ -237,17 +238,21 @@ def mismatched(one: Plan) -> dict[str, Any]:
     return dict(json.loads(path.read_text()))
 
 
-def curve(finished: Sequence[Plan], shares: Sequence[float]) -> list[dict[str, Any]]:
-    """Loss per task and share, from the runs with the first seed and the comparisons in them."""
+def curve(finished: Sequence[Plan]) -> list[dict[str, Any]]:
+    """Loss per task and share, from runs with their first seed and what `crossvote compare` measured in them.
+
+    A comparison with other settings than the run's, from before the recipe changed, is left out.
+    """
     points = []
     for one in finished:
         record = record_of(one.run)
+        settings = load_config(find_config(str(one.run))).prune
         losses = {round(record.column_sparsity, 2): record.dense - record.pruned}
-        for share in shares:
-            path = one.run / "comparison" / f"gates-{100 * share:g}-0" / "result.json"
-            if path.is_file():
-                result = json.loads(path.read_text())["result"]
-                losses[share] = result["dense"] - result["pruned"]
+        for path in (one.run / "comparison").glob(f"gates-*-{one.seed}/result.json"):
+            document = json.loads(path.read_text())
+            result, used = document["result"], build(PruneConfig, document["settings"]["prune"], "prune")
+            if used == replace(settings, column_sparsity=result["target"]):
+                losses[result["target"]] = result["dense"] - result["pruned"]
         if len(losses) > 1:
             points += [
                 {"task": one.task, "target": share, "loss": loss, "least": loss, "largest": loss}
@@ -298,9 +303,8 @@ def main() -> None:
         parser.error(f"--tasks {', '.join(sorted(unknown))}: must be of {', '.join(RECIPES)}.")
     everything = plan(args.model, args.glue_dir, args.column_sparsity, args.out)
     plans = [one for one in everything if one.task in tasks]
-    shares = [float(share) for share in args.curve.split(",") if share]
     if args.report:
-        report(everything, shares)
+        report(everything)
         return
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
     lock, console = Lock(), Console()
@@ -310,8 +314,9 @@ def main() -> None:
         if not args.dry_run:
             call(command, one.run.with_suffix(".log"), threads)
             with lock:
-                report(everything, shares)
+                report(everything)
 
+    shares = [float(share) for share in args.curve.split(",") if share]
     compare = ("--method", "gates", *(text for share in shares for text in ("--column-sparsity", f"{share:g}")))
     first = [one for one in plans if one.seed == 0] if shares else []
     with ThreadPoolExecutor(args.jobs) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks import glue_pruning
 from swstack.cli import app
+from swstack.prune.tables import PruningRecord
 from swstack.tasks.glue import GLUE_TASKS
 
 PLANS = glue_pruning.plan("minilm-l6", "glue", 0.3, Path("out"))
@@ -60,3 +62,19 @@ def test_a_share_that_one_task_lacks_is_an_empty_cell():
     rows = glue_pruning.highest_within([*points, {"task": "cola", "target": 0.3, "loss": 0.5}])
     assert [row["loss at 50 %"] for row in rows] == ["0.00", ""]
     assert [row["highest within 1 point, %"] for row in rows] == ["50", "30"]
+
+
+def test_the_curve_takes_only_comparisons_with_the_settings_of_the_run(monkeypatch, tmp_path):
+    (tmp_path / "config.toml").write_text("[prune]\nfinal_epochs = 1\n")
+    for share, settings in ((0.5, {"final_epochs": 1}), (0.7, {"final_epochs": 2})):
+        folder = tmp_path / "comparison" / f"gates-{100 * share:g}-0"
+        folder.mkdir(parents=True)
+        document = {
+            "settings": {"prune": {**settings, "column_sparsity": share}},
+            "result": {"target": share, "dense": 80.0, "pruned": 79.0},
+        }
+        (folder / "result.json").write_text(json.dumps(document))
+    record = PruningRecord("rte", "accuracy", 0, dense=80.0, pruned=80.5, column_sparsity=0.3, element_sparsity=0.38)
+    monkeypatch.setattr(glue_pruning, "record_of", lambda run: record)
+    points = glue_pruning.curve([glue_pruning.Plan("rte", 0, tmp_path, ())])
+    assert [(point["target"], point["loss"]) for point in points] == [(0.3, -0.5), (0.5, 1.0)]
