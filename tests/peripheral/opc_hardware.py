@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -35,6 +36,29 @@ def stalls(seed: int, offer: float, take: float) -> Stalls:
     return pattern(0, offer), pattern(1, take)
 
 
+def drive(
+    beats: Iterable[int], pattern: Stalls, count: int, events: Events
+) -> Generator[tuple[int | None, bool], tuple[bool, int | None], None]:
+    """Offer beats and take outputs by the patterns until ``count`` outputs are delivered; appends to ``events``.
+
+    Yields, per clock, the beat on offer and whether an output is taken; wants back whether the beat was accepted, and
+    the output that was taken.
+    """
+    queue, (offer, take) = iter(beats), pattern
+    clock, delivered, offered = 0, 0, False
+    beat = next(queue, None)
+    while delivered < count:
+        offered = beat is not None and (offered or next(offer))  # an offer stays until it is accepted
+        accepted, output = yield (beat if offered else None), next(take)
+        if accepted:
+            events.append((clock, "in"))
+            beat, offered = next(queue, None), False
+        if output is not None:
+            events.append((clock, "out", output))
+            delivered += 1
+        clock += 1
+
+
 def run_amaranth(
     parameters: OpcParameters,
     opc_map: OpcMap,
@@ -45,8 +69,8 @@ def run_amaranth(
     scales: OpcScales | None = None,
 ) -> Events:
     """Events until ``count`` outputs are delivered, in Amaranth's simulator."""
-    dut, events = parameters.create(), []
-    offer, take = pattern
+    dut = parameters.create()
+    events: Events = []
 
     async def testbench(ctx: SimulatorContext) -> None:
         writes = [*map_writes(parameters, opc_map), (Register.ROW_BLOCKS, row_blocks)]
@@ -57,22 +81,17 @@ def run_amaranth(
             await ctx.tick()
         ctx.set(dut.bus.write, 0)
         await ctx.tick().repeat(MAP_REFILL)
-        queue, clock, delivered, offered = iter(beats), 0, 0, False
-        beat = next(queue, None)
-        while delivered < count:
-            offered = beat is not None and (offered or next(offer))  # an offer stays until it is accepted
-            ready = next(take)
-            ctx.set(dut.i.valid, offered)
-            ctx.set(dut.i.payload.as_value(), beat or 0)
-            ctx.set(dut.o.ready, ready)
-            *_, accepted, valid, payload = await ctx.tick().sample(dut.i.ready, dut.o.valid, dut.o.payload.as_value())
-            if accepted and offered:
-                events.append((clock, "in"))
-                beat, offered = next(queue, None), False
-            if valid and ready:
-                events.append((clock, "out", payload))
-                delivered += 1
-            clock += 1
+        clocks, answer = drive(beats, pattern, count, events), None
+        with suppress(StopIteration):
+            while True:
+                beat, ready = clocks.send(answer)
+                ctx.set(dut.i.valid, beat is not None)
+                ctx.set(dut.i.payload.as_value(), beat or 0)
+                ctx.set(dut.o.ready, ready)
+                *_, accepted, valid, payload = await ctx.tick().sample(
+                    dut.i.ready, dut.o.valid, dut.o.payload.as_value()
+                )
+                answer = bool(accepted) and beat is not None, payload if valid and ready else None
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-9)
@@ -96,20 +115,13 @@ def run_compiled(
     if scales:
         opc.load_scales(scales)
     opc.write(Register.ROW_BLOCKS, row_blocks)
-    offer, take = pattern
     length = (2 * parameters.adc_bits * parameters.lanes + 2 + 7) // 8
-    queue, events, clock, delivered, offered = iter(beats), [], 0, 0, False
-    beat = next(queue, None)
-    while delivered < count:
-        offered = beat is not None and (offered or next(offer))
-        accepted, payload = opc.step(beat.to_bytes(length, "little") if offered else None, next(take))
-        if accepted:
-            events.append((clock, "in"))
-            beat, offered = next(queue, None), False
-        if payload is not None:
-            events.append((clock, "out", payload))
-            delivered += 1
-        clock += 1
+    events: Events = []
+    clocks, answer = drive(beats, pattern, count, events), None
+    with suppress(StopIteration):
+        while True:
+            beat, ready = clocks.send(answer)
+            answer = opc.step(None if beat is None else beat.to_bytes(length, "little"), ready)
     return events
 
 
