@@ -90,7 +90,7 @@ class PruneConfig(TrainingConfig):
     )
     dropout: bool = Field(
         True,
-        description="Whether the model's dropout is on; with distillation it only blurs what is to be copied.",
+        description="Whether the model's dropout is on; it holds back overfitting, and blurs what distillation copies.",
     )
     augmentation: float = Field(
         0.0,
