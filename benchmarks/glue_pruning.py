@@ -28,11 +28,11 @@ from typing import Any
 from rich.console import Console
 
 from sim.csv_rows import write_csv
-from sim.schema import build, write_text_atomic
+from sim.schema import write_text_atomic
 from swstack.config import find_config, load_config
 from swstack.finetune import evaluate
 from swstack.models import ModelConfig, load_model
-from swstack.prune.pruning import PruneConfig
+from swstack.prune.comparison import finished
 from swstack.prune.tables import to_markdown
 from swstack.report.figures import loss_figure, save_figure
 from swstack.stages import DENSE, PRUNED
@@ -156,14 +156,14 @@ def near_chance(finetuned: Sequence[Mapping[str, Any]]) -> bool:
 
 def report(plans: Sequence[Plan]) -> None:
     """Write the results of all finished runs: tables, runs, the curve if there is one."""
-    finished = [one for one in plans if (one.run / "stages" / "prune.json").is_file()]
-    if not finished:
+    runs = [one for one in plans if (one.run / "stages" / "prune.json").is_file()]
+    if not runs:
         return
-    tables([one.run for one in finished], RESULTS / "glue_pruning")
+    tables([one.run for one in runs], RESULTS / "glue_pruning")
     rows: list[dict[str, Any]] = []
     losses: dict[str, list[float]] = {}
     finetuned: dict[str, list[dict[str, Any]]] = {}
-    for one in finished:
+    for one in runs:
         record = record_of(one.run)
         dense = json.loads((one.run / "results" / "finetune.json").read_text())
         seconds = {
@@ -193,23 +193,23 @@ def report(plans: Sequence[Plan]) -> None:
     uncounted = {task for task, results in finetuned.items() if near_chance(results)}
     means = {task: statistics.mean(values) for task, values in losses.items() if task not in uncounted}
     unfinished = sorted({one.task for one in plans} - set(losses))
-    lines = [
-        f"Not counted, as the dense model is near chance there: {', '.join(sorted(uncounted)) or 'none'}. "
-        f"Not finished: {', '.join(unfinished) or 'none'}.\n"
-    ]
+    lines = []
     if means:
         worst = max(means, key=means.__getitem__)
-        lines.insert(
-            0,
+        lines.append(
             f"Mean loss over {len(means)} tasks: {statistics.mean(means.values()):.2f} points; "
-            f"largest: {means[worst]:.2f} ({worst}).\n",
+            f"largest: {means[worst]:.2f} ({worst}).\n"
         )
-    others = [mismatched(one) for one in finished if one.task == "mnli"]
+    others = [mismatched(one) for one in runs if one.task == "mnli"]
     if others:
         write_csv(RESULTS / "glue_pruning" / "mnli_mismatched.csv", [_rounded(row) for row in others])
         mean = statistics.mean(row["loss"] for row in others)
-        lines.insert(1, f"Mean loss on MNLI's mismatched dev set (not in the mean above): {mean:.2f} points.\n")
-    points = curve([one for one in finished if one.seed == 0])
+        lines.append(f"Mean loss on MNLI's mismatched dev set (not in the mean above): {mean:.2f} points.\n")
+    lines.append(
+        f"Not counted, as the dense model is near chance there: {', '.join(sorted(uncounted)) or 'none'}. "
+        f"Not finished: {', '.join(unfinished) or 'none'}.\n"
+    )
+    points = curve([one for one in runs if one.seed == 0])
     if points:
         write_csv(RESULTS / "glue_pruning" / "curve.csv", points)
         figure = loss_figure([{**point, "method": point["task"]} for point in points], "the task's metric")
@@ -238,21 +238,18 @@ def mismatched(one: Plan) -> dict[str, Any]:
     return dict(json.loads(path.read_text()))
 
 
-def curve(finished: Sequence[Plan]) -> list[dict[str, Any]]:
+def curve(runs: Sequence[Plan]) -> list[dict[str, Any]]:
     """Loss per task and share, from runs with their first seed and what `crossvote compare` measured in them.
 
     A comparison with other settings than the run's, from before the recipe changed, is left out.
     """
     points = []
-    for one in finished:
+    for one in runs:
         record = record_of(one.run)
         settings = load_config(find_config(str(one.run))).prune
         losses = {round(record.column_sparsity, 2): record.dense - record.pruned}
-        for path in (one.run / "comparison").glob(f"gates-*-{one.seed}/result.json"):
-            document = json.loads(path.read_text())
-            result, used = document["result"], build(PruneConfig, document["settings"]["prune"], "prune")
-            if used == replace(settings, column_sparsity=result["target"]):
-                losses[result["target"]] = result["dense"] - result["pruned"]
+        compared = finished(one.run / "comparison", settings)
+        losses |= {result.target: result.dense - result.pruned for result in compared if result.seed == one.seed}
         if len(losses) > 1:
             points += [
                 {"task": one.task, "target": share, "loss": loss, "least": loss, "largest": loss}

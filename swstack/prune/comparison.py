@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.progress import Progress, no_progress
-from sim.schema import to_mapping, write_text_atomic
+from sim.schema import build, to_mapping, write_text_atomic
 from swstack.finetune import evaluate
 from swstack.models import ModelConfig, load_model
 from swstack.prune.pruning import Method, PruneConfig, prune
@@ -77,6 +77,17 @@ def _stored(path: Path, settings: dict[str, Any]) -> Comparison | None:
         return None
     document = json.loads(path.read_text(encoding="utf-8"))
     return Comparison(**document["result"]) if document["settings"] == settings else None
+
+
+def finished(work_dir: Path, cfg: PruneConfig) -> tuple[Comparison, ...]:
+    """What `compare_methods` keeps in `work_dir` of prunings with `cfg`, at any share of columns and with any seed."""
+    results = []
+    for path in sorted(Path(work_dir).glob("*/result.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        result, used = Comparison(**document["result"]), build(PruneConfig, document["settings"]["prune"], str(path))
+        if used == replace(cfg, column_sparsity=result.target):
+            results.append(result)
+    return tuple(results)
 
 
 def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: Path, progress: Progress) -> Comparison:

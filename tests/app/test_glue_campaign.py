@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from benchmarks import glue_pruning
 from swstack.cli import app
+from swstack.prune.comparison import Comparison
 from swstack.prune.tables import PruningRecord
 from swstack.tasks.glue import GLUE_TASKS
 
@@ -71,7 +73,7 @@ def test_the_curve_takes_only_comparisons_with_the_settings_of_the_run(monkeypat
         folder.mkdir(parents=True)
         document = {
             "settings": {"prune": {**settings, "column_sparsity": share}},
-            "result": {"target": share, "dense": 80.0, "pruned": 79.0},
+            "result": asdict(Comparison("gates", share, 0, "rte", "accuracy", 80.0, 79.0, share, share, 1.0)),
         }
         (folder / "result.json").write_text(json.dumps(document))
     record = PruningRecord("rte", "accuracy", 0, dense=80.0, pruned=80.5, column_sparsity=0.3, element_sparsity=0.38)
