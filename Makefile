@@ -54,7 +54,7 @@ verilog: setup  ## export the synthesizable Verilog into build/verilog
 	$(BIN)/crossvote verilog $(ARGS)
 
 synth: $(HARDWARE)  ## report the cells, flip-flops and clock of the output peripheral on ECP5
-	$(BIN)/python -m rtl.synthesis $(ARGS)
+	$(BIN)/python -m crossvote.rtl.synthesis $(ARGS)
 
 bench: setup  ## measure the speed of fault evaluation, of the system model and of the RTL (long)
 	$(BIN)/python -m benchmarks.fault_evaluation $(ARGS)

@@ -22,18 +22,18 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from benchmarks.measure import Result, compare, table, write
-from sim.faults import FaultMap
-from sim.image import Image, MatrixImage
-from sim.read_model import ReadModel
-from sim.seeds import seed_sequence
-from swstack.convert import ProgrammedGroup, convert, swap_faults
-from swstack.crossbar_linear import CrossbarLinear, PlacedGroup
-from swstack.explicit_linear import ExplicitLinear
-from swstack.groups import matrix_weight, word_line_groups
-from swstack.mapping import QuantizedGroup, build_image, place_group
-from swstack.protection import PRESETS, Protection
-from swstack.prune.masks import MatrixMask, dense_masks
-from swstack.quantization import quantize_weights
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.array.read_model import ReadModel
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.inference.convert import ProgrammedGroup, convert, swap_faults
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.inference.explicit_linear import ExplicitLinear
+from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group
+from crossvote.swstack.mapping.protection import PRESETS, Protection
+from crossvote.swstack.mapping.quantization import quantize_weights
+from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
+from crossvote.swstack.models.masks import MatrixMask, dense_masks
 
 PRUNED = 0.3
 SHAPES = ((768, 768), (768, 3072), (3072, 768))

@@ -27,17 +27,17 @@ from typing import Any
 
 from rich.console import Console
 
-from sim.csv_rows import write_csv
-from sim.schema import write_text_atomic
-from swstack.config import find_config, load_config
-from swstack.finetune import evaluate
-from swstack.models import ModelConfig, load_model
-from swstack.prune.comparison import finished
-from swstack.prune.tables import to_markdown
-from swstack.report.figures import loss_figure, save_figure
-from swstack.stages import DENSE, PRUNED
-from swstack.tables import record_of, tables
-from swstack.tasks import load_task
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.schema import write_text_atomic
+from crossvote.swstack.experiment.config import find_config, load_config
+from crossvote.swstack.experiment.paper_tables import to_markdown
+from crossvote.swstack.experiment.pruning_comparison import finished
+from crossvote.swstack.experiment.stages import DENSE, PRUNED
+from crossvote.swstack.experiment.tables import record_of, tables
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.report.figures import loss_figure, save_figure
+from crossvote.swstack.tasks import load_task
+from crossvote.swstack.training.predict import evaluate
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -130,7 +130,7 @@ def call(command: Sequence[str], log: Path, threads: int) -> None:
 
     Raises SystemExit naming the log if it fails.
     """
-    program = [sys.executable, "-c", "from swstack.cli import main; main()", *command[1:]]
+    program = [sys.executable, "-c", "from crossvote.swstack.cli.main import main; main()", *command[1:]]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}

@@ -24,9 +24,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.measure import environment
-from rtl.parameters import OpcParameters
-from sim.peripheral import create_peripheral
-from sim.schema import write_text_atomic
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.peripheral import create_peripheral
 from tb.run import Bench, run_bench
 from tb.stimulus import random_codes, random_map
 
@@ -67,7 +67,7 @@ def row_blocks(parameters: OpcParameters) -> int:
 
 
 def in_process(backend: str, vectors: int, runs: int, parameters: OpcParameters) -> tuple[int, float]:
-    """Clock cycles and CPU seconds of a backend of ``sim.peripheral``, of its best run.
+    """Clock cycles and CPU seconds of a backend of ``crossvote.sim.peripheral``, of its best run.
 
     They are those of all vectors but the first, so that what Amaranth's simulator does before each run is left out.
     """

@@ -19,16 +19,16 @@ from typing import Any
 
 from rich.console import Console
 
-from sim.csv_rows import write_csv
-from sim.progress import Progress
-from sim.schema import build, to_mapping, write_text_atomic
-from swstack.console import progress_display
-from swstack.finetune import FinetuneConfig, finetune
-from swstack.models import EMBEDDED_MODEL, ModelConfig, load_model, save_model
-from swstack.prune.comparison import Comparison, compare_methods, comparison_rows
-from swstack.prune.pruning import Method, PruneConfig
-from swstack.prune.tables import to_markdown
-from swstack.tasks import Task, TaskConfig, load_task
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.progress import Progress
+from crossvote.sim.common.schema import build, to_mapping, write_text_atomic
+from crossvote.swstack.cli.console import progress_display
+from crossvote.swstack.experiment.paper_tables import to_markdown
+from crossvote.swstack.experiment.pruning_comparison import Comparison, compare_methods, comparison_rows
+from crossvote.swstack.models.loading import EMBEDDED_MODEL, ModelConfig, load_model, save_model
+from crossvote.swstack.pruning.pruning import Method, PruneConfig
+from crossvote.swstack.tasks import Task, TaskConfig, load_task
+from crossvote.swstack.training.finetune import FinetuneConfig, finetune
 
 RESULTS = Path(__file__).parent / "results" / "pruning_methods"
 

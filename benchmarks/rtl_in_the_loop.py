@@ -13,17 +13,17 @@ import time
 
 import numpy as np
 
-from sim.chip import load_chip
-from sim.faults import FaultMap
-from sim.image import Image, MatrixImage
-from sim.opc_array import opc_parameters
-from sim.peripheral import create_peripheral
-from sim.seeds import seed_sequence
-from sim.system.computed import real_groups
-from sim.system.model import simulate
-from sim.system.workload import BERT_BASE, MINILM_L6, Dimensions, Workload
-from swstack.mapping import QuantizedGroup, place_group
-from swstack.protection import PRESETS
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.sim.peripheral import create_peripheral
+from crossvote.sim.peripheral.opc_array import opc_parameters
+from crossvote.sim.system.computed import real_groups
+from crossvote.sim.system.model import simulate
+from crossvote.sim.system.workload import BERT_BASE, MINILM_L6, Dimensions, Workload
+from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.protection import PRESETS
 
 
 def layer_image(d: Dimensions, scheme: str, layer: int) -> Image:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Generator
 
 import simpy
 
-from sim.chip import load_chip
-from sim.system.model import Resolution, SystemRun, simulate
-from sim.system.placement import place
-from sim.system.workload import BERT_BASE, bert_workload
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.system.model import Resolution, SystemRun, simulate
+from crossvote.sim.system.placement import place
+from crossvote.sim.system.workload import BERT_BASE, bert_workload
 
 
 def best(measure: Callable[[], float], times: int = 5) -> float:

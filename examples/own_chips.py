@@ -10,14 +10,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sim.faults import FaultMap
-from sim.image import Image
-from sim.seeds import seed_sequence
-from swstack.config import load_config
-from swstack.convert import convert, swap_faults
-from swstack.finetune import evaluate
-from swstack.models import ModelConfig, load_model
-from swstack.tasks import load_task
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.inference.convert import convert, swap_faults
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.tasks import load_task
+from crossvote.swstack.training.predict import evaluate
 
 
 def main(run: Path, scheme: str, rate: float, chips: int) -> None:

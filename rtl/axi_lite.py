@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from rtl.opc import Opc
-from rtl.parameters import OpcParameters
-from rtl.registers import RegisterPort, index_bits
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import RegisterPort, index_bits
 
 OKAY, SLVERR = 0, 2
 

@@ -10,8 +10,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 
-from rtl.parameters import OpcParameters
-from rtl.table import add_table, table_ports
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.table import add_table, table_ports
 
 #: Replica field of an entry: the only copy of a plane, or which of three.
 ONLY, FIRST, SECOND, THIRD = range(4)

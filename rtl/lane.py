@@ -7,9 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rtl.difference import Difference
-from rtl.parameters import OpcParameters
-from rtl.shift_add import ShiftAdd
+from crossvote.rtl.difference import Difference
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.shift_add import ShiftAdd
 
 
 class Lane(wiring.Component):

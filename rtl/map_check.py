@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.column_map import ONLY, SECOND, THIRD, step_layout
-from rtl.parameters import OpcParameters
+from crossvote.rtl.column_map import ONLY, SECOND, THIRD, step_layout
+from crossvote.rtl.parameters import OpcParameters
 
 
 class MapCheck(wiring.Component):

@@ -7,14 +7,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from rtl.column_map import ColumnMap, FixedMap
-from rtl.lane import Lane
-from rtl.map_check import MapCheck
-from rtl.parameters import OpcParameters
-from rtl.readout import ReadOut, output_layout
-from rtl.registers import RegisterPort, Registers, index_bits
-from rtl.scale import ScaleStage
-from rtl.sequencer import Sequencer
+from crossvote.rtl.column_map import ColumnMap, FixedMap
+from crossvote.rtl.lane import Lane
+from crossvote.rtl.map_check import MapCheck
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.readout import ReadOut, output_layout
+from crossvote.rtl.registers import RegisterPort, Registers, index_bits
+from crossvote.rtl.scale import ScaleStage
+from crossvote.rtl.sequencer import Sequencer
 
 
 def beat_layout(parameters: OpcParameters) -> data.StructLayout:
@@ -31,7 +31,7 @@ class Opc(wiring.Component):
     in the order of the column map, one bit line per clock; so the input never waits when a vector has at least
     ``columns`` beats and the output does not stall. Beyond that, back-pressure reaches the input and nothing is lost.
 
-    Ports: i: beats. o: outputs, in map order. bus: the register port (see ``rtl.registers``).
+    Ports: i: beats. o: outputs, in map order. bus: the register port (see ``crossvote.rtl.registers``).
     """
 
     def __init__(self, parameters: OpcParameters) -> None:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from amaranth.utils import bits_for, exact_log2
-
-if TYPE_CHECKING:
-    from rtl.opc import Opc
-
 
 #: Bits of the scale stage's shift field, so that scales reach from 1 down to 2^-(2^SHIFT_BITS).
 SHIFT_BITS = 4
@@ -72,12 +67,6 @@ class OpcParameters:
                 f"scale_bits = {self.scale_bits} makes products of {self.product_bits} bits from sums of "
                 f"{self.sum_bits}; the scale stage has 64 at most."
             )
-
-    def create(self) -> Opc:
-        """The hardware with these parameters."""
-        from rtl.opc import Opc
-
-        return Opc(self)
 
     @property
     def groups(self) -> int:

@@ -7,9 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from rtl.column_map import ONLY, THIRD, step_layout
-from rtl.parameters import OpcParameters
-from rtl.voter import MedianVoter
+from crossvote.rtl.column_map import ONLY, THIRD, step_layout
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.voter import MedianVoter
 
 
 def output_layout(parameters: OpcParameters) -> data.StructLayout:

@@ -13,9 +13,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from rtl.column_map import ONLY, entry_layout
-from rtl.parameters import SHIFT_BITS, OpcParameters
-from rtl.scale import scale_layout
+from crossvote.rtl.column_map import ONLY, entry_layout
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.scale import scale_layout
 
 #: A column map entry as a register word, the same for all parameters.
 ENTRY_WORD = data.StructLayout({"line": 12, "output": 12, "plane": 4, "replica": 2, "flip": 1, "used": 1})
@@ -51,7 +51,7 @@ def map_address(parameters: OpcParameters, step: int) -> int:
 
 
 def entry_word(*, line: int, output: int, plane: int, replica: int, flip: bool) -> int:
-    """The word that programs a used column map entry; 0 is an unused one. ``replica``: see ``rtl.column_map``."""
+    """The word that programs a used column map entry; 0 is unused. ``replica``: see ``crossvote.rtl.column_map``."""
     fields = {"line": line, "output": output, "plane": plane, "replica": replica, "flip": int(flip), "used": 1}
     return sum(value << ENTRY_WORD[name].offset for name, value in fields.items())
 

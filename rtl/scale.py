@@ -10,9 +10,9 @@ from amaranth.hdl import Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.parameters import SHIFT_BITS, OpcParameters
-from rtl.readout import output_layout
-from rtl.table import add_table, table_ports
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.readout import output_layout
+from crossvote.rtl.table import add_table, table_ports
 
 #: Unsigned bits that fit an operand of the 18 x 18 bit signed multipliers of FPGAs.
 SLICE_BITS = 17

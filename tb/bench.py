@@ -13,13 +13,13 @@ from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge, Timer
 from numpy.typing import NDArray
 
-from rtl.column_map import MAP_REFILL
-from rtl.parameters import OpcParameters
-from rtl.registers import Register, Status
-from sim.peripheral.base import OpcMap, PeripheralResult
-from sim.peripheral.numpy_backend import NumpyPeripheral
-from sim.peripheral.programming import beat_payloads, map_writes, scale_writes
-from sim.peripheral.scales import OpcScales
+from crossvote.rtl.column_map import MAP_REFILL
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import Register, Status
+from crossvote.sim.peripheral.base import OpcMap, PeripheralResult
+from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
+from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
+from crossvote.sim.peripheral.scales import OpcScales
 from tb.stimulus import random_scales
 
 #: Clock cycles after which a bench gives up waiting.

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from rtl.export import write_atomic
+from crossvote.rtl.export import write_atomic
 
 Bin = tuple[str | int | bool, ...]
 

@@ -13,9 +13,9 @@ import tempfile
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from rtl.export import export
-from rtl.parameters import OpcParameters
-from sim.peripheral.verilator_build import find_verilator
+from crossvote.rtl.export import export
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from tb.run import missing
 
 WAIVERS = Path(__file__).with_name("waivers.vlt")

@@ -9,8 +9,8 @@ from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 from simpy.events import Event
 
-from sim.kernel import Fifo, Module, Simulation
-from sim.kernel.clocked import offered, transfer
+from crossvote.sim.kernel import Fifo, Module, Simulation
+from crossvote.sim.kernel.clocked import offered, transfer
 
 
 class Surroundings:

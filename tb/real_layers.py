@@ -1,8 +1,8 @@
 """Stimulus from real layers: ADC codes of the embedded encoder's pruned, protected matrices on a faulty chip.
 
-The codes come from the crossbars of ``sim.opc_array``; the integers they must add up to come from elsewhere: with
-stuck cells from the torch evaluation that computes every code (``swstack.explicit_linear``), without them from the
-product of quantized inputs and weights before any mapping. Only ``draw`` needs torch.
+The codes come from the crossbars of ``sim.peripheral.opc_array``; the integers they must add up to come from
+elsewhere: with stuck cells from the torch evaluation that computes every code (``swstack.inference.explicit_linear``),
+without them from the product of quantized inputs and weights before any mapping. Only ``draw`` needs torch.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.parameters import OpcParameters
-from sim.container import read_container, write_container
-from sim.peripheral.base import OpcMap
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common.container import read_container, write_container
+from crossvote.sim.peripheral.base import OpcMap
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMAT, FORMAT_VERSION = "crossvote-opc-stimulus", 1
@@ -56,22 +56,22 @@ def draw() -> list[LayerStimulus]:
     Raises:
         UserError: the embedded encoder is not installed.
     """
-    from sim.chip import load_chip
-    from sim.faults import FaultMap
-    from sim.opc_array import OpcArray, opc_parameters
-    from sim.peripheral import NumpyPeripheral
-    from sim.seeds import seed_sequence
-    from swstack.convert import convert, swap_faults
-    from swstack.encoding import batches, encode
-    from swstack.groups import word_line_groups
-    from swstack.mapping import build_image, quantize_group
-    from swstack.models import ModelConfig, load_model
-    from swstack.protection import PRESETS
-    from swstack.prune.axes import pruning_axes, settle
-    from swstack.prune.masks import MatrixMask
-    from swstack.prune.method import group_weights, relative_norms
-    from swstack.real_tokens import captured_inputs
-    from swstack.tasks import TaskConfig, load_task
+    from crossvote.sim.array.faults import FaultMap
+    from crossvote.sim.chip.config import load_chip
+    from crossvote.sim.common.seeds import seed_sequence
+    from crossvote.sim.peripheral import NumpyPeripheral
+    from crossvote.sim.peripheral.opc_array import OpcArray, opc_parameters
+    from crossvote.swstack.evaluation.real_tokens import captured_inputs
+    from crossvote.swstack.inference.convert import convert, swap_faults
+    from crossvote.swstack.mapping.mapping import build_image, quantize_group
+    from crossvote.swstack.mapping.protection import PRESETS
+    from crossvote.swstack.models.layouts import word_line_groups
+    from crossvote.swstack.models.loading import ModelConfig, load_model
+    from crossvote.swstack.models.masks import MatrixMask
+    from crossvote.swstack.pruning.axes import pruning_axes, settle
+    from crossvote.swstack.pruning.method import group_weights, relative_norms
+    from crossvote.swstack.tasks import TaskConfig, load_task
+    from crossvote.swstack.tasks.batches import batches, encode
 
     chip = load_chip("crossvote")
     parameters = opc_parameters(chip)

@@ -23,11 +23,11 @@ from cocotb_tools import runner
 from rich.console import Console
 from rich.table import Table
 
-from rtl.axi_lite import OpcAxi
-from rtl.export import ports, to_verilog, write_atomic
-from rtl.parameters import OpcParameters
-from sim.errors import UserError
-from sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.rtl.axi_lite import OpcAxi
+from crossvote.rtl.export import ports, to_verilog, write_atomic
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 from tb.real_layers import stimulus_file
 from tb.units import Units
 

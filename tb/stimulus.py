@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.parameters import SHIFT_BITS, OpcParameters
-from sim.peripheral.base import OpcMap
-from sim.peripheral.scales import OpcScales
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.sim.peripheral.base import OpcMap
+from crossvote.sim.peripheral.scales import OpcScales
 
 
 def random_map(

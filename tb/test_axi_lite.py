@@ -9,8 +9,8 @@ import numpy as np
 from cocotb.handle import HierarchyObject
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from rtl.registers import Register, Status, entry_word, map_address
-from sim.peripheral.programming import beat_payloads, map_writes, scale_writes
+from crossvote.rtl.registers import Register, Status, entry_word, map_address
+from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
 from tb.bench import PARAMETERS, OpcBench, sometimes
 from tb.stimulus import agreeing_codes, random_map
 

@@ -6,7 +6,7 @@ import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
 
-from sim import arithmetic
+from crossvote.sim.array import arithmetic
 from tb.bench import PARAMETERS, corners, settle
 
 

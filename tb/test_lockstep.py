@@ -6,11 +6,11 @@ import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
 
-from rtl.registers import Register
-from sim.kernel import Module, clocked
-from sim.peripheral.numpy_backend import NumpyPeripheral
-from sim.peripheral.programming import beat_payloads
-from sim.peripheral.verilator_backend import VerilatorPeripheral
+from crossvote.rtl.registers import Register
+from crossvote.sim.kernel import Module, clocked
+from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
+from crossvote.sim.peripheral.programming import beat_payloads
+from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
 from tb.bench import PARAMETERS, PATIENCE, OpcBench
 from tb.lockstep import Surroundings, lockstep
 from tb.stimulus import random_codes, random_map

@@ -8,10 +8,10 @@ import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
 
-from rtl.column_map import ONLY, SECOND, THIRD
-from rtl.registers import Register, Status, entry_word, map_address
-from sim import arithmetic
-from sim.peripheral.programming import beat_payloads, map_writes
+from crossvote.rtl.column_map import ONLY, SECOND, THIRD
+from crossvote.rtl.registers import Register, Status, entry_word, map_address
+from crossvote.sim.array import arithmetic
+from crossvote.sim.peripheral.programming import beat_payloads, map_writes
 from tb.bench import PARAMETERS, OpcBench, always, sometimes
 from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map
 

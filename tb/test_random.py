@@ -11,10 +11,10 @@ from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 from numpy.typing import NDArray
 
-from rtl.registers import Register
-from sim.peripheral.base import OpcMap
-from sim.peripheral.numpy_backend import NumpyPeripheral
-from sim.peripheral.programming import beat_payloads
+from crossvote.rtl.registers import Register
+from crossvote.sim.peripheral.base import OpcMap
+from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
+from crossvote.sim.peripheral.programming import beat_payloads
 from tb.bench import PARAMETERS, OpcBench, always, sometimes
 from tb.coverage import Coverage
 from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map

@@ -8,11 +8,11 @@ import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
 
-from rtl.parameters import SHIFT_BITS
-from rtl.registers import Register, Status, scale_address, scale_word
-from sim.peripheral.numpy_backend import NumpyPeripheral
-from sim.peripheral.programming import beat_payloads, scale_writes
-from sim.peripheral.scales import OpcScales
+from crossvote.rtl.parameters import SHIFT_BITS
+from crossvote.rtl.registers import Register, Status, scale_address, scale_word
+from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
+from crossvote.sim.peripheral.programming import beat_payloads, scale_writes
+from crossvote.sim.peripheral.scales import OpcScales
 from tb.bench import PARAMETERS, OpcBench, always, sometimes
 from tb.stimulus import extreme_codes, random_codes, random_map, random_scales
 

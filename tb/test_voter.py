@@ -10,7 +10,7 @@ from cocotb.clock import Clock
 from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 
-from sim import arithmetic
+from crossvote.sim.array import arithmetic
 from tb.bench import PARAMETERS, corners, settle
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 
-from rtl.export import write_atomic
-from sim.peripheral.programming import beat_payloads
+from crossvote.rtl.export import write_atomic
+from crossvote.sim.peripheral.programming import beat_payloads
 from tb.bench import PARAMETERS, OpcBench
 from tb.stimulus import random_codes, random_map
 

@@ -6,11 +6,11 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
-from rtl.difference import Difference
-from rtl.lane import Lane
-from rtl.parameters import OpcParameters
-from rtl.shift_add import ShiftAdd
-from rtl.voter import MedianVoter
+from crossvote.rtl.difference import Difference
+from crossvote.rtl.lane import Lane
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.shift_add import ShiftAdd
+from crossvote.rtl.voter import MedianVoter
 
 
 class Units(wiring.Component):

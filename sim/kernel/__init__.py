@@ -3,12 +3,12 @@
 How to add a component is told in ``docs/system-model.md``.
 """
 
-from sim.kernel.booking import Booking, BookingArray
-from sim.kernel.clocked import clocked
-from sim.kernel.fifo import Fifo
-from sim.kernel.simulation import DeadlockError, Measurement, Module, Simulation, Wait
-from sim.kernel.trace import Trace
-from sim.kernel.transport import LocalTime, Target, Transaction
+from crossvote.sim.kernel.booking import Booking, BookingArray
+from crossvote.sim.kernel.clocked import clocked
+from crossvote.sim.kernel.fifo import Fifo
+from crossvote.sim.kernel.simulation import DeadlockError, Measurement, Module, Simulation, Wait
+from crossvote.sim.kernel.trace import Trace
+from crossvote.sim.kernel.transport import LocalTime, Target, Transaction
 
 __all__ = [
     "Booking",

@@ -11,7 +11,7 @@ from heapq import heapreplace
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.kernel.simulation import Measurement, Module, Simulation
+from crossvote.sim.kernel.simulation import Measurement, Module, Simulation
 
 IntArray = NDArray[np.int64]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from simpy.events import URGENT, Event
 
-from sim.kernel.fifo import Fifo
-from sim.kernel.simulation import Behaviour, Simulation
+from crossvote.sim.kernel.fifo import Fifo
+from crossvote.sim.kernel.simulation import Behaviour, Simulation
 
 #: One clock cycle: (offered input or None, output is taken) to (input accepted, output or None).
 Step = Callable[[Any, bool], tuple[bool, Any]]

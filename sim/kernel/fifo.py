@@ -7,7 +7,7 @@ from typing import Any
 
 from simpy.events import Event, Process
 
-from sim.kernel.simulation import Measurement, Module, Over, Simulation, Wait
+from crossvote.sim.kernel.simulation import Measurement, Module, Over, Simulation, Wait
 
 
 class Fifo(Module):

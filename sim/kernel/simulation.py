@@ -9,8 +9,8 @@ from typing import Any
 import simpy
 from simpy.events import NORMAL, Event, Process, Timeout
 
-from sim.errors import UserError
-from sim.kernel.trace import Trace
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.kernel.trace import Trace
 
 #: What a process is written as: a generator that yields the events it waits for.
 Behaviour = Generator[Event, Any, None]

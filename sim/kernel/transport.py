@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from simpy.events import Timeout
 
-from sim.kernel.simulation import Simulation
+from crossvote.sim.kernel.simulation import Simulation
 
 
 @dataclass(eq=False)

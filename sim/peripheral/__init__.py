@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from typing import Literal
 
-from rtl.parameters import OpcParameters
-from sim.errors import UserError
-from sim.peripheral.base import OpcMap, Peripheral, PeripheralResult
-from sim.peripheral.numpy_backend import NumpyPeripheral
-from sim.peripheral.scales import OpcScales
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.base import OpcMap, Peripheral, PeripheralResult
+from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
+from crossvote.sim.peripheral.scales import OpcScales
 
 __all__ = ["Backend", "NumpyPeripheral", "OpcMap", "OpcScales", "Peripheral", "PeripheralResult", "create_peripheral"]
 
@@ -31,11 +31,11 @@ def create_peripheral(name: str, parameters: OpcParameters) -> Peripheral:
     if name == "numpy":
         return NumpyPeripheral(parameters)
     if name == "amaranth":
-        from sim.peripheral.amaranth_backend import AmaranthPeripheral
+        from crossvote.sim.peripheral.amaranth_backend import AmaranthPeripheral
 
         return AmaranthPeripheral(parameters)
     if name in ("verilator", "auto"):
-        from sim.peripheral.verilator_backend import VerilatorPeripheral
+        from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
 
         try:
             return VerilatorPeripheral(parameters)

@@ -9,16 +9,17 @@ import numpy as np
 from amaranth.sim import Simulator, SimulatorContext
 from numpy.typing import NDArray
 
-from rtl.column_map import MAP_REFILL
-from rtl.parameters import OpcParameters
-from rtl.registers import Register
-from sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
-from sim.peripheral.programming import beat_payloads, map_writes, scale_writes
-from sim.peripheral.scales import OpcScales
+from crossvote.rtl.column_map import MAP_REFILL
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import Register
+from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
+from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
+from crossvote.sim.peripheral.scales import OpcScales
 
 
 class AmaranthPeripheral:
-    """Simulates ``rtl.opc.Opc`` at a few thousand clock cycles per second. Every run starts from reset.
+    """Simulates ``crossvote.rtl.opc.Opc`` at a few thousand clock cycles per second. Every run starts from reset.
 
     With ``waveform``, every run writes that VCD file (the last one stays).
     """
@@ -43,7 +44,7 @@ class AmaranthPeripheral:
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""
         check_codes(self.parameters, codes)
-        opc_map, dut = check_loaded(self.parameters, self._map, self._scales), self.parameters.create()
+        opc_map, dut = check_loaded(self.parameters, self._map, self._scales), Opc(self.parameters)
         writes = map_writes(self.parameters, opc_map)
         if self._scales is not None:
             writes += scale_writes(self.parameters, self._scales)

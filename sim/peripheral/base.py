@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.parameters import OpcParameters
-from sim.errors import UserError
-from sim.image import Bundle, ColumnMap
-from sim.peripheral.scales import OpcScales
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.array.image import Bundle, ColumnMap
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.scales import OpcScales
 
 
 @dataclass(frozen=True, eq=False)

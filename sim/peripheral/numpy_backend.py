@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.parameters import OpcParameters
-from sim import arithmetic
-from sim.errors import UserError
-from sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
-from sim.peripheral.scales import OpcScales
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.array import arithmetic
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
+from crossvote.sim.peripheral.scales import OpcScales
 
 
 class NumpyPeripheral:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.column_map import FIRST, ONLY
-from rtl.parameters import OpcParameters
-from rtl.registers import entry_word, map_address, scale_address, scale_word
-from sim.peripheral.base import OpcMap
-from sim.peripheral.scales import OpcScales
+from crossvote.rtl.column_map import FIRST, ONLY
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import entry_word, map_address, scale_address, scale_word
+from crossvote.sim.peripheral.base import OpcMap
+from crossvote.sim.peripheral.scales import OpcScales
 
 
 def map_writes(parameters: OpcParameters, opc_map: OpcMap) -> list[tuple[int, int]]:

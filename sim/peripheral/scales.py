@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.parameters import SHIFT_BITS, OpcParameters
-from sim.errors import UserError
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.sim.common.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.column_map import MAP_REFILL
-from rtl.parameters import OpcParameters
-from rtl.registers import Register
-from sim.errors import UserError
-from sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
-from sim.peripheral.programming import map_writes, scale_writes
-from sim.peripheral.scales import OpcScales
-from sim.peripheral.verilator_build import build_library
+from crossvote.rtl.column_map import MAP_REFILL
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import Register
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
+from crossvote.sim.peripheral.programming import map_writes, scale_writes
+from crossvote.sim.peripheral.scales import OpcScales
+from crossvote.sim.peripheral.verilator_build import build_library
 
 
 @cache

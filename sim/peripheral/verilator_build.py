@@ -17,11 +17,12 @@ from pathlib import Path
 
 import platformdirs
 
-import rtl
-from rtl.export import to_verilog
-from rtl.parameters import OpcParameters
-from rtl.registers import Register, Status
-from sim.errors import UserError
+import crossvote.rtl
+from crossvote.rtl.export import to_verilog
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import Register, Status
+from crossvote.sim.common.errors import UserError
 
 SHIM = Path(__file__).with_name("opc_shim.cpp")
 VERILATOR_FLAGS = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--x-initial", "fast"]
@@ -71,7 +72,7 @@ def build_library(parameters: OpcParameters, cache: Path | None = None) -> Path:
     if compiler is None:
         raise UserError("the 'verilator' peripheral needs a C++ compiler: apt-get install g++, or pip install ziglang.")
     folder = cache or cache_folder()
-    sources = [*sorted(Path(rtl.__path__[0]).glob("*.py")), Path(__file__), SHIM]
+    sources = [*sorted(Path(crossvote.rtl.__path__[0]).glob("*.py")), Path(__file__), SHIM]
     key = _digest([repr(parameters), *_tools(compiler), *(path.read_bytes() for path in sources)])
     library = folder / f"{key}.so"
     if not library.exists():
@@ -115,7 +116,7 @@ def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], li
         work = Path(temporary)
         # A falling edge changes nothing in a design that clocks on rising ones; without it there is half as much to
         # evaluate per clock cycle.
-        text = to_verilog(p.create(), "opc").replace("@(posedge clk)", "@(edge clk)")
+        text = to_verilog(Opc(p), "opc").replace("@(posedge clk)", "@(edge clk)")
         (work / "opc.v").write_text(text)
         environment = dict(os.environ, VERILATOR_ROOT=str(verilator))
         command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--Mdir", str(work), str(work / "opc.v")]

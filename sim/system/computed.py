@@ -1,7 +1,7 @@
 """Crossbars whose integers are computed while the system model runs: real cells, stuck ones included, and a real OPC.
 
 They answer the same transport call as crossbars that only keep time. The output peripheral is any backend of
-``sim.peripheral``: the exported Verilog when it is a compiled one, and then its clock cycles set the time.
+``crossvote.sim.peripheral``: the exported Verilog when it is a compiled one, and then its clock cycles set the time.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.chip import ChipConfig
-from sim.crossbar import combine, read_cells
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.image import GroupImage
-from sim.kernel import Module, Transaction
-from sim.opc_array import OpcArray
-from sim.peripheral import NumpyPeripheral, Peripheral
-from sim.system.evidence import dump_transaction
-from sim.system.network import Network, Route
-from sim.system.placement import GroupPlace
-from sim.system.stages import Crossbars, GroupTiming, Token
+from crossvote.sim.array.crossbar import combine, read_cells
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.kernel import Module, Transaction
+from crossvote.sim.peripheral import NumpyPeripheral, Peripheral
+from crossvote.sim.peripheral.opc_array import OpcArray
+from crossvote.sim.system.evidence import dump_transaction
+from crossvote.sim.system.network import Network, Route
+from crossvote.sim.system.placement import GroupPlace
+from crossvote.sim.system.stages import Crossbars, GroupTiming, Token
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,7 @@ class ComputedCrossbars(Crossbars):
 def linear_outputs(group: GroupImage, x: NDArray[np.integer], faults: FaultMap | None) -> NDArray[np.int64]:
     """y int64[V, N] for inputs x [V, K] where no ADC clips, without ADC codes: D = x (cells+ - cells-) per bit line.
 
-    Independent of the bit-serial reference in ``sim.crossbar`` and n_x times cheaper.
+    Independent of the bit-serial reference in ``crossvote.sim.array.crossbar`` and n_x times cheaper.
     """
     driven = np.zeros((len(x), group.row_blocks * group.rows))
     driven[:, : group.inputs] = np.where(group.kept_inputs, x, 0)

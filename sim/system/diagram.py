@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from sim.chip import ChipConfig
+from crossvote.sim.chip.config import ChipConfig
 
 _BOX = "#0072B2"
 

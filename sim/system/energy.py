@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sim.chip import ChipConfig, EnergyConfig
+from crossvote.sim.chip.config import ChipConfig, EnergyConfig
 
 #: Names of the actions, the keys of the energy table.
 ACTIONS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(EnergyConfig))  # type: ignore[arg-type]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.parameters import OpcParameters
-from sim.peripheral.amaranth_backend import AmaranthPeripheral
-from sim.peripheral.base import OpcMap
-from sim.schema import write_text_atomic
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.peripheral.amaranth_backend import AmaranthPeripheral
+from crossvote.sim.peripheral.base import OpcMap
 
 
 def dump_transaction(

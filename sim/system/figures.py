@@ -10,9 +10,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from sim.system import energy
-from sim.system.model import SystemResult, Usage
-from sim.system.placement import Placement
+from crossvote.sim.system import energy
+from crossvote.sim.system.model import SystemResult, Usage
+from crossvote.sim.system.placement import Placement
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#666666")
 _STYLE: Any = {"svg.hashsalt": "crossvote", "svg.fonttype": "none", "font.size": 8, "axes.axisbelow": True}

@@ -11,17 +11,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.chip import ChipConfig
-from sim.errors import UserError
-from sim.kernel import Booking, DeadlockError, Fifo, Measurement, Module, Simulation, Trace
-from sim.kernel.simulation import Behaviour
-from sim.progress import Progress, no_progress
-from sim.system import energy
-from sim.system.computed import Computed, ComputedCrossbars, RealGroup
-from sim.system.network import Network
-from sim.system.placement import GroupPlace, Placement, place
-from sim.system.stages import Barrier, Crossbars, Digital, GroupTiming, Stage, Token, Transfer
-from sim.system.workload import LayerWork, Role, Workload
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.kernel import Booking, DeadlockError, Fifo, Measurement, Module, Simulation, Trace
+from crossvote.sim.kernel.simulation import Behaviour
+from crossvote.sim.system import energy
+from crossvote.sim.system.computed import Computed, ComputedCrossbars, RealGroup
+from crossvote.sim.system.network import Network
+from crossvote.sim.system.placement import GroupPlace, Placement, place
+from crossvote.sim.system.stages import Barrier, Crossbars, Digital, GroupTiming, Stage, Token, Transfer
+from crossvote.sim.system.workload import LayerWork, Role, Workload
 
 Resolution = Literal["analytic", "matrix", "tile", "crossbar"]
 
@@ -57,7 +57,7 @@ class SystemResult:
         sequence_ps: (first token offered, last token done) of every sequence.
         passed_ps: when the last token of every sequence left the last crossbars.
         layer_ps: (first token in, last token out) of every layer, first sequence.
-        actions: counts by scope ("layer0.qkv") and action; energy follows from them (``sim.system.energy``).
+        actions: counts by scope ("layer0.qkv") and action; energy follows from them (``crossvote.sim.system.energy``).
         usage: one entry per unit. crossbar_operations: int64[crossbars], token vectors per crossbar at
             resolution = "crossbar", else one entry per coarser unit.
         statistics: measurements of every module. computed: what came out of the computed groups, by

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.chip import ChipConfig
-from sim.kernel import Measurement, Module, Simulation
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.kernel import Measurement, Module, Simulation
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.chip import ChipConfig
-from sim.errors import UserError
-from sim.system.workload import GroupWork, Role, Workload, spread
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.system.workload import GroupWork, Role, Workload, spread
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from sim.chip import ChipConfig, load_chip
-from sim.csv_rows import to_csv
-from sim.kernel import Trace
-from sim.progress import Progress, no_progress
-from sim.schema import build, to_mapping, write_bytes_atomic, write_text_atomic
-from sim.system import energy
-from sim.system.diagram import diagram
-from sim.system.figures import energy_bars, occupancy, utilisation_bars
-from sim.system.model import SystemResult, Usage, simulate
-from sim.system.stages import GroupTiming
-from sim.system.workload import Workload
+from crossvote.sim.chip.config import ChipConfig, load_chip
+from crossvote.sim.common.csv_rows import to_csv
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.schema import build, to_mapping, write_bytes_atomic, write_text_atomic
+from crossvote.sim.kernel import Trace
+from crossvote.sim.system import energy
+from crossvote.sim.system.diagram import diagram
+from crossvote.sim.system.figures import energy_bars, occupancy, utilisation_bars
+from crossvote.sim.system.model import SystemResult, Usage, simulate
+from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.workload import Workload
 
 FORMAT = "crossvote-system"
 FORMAT_VERSION = 1

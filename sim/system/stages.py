@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from simpy.events import Event
 
-from rtl.parameters import OpcParameters
-from sim.chip import ChipConfig
-from sim.kernel import Booking, BookingArray, Fifo, Module, Simulation, Target, Transaction, Wait
-from sim.kernel.simulation import Behaviour
-from sim.opc_array import opc_parameters
-from sim.system.network import Network, Route
-from sim.system.placement import GroupPlace
-from sim.system.workload import GroupWork
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Simulation, Target, Transaction, Wait
+from crossvote.sim.kernel.simulation import Behaviour
+from crossvote.sim.peripheral.opc_array import opc_parameters
+from crossvote.sim.system.network import Network, Route
+from crossvote.sim.system.placement import GroupPlace
+from crossvote.sim.system.workload import GroupWork
 
 
 @dataclass(eq=False)

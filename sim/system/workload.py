@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.chip import ChipConfig
-from sim.errors import UserError
-from sim.image import GroupImage, Image, Vote
+from crossvote.sim.array.image import GroupImage, Image, Vote
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
 
 Role = Literal["qkv", "o", "ffn1", "ffn2"]
 ROLES: tuple[Role, ...] = get_args(Role)

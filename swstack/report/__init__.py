@@ -9,11 +9,11 @@ from typing import Any
 
 import jinja2
 
-from sim.csv_rows import write_csv
-from sim.faults import FaultMap
-from sim.image import Image
-from sim.schema import write_text_atomic
-from swstack.report import figures
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.schema import write_text_atomic
+from crossvote.swstack.report import figures
 
 PAGE = "report/index.html"
 
@@ -39,7 +39,7 @@ def write_report(run: Path, results: Mapping[str, Any], images: Mapping[str, Ima
     write_csv(folder / "crossbars.csv", crossbar_rows(results["map"]))
     write_csv(folder / "cosimulation.csv", results["cosim"]["matrices"])
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("swstack.report", "."),
+        loader=jinja2.PackageLoader("crossvote.swstack.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -56,7 +56,7 @@ def write_report(run: Path, results: Mapping[str, Any], images: Mapping[str, Ima
         cards=cards(results),
         rates=sorted({point["rate"] for point in accuracy["points"]}),
         table=accuracy_table(accuracy["points"]),
-        style=resources.files("swstack.report").joinpath("style.css").read_text(encoding="utf-8"),
+        style=resources.files("crossvote.swstack.report").joinpath("style.css").read_text(encoding="utf-8"),
     )
     write_text_atomic(run / PAGE, page)
     return ["report"]

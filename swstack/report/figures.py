@@ -20,10 +20,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from sim.crossbar import read_cells
-from sim.faults import FaultMap
-from sim.image import GroupImage, Image
-from sim.schema import write_bytes_atomic, write_text_atomic
+from crossvote.sim.array.crossbar import read_cells
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.common.schema import write_bytes_atomic, write_text_atomic
 
 # The colour-blind-safe palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from sim.errors import UserError
-from sim.schema import config_dataclass
-from sim.seeds import seed_sequence
-from swstack.tasks import glue, grammar
-from swstack.tasks.base import Example, Task
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import config_dataclass
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.tasks import glue, grammar
+from crossvote.swstack.tasks.base import Example, Task
 
 __all__ = ["Example", "Task", "TaskConfig", "load_task", "task_names"]
 

@@ -19,7 +19,7 @@ class Task:
     """A sentence task with its data.
 
     labels: class names in index order; empty for a regression.
-    metrics: names known to `swstack.metrics`; the first is the primary one.
+    metrics: names known to `crossvote.swstack.tasks.metrics`; the first is the primary one.
     provenance: where the data came from and how many rows there are, for reports.
     """
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.errors import UserError
-from swstack.tasks.base import Example
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.tasks.base import Example
 
 _ENTAILMENT = ("entailment", "not_entailment")
 _MNLI_LABELS = ("entailment", "neutral", "contradiction")

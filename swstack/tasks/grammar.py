@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sim.seeds import seed_sequence
-from swstack.tasks.base import Example, Task
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.tasks.base import Example, Task
 
 TRAIN_ROWS = 2400
 DEV_ROWS = 1000

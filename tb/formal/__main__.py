@@ -23,8 +23,9 @@ from amaranth.hdl import Fragment
 from rich.console import Console
 from rich.table import Table
 
-from rtl.export import to_verilog
-from rtl.parameters import OpcParameters
+from crossvote.rtl.export import to_verilog
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import OpcParameters
 from tb.formal.specs import PROPERTIES, Property
 from tb.mutants import Mutant, copy_packages
 
@@ -139,8 +140,8 @@ def check_fault(name: str, folder: Path) -> str:
 def verilog_equals_rtlil(folder: Path) -> str:
     """Prove that the exported Verilog is the Amaranth design, cell for cell, for a small OPC."""
     parameters = OpcParameters(columns=8, lanes=4, planes=2, input_bits=2, adc_bits=3, row_blocks=2, scale_bits=2)
-    (folder / "gold.il").write_text(rtlil.convert(parameters.create(), name="opc", emit_src=False))
-    (folder / "gate.v").write_text(to_verilog(parameters.create(), "opc"))
+    (folder / "gold.il").write_text(rtlil.convert(Opc(parameters), name="opc", emit_src=False))
+    (folder / "gate.v").write_text(to_verilog(Opc(parameters), "opc"))
     # The names of memory read data are kept on both sides: without them the proof cannot pair the output registers.
     keep = "setattr -set keep 1 w:*data*; "
     flat = keep + "prep -flatten -top opc; memory_map; opt_clean; rename opc {0}; design -stash {0}; "

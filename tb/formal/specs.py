@@ -21,15 +21,15 @@ from amaranth.hdl import (
     unsigned,
 )
 
-from rtl.column_map import ONLY
-from rtl.difference import Difference
-from rtl.opc import Opc
-from rtl.parameters import SHIFT_BITS, OpcParameters
-from rtl.readout import ReadOut
-from rtl.registers import map_address
-from rtl.scale import Scaler
-from rtl.shift_add import ShiftAdd
-from rtl.voter import MedianVoter
+from crossvote.rtl.column_map import ONLY
+from crossvote.rtl.difference import Difference
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.readout import ReadOut
+from crossvote.rtl.registers import map_address
+from crossvote.rtl.scale import Scaler
+from crossvote.rtl.shift_add import ShiftAdd
+from crossvote.rtl.voter import MedianVoter
 
 SHIPPED = OpcParameters()
 #: Two bit lines, two reads, codes of one bit; no map, no voter.

@@ -14,7 +14,7 @@ def tiny_bert(tmp_path_factory) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    from swstack.tasks import TaskConfig, load_task
+    from crossvote.swstack.tasks import TaskConfig, load_task
 
     examples = load_task(TaskConfig(name="grammar-single"), 0).train
     words = sorted({word for example in examples for word in example.sentence1.split()})

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sim.faults import FaultMap
-from sim.image import Image, MatrixImage
-from swstack.mapping import QuantizedGroup, mapping_report, place_group
-from swstack.protection import PRESETS
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.swstack.mapping.mapping import QuantizedGroup, mapping_report, place_group
+from crossvote.swstack.mapping.protection import PRESETS
 
 RATES = (0.0005, 0.001, 0.002)
 

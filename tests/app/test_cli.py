@@ -9,8 +9,8 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from sim.errors import UserError
-from swstack import cli
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.cli import main as cli
 
 STAGES = ("run", "finetune", "prune", "map", "faults", "eval", "cosim", "report")
 
@@ -29,7 +29,7 @@ def test_every_command_explains_itself(command):
 
 
 def test_help_is_quick_because_torch_is_not_loaded():
-    script = "import sys, swstack.cli; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    script = "import sys, crossvote.swstack.cli.main; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
     assert time.monotonic() - started < 5

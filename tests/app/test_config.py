@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from sim.errors import UserError
-from sim.schema import merge, to_mapping
-from swstack.config import find_config, load_config, parse_override, shipped_configs
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import merge, to_mapping
+from crossvote.swstack.experiment.config import find_config, load_config, parse_override, shipped_configs
 
 
 def write(tmp_path, text):

@@ -8,18 +8,18 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sim.chip import load_chip
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.peripheral.verilator_build import find_compiler, find_verilator
-from sim.seeds import seed_sequence
-from swstack.cosimulation import CosimConfig, cosimulate_matrices
-from swstack.groups import matrix_names, matrix_weight, word_line_groups
-from swstack.mapping import build_image
-from swstack.models import ModelConfig, load_model
-from swstack.protection import Protection
-from swstack.prune.masks import MatrixMask
-from swstack.tasks import TaskConfig, load_task
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.swstack.evaluation.cosimulation import CosimConfig, cosimulate_matrices
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.protection import Protection
+from crossvote.swstack.models.layouts import matrix_names, matrix_weight, word_line_groups
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.masks import MatrixMask
+from crossvote.swstack.tasks import TaskConfig, load_task
 
 #: Short crossbars, so that the small matrices have several row blocks; the OPC is the shipped one.
 CHIP = load_chip("crossvote", {"crossbar": {"rows": 16}})
@@ -93,7 +93,7 @@ def test_other_activations_are_streamed_too(mapped, activations):
 
 def test_a_difference_is_not_called_equal(mapped, monkeypatch):
     """The torch evaluation meets another chip than the hardware: that must show."""
-    import swstack.cosimulation as module
+    import crossvote.swstack.evaluation.cosimulation as module
 
     model, tokenizer, task, images = mapped
     name = "none-none-tensor-in_place"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from swstack import doctor
+from crossvote.swstack.cli import doctor
 
 
 def by_name(findings):

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from swstack import cli, stages
-from swstack.cosimulation import cosimulate_matrices
-from swstack.run_directory import RunDirectory
+from crossvote.swstack.cli import main as cli
+from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
+from crossvote.swstack.experiment import stages
+from crossvote.swstack.experiment.run_directory import RunDirectory
 
 CONFIG = """
 seed = 1
@@ -179,7 +180,7 @@ def test_the_example_puts_own_chips_under_the_run(finished):
 
 
 def start(config: Path, directory: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "swstack.cli", "run", str(config), "--run-dir", str(directory)]
+    command = [sys.executable, "-m", "crossvote.swstack.cli.main", "run", str(config), "--run-dir", str(directory)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import glue_pruning
-from swstack.cli import app
-from swstack.prune.comparison import Comparison
-from swstack.prune.tables import PruningRecord
-from swstack.tasks.glue import GLUE_TASKS
+from crossvote.swstack.cli.main import app
+from crossvote.swstack.experiment.paper_tables import PruningRecord
+from crossvote.swstack.experiment.pruning_comparison import Comparison
+from crossvote.swstack.tasks.glue import GLUE_TASKS
 
 PLANS = glue_pruning.plan("minilm-l6", "glue", 0.3, Path("out"))
 

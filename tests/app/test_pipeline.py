@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from sim.progress import no_progress
-from swstack.pipeline import Stage, bring_up_to_date, needed
-from swstack.run_directory import RunDirectory
+from crossvote.sim.common.progress import no_progress
+from crossvote.swstack.experiment.pipeline import Stage, bring_up_to_date, needed
+from crossvote.swstack.experiment.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

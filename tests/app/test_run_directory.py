@@ -11,8 +11,8 @@ import textwrap
 
 import pytest
 
-from sim.errors import UserError
-from swstack.run_directory import RunDirectory, canonical_json, digest, is_run_directory
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.experiment.run_directory import RunDirectory, canonical_json, digest, is_run_directory
 
 
 def perform(run, stage, key, work):
@@ -123,7 +123,7 @@ def test_a_killed_process_leaves_the_directory_free_and_the_stage_unfinished(tmp
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from swstack.run_directory import RunDirectory
+        from crossvote.swstack.experiment.run_directory import RunDirectory
         with RunDirectory.open(Path(sys.argv[1])) as run:
             def work(folder):
                 (folder / "half").write_text("x")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import synthetic_run as synthetic
 
-from sim.faults import FaultMap
-from swstack import report
-from swstack.report import figures
+from crossvote.sim.array.faults import FaultMap
+from crossvote.swstack import report
+from crossvote.swstack.report import figures
 
 
 def write(folder, results=None):

@@ -11,16 +11,26 @@ import torch
 from scipy import stats
 from transformers import BertConfig, BertForSequenceClassification
 
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.read_model import ReadModel
-from sim.schema import build
-from swstack import evaluation
-from swstack.evaluation import Chip, EvalConfig, FaultsConfig, Sweep, Trial, rows, sample_chips, summarize, sweep
-from swstack.groups import word_line_groups
-from swstack.mapping import build_image
-from swstack.protection import PRESETS
-from swstack.tasks import Example, Task
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.read_model import ReadModel
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import build
+from crossvote.swstack.evaluation import evaluation
+from crossvote.swstack.evaluation.evaluation import (
+    Chip,
+    EvalConfig,
+    FaultsConfig,
+    Sweep,
+    Trial,
+    rows,
+    sample_chips,
+    summarize,
+    sweep,
+)
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.tasks import Example, Task
 
 FAULTS = FaultsConfig(rates=(0.001, 0.2), chips=2)
 

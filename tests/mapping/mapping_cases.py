@@ -19,11 +19,11 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from sim.image import GroupImage, Image, MatrixImage
-from swstack.groups import word_line_groups
-from swstack.mapping import QuantizedGroup, build_image, place_group
-from swstack.protection import PRESETS, Protection
-from swstack.prune.masks import MatrixMask, dense_masks
+from crossvote.sim.array.image import GroupImage, Image, MatrixImage
+from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group
+from crossvote.swstack.mapping.protection import PRESETS, Protection
+from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.models.masks import MatrixMask, dense_masks
 
 SCHEMES: dict[str, Protection] = {
     **PRESETS,

@@ -10,17 +10,17 @@ import torch
 from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_image, tiny_model, tokens
 from torch import nn
 
-from sim.crossbar import reference_outputs
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.image import Image
-from swstack.convert import convert, swap_faults
-from swstack.crossbar_linear import CrossbarLinear
-from swstack.groups import word_line_groups
-from swstack.mapping import build_image
-from swstack.models import ModelConfig, load_model
-from swstack.prune.masks import apply_masks
-from swstack.quantization import QuantizationConfig
+from crossvote.sim.array.crossbar import reference_outputs
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.convert import convert, swap_faults
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.quantization import QuantizationConfig
+from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.masks import apply_masks
 
 
 def chip(image: Image, rate: float = 0.01, seed: int = 0) -> FaultMap:

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping_cases import SCHEMES, driven_inputs, placed
 
-from sim.crossbar import reference_outputs
-from sim.faults import FaultMap
-from sim.image import ColumnMap, GroupImage, Image
-from swstack.convert import ProgrammedGroup
-from swstack.crossbar_linear import CrossbarLinear, PlacedGroup, integer_matmul
-from swstack.protection import Protection
+from crossvote.sim.array.crossbar import reference_outputs
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import ColumnMap, GroupImage, Image
+from crossvote.swstack.inference import crossbar_linear
+from crossvote.swstack.inference.convert import ProgrammedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup, integer_matmul
+from crossvote.swstack.mapping.protection import Protection
 
 
 def on_chip(group: GroupImage, faults: FaultMap | None, input_bits: int = 8, **options) -> ProgrammedGroup:
@@ -152,7 +153,7 @@ def test_large_sums_stay_exact():
 
 
 def test_without_the_integer_product_the_fall_back_is_exact(monkeypatch):
-    monkeypatch.setattr("swstack.crossbar_linear.integer_matmul_is_exact", lambda device_type: False)
+    monkeypatch.setattr(crossbar_linear, "integer_matmul_is_exact", lambda device_type: False)
     test_large_sums_stay_exact()
 
 

@@ -8,10 +8,10 @@ import torch
 from mapping_cases import tiny_image, tiny_model, tokens
 from torch import nn
 
-from sim.errors import UserError
-from sim.faults import FaultMap
-from swstack.convert import convert
-from swstack.embedding_faults import FaultyEmbedding, embedding_crossbars
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.convert import convert
+from crossvote.swstack.inference.embedding_faults import FaultyEmbedding, embedding_crossbars
 
 
 def faulty(model, first=3, **options) -> FaultyEmbedding:

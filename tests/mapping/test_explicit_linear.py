@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_image, tiny_model, tokens
 
-from sim import crossbar, read_model
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.image import GroupImage, Image
-from sim.read_model import ReadModel, loss
-from swstack.convert import calibrate, convert, swap_faults
-from swstack.crossbar_linear import CrossbarLinear
-from swstack.explicit_linear import ExplicitLinear
+from crossvote.sim.array import crossbar, read_model
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.array.read_model import ReadModel, loss
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.convert import calibrate, convert, swap_faults
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 
 MODELS = {
     "ideal": ReadModel(),
@@ -163,7 +163,7 @@ def test_disturbed_reads_have_the_mean_and_variance_of_independent_cells(one, ze
 def test_the_explicit_path_is_taken_where_codes_can_lose_something_and_says_why(model, reason, caplog):
     network = tiny_model()
     image = tiny_image(network)
-    with caplog.at_level(logging.INFO, logger="swstack.convert"):
+    with caplog.at_level(logging.INFO, logger="crossvote.swstack.inference.convert"):
         converted = convert(network, image, read_model=model)
     assert reason in caplog.text
     assert any(isinstance(module, ExplicitLinear) for module in converted.modules())

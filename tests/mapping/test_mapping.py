@@ -8,16 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_model
 
-from sim.arithmetic import magnitude_planes
-from sim.crossbar import reference_outputs
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.image import ColumnMap, Image, MatrixImage
-from swstack.groups import matrix_weight, word_line_groups
-from swstack.mapping import QuantizedGroup, build_image, mapping_report, place_group, place_outputs, program
-from swstack.protection import Protection
-from swstack.prune.masks import MatrixMask
-from swstack.quantization import QuantizationConfig
+from crossvote.sim.array.arithmetic import magnitude_planes
+from crossvote.sim.array.crossbar import reference_outputs
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import ColumnMap, Image, MatrixImage
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.mapping.mapping import (
+    QuantizedGroup,
+    build_image,
+    mapping_report,
+    place_group,
+    place_outputs,
+    program,
+)
+from crossvote.swstack.mapping.protection import Protection
+from crossvote.swstack.mapping.quantization import QuantizationConfig
+from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
+from crossvote.swstack.models.masks import MatrixMask
 
 
 @given(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim.errors import UserError
-from sim.schema import build, to_mapping
-from swstack.protection import PRESETS, Protection, preset
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import build, to_mapping
+from crossvote.swstack.mapping.protection import PRESETS, Protection, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)

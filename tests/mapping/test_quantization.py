@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import UserError
-from swstack.quantization import activation_scale, quantize_weights, round_activations
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.mapping.quantization import activation_scale, quantize_weights, round_activations
 
 
 @pytest.mark.parametrize("scale", ["tensor", "column"])

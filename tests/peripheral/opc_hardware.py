@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.column_map import MAP_REFILL
-from rtl.parameters import OpcParameters
-from rtl.registers import Register
-from sim.peripheral import OpcMap, OpcScales
-from sim.peripheral.programming import map_writes, scale_writes
-from sim.peripheral.verilator_backend import VerilatorPeripheral
-from sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.rtl.column_map import MAP_REFILL
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import Register
+from crossvote.sim.peripheral import OpcMap, OpcScales
+from crossvote.sim.peripheral.programming import map_writes, scale_writes
+from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
+from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 
 #: (clock, "in") for an accepted beat, (clock, "out", payload) for a delivered output.
 Events = list[tuple[object, ...]]
@@ -69,7 +70,7 @@ def run_amaranth(
     scales: OpcScales | None = None,
 ) -> Events:
     """Events until ``count`` outputs are delivered, in Amaranth's simulator."""
-    dut = parameters.create()
+    dut = Opc(parameters)
     events: Events = []
 
     async def testbench(ctx: SimulatorContext) -> None:

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opc_hardware import HARDWARE, needs_compiler, run_amaranth, run_compiled, stalls
 
-from rtl.parameters import OpcParameters
-from sim.errors import UserError
-from sim.peripheral import OpcMap, create_peripheral
-from sim.peripheral.numpy_backend import NumpyPeripheral
-from sim.peripheral.programming import beat_payloads
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral import OpcMap, create_peripheral
+from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
+from crossvote.sim.peripheral.programming import beat_payloads
 from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map
 
 SHIPPED = OpcParameters()

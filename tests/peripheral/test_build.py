@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from opc_hardware import needs_compiler
 
-from rtl.parameters import OpcParameters
-from sim.errors import UserError
-from sim.peripheral import create_peripheral, verilator_build
-from sim.peripheral.verilator_build import build_library
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral import create_peripheral, verilator_build
+from crossvote.sim.peripheral.verilator_build import build_library
 
 TINY = OpcParameters(columns=2, lanes=2, planes=1, input_bits=2, adc_bits=1, row_blocks=1, voter=False)
 

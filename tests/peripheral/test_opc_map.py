@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtl.parameters import OpcParameters
-from sim.errors import UserError
-from sim.image import Bundle, ColumnMap
-from sim.peripheral import OpcMap
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.array.image import Bundle, ColumnMap
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral import OpcMap
 
 ROWS = list[tuple[int, int, int]]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from opc_hardware import needs_compiler, run_amaranth, run_compiled, stalls
 
-from rtl.parameters import OpcParameters
-from sim.peripheral import create_peripheral
-from sim.peripheral.programming import beat_payloads, map_writes
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.peripheral import create_peripheral
+from crossvote.sim.peripheral.programming import beat_payloads, map_writes
 from tb.real_layers import CASES, LayerStimulus, draw, read, write
 
 SHIPPED = OpcParameters()

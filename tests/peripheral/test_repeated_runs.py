@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtl.parameters import OpcParameters
-from sim.peripheral import OpcMap, create_peripheral
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.peripheral import OpcMap, create_peripheral
 
 PARAMETERS = OpcParameters(columns=12, lanes=4, planes=3, input_bits=3, adc_bits=5, row_blocks=3)  # as in test_backends
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opc_hardware import HARDWARE, needs_compiler, stalls
 
-from rtl.parameters import SHIFT_BITS, OpcParameters
-from rtl.registers import scale_address
-from sim import arithmetic
-from sim.errors import UserError
-from sim.peripheral import NumpyPeripheral, OpcScales, create_peripheral
-from sim.peripheral.programming import beat_payloads
-from sim.peripheral.verilator_backend import VerilatorPeripheral
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.registers import scale_address
+from crossvote.sim.array import arithmetic
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral import NumpyPeripheral, OpcScales, create_peripheral
+from crossvote.sim.peripheral.programming import beat_payloads
+from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
 from tb.stimulus import extreme_codes, random_codes, random_map, random_scales
 
 #: Sums of 19 bits (two slices for the multiplier), and sums of one slice.

@@ -11,8 +11,8 @@ from opc_hardware import needs_compiler
 
 from benchmarks import opc_throughput
 from benchmarks.opc_throughput import BEGIN, DOCUMENT, END, LANES, RESULTS, Speed, row_blocks, section, table, verdict
-from rtl.parameters import OpcParameters
-from sim.peripheral import create_peripheral
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.peripheral import create_peripheral
 from tb.stimulus import agreeing_codes, random_map
 
 SPEEDS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rtl.export import export
-from rtl.parameters import OpcParameters
-from sim.peripheral.verilator_build import find_verilator
+from crossvote.rtl.export import export
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from tb.coverage import Coverage
 from tb.formal import __main__ as formal
 from tb.formal.specs import PROPERTIES

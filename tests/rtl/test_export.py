@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from rtl.export import export
-from rtl.parameters import OpcParameters
-from rtl.registers import entry_word, scale_word
+from crossvote.rtl.export import export
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import entry_word, scale_word
 
 SMALL = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=5, row_blocks=3)
 OPTIONS = ["--columns=16", "--lanes=4", "--planes=3", "--input-bits=4", "--adc-bits=5", "--row-blocks=3"]
 
 
 def export_in_new_process(folder: Path, hash_seed: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rtl.export", str(folder), *options]
+    command = [sys.executable, "-m", "crossvote.rtl.export", str(folder), *options]
     environment = dict(os.environ, PYTHONHASHSEED=hash_seed)
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

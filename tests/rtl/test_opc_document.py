@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rtl.parameters import SHIFT_BITS, OpcParameters
-from rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, index_bits, map_address, scale_address
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, index_bits, map_address, scale_address
 
 TEXT = (Path(__file__).parents[2] / "docs" / "opc.md").read_text(encoding="utf-8")
 SHIPPED = OpcParameters()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rtl.parameters import SHIFT_BITS, OpcParameters, signed_bits
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters, signed_bits
 
 
 @st.composite

@@ -9,11 +9,11 @@ from fractions import Fraction
 from amaranth.lib import wiring
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.difference import Difference
-from rtl.parameters import SHIFT_BITS, OpcParameters
-from rtl.scale import Scaler
-from rtl.shift_add import ShiftAdd
-from rtl.voter import MedianVoter
+from crossvote.rtl.difference import Difference
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.scale import Scaler
+from crossvote.rtl.shift_add import ShiftAdd
+from crossvote.rtl.voter import MedianVoter
 
 
 def check_truth_table(dut: wiring.Component, cases: Iterable[tuple[Mapping[str, int], Mapping[str, int]]]) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim.arithmetic import magnitude_planes
-from sim.image import ColumnMap, GroupImage, MatrixImage, Vote
+from crossvote.sim.array.arithmetic import magnitude_planes
+from crossvote.sim.array.image import ColumnMap, GroupImage, MatrixImage, Vote
 
 
 def random_group(

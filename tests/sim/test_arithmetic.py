@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import arithmetic
+from crossvote.sim.array import arithmetic
 
 
 @given(st.integers(2, 16), st.integers(0, 2**32 - 1))

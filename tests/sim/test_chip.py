@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from sim.chip import chip_presets, load_chip
-from sim.errors import UserError
-from sim.schema import build, to_mapping
+from crossvote.sim.chip.config import chip_presets, load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import build, to_mapping
 
 
 def numbers(mapping, prefix=""):

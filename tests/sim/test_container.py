@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sim.container import read_container, write_container
-from sim.errors import UserError
+from crossvote.sim.common.container import read_container, write_container
+from crossvote.sim.common.errors import UserError
 
 HEADER = {"name": "a", "sizes": [1, 2], "rate": 0.25}
 ARRAYS = {"b": np.arange(6, dtype=np.int32).reshape(2, 3), "a": np.ones(3, np.uint8)}

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim.chip import load_chip
-from sim.cosim import cosimulate
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.image import GroupImage
-from sim.opc_array import opc_parameters
-from sim.peripheral import create_peripheral
-from sim.seeds import seed_sequence
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.sim.peripheral import create_peripheral
+from crossvote.sim.peripheral.opc_array import opc_parameters
+from crossvote.sim.system.cosim import cosimulate
 
 CHIP = load_chip(
     "crossvote",

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim.arithmetic import input_bits
-from sim.crossbar import block_codes, read_cells, reference_outputs
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.image import GroupImage
-from sim.seeds import seed_sequence
+from crossvote.sim.array.arithmetic import input_bits
+from crossvote.sim.array.crossbar import block_codes, read_cells, reference_outputs
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.seeds import seed_sequence
 
 OPTIONS = [
     {"vote": "none"},

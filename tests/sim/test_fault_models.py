@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from sim.errors import UserError
-from sim.fault_models import sample_faults
-from sim.faults import FaultMap
+from crossvote.sim.array.fault_models import sample_faults
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.errors import UserError
 
 PATTERNS = ["uniform", "clustered", "word_lines", "bit_lines"]
 

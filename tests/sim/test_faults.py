@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.seeds import seed_sequence
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.seeds import seed_sequence
 
 
 def test_drawn_rates_are_what_was_asked():

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sim.errors import UserError
-from sim.image import ColumnMap, GroupImage, Image
+from crossvote.sim.array.image import ColumnMap, GroupImage, Image
+from crossvote.sim.common.errors import UserError
 
 
 def column_map(*lines: tuple[int, int, int, bool]) -> ColumnMap:
@@ -90,7 +90,7 @@ def test_images_that_cannot_be_built_are_refused(make_group):
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path, make_group):
-    from sim.faults import FaultMap
+    from crossvote.sim.array.faults import FaultMap
 
     FaultMap.empty(4, 4, 1).save(tmp_path / "map.safetensors")
     with pytest.raises(UserError, match="not a crossvote-image file"):

@@ -5,19 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from sim.chip import load_chip
-from sim.crossbar import reference_outputs
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.image import Image, MatrixImage
-from sim.opc_array import opc_parameters
-from sim.peripheral import create_peripheral
-from sim.seeds import seed_sequence
-from sim.system.computed import RealGroup, linear_outputs, real_groups
-from sim.system.model import simulate
-from sim.system.workload import Workload
-from swstack.mapping import QuantizedGroup, place_group
-from swstack.protection import PRESETS
+from crossvote.sim.array.crossbar import reference_outputs
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.sim.peripheral import create_peripheral
+from crossvote.sim.peripheral.opc_array import opc_parameters
+from crossvote.sim.system.computed import RealGroup, linear_outputs, real_groups
+from crossvote.sim.system.model import simulate
+from crossvote.sim.system.workload import Workload
+from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.protection import PRESETS
 
 CHIP = load_chip("crossvote")
 SHAPES = {"qkv": (150, 60), "o": (40, 36), "ffn1": (40, 50), "ffn2": (300, 30)}

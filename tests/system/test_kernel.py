@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.errors import UserError
-from sim.kernel import (
+from benchmarks.validation import resource_times
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.kernel import (
     Booking,
     BookingArray,
     DeadlockError,
@@ -23,8 +24,7 @@ from sim.kernel import (
     Transaction,
     clocked,
 )
-from sim.kernel.clocked import offered, transfer
-from sim.system.validation import resource_times
+from crossvote.sim.kernel.clocked import offered, transfer
 
 
 @settings(max_examples=80, deadline=None)

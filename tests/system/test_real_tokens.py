@@ -5,17 +5,17 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from sim.chip import load_chip
-from sim.errors import UserError
-from sim.faults import FaultMap
-from sim.seeds import seed_sequence
-from sim.system.model import simulate
-from sim.system.workload import Workload
-from swstack.convert import convert, swap_faults
-from swstack.groups import word_line_groups
-from swstack.mapping import build_image
-from swstack.protection import PRESETS
-from swstack.real_tokens import captured_inputs, check_tokens, rtl_groups
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.sim.system.model import simulate
+from crossvote.sim.system.workload import Workload
+from crossvote.swstack.evaluation.real_tokens import captured_inputs, check_tokens, rtl_groups
+from crossvote.swstack.inference.convert import convert, swap_faults
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.models.layouts import word_line_groups
 
 CHIP = load_chip("crossvote")
 

@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from sim.chip import chip_presets, load_chip
-from sim.kernel import Trace
-from sim.system.diagram import diagram
-from sim.system.energy import total_actions
-from sim.system.model import simulate
-from sim.system.report import (
+from crossvote.sim.chip.config import chip_presets, load_chip
+from crossvote.sim.kernel import Trace
+from crossvote.sim.system.diagram import diagram
+from crossvote.sim.system.energy import total_actions
+from crossvote.sim.system.model import simulate
+from crossvote.sim.system.report import (
     bottleneck_table,
     bottlenecks,
     compare,
@@ -22,7 +22,7 @@ from sim.system.report import (
     what_if,
     write_report,
 )
-from sim.system.workload import Dimensions, bert_workload
+from crossvote.sim.system.workload import Dimensions, bert_workload
 
 CHIP = load_chip("crossvote")
 TINY = Dimensions(layers=2, hidden=64, intermediate=128, heads=2)

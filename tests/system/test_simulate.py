@@ -7,15 +7,15 @@ import pytest
 import tomli_w
 from typer.testing import CliRunner
 
-from sim.errors import UserError
-from sim.image import Image, MatrixImage
-from sim.schema import to_mapping
-from sim.system.validation import conservation
-from swstack.cli import app
-from swstack.config import load_config, shipped_configs
-from swstack.mapping import QuantizedGroup, place_group
-from swstack.protection import PRESETS
-from swstack.simulate import DENSE, simulate_source
+from benchmarks.validation import conservation
+from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import to_mapping
+from crossvote.swstack.cli.main import app
+from crossvote.swstack.experiment.config import load_config, shipped_configs
+from crossvote.swstack.experiment.simulate import DENSE, simulate_source
+from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.protection import PRESETS
 
 SHAPES = {"qkv": (64, (64, 64, 64)), "o": (64, (64,)), "ffn1": (64, (128,)), "ffn2": (128, (64,))}
 

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.chip import chip_presets, load_chip
-from sim.errors import UserError
-from sim.image import ColumnMap, GroupImage, Image, MatrixImage
-from sim.kernel import DeadlockError, Simulation, Trace
-from sim.system import energy
-from sim.system.model import group_actions, simulate
-from sim.system.network import Network
-from sim.system.placement import place
-from sim.system.stages import GroupTiming
-from sim.system.validation import SMALL, conservation
-from sim.system.workload import BERT_BASE, Dimensions, GroupWork, Workload, bert_workload
+from benchmarks.validation import SMALL, conservation
+from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
+from crossvote.sim.chip.config import chip_presets, load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.kernel import DeadlockError, Simulation, Trace
+from crossvote.sim.system import energy
+from crossvote.sim.system.model import group_actions, simulate
+from crossvote.sim.system.network import Network
+from crossvote.sim.system.placement import place
+from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.workload import BERT_BASE, Dimensions, GroupWork, Workload, bert_workload
 
 CHIP = load_chip("crossvote")
 TINY = Dimensions(layers=2, hidden=64, intermediate=128, heads=2)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.system import validation
-from sim.system.validation import GROUPS, Case, all_cases, page
+from benchmarks import validation
+from benchmarks.validation import GROUPS, Case, all_cases, page
 
 DOCS = Path(__file__).parents[2] / "docs" / "validation.md"
 
@@ -32,7 +32,7 @@ def test_neurosim_is_met_where_it_is_modelled():
 
 def test_the_page_shows_what_the_code_computes():
     assert DOCS.read_text(encoding="utf-8") == page(list(cases())), (
-        "write it again with: python -m sim.system.validation docs/validation.md"
+        "write it again with: python -m benchmarks.validation docs/validation.md"
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from swstack.models import save_model
-from swstack.tasks import Example, Task
+from crossvote.swstack.models.loading import save_model
+from crossvote.swstack.tasks import Example, Task
 
 WORDS = ("alpha", "beta", "gamma", "delta", "red", "green", "blue", "not", "and", "the")
 

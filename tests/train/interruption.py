@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sim.progress import Progress, no_progress
+from crossvote.sim.common.progress import Progress, no_progress
 
 T = TypeVar("T")
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from interruption import killed_and_resumed, same_weights
 
-from sim.errors import UserError
-from sim.schema import build
-from swstack.encoding import Batch, batches, collate, encode
-from swstack.models import ModelConfig, load_model
-from swstack.prune import PruneConfig, prune
-from swstack.prune.augmentation import EXCHANGED_TOKENS, TokenExchange
-from swstack.training import Forward, task_loss
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import build
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.pruning import PruneConfig, prune
+from crossvote.swstack.pruning.augmentation import EXCHANGED_TOKENS, TokenExchange
+from crossvote.swstack.tasks.batches import Batch, batches, collate, encode
+from crossvote.swstack.training.loop import Forward, task_loss
 
 SPECIAL = [0, 1, 2, 3, 4]
 CONFIG = PruneConfig(

@@ -9,11 +9,7 @@ import json
 import pytest
 import torch
 
-from swstack.groups import matrix_names, matrix_weight
-from swstack.models import ModelConfig, load_model
-from swstack.prune import PruneConfig
-from swstack.prune.comparison import Comparison, compare_methods, comparison_rows, loss_points
-from swstack.prune.tables import (
+from crossvote.swstack.experiment.paper_tables import (
     PAPER_TABLE_1,
     PruningRecord,
     layer_weights,
@@ -24,6 +20,10 @@ from swstack.prune.tables import (
     weight_histogram,
     write_tables,
 )
+from crossvote.swstack.experiment.pruning_comparison import Comparison, compare_methods, comparison_rows, loss_points
+from crossvote.swstack.models.layouts import matrix_names, matrix_weight
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.pruning import PruneConfig
 
 CONFIG = PruneConfig(batch_size=16, gate_epochs=1, final_epochs=0)
 

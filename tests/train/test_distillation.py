@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from swstack.encoding import Batch, batches, encode
-from swstack.models import ModelConfig, load_model
-from swstack.prune import PruneConfig, prune
-from swstack.prune.distillation import Distillation, hidden_distance
-from swstack.training import Forward, forward, task_loss
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.pruning import PruneConfig, prune
+from crossvote.swstack.pruning.distillation import Distillation, hidden_distance
+from crossvote.swstack.tasks.batches import Batch, batches, encode
+from crossvote.swstack.training.loop import Forward, forward, task_loss
 
 CONFIG = PruneConfig(
     batch_size=8, learning_rate=1e-3, gate_epochs=2, final_epochs=2, column_sparsity=0.5, precision="float32"

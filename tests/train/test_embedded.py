@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from swstack.finetune import FinetuneConfig, evaluate, finetune
-from swstack.groups import word_line_groups
-from swstack.models import ModelConfig, load_model
-from swstack.prune import PruneConfig, prune
-from swstack.tasks import TaskConfig, load_task
+from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.pruning import PruneConfig, prune
+from crossvote.swstack.tasks import TaskConfig, load_task
+from crossvote.swstack.training.finetune import FinetuneConfig, finetune
+from crossvote.swstack.training.predict import evaluate
 
 
 def test_the_embedded_encoder_loads():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from swstack.encoding import batch_indices, batches, encode
-from swstack.models import ModelConfig, load_model
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.tasks.batches import batch_indices, batches, encode
 
 
 @pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])

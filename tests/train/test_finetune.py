@@ -9,12 +9,13 @@ import pytest
 import torch
 from interruption import killed_and_resumed, same_weights
 
-from sim.errors import UserError
-from swstack.encoding import encode
-from swstack.finetune import FinetuneConfig, evaluate, finetune, predict
-from swstack.models import ModelConfig, load_model
-from swstack.tasks import Example
-from swstack.training import CHECKPOINT, has_bfloat16
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.tasks import Example
+from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.training.finetune import FinetuneConfig, finetune
+from crossvote.swstack.training.loop import CHECKPOINT, has_bfloat16
+from crossvote.swstack.training.predict import evaluate, predict
 
 CONFIG = FinetuneConfig(epochs=3, batch_size=8, learning_rate=2e-3, checkpoint_steps=5, precision="float32")
 

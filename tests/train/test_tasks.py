@@ -8,10 +8,10 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from sim.errors import UserError
-from swstack.tasks import TaskConfig, load_task
-from swstack.tasks.glue import GLUE_TASKS, canonical_name, read_tsv
-from swstack.tasks.grammar import DEV_ROWS, GRAMMAR_TASKS, TRAIN_ROWS
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.tasks import TaskConfig, load_task
+from crossvote.swstack.tasks.glue import GLUE_TASKS, canonical_name, read_tsv
+from crossvote.swstack.tasks.grammar import DEV_ROWS, GRAMMAR_TASKS, TRAIN_ROWS
 
 
 @pytest.mark.parametrize("name", GRAMMAR_TASKS)

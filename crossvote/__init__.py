@@ -1,0 +1,1 @@
+"""CrossVote: transformers on ReRAM crossbars with stuck cells, from checkpoint to accuracy, cost and Verilog."""

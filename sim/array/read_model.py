@@ -1,0 +1,156 @@
+"""Reading a bit line that is not ideal: coarse or short ADCs, leaking cells, varying conductance, disturbed reads.
+
+A driven cell adds its conductance, in units of one level of a cell, to its bit line; the ADC turns the sum into a code.
+With the defaults a cell adds its level (a one-bit cell its bit), and a code is their sum. Source of the disturb
+faults: arXiv 2401.11664, section 2.1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from crossvote.sim.array import arithmetic
+from crossvote.sim.array.crossbar import combine, driven_bits, read_cells
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import config_dataclass
+from crossvote.sim.common.seeds import seed_sequence
+
+
+@config_dataclass
+class ReadModel:
+    """What happens between the cells and the codes."""
+
+    adc_bits: int | None = Field(default=None, ge=1, le=16, description="resolution of the ADC; absent: the image's")
+    adc_range: float | None = Field(
+        default=None, gt=0, description="sum, in levels, of the last code; absent: one code per level"
+    )
+    on_off_ratio: float | None = Field(
+        default=None, gt=1, description="low over high resistance conductance; absent: a cell at 0 does not conduct"
+    )
+    variation: float = Field(
+        default=0.0, ge=0, le=5, description="standard deviation of the logarithm of a cell's conductance"
+    )
+    one_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
+    zero_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
+    seed: int = Field(default=0, ge=0, description="seed of variation and disturbed reads")
+
+    def last_code(self, adc_bits: int) -> int:
+        """The ADC's last code, for an image meant for ``adc_bits``."""
+        return (1 << (self.adc_bits or adc_bits)) - 1
+
+    def step(self, adc_bits: int) -> float:
+        """Sum between two codes, in levels."""
+        return 1.0 if self.adc_range is None else self.adc_range / self.last_code(adc_bits)
+
+    @property
+    def disturbed(self) -> bool:
+        return self.one_disturb > 0 or self.zero_disturb > 0
+
+    @property
+    def high_resistance(self) -> float:
+        """Conductance of a cell at level 0, as a share of one at its last level."""
+        return 0.0 if self.on_off_ratio is None else 1.0 / self.on_off_ratio
+
+
+def loss(image: Image, model: ReadModel) -> str | None:
+    """Why codes may not be the exact sums of driven cells' levels, in words; None if they provably are.
+
+    Raises:
+        UserError: disturbed reads of cells of several bits, which are not modelled.
+    """
+    if model.disturbed:
+        if any(group.cell_bits > 1 for group in image.groups):
+            raise UserError("disturbed reads are modelled for one-bit cells only.")
+        return "reads are disturbed"
+    if model.variation:
+        return "the conductance of cells varies"
+    if model.on_off_ratio is not None:
+        return f"cells at high resistance conduct (on/off ratio {model.on_off_ratio:g})"
+    if model.step(image.adc_bits) != 1.0:
+        return f"a code stands for {model.step(image.adc_bits):g} levels"
+    last = model.last_code(image.adc_bits)
+    for group in image.groups:
+        driven = max(
+            (int(block.sum()) for block in np.split(group.kept_inputs, range(group.rows, group.inputs, group.rows))),
+            default=0,
+        )
+        if driven * group.last_level > last:
+            return (
+                f"{driven} driven word lines of group {group.name} can add up to {driven * group.last_level}, "
+                f"beyond the ADC's last code, {last}"
+            )
+    return None
+
+
+def silicon(faults: FaultMap | None) -> int:
+    """A number that tells chips apart, the same for equal fault maps; 0 for a perfect chip."""
+    return 0 if faults is None else int(faults.content_hash[:8], 16)
+
+
+def variation(
+    model: ReadModel, rows: int, columns: int, crossbar: int, faults: FaultMap | None = None
+) -> NDArray[np.float32]:
+    """Factors of the conductance of a crossbar's cells, float32[rows, columns]: log-normal with median 1.
+
+    They belong to the silicon: they depend on the seed, the chip and the crossbar, not on what is mapped there.
+    """
+    stream = seed_sequence(model.seed, "variation", silicon(faults), crossbar)
+    rng = np.random.Generator(np.random.Philox(stream))
+    return np.exp(np.float32(model.variation) * rng.standard_normal((rows, columns), np.float32))
+
+
+def conductance_factors(
+    model: ReadModel, group: GroupImage, row_block: int, faults: FaultMap | None = None
+) -> NDArray[np.float64]:
+    """``variation`` of the crossbars of one row block, float64[2, rows, lines]."""
+    factors = np.empty((2, group.rows, len(group.column_map)))
+    for block in range(group.column_blocks):
+        lines = slice(block * group.columns, (block + 1) * group.columns)
+        for sign in (0, 1):
+            crossbar = 2 * group.pair(row_block, block) + sign
+            factors[sign, :, lines] = variation(model, group.rows, group.columns, crossbar, faults)
+    return factors
+
+
+def codes(sums: NDArray[np.floating], model: ReadModel, adc_bits: int) -> NDArray[np.int64]:
+    """ADC codes of bit-line sums: round(sum / step) in the precision of ``sums``, clipped to the codes there are."""
+    scaled = np.rint(sums * sums.dtype.type(1 / model.step(adc_bits)))
+    return np.clip(scaled, 0, model.last_code(adc_bits)).astype(np.int64)
+
+
+def reference_outputs(
+    group: GroupImage,
+    x: NDArray[np.integer],
+    input_bits: int,
+    adc_bits: int,
+    model: ReadModel,
+    faults: FaultMap | None = None,
+) -> NDArray[np.int64]:
+    """y int64[V, outputs of the group] in units of the ADC's step, for integer inputs x [V, K], cell by cell.
+
+    The counterpart of ``crossvote.sim.array.crossbar.reference_outputs`` for reads that are not ideal, disturbed
+    ones excepted: those are random per read. Sums are float32 without variation (exact counts, one rounding) and
+    float64 with it.
+    """
+    column_sums = []
+    for row_block in range(group.row_blocks):
+        bits = driven_bits(group, row_block, x, input_bits)
+        cells = read_cells(group, row_block, faults)
+        factors = conductance_factors(model, group, row_block, faults) if model.variation else None
+        pair: list[NDArray[np.int64]] = []
+        for sign in (0, 1):
+            if factors is None:
+                ones = bits.astype(np.float32) @ cells[sign].astype(np.float32)
+                most = bits.sum(axis=-1, keepdims=True, dtype=np.float32) * np.float32(group.last_level)
+                sums = ones + (most - ones) * np.float32(model.high_resistance)
+            else:
+                conductance = cells[sign] + (group.last_level - cells[sign]) * model.high_resistance
+                sums = bits.astype(np.float64) @ (conductance * factors[sign])
+            pair.append(codes(sums, model, adc_bits))
+        differences = arithmetic.differences(pair[0], pair[1], group.column_map.flipped)
+        column_sums.append(arithmetic.column_sums(differences))
+    return combine(np.stack(column_sums, axis=1), group.column_map, group.vote, group.outputs)

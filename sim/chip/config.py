@@ -1,0 +1,268 @@
+"""The one description of the hardware: crossbar, converters, output peripheral, tiles, network, digital units.
+
+Units are in the key names; times are integer picoseconds. Presets are TOML files beside this module; each of their
+numbers has its origin in the ``[sources]`` table. *Tile* and *IMA* are ISAAC's levels (ISCA 2016): crossbars with
+their converters form an IMA, IMAs with a buffer form a tile, tiles on a mesh form a chip.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml
+
+
+@config_dataclass
+class CrossbarConfig:
+    """An array of ReRAM cells."""
+
+    rows: int = Field(ge=2, le=4096, description="word lines")
+    columns: int = Field(ge=8, le=4096, description="bit lines")
+    cell_bits: int = Field(ge=1, le=8, description="bits of a cell")
+    pair: Literal["none", "digital", "analog"] = Field(
+        description="none: one crossbar holds signed weights (offset); digital: a positive and a negative crossbar, "
+        "both digitised; analog: a pair, subtracted before one conversion"
+    )
+    read_ps: int = Field(ge=1, description="time of one read of all bit lines, one input digit per word line")
+
+
+@config_dataclass
+class DacConfig:
+    """The digital-to-analog converters, one per word line of a crossbar."""
+
+    bits: int = Field(ge=1, le=8, description="input bits driven per read")
+
+
+@config_dataclass
+class AdcConfig:
+    """The analog-to-digital converters behind the crossbars."""
+
+    bits: int = Field(ge=1, le=16, description="resolution; codes clip at 2^bits - 1")
+    per_crossbar: int = Field(ge=1, description="converters of a sharing group of crossbars")
+    shared_by: int = Field(ge=1, description="crossbars in a sharing group")
+    conversion_ps: int = Field(ge=1, description="time of one conversion")
+
+
+@config_dataclass
+class OpcConfig:
+    """The output peripheral component (the RTL)."""
+
+    columns: int = Field(ge=8, le=4096, description="bit lines that one OPC serves")
+    lanes: int = Field(ge=1, le=256, description="bit-line pairs taken per clock")
+    planes: int = Field(ge=1, le=16, description="bits of a weight that cells hold: B = weight bits - 1 for a pair")
+    input_bits: int = Field(ge=2, le=16, description="two's complement input bits, one per read")
+    clock_ps: int = Field(ge=1, description="clock period")
+    queue_vectors: int = Field(ge=1, description="token vectors that fit between the converters and a group's OPCs")
+
+    @property
+    def outputs(self) -> int:
+        """Most outputs of an OPC, as in ``OpcParameters.outputs``."""
+        return self.columns // self.planes
+
+
+@config_dataclass
+class PipelineConfig:
+    """How a token vector passes a tile, in cycles of one read (``ChipConfig.read_cycle_ps``)."""
+
+    peripheral: Literal["rtl", "cycles"] = Field(
+        description="rtl: the output peripheral takes the clock cycles of the OPC's RTL; cycles: shift_add_cycles"
+    )
+    fetch_cycles: int = Field(ge=0, description="tile buffer to input registers")
+    shift_add_cycles: int = Field(ge=0, description="shift-and-add of the last read, when peripheral = cycles")
+    store_cycles: int = Field(ge=0, description="activation and write into the tile buffer")
+
+
+@config_dataclass
+class TileConfig:
+    """A tile: IMAs around a buffer."""
+
+    imas: int = Field(ge=1, description="IMAs per tile")
+    crossbars_per_ima: int = Field(ge=1, description="crossbars per IMA")
+    buffer_bytes: int = Field(ge=1, description="capacity of the tile buffer")
+    kv_share: float = Field(gt=0, le=1, description="part of the buffer that may hold Q, K and V of waiting tokens")
+    bus_bits: int = Field(ge=1, description="wires between buffer and IMAs")
+    bus_ps: int = Field(ge=0, description="time of one bus transfer")
+    queue_vectors: int = Field(ge=1, description="places for token vectors in front of every stage of the pipeline")
+
+
+@config_dataclass
+class NetworkConfig:
+    """Mesh of routers with dimension-ordered (X first) routing; 0 ps makes a part ideal."""
+
+    tiles_per_router: int = Field(ge=1, description="tiles that share a router")
+    flit_bits: int = Field(ge=1, description="width of a link")
+    link_ps: int = Field(ge=0, description="time of one flit on a link")
+    router_ps: int = Field(ge=0, description="delay of the first flit per router")
+
+
+@config_dataclass
+class DigitalConfig:
+    """Digital units in every tile; the tiles of a transformer layer share its work evenly.
+
+    Operations are per element: a score for softmax, a hidden unit for layer norm and residual, an intermediate
+    unit for GELU.
+    """
+
+    clock_ps: int = Field(ge=1, description="clock period")
+    macs_per_tile: int = Field(ge=1, description="8-bit multiply-accumulate units per tile (QK^T and AV)")
+    lanes_per_tile: int = Field(ge=1, description="vector lanes per tile (softmax, layer norm, GELU, residual)")
+    softmax_ops: int = Field(ge=0, description="operations per score")
+    layer_norm_ops: int = Field(ge=0, description="operations per hidden unit")
+    gelu_ops: int = Field(ge=0, description="operations per intermediate unit")
+    residual_ops: int = Field(ge=0, description="operations per hidden unit")
+    attention_ps: int = Field(ge=0, description="least latency of QK^T, and of AV")
+    softmax_ps: int = Field(ge=0, description="least latency of softmax")
+    layer_norm_ps: int = Field(ge=0, description="least latency of residual and layer norm")
+    gelu_ps: int = Field(ge=0, description="least latency of GELU")
+
+
+@config_dataclass
+class PackageConfig:
+    """Chips and the links between them and the host."""
+
+    tiles: int = Field(ge=1, description="tiles per chip")
+    chips: int = Field(ge=1, description="chips that may be used")
+    link_byte_ps: int = Field(ge=0, description="time per byte between host and chip, and between neighbouring chips")
+
+
+@config_dataclass
+class EnergyConfig:
+    """Energy of one action, pJ."""
+
+    crossbar_read: float = Field(ge=0, description="one read of one crossbar")
+    row_drive: float = Field(ge=0, description="one word line driven in one read")
+    sample_hold: float = Field(ge=0, description="one bit line held")
+    conversion: float = Field(ge=0, description="one ADC conversion")
+    shift_add: float = Field(ge=0, description="one code (or column sum) added")
+    vote: float = Field(ge=0, description="one median of replicas")
+    map_lookup: float = Field(ge=0, description="one entry of the column map read")
+    input_byte: float = Field(ge=0, description="one byte written to and read from an input register")
+    output_byte: float = Field(ge=0, description="one byte written to an output register")
+    buffer_byte: float = Field(ge=0, description="one byte read from or written to a tile buffer")
+    bus_byte: float = Field(ge=0, description="one byte between tile buffer and IMA")
+    flit_hop: float = Field(ge=0, description="one flit over one link")
+    mac: float = Field(ge=0, description="one 8-bit multiply-accumulate")
+    vector_op: float = Field(ge=0, description="one operation of a vector lane")
+
+
+@config_dataclass
+class ComponentConfig:
+    """Parts of the chip that cost power and area."""
+
+    per: Literal["row", "column", "crossbar", "adc", "opc", "ima", "tile", "router", "mac", "lane", "chip"] = Field(
+        description="what each instance belongs to"
+    )
+    count: float = Field(gt=0, description="instances per such unit")
+    power_mw: float = Field(ge=0, description="power of one instance at full activity")
+    area_um2: float = Field(ge=0, description="area of one instance")
+    static: bool = Field(False, description="draws its power all the time, not per action")
+
+
+@config_dataclass
+class ChipConfig:
+    """A chip. ``load_chip`` reads one from a preset or a TOML file."""
+
+    name: str
+    crossbar: CrossbarConfig
+    dac: DacConfig
+    adc: AdcConfig
+    opc: OpcConfig
+    pipeline: PipelineConfig
+    tile: TileConfig
+    network: NetworkConfig
+    digital: DigitalConfig
+    package: PackageConfig
+    energy_pj: EnergyConfig
+    components: dict[str, ComponentConfig]
+    sources: dict[str, str] = Field(default_factory=dict, description="origin of each number, by dotted key")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ChipConfig:
+        if self.opc.columns % self.opc.lanes:
+            raise ValueError(
+                f"opc.lanes = {self.opc.lanes} must divide opc.columns = {self.opc.columns}, "
+                "because a beat carries one code pair per lane."
+            )
+        if self.crossbar.columns < self.slices:
+            raise ValueError(
+                f"crossbar.columns = {self.crossbar.columns} cannot hold the {self.slices} bit lines of one output."
+            )
+        if self.crossbars_per_tile % self.signs:
+            raise ValueError(
+                f"tile.crossbars_per_ima = {self.tile.crossbars_per_ima} and tile.imas = {self.tile.imas} give an odd "
+                "number of crossbars per tile, but they come in pairs."
+            )
+        return self
+
+    @property
+    def slices(self) -> int:
+        """Bit lines of one output without replicas: a cell of several bits holds several planes."""
+        return -(-self.opc.planes // self.crossbar.cell_bits)
+
+    @property
+    def signs(self) -> int:
+        """Crossbars that hold one block of weights: 2 for a differential pair."""
+        return 1 if self.crossbar.pair == "none" else 2
+
+    @property
+    def digitised(self) -> int:
+        """Conversions per bit line and read: 2 when both crossbars of a pair are digitised."""
+        return 2 if self.crossbar.pair == "digital" else 1
+
+    @property
+    def crossbars_per_tile(self) -> int:
+        return self.tile.imas * self.tile.crossbars_per_ima
+
+    @property
+    def reads(self) -> int:
+        """Reads per token vector: input bits over DAC bits."""
+        return -(-self.opc.input_bits // self.dac.bits)
+
+    def read_cycle_of(self, lines: int) -> int:
+        """Time from read to read, ps, when ``lines`` bit lines of every crossbar are converted."""
+        conversions = -(-lines * self.adc.shared_by // self.adc.per_crossbar)
+        return max(self.crossbar.read_ps, conversions * self.adc.conversion_ps)
+
+    @property
+    def read_cycle_ps(self) -> int:
+        """Time from read to read with all bit lines in use, ps: the read or its conversions, whichever is slower."""
+        return self.read_cycle_of(self.crossbar.columns)
+
+    @property
+    def vector_interval_ps(self) -> int:
+        """Initiation interval of a crossbar, ps: one read per input digit.
+
+        Source: ISAAC (ISCA 2016), section on the tile pipeline.
+        """
+        return self.reads * self.read_cycle_ps
+
+    @property
+    def clips(self) -> bool:
+        """True when a full bit line exceeds the ADC's range."""
+        largest = self.crossbar.rows * ((1 << self.crossbar.cell_bits) - 1) * ((1 << self.dac.bits) - 1)
+        return largest > (1 << self.adc.bits) - 1
+
+
+def chip_presets() -> dict[str, Path]:
+    """The shipped chip descriptions by name."""
+    folder = resources.files("crossvote.sim.chip") / "presets"
+    paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    return {path.stem: path for path in sorted(paths)}
+
+
+def load_chip(preset: str, overrides: dict[str, Any] | None = None) -> ChipConfig:
+    """The chip of a preset name or a TOML file, with nested ``overrides`` such as {"adc": {"bits": 7}}.
+
+    Raises:
+        UserError: no such preset or file, an unknown key, a wrong type or an impossible value.
+    """
+    presets = chip_presets()
+    path = presets.get(preset, Path(preset))
+    if preset not in presets and not path.is_file():
+        raise UserError(f"chip.preset = '{preset}' is neither a TOML file nor one of {', '.join(presets)}.")
+    return build(ChipConfig, merge(read_toml(path), overrides or {}), str(path))

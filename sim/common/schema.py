@@ -1,0 +1,133 @@
+"""Validated configuration: frozen dataclasses checked by pydantic, errors as one clear sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import ErrorDetails
+
+from crossvote.sim.common.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
+def config_dataclass(cls: type[T]) -> type[T]:
+    """Make ``cls`` a frozen, keyword-only configuration class that refuses unknown keys and wrong types."""
+    decorate = pydantic_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+    return cast(type[T], decorate(cls))
+
+
+def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """An instance of the configuration class ``cls`` from parsed TOML or JSON.
+
+    ``where`` names the source in messages (a file, or "the command line").
+
+    Raises:
+        UserError: an unknown key (with the nearest known one), a wrong type or an impossible value.
+    """
+    try:
+        return TypeAdapter(cls).validate_python(dict(data))
+    except ValidationError as error:
+        # A mistake inside one alternative of a union is reported once per alternative; the first is the clearest.
+        raise UserError(f"{where}: {_sentence(cls, error.errors()[0])}") from None
+
+
+def _sentence(cls: type, error: ErrorDetails) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location) or "value"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _known_keys(cls, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys here are {', '.join(known)}."
+        return f"unknown key '{key}'; {hint}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"key '{key}' is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("dataclass_type", "dict_type"):
+        message = "must be a table of keys"
+    message = f"{message[:1].lower()}{message[1:]}{'' if message.endswith('.') else '.'}"
+    if not location:  # a rule between several keys, which the message names itself
+        return message
+    shown = error["input"]
+    value = f" = {shown!r}" if isinstance(shown, str | int | float | bool | list | tuple) else ""
+    return f"key '{key}'{value}: {message}"
+
+
+def _known_keys(cls: Any, path: list[str]) -> list[str]:
+    for part in path:
+        # Annotations may be strings; only get_type_hints resolves them in the module that wrote them.
+        hints = get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
+        cls = hints.get(part)
+    return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The configuration as plain TOML/JSON values; ``build`` turns it back into an equal object.
+
+    Keys whose value is ``None`` are left out, because TOML has no null: absent means the default.
+    """
+    return _without_none(TypeAdapter(type(config)).dump_python(config, mode="json"))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over`` laid over it, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The parsed TOML file.
+
+    Raises:
+        UserError: the file is absent, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not a TOML file: {error}.") from None
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` holds either its old content or all of the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """``write_bytes_atomic`` for UTF-8 text."""
+    write_bytes_atomic(path, text.encode())

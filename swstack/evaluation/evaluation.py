@@ -1,0 +1,425 @@
+"""Task metrics of protection schemes on faulty chips: the same chips for every scheme, resumable trial by trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from scipy import stats
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from crossvote.sim.array.fault_models import Pattern, sample_faults
+from crossvote.sim.array.faults import PAPER_SA0_SA1, FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.array.read_model import ReadModel
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.schema import config_dataclass, to_mapping, write_text_atomic
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.inference.convert import calibrate, convert, swap_faults
+from crossvote.swstack.inference.embedding_faults import FaultyEmbedding, embedding_crossbars
+from crossvote.swstack.mapping.quantization import Activations
+from crossvote.swstack.tasks import Task
+from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.training.predict import evaluate, predict
+
+#: Which cells can be stuck: every cell of every crossbar of an image, replicas included.
+_FAULT_SCOPE = "all planes and replicas of all encoder matrices"
+
+#: Train examples from which static activations take their steps.
+_CALIBRATION_EXAMPLES = 256
+
+
+@config_dataclass
+class FaultsConfig:
+    """Which chips are drawn."""
+
+    rates: tuple[float, ...] = Field(
+        default=(0.0005, 0.001, 0.002), min_length=1, description="fractions of all cells that are stuck, each 0 to 1"
+    )
+    chips: int = Field(default=5, ge=1, description="chips drawn per rate")
+    sa0_sa1: tuple[float, float] = Field(
+        default=PAPER_SA0_SA1, description="ratio of cells stuck at high (read 0) to stuck at low resistance (read 1)"
+    )
+
+    pattern: Pattern = Field(
+        default="uniform", description="where stuck cells lie: uniform, clustered, or whole word_lines or bit_lines"
+    )
+    cluster_size: float = Field(default=8.0, ge=1, description="mean number of cells of a cluster")
+    cluster_radius: float = Field(
+        default=2.0, gt=0, description="standard deviation of a cluster's cells around its centre, in lines"
+    )
+
+    embeddings: bool = Field(
+        default=False, description="keep the token embedding table in faulty cells too, 8 bits per value"
+    )
+
+    @field_validator("rates")
+    @classmethod
+    def _rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < rate <= 1 for rate in rates):
+            raise ValueError("a fault rate is above 0 and at most 1; the point without faults is always measured.")
+        if len(set(rates)) != len(rates):
+            raise ValueError("every rate can be named once only.")
+        return rates
+
+    @field_validator("sa0_sa1")
+    @classmethod
+    def _ratio(cls, ratio: tuple[float, float]) -> tuple[float, float]:
+        if min(ratio) < 0 or sum(ratio) <= 0:
+            raise ValueError("both parts must be at least 0 and one above 0.")
+        return ratio
+
+
+@config_dataclass
+class EvalConfig:
+    """How each chip is measured."""
+
+    batch_size: int = Field(default=64, ge=1, description="dev examples run at once")
+    limit: int | None = Field(default=None, ge=1, description="use only the first so many dev examples")
+    read: ReadModel = Field(
+        default_factory=ReadModel, description="ADCs and cells that lose information; ideal by default"
+    )
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip to measure: its fault rate, its number at that rate, and how to get its fault map."""
+
+    rate: float
+    number: int
+    load: Callable[[], FaultMap]
+
+
+def sample_chips(
+    faults: FaultsConfig, seed: int, images: Sequence[Image], model: nn.Module | None = None
+) -> tuple[Chip, ...]:
+    """``faults.chips`` chips per rate, each as large as the largest image; drawn when loaded, always alike.
+
+    A chip depends on the seed, its rate and its number alone, not on which other chips are drawn. With
+    ``faults.embeddings`` it has room for the token embedding table of ``model`` behind the largest image.
+
+    Raises:
+        UserError: the images are for crossbars of different sizes, or the embeddings have no model.
+    """
+    sizes = {(image.rows, image.columns) for image in images}
+    if len(sizes) != 1:
+        raise UserError(f"schemes can share a chip only if their crossbars have one size, not {sorted(sizes)}.")
+    (rows, columns) = sizes.pop()
+    crossbars = max(image.crossbars for image in images)
+    if faults.embeddings:
+        if model is None:
+            raise UserError("faults.embeddings needs the model whose embedding table is to be faulty.")
+        crossbars += embedding_crossbars(model, rows, columns)
+
+    def chip(rate: float, number: int) -> Chip:
+        stream = seed_sequence(seed, "faults", f"{rate:g}", number)
+        sample = partial(
+            sample_faults,
+            faults.pattern,
+            rows,
+            columns,
+            crossbars,
+            rate,
+            stream,
+            faults.sa0_sa1,
+            faults.cluster_size,
+            faults.cluster_radius,
+        )
+        return Chip(rate, number, sample)
+
+    return tuple(chip(rate, number) for rate in faults.rates for number in range(faults.chips))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One scheme on one chip. ``chip`` is -1 and ``rate`` 0 for the fault-free quantized model.
+
+    metrics: name -> percent, primary metric first. faults: stuck cells within the crossbars of the image.
+    """
+
+    scheme: str
+    rate: float
+    chip: int
+    faults: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One metric of one scheme at one rate over its chips, in percent.
+
+    sd: with n - 1 in the denominator, 0 for one chip. low, high: 95 % confidence interval of the mean over chips
+    (Student's t), equal to the mean for one chip. scores: per chip, in chip order.
+    """
+
+    scheme: str
+    metric: str
+    rate: float
+    mean: float
+    sd: float
+    min: float
+    max: float
+    low: float
+    high: float
+    chips: int
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All trials of a sweep and under which conditions they were measured.
+
+    points: one per scheme, metric and rate; rate 0 is the quantized model without faults.
+    conditions: what every number of the sweep depends on: examples, data, activations, fault scope and per scheme
+        the protection (with the quantization scale) and the image's hash.
+    """
+
+    trials: tuple[Trial, ...]
+    points: tuple[Point, ...]
+    conditions: dict[str, Any]
+
+    def of_metric(self, metric: str) -> tuple[Point, ...]:
+        """The points of one metric."""
+        return tuple(point for point in self.points if point.metric == metric)
+
+
+def sweep(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    images: Mapping[str, Image],
+    chips: Sequence[Chip],
+    config: EvalConfig | None = None,
+    activations: Activations = "token",
+    work_dir: Path | None = None,
+    progress: Progress = no_progress,
+    faulty_embeddings: bool = False,
+) -> Sweep:
+    """Measure every scheme without faults and on every chip.
+
+    Each finished trial is written to ``work_dir`` at once; a sweep that was stopped takes up what it finds there,
+    unless it was measured with another model, image, chip or number of examples. On a CPU, as many trials run side by
+    side as torch may use threads.
+
+    Args:
+        images: scheme name -> image of ``model``. activations: "static" takes its steps from the first train examples.
+        faulty_embeddings: the token embedding table is quantized and lies on the chip behind the largest image.
+
+    Raises:
+        UserError: an image that is not of this model, or a chip too small for it.
+    """
+    config = config or EvalConfig()
+    largest = max(image.crossbars for image in images.values())
+    steps = (
+        static_steps(model, tokenizer, task, next(iter(images.values())), config.batch_size)
+        if activations == "static"
+        else None
+    )
+    setting = " ".join(
+        str(part)
+        for part in (
+            _fingerprint(model, images),
+            task.name,
+            len(task.dev),
+            config.limit,
+            activations,
+            steps,
+            config.read,
+            largest if faulty_embeddings else None,
+        )
+    )
+    measure = _Measurement(
+        model,
+        tokenizer,
+        task,
+        images,
+        config,
+        activations,
+        steps,
+        largest if faulty_embeddings else None,
+        work_dir,
+        setting,
+    )
+    wanted = [(scheme, chip) for scheme in images for chip in (None, *chips)]
+    encode(tokenizer, task.dev[: config.limit], task.max_length)  # once, before the workers ask for it
+    trials: list[Trial] = []
+    with _one_thread_each(min(len(wanted), torch.get_num_threads()) if model.device.type == "cpu" else 1) as pool:
+        for trial in pool.map(lambda pair: measure.trial(*pair), wanted):
+            trials.append(trial)
+            progress(f"evaluate {trial.scheme}", len(trials), len(wanted))
+    conditions = {
+        "task": task.name,
+        "data": task.provenance,
+        "examples": len(task.dev[: config.limit]),
+        "metrics": list(task.metrics),
+        "activations": activations,
+        "fault_scope": _FAULT_SCOPE + (", and the token embedding table" if faulty_embeddings else ""),
+        "read": to_mapping(config.read),
+        "schemes": {
+            name: {**image.protection, "crossbars": image.crossbars, "content_hash": image.content_hash}
+            for name, image in images.items()
+        },
+    }
+    return Sweep(tuple(trials), summarize(trials), conditions)
+
+
+def static_steps(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, image: Image, batch_size: int
+) -> dict[str, float]:
+    """Steps of "static" activations per word-line group, from the first train examples."""
+    examples = encode(tokenizer, task.train[:_CALIBRATION_EXAMPLES], task.max_length)
+    return calibrate(model, image.groups, image.input_bits, lambda: predict(model, examples, batch_size))
+
+
+@contextmanager
+def _one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool in which every worker computes on its share of the processor's cores alone.
+
+    Whole trials side by side beat threads within one operation: nothing waits for anything, which on a machine that
+    others use too is the difference between half the time and ten times the time.
+    """
+    before = torch.get_num_threads()
+    share = max(1, before // workers)
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+@dataclass(eq=False)
+class _Measurement:
+    """Measures single trials; every thread that calls it has a converted model of its own.
+
+    embeddings: first crossbar of the token embedding table, if that is on the chip.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Task
+    images: Mapping[str, Image]
+    config: EvalConfig
+    activations: Activations
+    steps: Mapping[str, float] | None
+    embeddings: int | None
+    work_dir: Path | None
+    setting: str
+    own: threading.local = field(default_factory=threading.local)
+
+    def trial(self, scheme: str, chip: Chip | None) -> Trial:
+        """The stored or newly measured trial of a scheme on a chip (None: a perfect one)."""
+        image = self.images[scheme]
+        faults = None if chip is None else chip.load()
+        key = f"{self.setting} {image.content_hash} {'' if faults is None else faults.content_hash}"
+        store = None if self.work_dir is None else self.work_dir / _trial_file(scheme, chip)
+        metrics = _stored(store, key)
+        if metrics is None:
+            converted, table = self._on_crossbars(scheme)
+            swap_faults(converted, faults)
+            if table is not None:
+                table.program(faults)
+            metrics = evaluate(converted, self.tokenizer, self.task, self.config.batch_size, self.config.limit)
+            if store is not None:
+                write_text_atomic(store, json.dumps({"key": key, "metrics": metrics}) + "\n")
+        return Trial(
+            scheme,
+            0.0 if chip is None else chip.rate,
+            -1 if chip is None else chip.number,
+            0 if faults is None else len(faults.of_crossbars(0, image.crossbars)[0]),
+            metrics,
+        )
+
+    def _on_crossbars(self, scheme: str) -> tuple[PreTrainedModel, FaultyEmbedding | None]:
+        """This thread's model on the crossbars of a scheme; the one of the scheme before is dropped."""
+        if getattr(self.own, "scheme", None) != scheme:
+            self.own.converted = self.own.table = None
+            image = self.images[scheme]
+            converted = convert(self.model, image, self.activations, self.steps, self.config.read)
+            if self.embeddings is not None:
+                self.own.table = FaultyEmbedding(converted, self.embeddings, image.rows, image.columns)
+            self.own.converted, self.own.scheme = converted, scheme
+        return self.own.converted, self.own.table
+
+
+def summarize(trials: Sequence[Trial]) -> tuple[Point, ...]:
+    """Points of every (scheme, metric, rate), in the order of the trials."""
+    scores: dict[tuple[str, str, float], list[tuple[int, float]]] = {}
+    for trial in trials:
+        for metric, value in trial.metrics.items():
+            scores.setdefault((trial.scheme, metric, trial.rate), []).append((trial.chip, value))
+    points = []
+    for (scheme, metric, rate), own in scores.items():
+        values = np.array([value for _, value in sorted(own)])
+        n, mean = len(values), float(values.mean())
+        sd = float(values.std(ddof=1)) if n > 1 else 0.0
+        half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5 if n > 1 else 0.0
+        points.append(
+            Point(
+                scheme,
+                metric,
+                rate,
+                mean,
+                sd,
+                float(values.min()),
+                float(values.max()),
+                mean - half,
+                mean + half,
+                n,
+                tuple(values.tolist()),
+            )
+        )
+    return tuple(points)
+
+
+def rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Trials as flat table rows, one column per metric."""
+    table = []
+    for trial in trials:
+        row = dataclasses.asdict(trial)
+        table.append({**{key: row[key] for key in ("scheme", "rate", "chip", "faults")}, **trial.metrics})
+    return table
+
+
+def _fingerprint(model: nn.Module, images: Mapping[str, Image]) -> str:
+    """BLAKE2b of the parameters that no image holds."""
+    mapped = tuple(f"{m.name}." for image in images.values() for group in image.groups for m in group.matrices)
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        if not name.startswith(mapped):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _trial_file(scheme: str, chip: Chip | None) -> str:
+    name = re.sub(r"[^\w.-]", "_", scheme)
+    if chip is None:
+        return f"{name}.json"
+    return f"{name}-rate-{chip.rate:g}-chip-{chip.number}.json"
+
+
+def _stored(path: Path | None, key: str) -> dict[str, float] | None:
+    """Metrics of a finished trial with the same key, if there is one."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return content["metrics"] if content["key"] == key else None

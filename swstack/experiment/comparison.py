@@ -1,0 +1,77 @@
+"""Pruning methods compared inside a run directory, from its fine-tuned model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast, get_args
+
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.pruning_comparison import compare_methods, comparison_rows, loss_points
+from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.stages import DENSE
+from crossvote.swstack.models.loading import ModelConfig
+from crossvote.swstack.pruning.pruning import Method
+from crossvote.swstack.report.figures import loss_figure, save_figure
+from crossvote.swstack.tasks import load_task
+
+
+def check_methods(methods: Sequence[str]) -> tuple[Method, ...]:
+    """The methods by name, all of them for none.
+
+    Raises:
+        UserError: an unknown method.
+    """
+    known = get_args(Method)
+    for method in methods:
+        if method not in known:
+            raise UserError(f"--method {method}: must be one of {', '.join(known)}.")
+    return tuple(cast(Method, method) for method in methods) or known
+
+
+def check_targets(shares: Sequence[float], default: float) -> tuple[float, ...]:
+    """The shares of columns to prune, ascending; the configured one for none.
+
+    Raises:
+        UserError: a share that is none.
+    """
+    for share in shares:
+        if not 0 <= share < 1:
+            raise UserError(f"--column-sparsity {share:g}: must be at least 0 and below 1.")
+    return tuple(sorted(set(shares))) or (default,)
+
+
+def compare_in_run(
+    directory: Path,
+    config: RunConfig,
+    methods: Sequence[Method],
+    targets: Sequence[float],
+    seeds: int,
+    progress: Progress = no_progress,
+) -> list[list[str]]:
+    """Prune the run's fine-tuned model with every method, share of columns and seed; returns the table, header first.
+
+    Finished prunings are kept in the run directory (``comparison/``) and taken up again; the table is written there as
+    CSV, and the loss over the shares as a picture.
+
+    Raises:
+        UserError: the run directory is in use, or not fine-tuned yet.
+    """
+    with RunDirectory.open(directory) as run:
+        results = compare_methods(
+            ModelConfig(source=str(run.path / DENSE)),
+            load_task(config.task, config.seed),
+            config.prune,
+            methods,
+            targets,
+            range(config.seed, config.seed + seeds),
+            run.path / "comparison",
+            progress,
+        )
+        rows = comparison_rows(results)
+        write_csv(run.path / "comparison" / "comparison.csv", rows)
+        save_figure(loss_figure(loss_points(results), results[0].metric), run.path / "comparison", "comparison")
+    return [list(rows[0]), *(list(row.values()) for row in rows)]

@@ -1,0 +1,195 @@
+"""The configuration of a run: one TOML file, shipped or the user's, with overrides from the command line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, field_validator, model_validator
+
+from crossvote.sim.chip.config import ChipConfig, load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
+from crossvote.swstack.evaluation.cosimulation import CosimConfig
+from crossvote.swstack.evaluation.evaluation import EvalConfig, FaultsConfig
+from crossvote.swstack.experiment.run_directory import CONFIG
+from crossvote.swstack.mapping.protection import PRESETS, Protection
+from crossvote.swstack.mapping.quantization import QuantizationConfig
+from crossvote.swstack.models.loading import ModelConfig
+from crossvote.swstack.pruning import PruneConfig
+from crossvote.swstack.tasks import TaskConfig
+from crossvote.swstack.training.finetune import FinetuneConfig
+
+DEFAULT_CHIP = "crossvote"
+
+T = TypeVar("T")
+
+
+@config_dataclass
+class MapConfig:
+    """Which protection schemes are mapped and compared, on the same chips."""
+
+    schemes: tuple[str, ...] = Field(
+        ("none", "paper", "best"),
+        min_length=1,
+        description="Protection schemes by name: shipped presets or own ones from [map.protection.NAME].",
+    )
+    protection: dict[str, Protection] = Field(default_factory=dict, description="Own protection schemes by name.")
+
+    @field_validator("schemes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("every scheme can be named once only.")
+        for name in names:
+            if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
+                raise ValueError(f"'{name}' names files, so it may have letters, digits and _ - + . only.")
+        return names
+
+
+def _defaults(section: type[T]) -> T:
+    return build(section, {}, section.__name__)
+
+
+@config_dataclass
+class RunConfig:
+    """Everything that decides the numbers of a run."""
+
+    seed: int = Field(0, ge=0, description="Every random draw of the run derives from it.")
+    model: ModelConfig = _defaults(ModelConfig)
+    task: TaskConfig = _defaults(TaskConfig)
+    finetune: FinetuneConfig = _defaults(FinetuneConfig)
+    prune: PruneConfig = _defaults(PruneConfig)
+    quantization: QuantizationConfig = _defaults(QuantizationConfig)
+    map: MapConfig = _defaults(MapConfig)
+    faults: FaultsConfig = _defaults(FaultsConfig)
+    eval: EvalConfig = _defaults(EvalConfig)
+    cosim: CosimConfig = _defaults(CosimConfig)
+    chip: ChipConfig = Field(default_factory=lambda: load_chip(DEFAULT_CHIP))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        crossbar = self.chip.crossbar
+        if (crossbar.cell_bits, crossbar.pair, self.chip.dac.bits) != (1, "digital", 1):
+            raise ValueError(
+                f"images are for digital pairs of 1-bit cells with 1-bit inputs, but chip '{self.chip.name}' has "
+                f"chip.crossbar.cell_bits = {crossbar.cell_bits}, chip.crossbar.pair = '{crossbar.pair}' and "
+                f"chip.dac.bits = {self.chip.dac.bits}; such a chip can only be simulated by size (crossvote simulate)."
+            )
+        if self.quantization.planes > self.chip.opc.planes:
+            raise ValueError(
+                f"quantization.weight_bits = {self.quantization.weight_bits} needs {self.quantization.planes} planes, "
+                f"but chip.opc.planes = {self.chip.opc.planes}."
+            )
+        if self.quantization.input_bits != self.chip.opc.input_bits:
+            raise ValueError(
+                f"quantization.input_bits = {self.quantization.input_bits} must equal "
+                f"chip.opc.input_bits = {self.chip.opc.input_bits}."
+            )
+        known = {**PRESETS, **self.map.protection}
+        for name in self.map.schemes:
+            if name not in known:
+                raise ValueError(f"key 'map.schemes': '{name}' is no protection scheme; known are {', '.join(known)}.")
+        return self
+
+    def protections(self) -> dict[str, Protection]:
+        """The protection schemes of ``map.schemes`` in their order."""
+        known = {**PRESETS, **self.map.protection}
+        return {name: known[name] for name in self.map.schemes}
+
+
+def describe_protection(protection: Protection) -> str:
+    """A protection scheme in words."""
+    flip = {"none": "no plane flipped", "msb": "MSB plane flipped", "all": "all planes flipped"}[protection.flip]
+    copies = [f"{count} replicas of plane {plane}" for plane, count in protection.replicas.items() if count > 1]
+    vote = {
+        "none": [],
+        "output": ["vote at the output"],
+        "crossbar": ["vote in each crossbar pair"],
+    }[protection.vote]
+    scale = {"tensor": "one scale per tensor", "column": "one scale per output column"}[protection.scale]
+    place = {"in_place": "outputs in place", "packed": "kept outputs packed"}[protection.placement]
+    return ", ".join([flip, *(copies or ["no replicas"]), *vote, scale, place])
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with CrossVote, by name."""
+    folder = resources.files("crossvote.swstack.experiment") / "presets"
+    paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    return {path.stem: path for path in sorted(paths)}
+
+
+def find_config(source: str) -> Path:
+    """The TOML file meant by a shipped name, a path to a TOML file, or a run directory (its resolved one).
+
+    Raises:
+        UserError: it is none of them.
+    """
+    shipped = shipped_configs()
+    if source in shipped:
+        return shipped[source]
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise UserError(f"{source}: holds no {CONFIG}, so it is not a run directory.")
+        return path / CONFIG
+    if path.is_file():
+        return path
+    raise UserError(
+        f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})."
+    )
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a TOML file, lay the ``key=value`` overrides over it and check the whole.
+
+    ``[chip]`` may name a ``preset`` (a shipped name or a TOML file, also relative to ``path``) and change single
+    keys of it; without one it changes CrossVote's default chip.
+
+    Raises:
+        UserError: a file that is no TOML, an unknown key, a wrong type or an impossible value.
+    """
+    data = read_toml(path)
+    where = str(path)
+    for override in overrides:
+        data = merge(data, parse_override(override))
+        where = f"{path} with {', '.join(f'-o {text}' for text in overrides)}"
+    chip = data.get("chip", {})
+    if isinstance(chip, Mapping) and ("preset" in chip or "name" not in chip):
+        own = {key: value for key, value in chip.items() if key != "preset"}
+        data = {**data, "chip": merge(_chip_preset(chip.get("preset", DEFAULT_CHIP), path.parent), own)}
+    return build(RunConfig, data, where)
+
+
+def _chip_preset(preset: Any, folder: Path) -> dict[str, Any]:
+    if not isinstance(preset, str):
+        raise UserError(f"key 'chip.preset' = {preset!r}: the name of a chip preset or of a TOML file is needed.")
+    beside = folder / preset
+    return to_mapping(load_chip(str(beside) if beside.is_file() else preset))
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``a.b=value`` as nested tables. The value is TOML; a bare word that is no TOML value is taken as a string.
+
+    Raises:
+        UserError: no ``=``, an odd key, or a value that is neither TOML nor a bare word.
+    """
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(re.fullmatch(r"[\w-]+", part) for part in parts):
+        raise UserError(f"override '{text}': must look like section.key=value, for example faults.chips=3.")
+    try:
+        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        if not re.fullmatch(r"[\w./:~@+-]+", value.strip()):
+            raise UserError(
+                f"override '{text}': '{value.strip()}' is not a TOML value (text needs quotes inside the shell's)."
+            ) from None
+        parsed = value.strip()
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return parsed

@@ -1,0 +1,279 @@
+"""The system model of a mapped model: a run directory's images, or an encoder of plain sizes, on a chip."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.chip.config import ChipConfig, load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.schema import merge, write_text_atomic
+from crossvote.sim.kernel import Trace
+from crossvote.sim.peripheral import Backend
+from crossvote.sim.system.computed import RealGroup
+from crossvote.sim.system.model import Resolution, SystemResult, simulate
+from crossvote.sim.system.report import write_report
+from crossvote.sim.system.workload import (
+    BERT_BASE,
+    MINILM_L6,
+    Dimensions,
+    GroupWork,
+    LayerWork,
+    Workload,
+    bert_workload,
+)
+from crossvote.swstack.evaluation.evaluation import static_steps
+from crossvote.swstack.evaluation.real_tokens import TokenCheck, captured_inputs, check_tokens, rtl_groups
+from crossvote.swstack.experiment.config import find_config, load_config, parse_override
+from crossvote.swstack.inference.convert import convert, swap_faults
+from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.tasks import load_task
+from crossvote.swstack.tasks.batches import batches, encode
+
+#: Encoders that can be simulated by their sizes alone.
+ENCODERS: dict[str, Dimensions] = {"bert-base": BERT_BASE, "minilm-l6": MINILM_L6}
+FOLDER = "system"
+DENSE = "dense, unprotected"
+PRUNED = "pruned/model"
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Results by scheme, the unprotected dense encoder first, and the files that were written.
+
+    checks: by scheme, what came out of the word-line groups that were computed with real tokens.
+    """
+
+    chip: ChipConfig
+    results: dict[str, SystemResult]
+    checks: dict[str, tuple[TokenCheck, ...]]
+    files: list[Path]
+
+
+def simulate_source(
+    source: str,
+    *,
+    chip: str | None = None,
+    overrides: Sequence[str] = (),
+    schemes: Sequence[str] = (),
+    tokens: int = 128,
+    sequences: int = 1,
+    resolution: Resolution = "crossbar",
+    trace: bool = False,
+    rtl: Backend | None = None,
+    folder: Path | None = None,
+    progress: Progress = no_progress,
+) -> Simulated:
+    """Simulate every protection scheme of a run, or of an encoder of plain sizes, side by side.
+
+    Args:
+        source: a run directory whose images exist, or a name from ``ENCODERS``.
+        chip: preset or TOML file instead of the run's own chip. overrides: ``chip.KEY=VALUE``.
+        schemes: which of the run's schemes; empty means all. trace: write the timeline of the last scheme.
+        rtl: compute every word-line group of the run's schemes with this backend of the output peripheral, on real
+            tokens of the dev set and the first chip of the highest fault rate.
+        folder: where the report goes; otherwise ``system`` in the run directory, nowhere for an encoder.
+
+    Raises:
+        UserError: no such source, no images yet, images for another chip, a chip too small.
+    """
+    computed: Mapping[str, RealTokens] = {}
+    if source in ENCODERS:
+        if rtl is not None:
+            raise UserError(f"{source} has no weights and no tokens; real tokens need a run directory.")
+        config = load_chip(chip or "crossvote", _chip_overrides(overrides))
+        workloads = encoder_workloads(ENCODERS[source], config, tokens)
+    else:
+        config, workloads = _run_workloads(Path(source), chip, overrides, schemes, tokens)
+        folder = folder or Path(source) / FOLDER
+        if rtl is not None:
+            computed = _real_tokens(Path(source), config, [n for n in workloads if n != DENSE], tokens, rtl, folder)
+            found = min((len(x) for real in computed.values() for x in real.inputs.values()), default=tokens)
+            if found < tokens:
+                raise UserError(f"{source}: the dev set has {found} tokens, fewer than tokens = {tokens}.")
+    results: dict[str, SystemResult] = {}
+    timeline = Trace() if trace else None
+    for number, (name, workload) in enumerate(workloads.items(), 1):
+        results[name] = simulate(
+            workload,
+            config,
+            resolution=resolution,
+            sequences=sequences,
+            computed=computed[name].groups if name in computed else None,
+            trace=timeline if number == len(workloads) else None,
+            progress=lambda _, done, total, name=name: progress(f"simulate {name}", done, total),  # type: ignore[misc]
+        )
+    checks = {n: check_tokens(results[n], real.model, real.image, real.inputs) for n, real in computed.items()}
+    files = write_report(folder, results, timeline) if folder else []
+    if folder and checks:
+        rows = {name: [dataclasses.asdict(check) for check in found] for name, found in checks.items()}
+        write_text_atomic(folder / "rtl.json", json.dumps(rows, indent=1) + "\n")
+        files.append(folder / "rtl.json")
+    return Simulated(config, results, checks, files)
+
+
+@dataclass(frozen=True, eq=False)
+class RealTokens:
+    """A scheme's model on the faulty chip, its image, the inputs of its groups and the groups to be computed."""
+
+    model: PreTrainedModel
+    image: Image
+    inputs: dict[str, NDArray[np.int64]]
+    groups: dict[str, RealGroup]
+
+
+def _real_tokens(
+    run: Path, chip: ChipConfig, schemes: Sequence[str], tokens: int, backend: Backend, folder: Path
+) -> dict[str, RealTokens]:
+    """The model of every scheme on the run's chip of the highest fault rate, and what its matrices receive."""
+    config = load_config(find_config(str(run)))
+    task = load_task(config.task, config.seed)
+    source = ModelConfig(source=str((run / PRUNED).resolve()))
+    model, tokenizer = load_model(source, task.num_labels, task.regression, config.seed)
+    examples = [batch.inputs for batch in batches(encode(tokenizer, task.dev[:tokens], task.max_length), 8)]
+    faults = _faults(run, max(config.faults.rates))
+    activations = config.quantization.activations
+    found = {}
+    for name in schemes:
+        image = Image.load(run / "images" / f"{name}.safetensors")
+        steps = None
+        if activations == "static":
+            steps = static_steps(model, tokenizer, task, image, config.eval.batch_size)
+        on_chip = convert(model, image, activations, steps)
+        swap_faults(on_chip, faults)
+        inputs = captured_inputs(on_chip, image, examples, tokens)
+        groups = rtl_groups(image, chip, inputs, faults, backend, evidence=folder / f"mismatch-{name}")
+        found[name] = RealTokens(on_chip, image, inputs, groups)
+    return found
+
+
+def _faults(run: Path, rate: float) -> FaultMap:
+    path = run / "faults" / "chips.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no fault maps yet; draw them with: crossvote faults {run}")
+    chips = json.loads(path.read_text(encoding="utf-8"))["chips"]
+    return FaultMap.load(run / next(chip["file"] for chip in chips if chip["rate"] == rate))
+
+
+def encoder_workloads(
+    dimensions: Dimensions, chip: ChipConfig, tokens: int, pruned: float = 0.3
+) -> dict[str, Workload]:
+    """An encoder unprotected, with the MSB three times beside it, and with the copies in pruned outputs' bit lines."""
+    options: dict[str, dict[str, object]] = {
+        DENSE: {},
+        "MSB x3 beside": {"replicas": 2, "vote": "crossbar"},
+        f"MSB x3 in {pruned:.0%} pruned, vote at the output": {
+            "replicas": 2,
+            "vote": "output",
+            "pruned": pruned,
+            "embedded": True,
+        },
+        f"MSB x3 in {pruned:.0%} pruned, vote per crossbar": {
+            "replicas": 2,
+            "vote": "crossbar",
+            "pruned": pruned,
+            "embedded": True,
+        },
+    }
+    return {
+        name: bert_workload(dimensions, chip, tokens, name=name, **chosen)  # type: ignore[arg-type]
+        for name, chosen in options.items()
+    }
+
+
+def _chip_overrides(overrides: Sequence[str]) -> dict[str, object]:
+    merged: dict[str, object] = {}
+    for text in overrides:
+        parsed = parse_override(text)
+        if set(parsed) != {"chip"}:
+            raise UserError(f"override '{text}': only keys of the chip can be changed here, as in chip.adc.bits=7.")
+        merged = merge(merged, parsed["chip"])
+    return merged
+
+
+def _run_workloads(
+    run: Path, chip: str | None, overrides: Sequence[str], schemes: Sequence[str], tokens: int
+) -> tuple[ChipConfig, dict[str, Workload]]:
+    if not run.is_dir():
+        raise UserError(f"{run}: neither a run directory nor one of {', '.join(ENCODERS)}.")
+    own = load_config(find_config(str(run)))
+    if chip or overrides:
+        changed = _chip_overrides(overrides)
+        config = load_chip(chip, changed) if chip else load_config(find_config(str(run)), overrides).chip
+    else:
+        config = own.chip
+    wanted = tuple(schemes) or own.map.schemes
+    unknown = [name for name in wanted if name not in own.map.schemes]
+    if unknown:
+        raise UserError(f"{run}: '{unknown[0]}' is not one of the run's schemes ({', '.join(own.map.schemes)}).")
+    heads = _heads(run)
+    workloads: dict[str, Workload] = {}
+    for name in wanted:
+        path = run / "images" / f"{name}.safetensors"
+        if not path.is_file():
+            raise UserError(f"{path}: no such image yet; make it with: crossvote map {run}")
+        image = Image.load(path)
+        _check(image, config, path)
+        if not workloads:
+            workloads[DENSE] = dense_workload(image, config, heads, tokens)
+        workloads[name] = Workload.from_image(image, config, heads, tokens, name)
+    return config, workloads
+
+
+def dense_workload(image: Image, chip: ChipConfig, heads: int, tokens: int) -> Workload:
+    """The same matrices unpruned and unprotected: every output with one bit line per plane."""
+    mapped = Workload.from_image(image, chip, heads, tokens, DENSE)
+    groups = {group.name: group for group in image.groups}
+    layers = []
+    for layer in mapped.layers:
+        dense = {}
+        for role, work in layer.groups.items():
+            group = groups[work.name]
+            # As in the mapping, the matrices of a group follow each other without a gap.
+            dense[role] = GroupWork.dense(work.name, group.inputs, (group.outputs,), chip)
+        layers.append(LayerWork(layer.name, dense))
+    return Workload(DENSE, tuple(layers), heads, tokens)
+
+
+def _heads(run: Path) -> int:
+    path = run / PRUNED / "config.json"
+    try:
+        config: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the pruned model's configuration cannot be read ({error}).") from None
+    for key in ("num_attention_heads", "n_heads", "n_head"):
+        value = config.get(key)
+        if isinstance(value, int):
+            return value
+    raise UserError(f"{path}: the model's configuration does not say how many attention heads there are.")
+
+
+def _check(image: Image, chip: ChipConfig, path: Path) -> None:
+    """Refuse an image that this chip cannot hold as it is."""
+    c = chip.crossbar
+    if (image.rows, image.columns) != (c.rows, c.columns):
+        raise UserError(
+            f"{path}: made for crossbars of {image.rows} x {image.columns}, but chip '{chip.name}' has "
+            f"{c.rows} x {c.columns}."
+        )
+    bits = image.groups[0].cell_bits
+    if c.pair == "none" or c.cell_bits != bits:
+        raise UserError(
+            f"{path}: holds differential pairs of {bits}-bit cells, but chip '{chip.name}' has "
+            f"cells of {c.cell_bits} bit(s) and pair = '{c.pair}'."
+        )
+    if image.input_bits != chip.opc.input_bits:
+        raise UserError(
+            f"{path}: made for {image.input_bits}-bit inputs, but chip '{chip.name}' has opc.input_bits = "
+            f"{chip.opc.input_bits}."
+        )

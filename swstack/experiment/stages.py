@@ -1,0 +1,384 @@
+"""The stages of the main job, from a pretrained encoder to the report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.schema import to_mapping
+from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
+from crossvote.swstack.evaluation.evaluation import Chip, sample_chips, sweep
+from crossvote.swstack.evaluation.evaluation import rows as trial_rows
+from crossvote.swstack.experiment.config import RunConfig, describe_protection
+from crossvote.swstack.experiment.pipeline import Context, Stage, versions
+from crossvote.swstack.experiment.run_directory import CONFIG, RunDirectory, digest, file_digest
+from crossvote.swstack.mapping.mapping import build_image, mapping_report
+from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.models.loading import ModelConfig, load_model, locate, save_model
+from crossvote.swstack.pruning import load_masks, prune, save_masks
+from crossvote.swstack.report import PAGE, has_replicas, telling_rate, verdict, write_report
+from crossvote.swstack.tasks import Task, glue, load_task
+from crossvote.swstack.tasks.metrics import compute_metrics
+from crossvote.swstack.training.finetune import finetune
+from crossvote.swstack.training.loop import best_device
+from crossvote.swstack.training.predict import evaluate
+
+DENSE = "model"
+PRUNED = "pruned/model"
+MASKS = "pruned/masks.safetensors"
+FAULTS = "faults/chips.json"
+#: Finished trials, which carry their own keys: they outlive a kill, and a sweep with more rates or chips takes them up.
+TRIALS = "work/trials"
+
+
+def _settings(*sections: str) -> Callable[[RunConfig], dict[str, Any]]:
+    """A stage's settings: the seed and the named sections, local files by their content instead of their path."""
+
+    def settings(config: RunConfig) -> dict[str, Any]:
+        values = to_mapping(config)
+        chosen: dict[str, Any] = {"seed": values["seed"], **{name: values.get(name, {}) for name in sections}}
+        source = Path(config.model.source).expanduser()
+        if "model" in chosen and source.is_dir():
+            chosen["model"]["content"] = _folder_digest(source, "*.safetensors", "*.json")
+        glue_name = glue.canonical_name(config.task.name)
+        if "task" in chosen and config.task.glue_dir is not None and glue_name is not None:
+            folder = Path(config.task.glue_dir).expanduser() / glue.GLUE_TASKS[glue_name].folder
+            chosen["task"] = {**chosen["task"], "glue_dir": "local", "content": _folder_digest(folder, "*.tsv")}
+        return chosen
+
+    return settings
+
+
+def _folder_digest(folder: Path, *patterns: str) -> str:
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return digest({path.name: file_digest(path) for path in files})
+
+
+def check_inputs(config: RunConfig) -> None:
+    """Refuse a model or a task that is not there, before anything is written; data on the hub is not fetched here.
+
+    Raises:
+        UserError: an unknown task, or local data or a local model that is absent or broken.
+    """
+    locate(config.model.source)
+    if config.task.glue_dir is None and glue.canonical_name(config.task.name) is not None:
+        return
+    load_task(config.task, config.seed)
+
+
+def _load(context: Context[RunConfig], folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Task]:
+    """A model that an earlier stage left, its tokenizer and the task."""
+    task = load_task(context.config.task, context.config.seed)
+    source = ModelConfig(source=str((context.run.path / folder).resolve()))
+    model, tokenizer = load_model(source, task.num_labels, task.regression, context.config.seed)
+    return model, tokenizer, task
+
+
+def _do_finetune(context: Context[RunConfig]) -> Sequence[str]:
+    config = context.config
+    task = load_task(config.task, config.seed)
+    model, tokenizer = load_model(config.model, task.num_labels, task.regression, config.seed)
+    result = finetune(model, tokenizer, task, config.finetune, config.seed, context.work, context.progress)
+    save_model(model, tokenizer, context.run.path / DENSE)
+    summary = {
+        "model": Path(config.model.source).name,
+        "task": task.name,
+        "metric": task.primary_metric,
+        "provenance": task.provenance,
+        "train_examples": len(task.train),
+        "dev_examples": len(task.dev),
+        "metrics": result.dev_metrics,
+        "majority": _majority(task),
+        "history": list(result.history),
+    }
+    return [DENSE, context.run.write_json("results/finetune.json", summary)]
+
+
+def _majority(task: Task, limit: int | None = None) -> float | None:
+    """Primary metric, in percent, of always answering the most frequent class of the train set; None for scores."""
+    if task.regression:
+        return None
+    counts = np.bincount([int(example.label) for example in task.train], minlength=task.num_labels)
+    logits = np.tile(np.eye(task.num_labels)[counts.argmax()], (len(task.dev[:limit]), 1))
+    labels = np.array([example.label for example in task.dev[:limit]])
+    return compute_metrics(task.metrics, logits, labels, regression=False)[task.primary_metric]
+
+
+def _do_prune(context: Context[RunConfig]) -> Sequence[str]:
+    config = context.config
+    model, tokenizer, task = _load(context, DENSE)
+    result = prune(model, tokenizer, task, config.prune, config.seed, context.work, context.progress)
+    save_model(model, tokenizer, context.run.path / PRUNED)
+    save_masks(result.masks, context.run.path / MASKS)
+    summary = {
+        "metrics": result.dev_metrics,
+        "history": list(result.history),
+        "completed_at_freeze": result.completed,
+        "reopened": result.reopened,
+        **{
+            f"{'matrices' if kind == 'matrix' else 'groups'}": [
+                _sparsity_row(entry) for entry in result.sparsity if entry.kind == kind
+            ]
+            for kind in ("matrix", "group")
+        },
+    }
+    return [PRUNED, MASKS, context.run.write_json("results/pruning.json", summary)]
+
+
+def _sparsity_row(entry: Any) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "inputs": entry.inputs,
+        "outputs": entry.outputs,
+        "column_sparsity": entry.column,
+        "row_sparsity": entry.row,
+        "element_sparsity": entry.element,
+    }
+
+
+def _image_path(scheme: str) -> str:
+    return f"images/{scheme}.safetensors"
+
+
+def _do_map(context: Context[RunConfig]) -> Sequence[str]:
+    config = context.config
+    model, _, _ = _load(context, PRUNED)
+    masks = load_masks(context.run.path / MASKS)
+    schemes = []
+    for name, protection in config.protections().items():
+        image = build_image(
+            model,
+            word_line_groups(model),
+            masks,
+            protection,
+            config.quantization,
+            rows=config.chip.crossbar.rows,
+            columns=config.chip.crossbar.columns,
+            adc_bits=config.chip.adc.bits,
+            name=name,
+            progress=context.progress,
+        )
+        image.save(context.run.path / _image_path(name))
+        report = mapping_report(image)
+        schemes.append(
+            {
+                "name": name,
+                "description": describe_protection(protection),
+                "replicas": has_replicas(image),
+                "content_hash": image.content_hash,
+                "crossbars": sum(group.crossbars for group in report),
+                "dense_crossbars": sum(group.dense_crossbars for group in report),
+                "chip_crossbars": image.crossbars,
+                "zero_space": all(group.zero_space for group in report),
+                "groups": [dataclasses.asdict(group) for group in report],
+            }
+        )
+    summary = {"dense_crossbars": schemes[0]["dense_crossbars"], "schemes": schemes}
+    return [
+        *(_image_path(name) for name in config.map.schemes),
+        context.run.write_json("results/mapping.json", summary),
+    ]
+
+
+def _do_faults(context: Context[RunConfig]) -> Sequence[str]:
+    """Every scheme meets the same silicon: a chip is as large as the largest image needs."""
+    config = context.config
+    model = _load(context, PRUNED)[0] if config.faults.embeddings else None
+    chips = sample_chips(config.faults, config.seed, list(_images(context).values()), model)
+    rows: list[dict[str, Any]] = []
+    for chip in chips:
+        context.progress("draw fault maps", len(rows), len(chips))
+        fault_map = chip.load()
+        path = f"faults/rate-{chip.rate:g}-chip-{chip.number}.safetensors"
+        fault_map.save(context.run.path / path)
+        rows.append(
+            {
+                "file": path,
+                "rate": chip.rate,
+                "number": chip.number,
+                "crossbars": fault_map.crossbars,
+                "faults": len(fault_map.cells),
+                "stuck_at_1": int(fault_map.stuck_at.sum()),
+                "content_hash": fault_map.content_hash,
+            }
+        )
+    summary = {"sa0_sa1": list(config.faults.sa0_sa1), "chips": rows}
+    return [*(str(row["file"]) for row in rows), context.run.write_json(FAULTS, summary)]
+
+
+def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
+    run, config = context.run, context.config
+    dense, tokenizer, task = _load(context, DENSE)
+    pruned, _, _ = _load(context, PRUNED)
+    chips = [
+        Chip(row["rate"], row["number"], partial(FaultMap.load, run.path / row["file"]))
+        for row in run.read_json(FAULTS)["chips"]
+    ]
+    fault_free = {}
+    for name, model in {"dense": dense, "pruned": pruned}.items():
+        model.to(best_device())  # type: ignore[arg-type]
+        metrics = evaluate(model, tokenizer, task, config.eval.batch_size, config.eval.limit, context.progress)
+        fault_free[name] = metrics[task.primary_metric]
+    result = sweep(
+        pruned,
+        tokenizer,
+        task,
+        _images(context),
+        chips,
+        config.eval,
+        config.quantization.activations,
+        run.path / TRIALS,
+        context.progress,
+        config.faults.embeddings,
+    )
+    trials = trial_rows(result.trials)
+    write_csv(run.path / "results/trials.csv", trials)
+    summary = {
+        **result.conditions,
+        "metric": task.primary_metric,
+        "input_bits": config.quantization.input_bits,
+        "chips": config.faults.chips,
+        "sa0_sa1": list(config.faults.sa0_sa1),
+        "pattern": config.faults.pattern,
+        "majority": _majority(task, config.eval.limit),
+        "fault_free": fault_free,
+        "points": [dataclasses.asdict(point) for point in result.of_metric(task.primary_metric)],
+        "all_points": [dataclasses.asdict(point) for point in result.points],
+        "trials": trials,
+    }
+    return ["results/trials.csv", run.write_json("results/accuracy.json", summary)]
+
+
+def _images(context: Context[RunConfig]) -> dict[str, Image]:
+    """The images by scheme, in the order of the configuration."""
+    return {name: Image.load(context.run.path / _image_path(name)) for name in context.config.map.schemes}
+
+
+def _telling_chip(context: Context[RunConfig], rate: float) -> FaultMap:
+    """The first chip of a fault rate."""
+    chips = context.run.read_json(FAULTS)["chips"]
+    file = next(chip["file"] for chip in chips if chip["rate"] == rate)
+    return FaultMap.load(context.run.path / file)
+
+
+def _do_cosim(context: Context[RunConfig]) -> Sequence[str]:
+    """Co-simulate on the first chip of the highest fault rate."""
+    config = context.config
+    model, tokenizer, task = _load(context, PRUNED)
+    rate = max(config.faults.rates)
+    matrices = cosimulate_matrices(
+        model,
+        tokenizer,
+        task,
+        _images(context),
+        _telling_chip(context, rate),
+        config.chip,
+        config.cosim,
+        config.quantization.activations,
+        context.progress,
+    )
+    summary = {"rate": rate, "matrices": [dataclasses.asdict(matrix) for matrix in matrices]}
+    return [context.run.write_json("results/cosimulation.json", summary)]
+
+
+def _do_report(context: Context[RunConfig]) -> Sequence[str]:
+    run, config = context.run, context.config
+    results = {name: run.read_json(file) for name, file in RESULTS.items()}
+    rate = telling_rate(results["eval"]["points"]) or config.faults.rates[0]
+    return write_report(
+        run.path,
+        {
+            **results,
+            "seed": config.seed,
+            "config": (run.path / CONFIG).read_text(encoding="utf-8"),
+            "stages": [dataclasses.asdict(record) for name in RESULTS if (record := run.record(name))],
+            "versions": versions(),
+            "occupancy": {"rate": rate, "chip": 0},
+        },
+        _images(context),
+        _telling_chip(context, rate),
+    )
+
+
+RESULTS = {
+    "finetune": "results/finetune.json",
+    "prune": "results/pruning.json",
+    "map": "results/mapping.json",
+    "faults": FAULTS,
+    "eval": "results/accuracy.json",
+    "cosim": "results/cosimulation.json",
+}
+
+
+def _map_settings(config: RunConfig) -> dict[str, Any]:
+    """Formats and schemes, and of the chip only what an image depends on."""
+    return {
+        "quantization": to_mapping(config.quantization),
+        "schemes": {name: to_mapping(protection) for name, protection in config.protections().items()},
+        "rows": config.chip.crossbar.rows,
+        "columns": config.chip.crossbar.columns,
+        "adc_bits": config.chip.adc.bits,
+    }
+
+
+STAGES: tuple[Stage[RunConfig], ...] = (
+    Stage("finetune", (), _settings("model", "task", "finetune"), _do_finetune),
+    Stage("prune", ("finetune",), _settings("task", "prune"), _do_prune),
+    Stage("map", ("finetune", "prune"), _map_settings, _do_map),
+    Stage("faults", ("map",), _settings("faults"), _do_faults),
+    Stage("eval", ("finetune", "prune", "map", "faults"), _settings("task", "quantization", "eval"), _do_eval),
+    Stage(
+        "cosim", ("finetune", "prune", "map", "faults"), _settings("task", "quantization", "chip", "cosim"), _do_cosim
+    ),
+    Stage("report", ("finetune", "prune", "map", "faults", "eval", "cosim"), to_mapping, _do_report),
+)
+
+
+def cosimulation_is_exact(run: RunDirectory) -> bool:
+    """Whether every co-simulated output equalled the reference."""
+    return all(matrix["equal"] for matrix in run.read_json(RESULTS["cosim"])["matrices"])
+
+
+def summarize(run: RunDirectory, target: str) -> list[str]:
+    """What to print when the stage ``target`` is done."""
+    results = {name: run.read_json(file) for name, file in RESULTS.items() if (run.path / file).is_file()}
+    if target == "report":
+        return [*verdict(results), f"report: {run.path / PAGE}"]
+    result = results[target]
+    if target in ("finetune", "prune"):
+        lines = [", ".join(f"{name} {value:.2f} %" for name, value in result["metrics"].items())]
+        for group in result.get("groups", ()):
+            shares = ", ".join(
+                f"{kind} {100 * group[f'{kind}_sparsity']:.1f} %" for kind in ("column", "row", "element")
+            )
+            lines.append(f"{group['name']}: pruned {shares}")
+        return lines
+    if target == "map":
+        return [
+            f"{scheme['name']}: {scheme['crossbars']} crossbars against {scheme['dense_crossbars']} dense, zero space "
+            f"cost in {sum(group['zero_space'] for group in scheme['groups'])} of {len(scheme['groups'])} groups"
+            for scheme in result["schemes"]
+        ]
+    if target == "faults":
+        return [f"{chip['file']}: {chip['faults']} stuck cells, {chip['stuck_at_1']} at 1" for chip in result["chips"]]
+    if target == "eval":
+        return [
+            f"{point['scheme']}, {100 * point['rate']:g} % stuck: {result['metric']} {point['mean']:.2f} % "
+            f"(standard deviation {point['sd']:.2f}, {point['chips']} chips)"
+            for point in result["points"]
+        ]
+    return [
+        f"{matrix['matrix']}, {matrix['scheme']}, {matrix['backend']}: "
+        f"{'equal to the reference' if matrix['equal'] else 'DIFFERS from the reference'}, "
+        f"{matrix['cycles']:,} cycles, {matrix['simulated_ps'] / 1e6:.3f} us simulated"
+        for matrix in result["matrices"]
+    ]

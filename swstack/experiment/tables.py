@@ -1,0 +1,50 @@
+"""The paper's tables from finished runs: what each run measured becomes a row of Table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.experiment.config import find_config, load_config
+from crossvote.swstack.experiment.paper_tables import PruningRecord, write_tables
+from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.stages import DENSE, RESULTS
+from crossvote.swstack.models.loading import ModelConfig, load_model
+
+
+def record_of(run: Path) -> PruningRecord:
+    """Dense and pruned metric and the sparsity of a run that has been pruned.
+
+    Raises:
+        UserError: no run directory, or one whose pruning is not finished.
+    """
+    config = load_config(find_config(str(run)))
+    directory = RunDirectory(run)
+    dense, pruned = (directory.read_json(RESULTS[stage]) for stage in ("finetune", "prune"))
+    metric = dense["metric"]
+    weights = [matrix["inputs"] * matrix["outputs"] for matrix in pruned["matrices"]]
+    zeros = [share["element_sparsity"] * size for share, size in zip(pruned["matrices"], weights, strict=True)]
+    return PruningRecord(
+        task=dense["task"],
+        metric=metric,
+        seed=config.seed,
+        dense=dense["metrics"][metric],
+        pruned=pruned["metrics"][metric],
+        column_sparsity=min(group["column_sparsity"] for group in pruned["groups"]),
+        element_sparsity=sum(zeros) / sum(weights),
+        note=dense["provenance"],
+    )
+
+
+def tables(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """Write Table 1 of all runs, and Table 2 and the weight histogram of the first run's dense model.
+
+    Raises:
+        UserError: no run, or one whose pruning is not finished.
+    """
+    if not runs:
+        raise UserError("name at least one run directory.")
+    records = [record_of(run) for run in runs]
+    model, _ = load_model(ModelConfig(source=str(runs[0] / DENSE)), num_labels=2, regression=False, seed=0)
+    return write_tables(folder, records, model)

@@ -1,0 +1,184 @@
+"""Put a model on a chip: every mapped matrix becomes a crossbar layer, and chips can be swapped underneath."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.array.read_model import ReadModel, loss
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
+from crossvote.swstack.inference.explicit_linear import ExplicitLinear
+from crossvote.swstack.mapping.quantization import Activations
+from crossvote.swstack.models.layouts import WordLineGroup
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+_ATTRIBUTE = "crossvote_placement"
+_log = logging.getLogger(__name__)
+
+
+class _Programmable(Protocol):
+    """A word-line group under a model, ready for another chip."""
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    def program(self, faults: FaultMap | None) -> None: ...
+
+
+@dataclass(eq=False)
+class ProgrammedGroup:
+    """A word-line group under a model on the exact path, with what the present chip changed in its integers."""
+
+    placed: PlacedGroup
+    layers: tuple[CrossbarLinear, ...]
+    changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    original: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.int8))
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.placed.geometry
+
+    def program(self, faults: FaultMap | None) -> None:
+        """Restore the programmed integers, then apply a chip's faults; O(f log f) for f faults of the group."""
+        self._write(self.changed, self.original)
+        self.changed = self.changed[:0]
+        errors = self.placed.errors(faults)
+        changed, change = self.placed.weight_changes(errors)
+        original = self.placed.weight.ravel()[changed]
+        self._write(changed, (original + change).astype(original.dtype))
+        self.changed, self.original = changed, original
+        for layer in self.layers:
+            made = self.placed.corrections(errors, layer.first_output, layer.out_features)
+            layer.corrections = nn.ModuleList(made).to(layer.weight.device)
+
+    def _write(self, index: NDArray[np.int64], values: NDArray[Any]) -> None:
+        self.placed.weight.ravel()[index] = values
+        for layer in self.layers:
+            first = layer.first_output * layer.in_features
+            if layer.weight.data_ptr() == self.placed.weight.ctypes.data + first * self.placed.weight.itemsize:
+                continue  # still a view of placed.weight: neither moved to another device nor copied
+            low, high = np.searchsorted(index, [first, first + layer.weight.numel()])
+            at = torch.from_numpy(index[low:high] - first).to(layer.weight.device)
+            layer.weight.view(-1)[at] = torch.from_numpy(values[low:high]).to(layer.weight.device)
+
+
+def convert(
+    model: ModelT,
+    image: Image,
+    activations: Activations = "token",
+    input_steps: Mapping[str, float] | None = None,
+    read_model: ReadModel | None = None,
+    path: Literal["auto", "explicit"] = "auto",
+) -> ModelT:
+    """A copy of ``model`` whose matrices run on the (fault-free) crossbars of ``image``.
+
+    All parameters that are not mapped (embeddings, LayerNorm, head) are shared with ``model``, not copied. The copy is
+    in evaluation mode and on the device of ``model``.
+
+    Args:
+        activations: how inputs are quantized. input_steps: per group name, the step of ``static`` activations.
+        read_model: ADCs and cells; ideal by default. path: "auto" takes the exact path where codes provably lose
+            nothing and logs why it does not; "explicit" computes every ADC code.
+
+    Raises:
+        UserError: the image is not of this model, or float activations on the explicit path.
+    """
+    read_model = read_model or ReadModel()
+    reason = "asked for" if path == "explicit" else loss(image, read_model)
+    if reason is not None:
+        _log.info("every ADC code is computed: %s", reason)
+    modules = dict(model.named_modules())
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    programmable: list[_Programmable] = []
+    for group in image.groups:
+        step = None if input_steps is None else input_steps.get(group.name)
+        replaced = [_mapped_module(modules, matrix.name, (group.inputs, matrix.outputs)) for matrix in group.matrices]
+        layers: list[MappedLinear] = []
+        if reason is None:
+            placed = PlacedGroup(group)
+            exact = tuple(CrossbarLinear(placed, m, image.input_bits, activations, step) for m in group.matrices)
+            programmable.append(ProgrammedGroup(placed, exact))
+            layers.extend(exact)
+        else:
+            for matrix in group.matrices:
+                layer = ExplicitLinear(group, matrix, image.input_bits, image.adc_bits, read_model, activations, step)
+                layer.program(None)
+                programmable.append(layer)
+                layers.append(layer)
+        for module, layer_ in zip(replaced, layers, strict=True):
+            memo[id(module)] = layer_.to(module.weight.device)  # type: ignore[arg-type]
+    converted = copy.deepcopy(model, memo).eval()
+    setattr(converted, _ATTRIBUTE, tuple(programmable))
+    return converted
+
+
+def _mapped_module(modules: Mapping[str, nn.Module], name: str, shape: tuple[int, int]) -> nn.Module:
+    module = modules.get(name)
+    if module is None or not isinstance(getattr(module, "weight", None), torch.Tensor):
+        raise UserError(f"the image holds matrix {name}, which the model does not have.")
+    found = cast(torch.Tensor, module.weight).shape
+    if sorted(found) != sorted(shape):
+        raise UserError(f"matrix {name} is {shape[0]} x {shape[1]} in the image, {tuple(found)} in the model.")
+    return module
+
+
+def swap_faults(model: nn.Module, faults: FaultMap | None) -> None:
+    """Put another chip under a converted model, in place; None is a perfect chip. O(number of faults).
+
+    Raises:
+        UserError: the model was not converted, or the fault map is for another chip (the model then keeps its old one).
+    """
+    groups = cast("tuple[_Programmable, ...] | None", getattr(model, _ATTRIBUTE, None))
+    if groups is None:
+        raise UserError("the model is not on crossbars yet; convert it first.")
+    if faults is not None:
+        for group in groups:
+            group.geometry.check_fits(faults)
+    for group in groups:
+        group.program(faults)
+
+
+def calibrate(
+    model: nn.Module, groups: Iterable[WordLineGroup | GroupImage], input_bits: int, run: Callable[[], object]
+) -> dict[str, float]:
+    """Steps of ``static`` activations: per group, the largest input magnitude seen while ``run`` uses ``model``.
+
+    Raises:
+        UserError: ``run`` did not use a group.
+    """
+    largest: dict[str, float] = {}
+    hooks = []
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            largest[name] = max(largest.get(name, 0.0), float(inputs[0].detach().abs().max()))
+
+        return hook
+
+    names = []
+    for group in groups:
+        first = group.matrices[0]
+        module = model.get_submodule(first if isinstance(first, str) else first.name)
+        hooks.append(module.register_forward_pre_hook(watch(group.name)))
+        names.append(group.name)
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unseen = [name for name in names if name not in largest]
+    if unseen:
+        raise UserError(f"calibration never used group {unseen[0]}.")
+    return {name: value / ((1 << (input_bits - 1)) - 1) or 1.0 for name, value in largest.items()}

@@ -1,0 +1,537 @@
+"""Exact evaluation of a mapped matrix on a faulty chip, at the price of one integer matrix product.
+
+While no ADC clips, everything between inputs and the vote is linear: the column sum of a bit line is x @ d, with
+d[k] in {-1, 0, 1} what the pair of cells on word line k reads as, and a stuck cell adds +-1 to one d[k]. So
+
+* on a plane with one copy, a fault changes the integer weight of its output by +-2^plane: it is folded into the matrix;
+* on a plane with r replicas, the median of x @ d + x @ e_i (e_i: the fault vector of replica i) is
+  x @ d + median(x @ e_i), which is x @ d unless at least (r + 1) / 2 replicas have a fault: only those places need
+  a correction, and it is sparse. With the vote in each crossbar pair, a place is one (output, plane, row block).
+
+Both parts take O(number of faults) to set up per chip. Integers stay below 2^31: K * 128 * 127 bounds them for 8 bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage, MatrixImage
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.mapping.quantization import Activations, activation_scale, integer_type, round_activations
+
+#: Places corrected at once, so that intermediate results stay in the processor's cache.
+_PLACES = 512
+#: Largest number of elements of an intermediate result of the vote correction (64 MiB of float32).
+_CORRECTION_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where on the chip a word-line group lies; see ``GroupImage`` for the fields."""
+
+    rows: int
+    columns: int
+    row_blocks: int
+    column_blocks: int
+    first_pair: int
+
+    @classmethod
+    def of(cls, group: GroupImage) -> Geometry:
+        return cls(group.rows, group.columns, group.row_blocks, group.column_blocks, group.first_pair)
+
+    @property
+    def _stop(self) -> int:
+        """One past the last crossbar."""
+        return 2 * (self.first_pair + self.row_blocks * self.column_blocks)
+
+    def check_fits(self, faults: FaultMap) -> None:
+        """Refuse a fault map of another chip.
+
+        Raises:
+            UserError: other crossbars, or too few.
+        """
+        faults.check_fits(self.rows, self.columns, self._stop)
+
+    def locate(self, faults: FaultMap) -> FaultPlaces:
+        """The faults of the group's crossbars, in its own coordinates; O(log of all faults + own ones).
+
+        Raises:
+            UserError: the fault map is for another chip.
+        """
+        self.check_fits(faults)
+        cells, stuck = faults.of_crossbars(2 * self.first_pair, self._stop)
+        crossbar, word_line, bit_line = faults.coordinates(cells)
+        row_block, column_block = np.divmod(crossbar // 2 - self.first_pair, self.column_blocks)
+        return FaultPlaces(crossbar & 1, row_block, word_line, column_block * self.columns + bit_line, stuck)
+
+
+@dataclass(frozen=True, eq=False)
+class FaultPlaces:
+    """Stuck cells of a group: sign (0 positive, 1 negative), row block, word line in it, bit line of the group."""
+
+    sign: NDArray[np.int64]
+    row_block: NDArray[np.int64]
+    word_line: NDArray[np.int64]
+    line: NDArray[np.int64]
+    stuck_at: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """What a chip does to the bit lines of a group: column sum of ``line`` += value * x[k].
+
+    Attributes:
+        line: int64[n]. k: int64[n], input. value: int64[n], never 0; no (line, k) occurs twice, sorted by both.
+    """
+
+    line: NDArray[np.int64]
+    k: NDArray[np.int64]
+    value: NDArray[np.int64]
+
+
+def _accumulate(key: NDArray[np.int64], value: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct keys, ascending, with the sum of their values; sums of 0 are left out."""
+    keys, inverse = np.unique(key, return_inverse=True)
+    sums = np.zeros(len(keys), np.int64)
+    np.add.at(sums, inverse, value)
+    kept = sums != 0
+    return keys[kept], sums[kept]
+
+
+class PlacedGroup:
+    """The integers of a word-line group and where each bit line puts them; turns fault maps into errors.
+
+    Reading the image takes time linear in its cells, once. The cells themselves are kept (not copied) only when they
+    cannot be told from the integers, which ``crossvote.swstack.mapping.mapping`` never writes.
+
+    Attributes:
+        weight: int8 or wider [N, K], the integers that are programmed (pruned inputs 0), without faults; the type
+            holds whatever faults can make of them.
+    """
+
+    def __init__(self, group: GroupImage) -> None:
+        self.geometry = Geometry.of(group)
+        self.inputs = group.inputs
+        self.rows, self.row_blocks = group.rows, group.row_blocks
+        self.vote = group.vote
+        self.cell_bits, self.last_level = group.cell_bits, group.last_level
+        self.driven = group.kept_inputs
+        column_map = group.column_map
+        self.output = column_map.output
+        self.plane = column_map.plane
+        self.replica = column_map.replica
+        self.flipped = column_map.flipped
+        self.replicas = np.zeros(len(column_map), np.int16)
+        for places in column_map.vote_groups:
+            self.replicas[places.lines] = places.lines.shape[1]
+        self._decode(group)
+
+    def _decode(self, group: GroupImage) -> None:
+        """Weights from the cells of replica 0, and where other replicas or double ones deviate from them."""
+        # Faults can bring every cell of a weight to its last level.
+        reach = sum(self.last_level << plane for plane in range(0, group.planes, self.cell_bits))
+        dtype = np.int8 if reach <= 127 else np.int16 if reach <= 32767 else np.int32
+        self.weight = np.zeros((group.outputs, group.inputs), dtype)
+        lines = np.flatnonzero(self.output >= 0)
+        originals = lines[self.replica[lines] == 0]
+        plain = True
+        deviations: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+        for block in range(group.row_blocks):
+            start = block * group.rows
+            span = slice(start, min(start + group.rows, group.inputs))
+            cells = group.block_cells(block)[:, : span.stop - start]
+            cells = np.where(self.flipped, self.last_level - cells, cells)
+            plain = plain and not ((cells[0] > 0) & (cells[1] > 0))[:, lines].any()
+            difference = cells[0].astype(np.int8) - cells[1].astype(np.int8)
+            difference[~self.driven[span]] = 0
+            part = np.zeros((group.outputs, span.stop - start), dtype)
+            for plane in range(group.planes):
+                of_plane = originals[self.plane[originals] == plane]
+                part[self.output[of_plane]] += difference[:, of_plane].T.astype(dtype) << plane
+            self.weight[:, span] = part
+            expected = self._plane_values(part[self.output[lines]].T, self.plane[lines])
+            k, at = np.nonzero(difference[:, lines] != expected)
+            value = difference[k, lines[at]].astype(np.int64) - expected[k, at]
+            deviations.append((lines[at], k + start, value))
+        line, k, value = (np.concatenate(parts) for parts in zip(*deviations, strict=True))
+        self._deviations = Errors(line, k, value)
+        self._cells = None if plain and not len(line) else group.cells
+
+    def _plane_values(self, weights: NDArray[Any], plane: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Signed level of each weight in the given plane (broadcast); one-bit cells: -1, 0 or 1."""
+        magnitude = np.abs(weights.astype(np.int32))
+        return (((magnitude >> plane) & self.last_level) * np.sign(weights)).astype(np.int8)
+
+    def _programmed(self, line: NDArray[np.int64], k: NDArray[np.int64], sign: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Programmed levels of single cells for sign 0 (positive crossbar) or 1."""
+        if self._cells is not None:
+            first = line * self.cell_bits
+            bits = [
+                (self._cells[sign, k, at >> 3].astype(np.int64) >> (7 - (at & 7)) & 1) << bit
+                for bit, at in enumerate(first + bit for bit in range(self.cell_bits))
+            ]
+            return np.sum(bits, axis=0)
+        weight = self.weight[self.output[line], k].astype(np.int64)
+        magnitude = np.maximum(np.where(sign == 0, weight, -weight), 0)
+        level = (magnitude >> self.plane[line]) & self.last_level
+        return np.where(self.flipped[line], self.last_level - level, level)
+
+    def errors(self, faults: FaultMap | None) -> Errors:
+        """Errors of the group on a chip; O(f log f) for the f faults of the group's crossbars.
+
+        ``weight`` must hold the programmed integers.
+
+        Raises:
+            UserError: the fault map is for another chip.
+        """
+        line, k, value = self._deviations.line, self._deviations.k, self._deviations.value
+        if faults is not None:
+            places = self.geometry.locate(faults)
+            fault_k = places.row_block * self.rows + places.word_line
+            fault_line, sign = places.line, places.sign
+            felt = (fault_k < self.inputs) & (self.output[fault_line] >= 0)
+            felt[felt] = self.driven[fault_k[felt]]
+            fault_k, fault_line, sign = fault_k[felt], fault_line[felt], sign[felt]
+            change = places.stuck_at[felt] * self.last_level - self._programmed(fault_line, fault_k, sign)
+            change *= (1 - 2 * sign) * np.where(self.flipped[fault_line], -1, 1)
+            line = np.concatenate([line, fault_line])
+            k = np.concatenate([k, fault_k])
+            value = np.concatenate([value, change])
+        key, value = _accumulate(line * self.inputs + k, value)
+        return Errors(*np.divmod(key, self.inputs), value)
+
+    def weight_changes(self, errors: Errors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Errors of planes with a single copy: flat indices into ``weight``, ascending, and what is added there."""
+        single = self.replicas[errors.line] == 1
+        line, k, value = errors.line[single], errors.k[single], errors.value[single]
+        return _accumulate(self.output[line].astype(np.int64) * self.inputs + k, value << self.plane[line])
+
+    def corrections(self, errors: Errors, first_output: int, outputs: int) -> tuple[Correction, ...]:
+        """Vote corrections of the outputs ``first_output`` to ``first_output + outputs`` - 1, per replica count."""
+        output = self.output[errors.line]
+        voted = (self.replicas[errors.line] > 1) & (output >= first_output) & (output < first_output + outputs)
+        line, k, value = errors.line[voted], errors.k[voted], errors.value[voted]
+        block = k // self.rows if self.vote == "crossbar" else np.zeros_like(k)
+        place = (self.output[line].astype(np.int64) * 16 + self.plane[line]) * self.row_blocks + block
+        made = []
+        for count in np.unique(self.replicas[line]).tolist():
+            of_count = self.replicas[line] == count
+            needed, offsets, entries = _outvoted(place[of_count], self.replica[line[of_count]], count)
+            of_place, plane = np.divmod(needed // self.row_blocks, 16)
+            for first in range(0, len(needed), _PLACES):
+                part = slice(first, first + _PLACES)
+                own_offsets = offsets[first * count : (first + len(needed[part])) * count + 1]
+                own = entries[own_offsets[0] : own_offsets[-1]]
+                made.append(
+                    Correction(
+                        self.inputs,
+                        count,
+                        k[of_count][own],
+                        value[of_count][own],
+                        own_offsets - own_offsets[0],
+                        of_place[part] - first_output,
+                        np.left_shift(np.int64(1), plane[part]),
+                    )
+                )
+        return tuple(made)
+
+
+def _outvoted(
+    place: NDArray[np.int64], replica: NDArray[np.int8], replicas: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Places where more than half of the replicas have errors, from the place and replica of each error.
+
+    Returns:
+        places int64[p], ascending; offsets int64[p * replicas + 1] and entries int64[n]: the errors of replica j at
+        the i-th place are entries[offsets[i * replicas + j] : offsets[i * replicas + j + 1]].
+    """
+    row, row_of, sizes = np.unique(place * replicas + replica, return_inverse=True, return_counts=True)
+    places, wrong = np.unique(row // replicas, return_counts=True)
+    needed = places[wrong > replicas // 2]
+    row_needed = np.isin(row // replicas, needed)
+    lengths = np.zeros((len(needed), replicas), np.int64)
+    lengths[np.searchsorted(needed, row[row_needed] // replicas), row[row_needed] % replicas] = sizes[row_needed]
+    order = np.argsort(row_of, kind="stable")
+    return needed, np.concatenate([[0], np.cumsum(lengths)]), order[row_needed[row_of[order]]]
+
+
+class Correction(nn.Module):
+    """Median of the replicas' errors at the places where it can differ from 0; all have the same r replicas.
+
+    Args:
+        inputs: K. replicas: r. k, value: int64[n], input and size of each error. offsets: int64[places * r + 1]:
+            entries offsets[i * r + j] to offsets[i * r + j + 1] - 1 are the error vector of replica j at place i.
+        output: int64[places], ascending, within the matrix. weight: int64[places], 2^plane.
+    """
+
+    k: torch.Tensor
+    value: torch.Tensor
+    offsets: torch.Tensor
+    weight: torch.Tensor
+    outputs: torch.Tensor
+    output_offsets: torch.Tensor
+    columns: torch.Tensor | None
+
+    def __init__(
+        self,
+        inputs: int,
+        replicas: int,
+        k: NDArray[np.int64],
+        value: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        output: NDArray[np.int64],
+        weight: NDArray[np.int64],
+    ) -> None:
+        super().__init__()
+        self.replicas = replicas
+        self.places = len(output)
+        columns, place_in_columns = np.unique(k, return_inverse=True)
+        # Picking few columns is cheaper than transposing all of them; the two meet at about a third.
+        few = 3 * len(columns) < inputs
+        outputs, first_place = np.unique(output, return_index=True)
+        # Largest sum an output can get from 8-bit inputs: float32 adds it up exactly below 2^24.
+        reach = np.add.reduceat(np.append(np.abs(value), 0), offsets[:-1]) * (np.diff(offsets) > 0)
+        bound = np.add.reduceat(reach.reshape(-1, replicas).max(axis=1) * weight * 128, first_place).max()
+        self.exact = torch.float32 if bound < 1 << 24 else torch.float64
+        for name, array in {
+            "k": place_in_columns if few else k,
+            "value": value.astype(np.float32),
+            "offsets": offsets,
+            "weight": weight.astype(np.float32),
+            "outputs": outputs,
+            "output_offsets": np.append(first_place, len(output)),
+        }.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        self.register_buffer("columns", torch.from_numpy(columns) if few else None, persistent=False)
+
+    def add_to(self, y: torch.Tensor, x: torch.Tensor, transposed: torch.Tensor | None) -> None:
+        """y [V, N] += 2^plane * median over replicas.
+
+        The inputs come as x float [V, K] that can hold the sums exactly and, if ``columns`` is None, also transposed.
+        """
+        if self.columns is not None:
+            transposed = x.index_select(1, self.columns).T.contiguous()
+        assert transposed is not None
+        errors = _weighted_sums(self.k, transposed, self.offsets, self.value)
+        total = median(errors.view(self.places, self.replicas, -1))
+        total = total.to(torch.promote_types(total.dtype, self.exact))
+        if len(self.outputs) < self.places:
+            every = torch.arange(self.places, device=y.device)
+            total = _weighted_sums(every, total, self.output_offsets, self.weight)
+        else:
+            total = total * self.weight[:, None]
+        y.index_add_(1, self.outputs, total.T.to(y.dtype))
+
+
+def _weighted_sums(
+    index: torch.Tensor, rows: torch.Tensor, offsets: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Sparse times dense: row i is the sum of weights[j] * rows[index[j]] over offsets[i] <= j < offsets[i + 1]."""
+    return functional.embedding_bag(
+        index, rows, offsets, mode="sum", per_sample_weights=weights.to(rows.dtype), include_last_offset=True
+    )
+
+
+def median(x: torch.Tensor) -> torch.Tensor:
+    """Median over the middle axis of three, r values, r odd: bubble passes of elementwise minima and maxima.
+
+    O(r^2) operations on whole arrays, which for the few replicas in use is many times faster than ``torch.median``.
+    """
+    values = list(x.unbind(1))
+    for last in range(len(values) - 1, len(values) // 2 - 1, -1):
+        for i in range(last):
+            low, high = torch.minimum(values[i], values[i + 1]), torch.maximum(values[i], values[i + 1])
+            values[i], values[i + 1] = low, high
+    return values[len(values) // 2]
+
+
+@cache
+def integer_matmul_is_exact(device_type: str) -> bool:
+    """Whether ``torch._int_mm`` works on a kind of device and does not saturate inside (tried once, full scale)."""
+    try:
+        x = torch.full((32, 64), -128, dtype=torch.int8, device=device_type)
+        w = torch.full((64, 32), -127, dtype=torch.int8, device=device_type)
+        w[:, 1::2] = 127
+        expected = torch.where(torch.arange(32) % 2 == 0, 128 * 127 * 64, -128 * 127 * 64).to(torch.int32)
+        return bool((torch._int_mm(x, w).cpu() == expected).all())
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return False
+
+
+def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Exact x @ weight.T of integers x [V, K], weight [N, K]: int32 when both are int8 (K < 2^17), else int64."""
+    if x.dtype != torch.int8 or weight.dtype != torch.int8:
+        return (x.double() @ weight.double().T).long()  # exact below 2^53: 16 x 16 bits up to K = 2^23
+    if x.device.type == "cpu":
+        tileable = x.shape[1] > 1  # torch 2.13 returns memory garbage for K = 1
+    else:
+        tileable = len(x) > 16 and not weight.shape[0] % 8 and not weight.shape[1] % 8
+    if tileable and integer_matmul_is_exact(x.device.type):
+        return torch._int_mm(x, weight.T)
+    if x.device.type != "cpu":
+        return (x.double() @ weight.double().T).int()
+    y = torch.zeros((len(x), len(weight)), dtype=torch.int32, device=x.device)
+    for start in range(0, x.shape[1], 1024):  # 1024 * 128 * 127 < 2^24: exact in float32
+        part = slice(start, start + 1024)
+        y += (x[:, part].float() @ weight[:, part].float().T).int()
+    return y
+
+
+class MappedLinear(nn.Module):
+    """One matrix on crossbars in place of its ``nn.Linear`` or ``Conv1D``: inputs [..., K] to outputs [..., N].
+
+    Quantizes the inputs, x_q = round(x / step), lets the subclass say which integers the chip makes of them, and
+    returns step * scale * unit * integers + bias.
+
+    Args:
+        group, matrix: which outputs, scale and bias. input_bits: n_x.
+        activations: how inputs are quantized. input_step: the calibrated step, for "static".
+    """
+
+    scale: torch.Tensor
+    bias: torch.Tensor | None
+    undriven: torch.Tensor | None
+
+    #: Token vectors computed at once on a CPU, per thread.
+    chunk = 256
+
+    def __init__(
+        self,
+        matrix: MatrixImage,
+        driven: NDArray[np.bool_],
+        input_bits: int,
+        activations: Activations,
+        input_step: float | None,
+        unit: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if (activations == "static") != (input_step is not None):
+            raise UserError(f"matrix {matrix.name}: static activations need a calibrated step, others have none.")
+        self.name = matrix.name
+        self.first_output = matrix.first_output
+        self.out_features, self.in_features = matrix.outputs, len(driven)
+        self.input_bits = input_bits
+        self.activations = activations
+        self.input_step = input_step
+        self.register_buffer("scale", torch.from_numpy(matrix.scale * np.float32(unit)))
+        self.register_buffer("bias", None if matrix.bias is None else torch.from_numpy(matrix.bias.copy()))
+        self.register_buffer("undriven", None if driven.all() else torch.from_numpy(~driven))
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, {self.in_features} -> {self.out_features}, activations={self.activations}"
+
+    def integer_outputs(self, x: torch.Tensor) -> torch.Tensor:
+        """y [V, N], int32 or int64, for integer inputs x [V, K] of ``input_bits`` bits: what the chip gives.
+
+        Undriven inputs must be 0.
+        """
+        # float32 is exact below 2^24: sums of at most K < 2^16 values of 2 * 128 (K < 2^14 with two-bit cells)
+        values = x.to(torch.float32 if self.input_bits <= 8 else torch.float64)
+        return self._sums(x.to(integer_type(self.input_bits)), values)
+
+    def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """``integer_outputs`` for the same integers as an integer type and as float."""
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] != self.in_features:
+            raise UserError(f"matrix {self.name} takes {self.in_features} inputs, not {x.shape[-1]}.")
+        vectors = x.reshape(-1, self.in_features).float()
+        if self.undriven is not None:
+            vectors = vectors.masked_fill(self.undriven, 0.0)
+        y = torch.empty((len(vectors), self.out_features), dtype=torch.float32, device=x.device)
+        with torch.autocast(x.device.type, enabled=False):
+            tensor_step = self._tensor_step(vectors)
+            chunk = self._chunk(len(vectors), x.device)
+            for start in range(0, len(vectors), chunk):
+                part = slice(start, start + chunk)
+                if self.activations == "float":
+                    self._float_outputs(vectors[part], y[part])
+                else:
+                    self._quantized_outputs(vectors[part], tensor_step, y[part])
+                y[part].mul_(self.scale)
+                if self.bias is not None:
+                    y[part].add_(self.bias)
+        return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
+
+    def _tensor_step(self, vectors: torch.Tensor) -> torch.Tensor | None:
+        """The step [1, 1] of all inputs, where they share one."""
+        if self.activations == "static":
+            return torch.full((1, 1), self.input_step, device=vectors.device)  # type: ignore[arg-type]
+        if self.activations == "tensor" and len(vectors):
+            return activation_scale(vectors, self.input_bits, "tensor")
+        return None
+
+    def _quantized_outputs(self, vectors: torch.Tensor, step: torch.Tensor | None, y: torch.Tensor) -> None:
+        if step is None:
+            step = activation_scale(vectors, self.input_bits, "token")
+        values = round_activations(vectors, step, self.input_bits)
+        integers = values.to(integer_type(self.input_bits))
+        torch.mul(self._sums(integers, values if self.input_bits <= 8 else values.double()), step, out=y)
+
+    def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
+        """Outputs for inputs that are not quantized, before scale and bias."""
+        raise UserError(f"matrix {self.name}: float activations cannot be streamed bit by bit; quantize them.")
+
+    def _chunk(self, vectors: int, device: torch.device) -> int:
+        """Vectors computed at once."""
+        return max(1, min(vectors, self.chunk * (torch.get_num_threads() if device.type == "cpu" else 16)))
+
+
+class CrossbarLinear(MappedLinear):
+    """A matrix on crossbars whose ADCs lose nothing: one integer product plus sparse vote corrections, exact.
+
+    All faults that single copies feel are in the integers, the rest in the corrections; ``inference.convert`` sets both
+    from a fault map.
+
+    Args:
+        placed: the word-line group, shared by its matrices; ``weight`` is a view of its integers on the CPU.
+        matrix, input_bits, activations, input_step: as in ``MappedLinear``.
+    """
+
+    weight: torch.Tensor
+    corrections: nn.ModuleList
+
+    def __init__(
+        self,
+        placed: PlacedGroup,
+        matrix: MatrixImage,
+        input_bits: int,
+        activations: Activations = "token",
+        input_step: float | None = None,
+    ) -> None:
+        super().__init__(matrix, placed.driven, input_bits, activations, input_step)
+        span = slice(matrix.first_output, matrix.first_output + matrix.outputs)
+        self.register_buffer("weight", torch.from_numpy(placed.weight[span]))
+        self.corrections = nn.ModuleList()
+
+    def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        y = integer_matmul(x, self.weight)
+        self._correct(y, values)
+        return y
+
+    def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
+        torch.mm(vectors, self.weight.float().T, out=y)
+        self._correct(y, vectors)
+
+    def _correct(self, y: torch.Tensor, values: torch.Tensor) -> None:
+        transposed = values.T.contiguous() if any(c.columns is None for c in self.corrections) else None
+        for correction in self.corrections:
+            correction.add_to(y, values, transposed)  # type: ignore[operator]
+
+    def _chunk(self, vectors: int, device: torch.device) -> int:
+        """Few enough vectors for the cache on a CPU, and for the corrections' memory anywhere."""
+        widest = max((len(c.offsets) for c in self.corrections), default=1)  # type: ignore[arg-type]
+        chunk = max(16, _CORRECTION_ELEMENTS // widest)
+        if device.type == "cpu" and self.activations != "float" and integer_matmul_is_exact("cpu"):
+            chunk = min(chunk, self.chunk * torch.get_num_threads())
+        return max(1, min(chunk, vectors))

@@ -1,0 +1,380 @@
+"""Structured pruning while training: warm-up, ramp to the target, freeze, final fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.schema import config_dataclass
+from crossvote.swstack.models.layouts import is_transposed, matrix_weight, word_line_groups
+from crossvote.swstack.models.masks import Masks, MatrixMask, Sparsity, apply_masks, dense_masks, sparsity_table
+from crossvote.swstack.pruning.augmentation import TokenExchange
+from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
+from crossvote.swstack.pruning.distillation import Distillation
+from crossvote.swstack.pruning.folding import fold
+from crossvote.swstack.pruning.gates import LearnedGates
+from crossvote.swstack.pruning.method import Controller, PruningMethod, group_weights
+from crossvote.swstack.pruning.methods.hard_concrete import HardConcrete
+from crossvote.swstack.pruning.methods.regularized import Admm, GroupLasso
+from crossvote.swstack.pruning.methods.straight_through import Estimator, GateGradient, gated_weight
+from crossvote.swstack.pruning.ranking import Magnitude, Movement
+from crossvote.swstack.tasks import Task
+from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.training.loop import (
+    TrainingConfig,
+    TrainingHooks,
+    best_device,
+    steps_per_epoch,
+    task_loss,
+    train,
+)
+from crossvote.swstack.training.predict import evaluate
+
+#: Learned gates (the paper's), and methods to compare them with.
+Method = Literal["gates", "magnitude", "movement", "l0", "admm", "group-lasso"]
+
+
+@config_dataclass
+class PruneConfig(TrainingConfig):
+    """How to prune."""
+
+    column_sparsity: float = Field(0.30, ge=0, lt=1, description="Share of columns to prune in every word-line group.")
+    row_sparsity: float = Field(
+        0.0, ge=0, lt=1, description="Share of rows (shared by the matrices of a group) to prune in every group."
+    )
+    warmup_epochs: int = Field(0, ge=0, description="Dense epochs before the gates start to learn.")
+    gate_epochs: int = Field(3, ge=1, description="Epochs in which gates learn.")
+    final_epochs: int = Field(2, ge=0, description="Epochs of fine-tuning with frozen gates.")
+    ramp_share: float = Field(
+        0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
+    )
+    method: Method = Field(
+        "gates", description="What decides: learned gates (the paper's), or a method to compare them with."
+    )
+    gate_learning_rate: float = Field(
+        0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
+    )
+    gate_start: float = Field(0.5, gt=0, description="First value of a gate parameter, on average; open above 0.")
+    saliency_steps: int = Field(
+        25,
+        ge=0,
+        description="Steps that measure the gates' saliency, by which they start (at most a quarter of the gate "
+        "epochs); 0: all start alike.",
+    )
+    estimator: Estimator = Field("softplus", description="Straight-through estimator of the gates.")
+    gate_gradient: GateGradient = Field(
+        "chain", description="Gradient of a gate: by the chain rule, or with the weights' signs (AutoPrune)."
+    )
+    multiplier_rate: float = Field(0.02, ge=0, description="Ascent rate of the controller's linear multiplier.")
+    quadratic: float = Field(8.0, ge=0, description="Weight of the controller's quadratic term.")
+    admm_rho: float = Field(1e-2, gt=0, description="Strength rho of the method 'admm'.")
+    lasso_strength: float = Field(1e-3, gt=0, description="Strength of the method 'group-lasso'.")
+    distillation: float = Field(
+        0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
+    )
+    temperature: float = Field(2.0, gt=0, description="Softmax temperature of the distillation.")
+    layer_distillation: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss against the dense model's hidden states after every layer; 0: none.",
+    )
+    dropout: bool = Field(
+        True,
+        description="Whether the model's dropout is on; it holds back overfitting, and blurs what distillation copies.",
+    )
+    augmentation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the examples of a batch in which tokens are exchanged, for distillation only.",
+    )
+
+    @model_validator(mode="after")
+    def _augmentation_needs_a_teacher(self) -> PruneConfig:
+        if self.augmentation and not (self.distillation or self.layer_distillation):
+            raise ValueError("augmentation needs distillation or layer_distillation above 0.")
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return self.warmup_epochs + self.gate_epochs + self.final_epochs
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What pruning gives besides the model, whose pruned rows and columns are zero afterwards.
+
+    masks, sparsity: with the rows and query columns that folding adds to the exact shares asked for.
+    completed: axis name (group and 'columns' or 'rows') -> how many were closed (positive) or opened again
+        (negative) by score at the freeze, because the method itself ended off the target; axes on target are absent.
+    reopened: how often a closed row or column came back while gates learned.
+    dev_metrics: name -> percent, primary metric first.
+    """
+
+    masks: Masks
+    sparsity: tuple[Sparsity, ...]
+    history: tuple[dict[str, float], ...]
+    dev_metrics: dict[str, float]
+    completed: dict[str, int]
+    reopened: int
+    seconds: float
+
+
+def prune(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    cfg: PruneConfig,
+    seed: int,
+    work_dir: Path,
+    progress: Progress = no_progress,
+) -> PruneResult:
+    """Prune the fine-tuned `model` in place to exactly the asked share of columns (and rows) in every group.
+
+    Runs on a CUDA device if there is one; the model comes back on the CPU, its pruned rows and columns set to zero.
+    Biases are never masked, but constants that pruned columns deliver are folded into the biases after them, which
+    leaves the outputs as they are and prunes rows and some query columns on top. Continues after an interruption like
+    `crossvote.swstack.training.finetune.finetune`.
+
+    Raises UserError if a group cannot reach the share.
+    """
+    axes = pruning_axes(model, cfg.column_sparsity, cfg.row_sparsity)
+    model.to(best_device())  # type: ignore[arg-type]
+    encoded = encode(tokenizer, task.train, task.max_length)
+    per_epoch = steps_per_epoch(len(encoded), cfg.batch_size)
+    pruner = Pruner(
+        axes,
+        make_method(model, axes, cfg, cfg.gate_epochs * per_epoch),
+        first_step=cfg.warmup_epochs * per_epoch,
+        freeze_step=(cfg.warmup_epochs + cfg.gate_epochs) * per_epoch,
+        ramp_share=cfg.ramp_share,
+        gradient=cfg.gate_gradient,
+    )
+    distilled = bool(cfg.distillation or cfg.layer_distillation)
+    loss = Distillation(model, cfg.distillation, cfg.temperature, cfg.layer_distillation) if distilled else task_loss
+    with pruner.attached(model):
+        run = train(
+            model,
+            encoded,
+            cfg,
+            epochs=cfg.epochs,
+            stage="prune",
+            seed=seed,
+            work_dir=work_dir,
+            progress=progress,
+            hooks=pruner,
+            loss_function=loss,
+            hidden=cfg.layer_distillation > 0,
+            dropout=cfg.dropout,
+            augment=TokenExchange(cfg.augmentation, tokenizer.all_special_ids) if cfg.augmentation else None,
+        )
+        pruner.freeze()
+    masks = pruner.masks(model)
+    apply_masks(model, masks)
+    masks = fold(model, masks)
+    metrics = evaluate(model, tokenizer, task, progress=progress)
+    model.to("cpu")  # type: ignore[arg-type]
+    return PruneResult(
+        masks=masks,
+        sparsity=sparsity_table(model, masks),
+        history=run.history,
+        dev_metrics=metrics,
+        completed=pruner.completed(),
+        reopened=pruner.method.reopened(),
+        seconds=run.seconds,
+    )
+
+
+def make_method(model: PreTrainedModel, axes: Sequence[Axis], cfg: PruneConfig, steps: int) -> PruningMethod:
+    """The pruning method that `cfg` names, for `model` on the device where it is trained, active for `steps`.
+
+    Without axes there is nothing to decide, and so nothing to learn: any method is then the one without parameters.
+    """
+    device, weights = model.device, group_weights(model)
+    controller = Controller(axes, device, cfg.multiplier_rate, cfg.quadratic)
+    if cfg.method == "magnitude" or not axes:
+        return Magnitude(axes, weights)
+    if cfg.method == "movement":
+        return Movement(axes, device, cfg.gate_learning_rate)
+    if cfg.method == "l0":
+        return HardConcrete(axes, device, controller, cfg.gate_learning_rate)
+    if cfg.method == "admm":
+        return Admm(axes, weights, cfg.admm_rho)
+    if cfg.method == "group-lasso":
+        return GroupLasso(axes, weights, cfg.lasso_strength)
+    return LearnedGates(
+        axes,
+        device,
+        controller,
+        start=cfg.gate_start,
+        saliency_steps=min(cfg.saliency_steps, steps // 4),
+        learning_rate=cfg.gate_learning_rate,
+        estimator=cfg.estimator,
+    )
+
+
+class _GatedMatrix(nn.Module):
+    """Parametrization of one weight by the pruner's current factors."""
+
+    def __init__(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self._transform = transform
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight as the forward pass sees it, in torch's layout."""
+        return self._transform(weight)
+
+
+class Pruner(TrainingHooks):
+    """Runs a method through the schedule: dense until `first_step`, active until `freeze_step`, then fixed masks."""
+
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        method: PruningMethod,
+        *,
+        first_step: int,
+        freeze_step: int,
+        ramp_share: float,
+        gradient: GateGradient,
+    ) -> None:
+        self.method = method
+        self._axes = {axis.name: axis for axis in axes}
+        self._first_step = first_step
+        self._freeze_step = freeze_step
+        self._ramp_steps = ramp_share * (freeze_step - first_step)
+        self._gradient = gradient
+        self._factors: dict[str, torch.Tensor] = {}
+        self._frozen: dict[str, torch.Tensor] = {}
+        self._closed_at_freeze: dict[str, torch.Tensor] = {}
+
+    @contextmanager
+    def attached(self, model: nn.Module) -> Iterator[None]:
+        """Every encoder matrix goes through the pruner's factors while the context lasts."""
+        modules = []
+        for group in word_line_groups(model):
+            first = 0
+            for name in group.matrices:
+                outputs = matrix_weight(model, name).shape[1]
+                module = model.get_submodule(name)
+                transform = self._transform(group.name, slice(first, first + outputs), is_transposed(model, name))
+                parametrize.register_parametrization(module, "weight", _GatedMatrix(transform))
+                modules.append(module)
+                first += outputs
+        try:
+            yield
+        finally:
+            self._factors = {}
+            for module in modules:
+                parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+    def _transform(self, group: str, columns: slice, transposed: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+        def transform(weight: torch.Tensor) -> torch.Tensor:
+            by_row = self._factors.get(f"{group}.rows")
+            by_column = self._factors.get(f"{group}.columns")
+            if by_row is None and by_column is None:
+                return weight
+            by_column = None if by_column is None else by_column[columns]
+            seen = gated_weight(weight.T if transposed else weight, by_row, by_column, self._gradient)
+            return seen.T if transposed else seen
+
+        return transform
+
+    def _active(self, step: int) -> bool:
+        return self._first_step <= step < self._freeze_step
+
+    def _ramp(self, step: int) -> float:
+        """Share of the target asked for at `step`: cubic, as in Zhu and Gupta (2017), equation 1."""
+        if self._ramp_steps == 0:
+            return 1.0
+        left = max(0.0, 1.0 - (step - self._first_step + 1) / self._ramp_steps)
+        return 1.0 - left**3
+
+    def begin_step(self, step: int) -> None:
+        """Set the factors of this step."""
+        if self._active(step):
+            self._factors = self.method.factors(self._ramp(step))
+        elif step >= self._freeze_step:
+            self.freeze()
+
+    def penalty(self, step: int) -> torch.Tensor | None:
+        """The method's penalty while it is active."""
+        return self.method.penalty(self._ramp(step)) if self._active(step) else None
+
+    def end_step(self, step: int) -> None:
+        """Let the method learn while it is active."""
+        if self._active(step):
+            self.method.update(self._ramp(step))
+
+    def freeze(self) -> None:
+        """Fix the masks by the method's scores, once; they are the factors from here on."""
+        if not self._frozen:
+            closed = self.method.closed()
+            self._closed_at_freeze = {name: torch.tensor(count) for name, count in closed.items()}
+            scores = self.method.scores()
+            self._frozen = {name: settle(scores[name], axis) for name, axis in self._axes.items()}
+        self._factors = {name: keep.float() for name, keep in self._frozen.items()}
+
+    def completed(self) -> dict[str, int]:
+        """Axis name -> target minus what the method had closed itself, where that is not zero."""
+        missing = {name: self._axes[name].prune - int(held) for name, held in self._closed_at_freeze.items()}
+        return {name: count for name, count in missing.items() if count}
+
+    def masks(self, model: nn.Module) -> Masks:
+        """The frozen masks per matrix."""
+        masks = dense_masks(model)
+        for group in word_line_groups(model):
+            first = 0
+            for name in group.matrices:
+                dense = masks[name]
+                outputs = dense.columns.size
+                columns = self._frozen.get(f"{group.name}.columns")
+                rows = self._frozen.get(f"{group.name}.rows")
+                masks[name] = MatrixMask(
+                    dense.rows if rows is None else rows.cpu().numpy(),
+                    dense.columns if columns is None else columns[first : first + outputs].cpu().numpy(),
+                )
+                first += outputs
+        return masks
+
+    def describe(self) -> dict[str, float]:
+        """Smallest and largest share of columns that is closed in a group, and the gates reopened so far."""
+        counts = self.method.closed() if not self._frozen else {n: int((~k).sum()) for n, k in self._frozen.items()}
+        shares = [counts[name] / axis.size for name, axis in self._axes.items() if name in counts]
+        if not shares:
+            return {}
+        return {
+            "least_sparsity": min(shares),
+            "most_sparsity": max(shares),
+            "reopened": float(self.method.reopened()),
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The method's state and the frozen masks."""
+        return {
+            **{f"method.{name}": value for name, value in self.method.tensors().items()},
+            **{f"frozen.{name}": value for name, value in self._frozen.items()},
+            **{f"closed.{name}": value for name, value in self._closed_at_freeze.items()},
+        }
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], step: int) -> None:
+        """Put back the method's state and the frozen masks."""
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+
+        self.method.restore(part("method."))
+        device = best_device()
+        self._frozen = {name: value.to(device) for name, value in part("frozen.").items()}
+        self._closed_at_freeze = part("closed.")

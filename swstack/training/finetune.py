@@ -1,0 +1,91 @@
+"""Fine-tuning on a sentence task, and the accuracy of a model on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.schema import config_dataclass
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.tasks import Example, Task
+from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.training.loop import TrainingConfig, best_device, train
+from crossvote.swstack.training.predict import evaluate, predicted_metrics
+
+#: Share of the train examples set aside to decide when to stop early; dev data never decides anything.
+_VALIDATION_SHARE = 0.1
+
+
+@config_dataclass
+class FinetuneConfig(TrainingConfig):
+    """How to fine-tune."""
+
+    epochs: int = Field(3, ge=1, le=1000, description="Passes over the train examples.")
+    patience: int = Field(
+        0,
+        ge=0,
+        description="Stop after so many epochs without a better primary metric on a tenth of the train examples "
+        "set aside for it, and keep the best epoch; 0: train on all examples to the end.",
+    )
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What fine-tuning gives besides the model, which is trained in place.
+
+    history: one row per epoch: epoch, loss, and score where early stopping is on.
+    dev_metrics: name -> percent, primary metric first.
+    seconds: wall time of training.
+    """
+
+    history: tuple[dict[str, float], ...]
+    dev_metrics: dict[str, float]
+    seconds: float
+
+
+def finetune(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    cfg: FinetuneConfig,
+    seed: int,
+    work_dir: Path,
+    progress: Progress = no_progress,
+) -> TrainingResult:
+    """Fine-tune `model` in place (on a CUDA device if there is one; it comes back on the CPU).
+
+    Checkpoints go to `work_dir`; called again after an interruption it continues and ends with the same weights.
+    """
+    model.to(best_device())  # type: ignore[arg-type]
+    examples, held_out = _split(task.train, seed) if cfg.patience else (task.train, ())
+
+    def score() -> float:
+        encoded = encode(tokenizer, held_out, task.max_length)
+        return predicted_metrics(model, encoded, task, cfg.batch_size, no_progress)[task.primary_metric]
+
+    run = train(
+        model,
+        encode(tokenizer, examples, task.max_length),
+        cfg,
+        epochs=cfg.epochs,
+        stage="fine-tune",
+        seed=seed,
+        work_dir=work_dir,
+        progress=progress,
+        score=score,
+        patience=cfg.patience,
+    )
+    metrics = evaluate(model, tokenizer, task, progress=progress)
+    model.to("cpu")  # type: ignore[arg-type]
+    return TrainingResult(run.history, metrics, run.seconds)
+
+
+def _split(examples: tuple[Example, ...], seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    order = np.random.default_rng(seed_sequence(seed, "validation")).permutation(len(examples))
+    held_out = max(1, round(_VALIDATION_SHARE * len(examples)))
+    return tuple(examples[i] for i in order[held_out:]), tuple(examples[i] for i in order[:held_out])
