@@ -24,6 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.measure import environment
+from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.common.schema import write_text_atomic
 from crossvote.sim.peripheral import create_peripheral
@@ -86,7 +87,7 @@ def in_process(backend: str, vectors: int, runs: int, parameters: OpcParameters)
 
 def in_cocotb(simulator: str, vectors: int, parameters: OpcParameters) -> tuple[int, float]:
     """Clock cycles and CPU seconds of the cocotb bench ``tb.throughput`` under a simulator, of its best run."""
-    bench = Bench("throughput", parameters, OpcParameters.create, ("tb.throughput",))
+    bench = Bench("throughput", parameters, Opc, ("tb.throughput",))
     folder = Path("build/benchmarks", simulator, f"lanes_{parameters.lanes}").resolve()
     settings = {"VECTORS": vectors, "ROW_BLOCKS": row_blocks(parameters), "RUNS": RUNS}
     os.environ.update({f"THROUGHPUT_{name}": str(value) for name, value in settings.items()})

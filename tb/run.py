@@ -25,6 +25,7 @@ from rich.table import Table
 
 from crossvote.rtl.axi_lite import OpcAxi
 from crossvote.rtl.export import ports, to_verilog, write_atomic
+from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
@@ -58,10 +59,10 @@ class Bench:
 UNIT_MODULES = ("tb.test_difference", "tb.test_shift_add", "tb.test_voter", "tb.test_lane")
 BENCHES = (
     Bench("units", OpcParameters(), Units, UNIT_MODULES),
-    Bench("opc", OpcParameters(), OpcParameters.create, ("tb.test_opc", "tb.test_real_layers"), stimulus_file),
-    Bench("opc_small", SMALL, OpcParameters.create, ("tb.test_opc", "tb.test_random", "tb.test_lockstep")),
-    Bench("opc_wide", WIDE, OpcParameters.create, ("tb.test_opc", "tb.test_random")),
-    Bench("opc_scale", SCALED, OpcParameters.create, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
+    Bench("opc", OpcParameters(), Opc, ("tb.test_opc", "tb.test_real_layers"), stimulus_file),
+    Bench("opc_small", SMALL, Opc, ("tb.test_opc", "tb.test_random", "tb.test_lockstep")),
+    Bench("opc_wide", WIDE, Opc, ("tb.test_opc", "tb.test_random")),
+    Bench("opc_scale", SCALED, Opc, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
     Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
 )
 
