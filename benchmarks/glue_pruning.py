@@ -34,7 +34,8 @@ from crossvote.swstack.experiment.paper_tables import to_markdown
 from crossvote.swstack.experiment.pruning_comparison import finished
 from crossvote.swstack.experiment.stages import DENSE, PRUNED
 from crossvote.swstack.experiment.tables import record_of, tables
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.report.figures import loss_figure, save_figure
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.training.predict import evaluate

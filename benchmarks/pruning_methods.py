@@ -25,10 +25,12 @@ from crossvote.sim.common.schema import build, to_mapping, write_text_atomic
 from crossvote.swstack.cli.console import progress_display
 from crossvote.swstack.experiment.paper_tables import to_markdown
 from crossvote.swstack.experiment.pruning_comparison import Comparison, compare_methods, comparison_rows
-from crossvote.swstack.models.loading import EMBEDDED_MODEL, ModelConfig, load_model, save_model
-from crossvote.swstack.pruning.pruning import Method, PruneConfig
+from crossvote.swstack.models.config import EMBEDDED_MODEL, ModelConfig
+from crossvote.swstack.models.loading import load_model, save_model
+from crossvote.swstack.pruning.config import Method, PruneConfig
 from crossvote.swstack.tasks import Task, TaskConfig, load_task
-from crossvote.swstack.training.finetune import FinetuneConfig, finetune
+from crossvote.swstack.training.config import FinetuneConfig
+from crossvote.swstack.training.finetune import finetune
 
 RESULTS = Path(__file__).parent / "results" / "pruning_methods"
 

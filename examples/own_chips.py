@@ -15,7 +15,8 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.training.predict import evaluate
 

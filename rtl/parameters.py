@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.utils import bits_for, exact_log2
-
 #: Bits of the scale stage's shift field, so that scales reach from 1 down to 2^-(2^SHIFT_BITS).
 SHIFT_BITS = 4
+
+
+def count_bits(largest: int) -> int:
+    """Width of an unsigned number from 0 to ``largest``, at least one bit.
+
+    Amaranth's own function would do, but reading a chip description must not load Amaranth.
+    """
+    return max(1, largest.bit_length())
 
 
 def signed_bits(magnitude: int) -> int:
@@ -81,7 +87,7 @@ class OpcParameters:
     @property
     def lane_bits(self) -> int:
         """Low bits of a bit line's number that name its lane; the others name its group."""
-        return exact_log2(self.lanes)
+        return self.lanes.bit_length() - 1
 
     @property
     def choices(self) -> int:
@@ -92,19 +98,19 @@ class OpcParameters:
 
     @property
     def line_bits(self) -> int:
-        return bits_for(self.columns - 1)
+        return count_bits(self.columns - 1)
 
     @property
     def group_bits(self) -> int:
-        return bits_for(self.groups - 1)
+        return count_bits(self.groups - 1)
 
     @property
     def output_bits(self) -> int:
-        return bits_for(self.outputs - 1)
+        return count_bits(self.outputs - 1)
 
     @property
     def plane_bits(self) -> int:
-        return bits_for(self.planes - 1)
+        return count_bits(self.planes - 1)
 
     @property
     def difference_magnitude(self) -> int:

@@ -65,8 +65,9 @@ def draw() -> list[LayerStimulus]:
     from crossvote.swstack.inference.convert import convert, swap_faults
     from crossvote.swstack.mapping.mapping import build_image, quantize_group
     from crossvote.swstack.mapping.protection import PRESETS
+    from crossvote.swstack.models.config import ModelConfig
     from crossvote.swstack.models.layouts import word_line_groups
-    from crossvote.swstack.models.loading import ModelConfig, load_model
+    from crossvote.swstack.models.loading import load_model
     from crossvote.swstack.models.masks import MatrixMask
     from crossvote.swstack.pruning.axes import pruning_axes, settle
     from crossvote.swstack.pruning.method import group_weights, relative_norms

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
@@ -17,37 +16,17 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import config_dataclass
-from crossvote.sim.peripheral import Backend, Peripheral, create_peripheral
+from crossvote.sim.peripheral import Peripheral, create_peripheral
 from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.cosim import cosimulate
-from crossvote.swstack.evaluation.evaluation import EvalConfig, static_steps
+from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig
+from crossvote.swstack.evaluation.evaluation import static_steps
 from crossvote.swstack.evaluation.real_tokens import captured_inputs
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import MappedLinear
-from crossvote.swstack.mapping.quantization import Activations
+from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import batches, encode
-
-
-@config_dataclass
-class CosimConfig:
-    """What to stream through the simulated hardware."""
-
-    matrices: tuple[str, ...] = Field(
-        (),
-        description="Module paths of the matrices, complete or their end (layer.0.intermediate.dense), or 'all'; "
-        "empty: the first feed-forward matrix.",
-    )
-    tokens: int = Field(16, ge=1, description="Token vectors of the dev set, padding left out.")
-    backend: Backend = Field(
-        "auto",
-        description="verilator: compiled from the exported Verilog; amaranth: Amaranth's simulator; numpy: the "
-        "reference; auto: verilator where it can be built, else numpy.",
-    )
-    quantum: int = Field(
-        8, ge=1, description="Token vectors that the crossbars run ahead of the OPCs' time; 1 is exact."
-    )
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from scipy import stats
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from crossvote.sim.array.fault_models import Pattern, sample_faults
-from crossvote.sim.array.faults import PAPER_SA0_SA1, FaultMap
+from crossvote.sim.array.fault_models import sample_faults
+from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
-from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import config_dataclass, to_mapping, write_text_atomic
+from crossvote.sim.common.schema import to_mapping, write_text_atomic
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
 from crossvote.swstack.inference.convert import calibrate, convert, swap_faults
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding, embedding_crossbars
-from crossvote.swstack.mapping.quantization import Activations
+from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.training.predict import evaluate, predict
@@ -42,58 +41,6 @@ _FAULT_SCOPE = "all planes and replicas of all encoder matrices"
 
 #: Train examples from which static activations take their steps.
 _CALIBRATION_EXAMPLES = 256
-
-
-@config_dataclass
-class FaultsConfig:
-    """Which chips are drawn."""
-
-    rates: tuple[float, ...] = Field(
-        default=(0.0005, 0.001, 0.002), min_length=1, description="fractions of all cells that are stuck, each 0 to 1"
-    )
-    chips: int = Field(default=5, ge=1, description="chips drawn per rate")
-    sa0_sa1: tuple[float, float] = Field(
-        default=PAPER_SA0_SA1, description="ratio of cells stuck at high (read 0) to stuck at low resistance (read 1)"
-    )
-
-    pattern: Pattern = Field(
-        default="uniform", description="where stuck cells lie: uniform, clustered, or whole word_lines or bit_lines"
-    )
-    cluster_size: float = Field(default=8.0, ge=1, description="mean number of cells of a cluster")
-    cluster_radius: float = Field(
-        default=2.0, gt=0, description="standard deviation of a cluster's cells around its centre, in lines"
-    )
-
-    embeddings: bool = Field(
-        default=False, description="keep the token embedding table in faulty cells too, 8 bits per value"
-    )
-
-    @field_validator("rates")
-    @classmethod
-    def _rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < rate <= 1 for rate in rates):
-            raise ValueError("a fault rate is above 0 and at most 1; the point without faults is always measured.")
-        if len(set(rates)) != len(rates):
-            raise ValueError("every rate can be named once only.")
-        return rates
-
-    @field_validator("sa0_sa1")
-    @classmethod
-    def _ratio(cls, ratio: tuple[float, float]) -> tuple[float, float]:
-        if min(ratio) < 0 or sum(ratio) <= 0:
-            raise ValueError("both parts must be at least 0 and one above 0.")
-        return ratio
-
-
-@config_dataclass
-class EvalConfig:
-    """How each chip is measured."""
-
-    batch_size: int = Field(default=64, ge=1, description="dev examples run at once")
-    limit: int | None = Field(default=None, ge=1, description="use only the first so many dev examples")
-    read: ReadModel = Field(
-        default_factory=ReadModel, description="ADCs and cells that lose information; ideal by default"
-    )
 
 
 @dataclass(frozen=True)

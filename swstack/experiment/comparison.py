@@ -13,8 +13,8 @@ from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.pruning_comparison import compare_methods, comparison_rows, loss_points
 from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.stages import DENSE
-from crossvote.swstack.models.loading import ModelConfig
-from crossvote.swstack.pruning.pruning import Method
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.pruning.config import Method
 from crossvote.swstack.report.figures import loss_figure, save_figure
 from crossvote.swstack.tasks import load_task
 

@@ -14,15 +14,14 @@ from pydantic import Field, field_validator, model_validator
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
-from crossvote.swstack.evaluation.cosimulation import CosimConfig
-from crossvote.swstack.evaluation.evaluation import EvalConfig, FaultsConfig
+from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig
 from crossvote.swstack.experiment.run_directory import CONFIG
+from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.protection import PRESETS, Protection
-from crossvote.swstack.mapping.quantization import QuantizationConfig
-from crossvote.swstack.models.loading import ModelConfig
-from crossvote.swstack.pruning import PruneConfig
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.tasks import TaskConfig
-from crossvote.swstack.training.finetune import FinetuneConfig
+from crossvote.swstack.training.config import FinetuneConfig
 
 DEFAULT_CHIP = "crossvote"
 

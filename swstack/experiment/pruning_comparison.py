@@ -14,8 +14,10 @@ from typing import Any
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import build, to_mapping, write_text_atomic
 from crossvote.swstack.experiment.paper_tables import mean_and_spread
-from crossvote.swstack.models.loading import ModelConfig, load_model
-from crossvote.swstack.pruning.pruning import Method, PruneConfig, prune
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.pruning.config import Method, PruneConfig
+from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.training.predict import evaluate
 

@@ -36,7 +36,8 @@ from crossvote.swstack.evaluation.evaluation import static_steps
 from crossvote.swstack.evaluation.real_tokens import TokenCheck, captured_inputs, check_tokens, rtl_groups
 from crossvote.swstack.experiment.config import find_config, load_config, parse_override
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.tasks.batches import batches, encode
 

@@ -22,9 +22,11 @@ from crossvote.swstack.experiment.config import RunConfig, describe_protection
 from crossvote.swstack.experiment.pipeline import Context, Stage, versions
 from crossvote.swstack.experiment.run_directory import CONFIG, RunDirectory, digest, file_digest
 from crossvote.swstack.mapping.mapping import build_image, mapping_report
+from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
-from crossvote.swstack.models.loading import ModelConfig, load_model, locate, save_model
-from crossvote.swstack.pruning import load_masks, prune, save_masks
+from crossvote.swstack.models.loading import load_model, locate, save_model
+from crossvote.swstack.models.masks import load_masks, save_masks
+from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.report import PAGE, has_replicas, telling_rate, verdict, write_report
 from crossvote.swstack.tasks import Task, glue, load_task
 from crossvote.swstack.tasks.metrics import compute_metrics

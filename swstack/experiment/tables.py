@@ -10,7 +10,8 @@ from crossvote.swstack.experiment.config import find_config, load_config
 from crossvote.swstack.experiment.paper_tables import PruningRecord, write_tables
 from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.stages import DENSE, RESULTS
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
 
 
 def record_of(run: Path) -> PruningRecord:

@@ -19,7 +19,7 @@ from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
-from crossvote.swstack.mapping.quantization import Activations
+from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.models.layouts import WordLineGroup
 
 ModelT = TypeVar("ModelT", bound=nn.Module)

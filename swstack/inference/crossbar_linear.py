@@ -26,7 +26,8 @@ from torch.nn import functional
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, MatrixImage
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.mapping.quantization import Activations, activation_scale, integer_type, round_activations
+from crossvote.swstack.mapping.config import Activations
+from crossvote.swstack.mapping.quantization import activation_scale, integer_type, round_activations
 
 #: Places corrected at once, so that intermediate results stay in the processor's cache.
 _PLACES = 512

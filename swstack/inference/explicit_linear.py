@@ -19,7 +19,7 @@ from crossvote.sim.array.read_model import ReadModel, conductance_factors, silic
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.inference.crossbar_linear import Geometry, MappedLinear, integer_matmul, median
-from crossvote.swstack.mapping.quantization import Activations
+from crossvote.swstack.mapping.config import Activations
 
 
 class ExplicitLinear(MappedLinear):

@@ -22,8 +22,9 @@ from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
+from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.protection import Placement, Protection, Scale
-from crossvote.swstack.mapping.quantization import QuantizationConfig, quantize_weights
+from crossvote.swstack.mapping.quantization import quantize_weights
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_bias, matrix_weight
 from crossvote.swstack.models.masks import MatrixMask
 

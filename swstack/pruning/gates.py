@@ -17,8 +17,9 @@ from collections.abc import Sequence
 import torch
 
 from crossvote.swstack.pruning.axes import Axis, keep_one_per_segment
+from crossvote.swstack.pruning.config import Estimator
 from crossvote.swstack.pruning.method import Controller, GradientScale, PruningMethod
-from crossvote.swstack.pruning.methods.straight_through import Estimator, StraightThrough, estimator_slope
+from crossvote.swstack.pruning.methods.straight_through import StraightThrough, estimator_slope
 
 
 class LearnedGates(PruningMethod):

@@ -6,109 +6,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.models.layouts import is_transposed, matrix_weight, word_line_groups
 from crossvote.swstack.models.masks import Masks, MatrixMask, Sparsity, apply_masks, dense_masks, sparsity_table
 from crossvote.swstack.pruning.augmentation import TokenExchange
 from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
+from crossvote.swstack.pruning.config import GateGradient, PruneConfig
 from crossvote.swstack.pruning.distillation import Distillation
 from crossvote.swstack.pruning.folding import fold
 from crossvote.swstack.pruning.gates import LearnedGates
 from crossvote.swstack.pruning.method import Controller, PruningMethod, group_weights
 from crossvote.swstack.pruning.methods.hard_concrete import HardConcrete
 from crossvote.swstack.pruning.methods.regularized import Admm, GroupLasso
-from crossvote.swstack.pruning.methods.straight_through import Estimator, GateGradient, gated_weight
+from crossvote.swstack.pruning.methods.straight_through import gated_weight
 from crossvote.swstack.pruning.ranking import Magnitude, Movement
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
-from crossvote.swstack.training.loop import (
-    TrainingConfig,
-    TrainingHooks,
-    best_device,
-    steps_per_epoch,
-    task_loss,
-    train,
-)
+from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, task_loss, train
 from crossvote.swstack.training.predict import evaluate
-
-#: Learned gates (the paper's), and methods to compare them with.
-Method = Literal["gates", "magnitude", "movement", "l0", "admm", "group-lasso"]
-
-
-@config_dataclass
-class PruneConfig(TrainingConfig):
-    """How to prune."""
-
-    column_sparsity: float = Field(0.30, ge=0, lt=1, description="Share of columns to prune in every word-line group.")
-    row_sparsity: float = Field(
-        0.0, ge=0, lt=1, description="Share of rows (shared by the matrices of a group) to prune in every group."
-    )
-    warmup_epochs: int = Field(0, ge=0, description="Dense epochs before the gates start to learn.")
-    gate_epochs: int = Field(3, ge=1, description="Epochs in which gates learn.")
-    final_epochs: int = Field(2, ge=0, description="Epochs of fine-tuning with frozen gates.")
-    ramp_share: float = Field(
-        0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
-    )
-    method: Method = Field(
-        "gates", description="What decides: learned gates (the paper's), or a method to compare them with."
-    )
-    gate_learning_rate: float = Field(
-        0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
-    )
-    gate_start: float = Field(0.5, gt=0, description="First value of a gate parameter, on average; open above 0.")
-    saliency_steps: int = Field(
-        25,
-        ge=0,
-        description="Steps that measure the gates' saliency, by which they start (at most a quarter of the gate "
-        "epochs); 0: all start alike.",
-    )
-    estimator: Estimator = Field("softplus", description="Straight-through estimator of the gates.")
-    gate_gradient: GateGradient = Field(
-        "chain", description="Gradient of a gate: by the chain rule, or with the weights' signs (AutoPrune)."
-    )
-    multiplier_rate: float = Field(0.02, ge=0, description="Ascent rate of the controller's linear multiplier.")
-    quadratic: float = Field(8.0, ge=0, description="Weight of the controller's quadratic term.")
-    admm_rho: float = Field(1e-2, gt=0, description="Strength rho of the method 'admm'.")
-    lasso_strength: float = Field(1e-3, gt=0, description="Strength of the method 'group-lasso'.")
-    distillation: float = Field(
-        0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
-    )
-    temperature: float = Field(2.0, gt=0, description="Softmax temperature of the distillation.")
-    layer_distillation: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the loss against the dense model's hidden states after every layer; 0: none.",
-    )
-    dropout: bool = Field(
-        True,
-        description="Whether the model's dropout is on; it holds back overfitting, and blurs what distillation copies.",
-    )
-    augmentation: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Share of the examples of a batch in which tokens are exchanged, for distillation only.",
-    )
-
-    @model_validator(mode="after")
-    def _augmentation_needs_a_teacher(self) -> PruneConfig:
-        if self.augmentation and not (self.distillation or self.layer_distillation):
-            raise ValueError("augmentation needs distillation or layer_distillation above 0.")
-        return self
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of all phases."""
-        return self.warmup_epochs + self.gate_epochs + self.final_epochs
 
 
 @dataclass(frozen=True)

@@ -6,32 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import config_dataclass
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks import Example, Task
 from crossvote.swstack.tasks.batches import encode
-from crossvote.swstack.training.loop import TrainingConfig, best_device, train
+from crossvote.swstack.training.config import FinetuneConfig
+from crossvote.swstack.training.loop import best_device, train
 from crossvote.swstack.training.predict import evaluate, predicted_metrics
 
 #: Share of the train examples set aside to decide when to stop early; dev data never decides anything.
 _VALIDATION_SHARE = 0.1
-
-
-@config_dataclass
-class FinetuneConfig(TrainingConfig):
-    """How to fine-tune."""
-
-    epochs: int = Field(3, ge=1, le=1000, description="Passes over the train examples.")
-    patience: int = Field(
-        0,
-        ge=0,
-        description="Stop after so many epochs without a better primary metric on a tenth of the train examples "
-        "set aside for it, and keep the best epoch; 0: train on all examples to the end.",
-    )
 
 
 @dataclass(frozen=True)

@@ -8,39 +8,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch.nn import functional
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from crossvote.sim.common.progress import Progress
-from crossvote.sim.common.schema import config_dataclass, to_mapping
+from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.batches import Batch, Encoded, batch_indices, collate
 from crossvote.swstack.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from crossvote.swstack.training.config import TrainingConfig
 
 #: Checkpoint file inside the work directory.
 CHECKPOINT = "checkpoint.safetensors"
-
-Precision = Literal["auto", "float32"]
-
-
-@config_dataclass
-class TrainingConfig:
-    """What every training stage sets."""
-
-    batch_size: int = Field(32, ge=1, description="Examples per step.")
-    learning_rate: float = Field(1e-4, gt=0, le=1, description="Peak learning rate of the weights (AdamW).")
-    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of the steps over which the rate rises.")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay of matrices.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients of the weights are clipped to this norm.")
-    checkpoint_steps: int = Field(100, ge=1, description="Steps between checkpoints.")
-    precision: Precision = Field(
-        "auto", description="Arithmetic of training: 'auto' is bfloat16 mixed precision where the device has it."
-    )
 
 
 class TrainingHooks:

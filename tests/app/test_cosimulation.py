@@ -13,11 +13,13 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
-from crossvote.swstack.evaluation.cosimulation import CosimConfig, cosimulate_matrices
+from crossvote.swstack.evaluation.config import CosimConfig
+from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import Protection
+from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight, word_line_groups
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import MatrixMask
 from crossvote.swstack.tasks import TaskConfig, load_task
 

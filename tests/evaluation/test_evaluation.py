@@ -16,17 +16,8 @@ from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.evaluation import evaluation
-from crossvote.swstack.evaluation.evaluation import (
-    Chip,
-    EvalConfig,
-    FaultsConfig,
-    Sweep,
-    Trial,
-    rows,
-    sample_chips,
-    summarize,
-    sweep,
-)
+from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
+from crossvote.swstack.evaluation.evaluation import Chip, Sweep, Trial, rows, sample_chips, summarize, sweep
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.layouts import word_line_groups

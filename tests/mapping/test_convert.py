@@ -16,10 +16,11 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.mapping import build_image
-from crossvote.swstack.mapping.quantization import QuantizationConfig
+from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import apply_masks
 
 

@@ -13,6 +13,7 @@ from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import ColumnMap, Image, MatrixImage
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.mapping import (
     QuantizedGroup,
     build_image,
@@ -22,7 +23,6 @@ from crossvote.swstack.mapping.mapping import (
     program,
 )
 from crossvote.swstack.mapping.protection import Protection
-from crossvote.swstack.mapping.quantization import QuantizationConfig
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.models.masks import MatrixMask
 

@@ -11,9 +11,11 @@ from interruption import killed_and_resumed, same_weights
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
-from crossvote.swstack.models.loading import ModelConfig, load_model
-from crossvote.swstack.pruning import PruneConfig, prune
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.pruning.augmentation import EXCHANGED_TOKENS, TokenExchange
+from crossvote.swstack.pruning.config import PruneConfig
+from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.tasks.batches import Batch, batches, collate, encode
 from crossvote.swstack.training.loop import Forward, task_loss
 

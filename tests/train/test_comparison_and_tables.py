@@ -21,9 +21,10 @@ from crossvote.swstack.experiment.paper_tables import (
     write_tables,
 )
 from crossvote.swstack.experiment.pruning_comparison import Comparison, compare_methods, comparison_rows, loss_points
+from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight
-from crossvote.swstack.models.loading import ModelConfig, load_model
-from crossvote.swstack.pruning import PruneConfig
+from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.pruning.config import PruneConfig
 
 CONFIG = PruneConfig(batch_size=16, gate_epochs=1, final_epochs=0)
 

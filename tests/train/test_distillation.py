@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from crossvote.swstack.models.loading import ModelConfig, load_model
-from crossvote.swstack.pruning import PruneConfig, prune
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.distillation import Distillation, hidden_distance
+from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.tasks.batches import Batch, batches, encode
 from crossvote.swstack.training.loop import Forward, forward, task_loss
 

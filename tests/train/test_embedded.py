@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
-from crossvote.swstack.models.loading import ModelConfig, load_model
-from crossvote.swstack.pruning import PruneConfig, prune
+from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.pruning.config import PruneConfig
+from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.tasks import TaskConfig, load_task
-from crossvote.swstack.training.finetune import FinetuneConfig, finetune
+from crossvote.swstack.training.config import FinetuneConfig
+from crossvote.swstack.training.finetune import finetune
 from crossvote.swstack.training.predict import evaluate
 
 

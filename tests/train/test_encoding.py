@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.tasks.batches import batch_indices, batches, encode
 
 

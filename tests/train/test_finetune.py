@@ -10,10 +10,12 @@ import torch
 from interruption import killed_and_resumed, same_weights
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.tasks import Example
 from crossvote.swstack.tasks.batches import encode
-from crossvote.swstack.training.finetune import FinetuneConfig, finetune
+from crossvote.swstack.training.config import FinetuneConfig
+from crossvote.swstack.training.finetune import finetune
 from crossvote.swstack.training.loop import CHECKPOINT, has_bfloat16
 from crossvote.swstack.training.predict import evaluate, predict
 

@@ -8,7 +8,7 @@ import torch
 from test_groups import FAMILIES
 
 from crossvote.swstack.models.layouts import matrix_bias, matrix_names, matrix_weight, word_line_groups
-from crossvote.swstack.pruning import apply_masks, dense_masks
+from crossvote.swstack.models.masks import apply_masks, dense_masks
 from crossvote.swstack.pruning.folding import fold
 
 

@@ -10,7 +10,8 @@ import torch
 
 import crossvote.swstack.models.loading
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.models.loading import ModelConfig, load_model, save_model
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load_model, save_model
 
 
 def test_directory_round_trip_and_seeded_head(tiny_directory, tmp_path):

@@ -13,22 +13,17 @@ from interruption import killed_and_resumed, same_weights
 from test_groups import FAMILIES
 
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_bias, matrix_weight, word_line_groups
-from crossvote.swstack.models.loading import ModelConfig, load_model
-from crossvote.swstack.pruning import (
-    PruneConfig,
-    apply_masks,
-    dense_masks,
-    load_masks,
-    prune,
-    save_masks,
-    sparsity_table,
-)
+from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.models.masks import apply_masks, dense_masks, load_masks, save_masks, sparsity_table
 from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
+from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.method import relative_norms
 from crossvote.swstack.pruning.methods.straight_through import StraightThrough, estimator_slope, gated_weight
-from crossvote.swstack.pruning.pruning import Pruner, make_method
-from crossvote.swstack.training.finetune import FinetuneConfig, finetune
+from crossvote.swstack.pruning.pruning import Pruner, make_method, prune
+from crossvote.swstack.training.config import FinetuneConfig
+from crossvote.swstack.training.finetune import finetune
 from crossvote.swstack.training.predict import evaluate
 
 CONFIG = PruneConfig(

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-#: dh/da by which the gradient passes the step function h; softplus is the paper's (its derivative is the sigmoid).
-Estimator = Literal["softplus", "linear", "relu", "leaky"]
-
-#: How a gate's gradient follows from dL/dt of the gated weights t = w h: by the chain rule, or with the sign of w in
-#: place of w (AutoPrune, Xiao et al. 2019).
-GateGradient = Literal["chain", "sign"]
+from crossvote.swstack.pruning.config import Estimator, GateGradient
 
 _LEAK = 0.1
 

@@ -1,0 +1,83 @@
+"""Which chips are drawn, and what is measured on them."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from crossvote.sim.array.fault_models import Pattern
+from crossvote.sim.array.faults import PAPER_SA0_SA1
+from crossvote.sim.array.read_model import ReadModel
+from crossvote.sim.common.schema import config_dataclass
+from crossvote.sim.peripheral import Backend
+
+
+@config_dataclass
+class FaultsConfig:
+    """Which chips are drawn."""
+
+    rates: tuple[float, ...] = Field(
+        default=(0.0005, 0.001, 0.002), min_length=1, description="fractions of all cells that are stuck, each 0 to 1"
+    )
+    chips: int = Field(default=5, ge=1, description="chips drawn per rate")
+    sa0_sa1: tuple[float, float] = Field(
+        default=PAPER_SA0_SA1, description="ratio of cells stuck at high (read 0) to stuck at low resistance (read 1)"
+    )
+
+    pattern: Pattern = Field(
+        default="uniform", description="where stuck cells lie: uniform, clustered, or whole word_lines or bit_lines"
+    )
+    cluster_size: float = Field(default=8.0, ge=1, description="mean number of cells of a cluster")
+    cluster_radius: float = Field(
+        default=2.0, gt=0, description="standard deviation of a cluster's cells around its centre, in lines"
+    )
+
+    embeddings: bool = Field(
+        default=False, description="keep the token embedding table in faulty cells too, 8 bits per value"
+    )
+
+    @field_validator("rates")
+    @classmethod
+    def _rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < rate <= 1 for rate in rates):
+            raise ValueError("a fault rate is above 0 and at most 1; the point without faults is always measured.")
+        if len(set(rates)) != len(rates):
+            raise ValueError("every rate can be named once only.")
+        return rates
+
+    @field_validator("sa0_sa1")
+    @classmethod
+    def _ratio(cls, ratio: tuple[float, float]) -> tuple[float, float]:
+        if min(ratio) < 0 or sum(ratio) <= 0:
+            raise ValueError("both parts must be at least 0 and one above 0.")
+        return ratio
+
+
+@config_dataclass
+class EvalConfig:
+    """How each chip is measured."""
+
+    batch_size: int = Field(default=64, ge=1, description="dev examples run at once")
+    limit: int | None = Field(default=None, ge=1, description="use only the first so many dev examples")
+    read: ReadModel = Field(
+        default_factory=ReadModel, description="ADCs and cells that lose information; ideal by default"
+    )
+
+
+@config_dataclass
+class CosimConfig:
+    """What to stream through the simulated hardware."""
+
+    matrices: tuple[str, ...] = Field(
+        (),
+        description="Module paths of the matrices, complete or their end (layer.0.intermediate.dense), or 'all'; "
+        "empty: the first feed-forward matrix.",
+    )
+    tokens: int = Field(16, ge=1, description="Token vectors of the dev set, padding left out.")
+    backend: Backend = Field(
+        "auto",
+        description="verilator: compiled from the exported Verilog; amaranth: Amaranth's simulator; numpy: the "
+        "reference; auto: verilator where it can be built, else numpy.",
+    )
+    quantum: int = Field(
+        8, ge=1, description="Token vectors that the crossbars run ahead of the OPCs' time; 1 is exact."
+    )

@@ -1,0 +1,89 @@
+"""How to prune."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from crossvote.sim.common.schema import config_dataclass
+from crossvote.swstack.training.config import TrainingConfig
+
+#: dh/da by which the gradient passes the step function h; softplus is the paper's (its derivative is the sigmoid).
+Estimator = Literal["softplus", "linear", "relu", "leaky"]
+
+
+#: How a gate's gradient follows from dL/dt of the gated weights t = w h: by the chain rule, or with the sign of w in
+#: place of w (AutoPrune, Xiao et al. 2019).
+GateGradient = Literal["chain", "sign"]
+
+
+#: Learned gates (the paper's), and methods to compare them with.
+Method = Literal["gates", "magnitude", "movement", "l0", "admm", "group-lasso"]
+
+
+@config_dataclass
+class PruneConfig(TrainingConfig):
+    """How to prune."""
+
+    column_sparsity: float = Field(0.30, ge=0, lt=1, description="Share of columns to prune in every word-line group.")
+    row_sparsity: float = Field(
+        0.0, ge=0, lt=1, description="Share of rows (shared by the matrices of a group) to prune in every group."
+    )
+    warmup_epochs: int = Field(0, ge=0, description="Dense epochs before the gates start to learn.")
+    gate_epochs: int = Field(3, ge=1, description="Epochs in which gates learn.")
+    final_epochs: int = Field(2, ge=0, description="Epochs of fine-tuning with frozen gates.")
+    ramp_share: float = Field(
+        0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
+    )
+    method: Method = Field(
+        "gates", description="What decides: learned gates (the paper's), or a method to compare them with."
+    )
+    gate_learning_rate: float = Field(
+        0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
+    )
+    gate_start: float = Field(0.5, gt=0, description="First value of a gate parameter, on average; open above 0.")
+    saliency_steps: int = Field(
+        25,
+        ge=0,
+        description="Steps that measure the gates' saliency, by which they start (at most a quarter of the gate "
+        "epochs); 0: all start alike.",
+    )
+    estimator: Estimator = Field("softplus", description="Straight-through estimator of the gates.")
+    gate_gradient: GateGradient = Field(
+        "chain", description="Gradient of a gate: by the chain rule, or with the weights' signs (AutoPrune)."
+    )
+    multiplier_rate: float = Field(0.02, ge=0, description="Ascent rate of the controller's linear multiplier.")
+    quadratic: float = Field(8.0, ge=0, description="Weight of the controller's quadratic term.")
+    admm_rho: float = Field(1e-2, gt=0, description="Strength rho of the method 'admm'.")
+    lasso_strength: float = Field(1e-3, gt=0, description="Strength of the method 'group-lasso'.")
+    distillation: float = Field(
+        0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
+    )
+    temperature: float = Field(2.0, gt=0, description="Softmax temperature of the distillation.")
+    layer_distillation: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the loss against the dense model's hidden states after every layer; 0: none.",
+    )
+    dropout: bool = Field(
+        True,
+        description="Whether the model's dropout is on; it holds back overfitting, and blurs what distillation copies.",
+    )
+    augmentation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the examples of a batch in which tokens are exchanged, for distillation only.",
+    )
+
+    @model_validator(mode="after")
+    def _augmentation_needs_a_teacher(self) -> PruneConfig:
+        if self.augmentation and not (self.distillation or self.layer_distillation):
+            raise ValueError("augmentation needs distillation or layer_distillation above 0.")
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return self.warmup_epochs + self.gate_epochs + self.final_epochs
