@@ -38,6 +38,12 @@ _LAYOUTS: tuple[dict[str, tuple[str, ...]], ...] = (
         "ffn1": ("intermediate.dense",),
         "ffn2": ("output.dense",),
     },
+    {  # MPNet; its relative position bias is added to the scores, so it touches none of the matrices
+        "qkv": ("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+        "o": ("attention.attn.o",),
+        "ffn1": ("intermediate.dense",),
+        "ffn2": ("output.dense",),
+    },
     {  # DistilBERT
         "qkv": ("attention.q_lin", "attention.k_lin", "attention.v_lin"),
         "o": ("attention.out_lin",),
@@ -79,7 +85,7 @@ def word_line_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
         family = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         raise UserError(
             f"model family {family!r} is not supported: its layers match none of the known layouts "
-            "(BERT, RoBERTa, ELECTRA, DistilBERT, GPT-2)."
+            "(BERT, RoBERTa, ELECTRA, MPNet, DistilBERT, GPT-2)."
         )
     return tuple(groups)
 

@@ -10,9 +10,23 @@ import pytest
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory) -> Path:
     """Directory of a two-layer BERT with random weights whose tokenizer knows the words of grammar-single."""
+    from transformers import BertConfig, BertModel
+
+    return _tiny_encoder(tmp_path_factory.mktemp("models") / "tiny-bert", BertConfig, BertModel)
+
+
+@pytest.fixture(scope="session")
+def tiny_mpnet(tmp_path_factory) -> Path:
+    """The same as an MPNet, whose scores have a relative position bias."""
+    from transformers import MPNetConfig, MPNetModel
+
+    return _tiny_encoder(tmp_path_factory.mktemp("models") / "tiny-mpnet", MPNetConfig, MPNetModel)
+
+
+def _tiny_encoder(folder: Path, configuration: type, encoder: type) -> Path:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     from crossvote.swstack.tasks import TaskConfig, load_task
 
@@ -22,13 +36,12 @@ def tiny_bert(tmp_path_factory) -> Path:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
     ).save_pretrained(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = BertConfig(
+        config = configuration(
             vocab_size=len(vocabulary),
             hidden_size=32,
             num_hidden_layers=2,
@@ -36,5 +49,5 @@ def tiny_bert(tmp_path_factory) -> Path:
             intermediate_size=64,
             max_position_embeddings=64,
         )
-        BertModel(config).save_pretrained(folder)
+        encoder(config).save_pretrained(folder)
     return folder

@@ -80,6 +80,21 @@ def test_three_evaluations_agree(mapped, rate):
     assert (votes > 0) == (rate > 0)
 
 
+def test_an_encoder_with_relative_positions_agrees_too(tiny_mpnet):
+    task = load_task(TaskConfig(name="grammar-single"), 0)
+    model, tokenizer = load_model(ModelConfig(source=str(tiny_mpnet)), task.num_labels, task.regression, 0)
+    scheme = SCHEMES["all-crossbar-column-packed"]
+    image = build_image(model, word_line_groups(model), None, scheme, rows=16, columns=128)
+    faults = FaultMap.sample(16, 128, image.crossbars, 0.01, seed_sequence(3))
+    config = CosimConfig(matrices=("layer.0.attention.attn.k", "layer.1.output.dense"), tokens=4, backend=BACKEND)
+    results = cosimulate_matrices(model, tokenizer, task, {"scheme": image}, faults, CHIP, config)
+    assert [result.matrix for result in results] == [
+        "mpnet.encoder.layer.0.attention.attn.k",
+        "mpnet.encoder.layer.1.output.dense",
+    ]
+    assert all(result.equal for result in results)
+
+
 @pytest.mark.parametrize("activations", ["tensor", "static", "float"])
 def test_other_activations_are_streamed_too(mapped, activations):
     model, tokenizer, task, images = mapped

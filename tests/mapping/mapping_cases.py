@@ -14,6 +14,8 @@ from transformers import (
     ElectraForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     PreTrainedModel,
     RobertaConfig,
     RobertaForSequenceClassification,
@@ -81,6 +83,7 @@ def tiny_model(family: str = "bert") -> PreTrainedModel:
         "bert": lambda: BertForSequenceClassification(BertConfig(**sizes, **vocabulary)),
         "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(**sizes, **vocabulary)),
         "electra": lambda: ElectraForSequenceClassification(ElectraConfig(embedding_size=16, **sizes, **vocabulary)),
+        "mpnet": lambda: MPNetForSequenceClassification(MPNetConfig(**sizes, **vocabulary)),
         "distilbert": lambda: DistilBertForSequenceClassification(
             DistilBertConfig(dim=32, hidden_dim=48, n_layers=2, n_heads=2, **vocabulary)
         ),

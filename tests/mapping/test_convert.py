@@ -33,7 +33,7 @@ def logits(model) -> torch.Tensor:
         return model(**tokens()).logits
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "distilbert", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "mpnet", "distilbert", "gpt2"])
 @pytest.mark.parametrize("scheme", ["none-column", "best"])
 def test_every_family_runs_and_is_close_to_the_pruned_float_model(family, scheme):
     model = tiny_model(family)

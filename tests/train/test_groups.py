@@ -14,6 +14,8 @@ from transformers import (
     ElectraForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -37,6 +39,7 @@ FAMILIES = {
     "bert": bert,
     "roberta": lambda: RobertaForSequenceClassification(RobertaConfig(vocab_size=20, **BERT_SIZES)),
     "electra": lambda: ElectraForSequenceClassification(ElectraConfig(vocab_size=20, **BERT_SIZES)),
+    "mpnet": lambda: MPNetForSequenceClassification(MPNetConfig(vocab_size=20, **BERT_SIZES)),
     "distilbert": lambda: DistilBertForSequenceClassification(
         DistilBertConfig(vocab_size=20, dim=16, hidden_dim=32, n_layers=2, n_heads=4)
     ),
