@@ -28,7 +28,7 @@ from typing import Any
 from rich.console import Console
 
 from crossvote.sim.common.csv_rows import write_csv
-from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.swstack.experiment.config import find_config, load_config
 from crossvote.swstack.experiment.paper_tables import to_markdown
 from crossvote.swstack.experiment.pruning_comparison import finished

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.profiler import profile
 
-from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from benchmarks.measure import environment
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
-from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral import create_peripheral
 from tb.run import Bench, run_bench
 from tb.stimulus import random_codes, random_map

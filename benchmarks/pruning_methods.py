@@ -20,8 +20,9 @@ from typing import Any
 from rich.console import Console
 
 from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress
-from crossvote.sim.common.schema import build, to_mapping, write_text_atomic
+from crossvote.sim.common.schema import build, to_mapping
 from crossvote.swstack.cli.console import progress_display
 from crossvote.swstack.experiment.paper_tables import to_markdown
 from crossvote.swstack.experiment.pruning_comparison import Comparison, compare_methods, comparison_rows

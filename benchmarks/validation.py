@@ -15,7 +15,7 @@ import numpy as np
 import simpy
 
 from crossvote.sim.chip.config import ChipConfig, load_chip
-from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.kernel import Booking, Simulation
 from crossvote.sim.system import energy
 from crossvote.sim.system.model import Resolution, SystemResult, group_actions, simulate

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import reading
 
 FORMAT = "crossvote-fault-map"
 FORMAT_VERSION = 1
@@ -147,17 +148,18 @@ class FaultMap:
             UserError: the file is absent, of another format, or its content does not match its hash.
         """
         header, arrays = read_container(path, FORMAT, FORMAT_VERSION)
-        fault_map = cls(
-            int(header["rows"]),
-            int(header["columns"]),
-            int(header["crossbars"]),
-            arrays["cells"],
-            arrays["stuck_at"].astype(np.bool_),
-            str(header["source"]),
-        )
-        if fault_map.content_hash != header["content_hash"]:
-            raise UserError(f"{path}: the content does not match its hash; the file is damaged.")
-        return fault_map
+        with reading(path, FORMAT):
+            fault_map = cls(
+                int(header["rows"]),
+                int(header["columns"]),
+                int(header["crossbars"]),
+                arrays["cells"],
+                arrays["stuck_at"].astype(np.bool_),
+                str(header["source"]),
+            )
+            if fault_map.content_hash != header["content_hash"]:
+                raise UserError(f"{path}: the content does not match its hash; the file is damaged.")
+            return fault_map
 
 
 def _distinct(rng: np.random.Generator, size: int, count: int) -> NDArray[np.int64]:

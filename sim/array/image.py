@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import reading
 
 FORMAT = "crossvote-image"
 FORMAT_VERSION = 1
+_GROUP_KEYS = ("name", "inputs", "planes", "rows", "columns", "vote", "first_pair")
 
 Vote = Literal["none", "output", "crossbar"]
 
@@ -367,38 +369,40 @@ class Image:
             UserError: the file is absent, of another format or version, or its content does not match its hash.
         """
         header, arrays = read_container(path, FORMAT, FORMAT_VERSION)
-        groups = []
-        for g, entry in enumerate(header["groups"]):
-            matrices = tuple(
-                MatrixImage(
-                    m["name"],
-                    m["first_output"],
-                    m["outputs"],
-                    arrays[f"{g}.{i}.scale"],
-                    arrays.get(f"{g}.{i}.bias"),
+        with reading(path, FORMAT):
+            groups = []
+            for g, entry in enumerate(header["groups"]):
+                matrices = tuple(
+                    MatrixImage(
+                        m["name"],
+                        m["first_output"],
+                        m["outputs"],
+                        arrays[f"{g}.{i}.scale"],
+                        arrays.get(f"{g}.{i}.bias"),
+                    )
+                    for i, m in enumerate(entry["matrices"])
                 )
-                for i, m in enumerate(entry["matrices"])
-            )
-            if entry["vote"] not in get_args(Vote):
-                raise UserError(f"{path}: unknown vote '{entry['vote']}'.")
-            groups.append(
-                GroupImage(
-                    **{
-                        key: entry[key] for key in ("name", "inputs", "planes", "rows", "columns", "vote", "first_pair")
-                    },
-                    matrices=matrices,
-                    column_map=ColumnMap(
-                        arrays[f"{g}.map.output"],
-                        arrays[f"{g}.map.plane"],
-                        arrays[f"{g}.map.replica"],
-                        arrays[f"{g}.map.flipped"].astype(np.bool_),
-                    ),
-                    cells=arrays[f"{g}.cells"],
-                    kept_inputs=arrays[f"{g}.kept_inputs"].astype(np.bool_),
-                    cell_bits=entry.get("cell_bits", 1),
+                if entry["vote"] not in get_args(Vote):
+                    raise UserError(f"{path}: unknown vote '{entry['vote']}'.")
+                groups.append(
+                    GroupImage(
+                        **{
+                            key: entry[key]
+                            for key in ("name", "inputs", "planes", "rows", "columns", "vote", "first_pair")
+                        },
+                        matrices=matrices,
+                        column_map=ColumnMap(
+                            arrays[f"{g}.map.output"],
+                            arrays[f"{g}.map.plane"],
+                            arrays[f"{g}.map.replica"],
+                            arrays[f"{g}.map.flipped"].astype(np.bool_),
+                        ),
+                        cells=arrays[f"{g}.cells"],
+                        kept_inputs=arrays[f"{g}.kept_inputs"].astype(np.bool_),
+                        cell_bits=entry.get("cell_bits", 1),
+                    )
                 )
-            )
-        image = cls(tuple(groups), header["protection"], header["input_bits"], header["adc_bits"])
-        if image.content_hash != header["content_hash"]:
-            raise UserError(f"{path}: the content does not match its hash; the file is damaged.")
-        return image
+            image = cls(tuple(groups), header["protection"], header["input_bits"], header["adc_bits"])
+            if image.content_hash != header["content_hash"]:
+                raise UserError(f"{path}: the content does not match its hash; the file is damaged.")
+            return image

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:

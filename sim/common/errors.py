@@ -1,8 +1,15 @@
-"""The one exception that means: the input is wrong, and here is what would be right."""
+"""The exceptions that mean: this is not a fault of the program, and here is what would be right."""
 
 
 class UserError(ValueError):
     """Bad input, said in one sentence that names the file, key or value and what would be right.
 
     The command line prints the sentence and exits with code 2.
+    """
+
+
+class StorageError(UserError):
+    """The machine does not take or give a file (disk or quota full, no permission): the input is right.
+
+    What was asked for stays asked for; the same command goes on once the reason is gone.
     """

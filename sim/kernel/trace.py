@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.schema import write_bytes_atomic
+from crossvote.sim.common.files import write_bytes_atomic
 
 
 class Trace:

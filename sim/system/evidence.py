@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.rtl.parameters import OpcParameters
-from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral.amaranth_backend import AmaranthPeripheral
 from crossvote.sim.peripheral.base import OpcMap
 

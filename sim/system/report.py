@@ -12,8 +12,9 @@ import numpy as np
 
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.csv_rows import to_csv
+from crossvote.sim.common.files import write_bytes_atomic, write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import build, to_mapping, write_bytes_atomic, write_text_atomic
+from crossvote.sim.common.schema import build, to_mapping
 from crossvote.sim.kernel import Trace
 from crossvote.sim.system import energy
 from crossvote.sim.system.diagram import diagram

@@ -25,8 +25,9 @@ from crossvote.sim.array.fault_models import sample_faults
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import to_mapping, write_text_atomic
+from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
 from crossvote.swstack.inference.convert import calibrate, convert, swap_faults

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from crossvote.sim.common.csv_rows import to_csv
-from crossvote.sim.common.schema import write_bytes_atomic
+from crossvote.sim.common.files import write_bytes_atomic
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 
 

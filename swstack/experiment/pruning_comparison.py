@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import build, to_mapping, write_text_atomic
+from crossvote.sim.common.schema import build, to_mapping
 from crossvote.swstack.experiment.paper_tables import mean_and_spread
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model

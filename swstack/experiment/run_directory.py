@@ -24,7 +24,7 @@ from typing import Any, Self
 import tomli_w
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic
 
 FORMAT = 1
 CONFIG = "config.toml"

@@ -16,8 +16,9 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import merge, write_text_atomic
+from crossvote.sim.common.schema import merge
 from crossvote.sim.kernel import Trace
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.system.computed import RealGroup

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import nn
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import write_bytes_atomic
+from crossvote.sim.common.files import reading, write_bytes_atomic
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 
 
@@ -88,14 +87,10 @@ def load_masks(path: Path) -> Masks:
 
     Raises UserError if the file is absent or something else.
     """
-    try:
+    with reading(path, "pruning masks"):
         tensors = load(Path(path).read_bytes())
         names = [key.removesuffix(".rows") for key in tensors if key.endswith(".rows")]
         return {name: MatrixMask(tensors[f"{name}.rows"], tensors[f"{name}.columns"]) for name in names}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except (SafetensorError, KeyError):
-        raise UserError(f"{path}: not a file of pruning masks.") from None
 
 
 def sparsity_table(model: nn.Module, masks: Mapping[str, MatrixMask]) -> tuple[Sparsity, ...]:

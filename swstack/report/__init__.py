@@ -12,7 +12,7 @@ import jinja2
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.csv_rows import write_csv
-from crossvote.sim.common.schema import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic
 from crossvote.swstack.report import figures
 
 PAGE = "report/index.html"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from crossvote.sim.array.crossbar import read_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
-from crossvote.sim.common.schema import write_bytes_atomic, write_text_atomic
+from crossvote.sim.common.files import write_bytes_atomic, write_text_atomic
 
 # The colour-blind-safe palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import reading, replacing
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON-serializable `state` so that `path` is either the old or the new checkpoint."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Straight to the file: a checkpoint may be gigabytes, which should not be in memory a second time.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         save_file(held, temporary, metadata={"state": json.dumps(state)})
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -36,14 +27,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
     Raises UserError if the file is absent or is no checkpoint.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118 (not a mapping)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except (SafetensorError, KeyError, json.JSONDecodeError):
-        raise UserError(f"{path}: not a training checkpoint; delete it to start over.") from None
+    with reading(path, "training checkpoint"), path.open("rb"), safe_open(path, framework="pt") as file:
+        state = json.loads((file.metadata() or {})["state"])
+        return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118 (not a mapping)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, torch.Tensor]:

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.protection import PRESETS
 
 HEADER = {"name": "a", "sizes": [1, 2], "rate": 0.25}
 ARRAYS = {"b": np.arange(6, dtype=np.int32).reshape(2, 3), "a": np.ones(3, np.uint8)}
@@ -37,3 +41,37 @@ def test_other_files_are_refused_with_a_sentence(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             read_container(tmp_path / name, kind, version)
+
+
+def fault_map(path):
+    FaultMap.sample(8, 8, 2, 0.1, np.random.SeedSequence(3)).save(path)
+    return FaultMap.load
+
+
+def small_image(path):
+    q = np.array([[3, -2], [0, 1]], np.int32)
+    matrix = MatrixImage("a", 0, 2, np.ones(1, np.float32), np.zeros(2, np.float32))
+    quantized = QuantizedGroup("g", q, (matrix,), np.ones(2, np.bool_), np.ones(2, np.bool_))
+    group = place_group(quantized, PRESETS["none"], 3, 4, 8)
+    Image((group,), {"name": "none"}, input_bits=8, adc_bits=8).save(path)
+    return Image.load
+
+
+@pytest.mark.parametrize("make", [fault_map, small_image])
+def test_no_flipped_bit_of_a_file_gets_through_or_gives_a_traceback(tmp_path, make):
+    """A bit of every byte, of the header and of the arrays behind it; which one differs from byte to byte."""
+    path = tmp_path / "file"
+    load = make(path)
+    load(path)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << (5 * position + position // 8) % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError) as error:
+            load(path)
+        assert str(path) in str(error.value)
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError):
+            load(path)

@@ -84,7 +84,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(fresh, tiny_task, tmp_path
 def test_a_file_that_is_no_checkpoint_is_named(fresh, tiny_task, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
     model, tokenizer = fresh()
-    with pytest.raises(UserError, match="not a training checkpoint"):
+    with pytest.raises(UserError, match="damaged training checkpoint"):
         finetune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path)
 
 

@@ -192,7 +192,7 @@ def test_masks_round_trip_and_apply(tuned, tmp_path):
     assert table[name].element == pytest.approx((16 * 32 + 64 - 16) / (32 * 64))
     assert table[name].column == pytest.approx(0.25)
     (tmp_path / "junk").write_bytes(b"junk")
-    with pytest.raises(UserError, match="not a file of pruning masks"):
+    with pytest.raises(UserError, match="damaged pruning masks"):
         load_masks(tmp_path / "junk")
 
 

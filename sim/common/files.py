@@ -1,0 +1,98 @@
+"""Reading and writing files: all or nothing, and every failure one sentence that names the file.
+
+No module opens a file for writing by itself; whoever has a library write it lets the library write to the path that
+``replacing`` gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from crossvote.sim.common.errors import StorageError, UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in a sentence why ``path`` cannot be written, whatever in the block wanted to write it.
+
+    Raises:
+        StorageError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = "make room and run the same command again." if error.errno in _FULL else "name a place that can be."
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from None
+    except SafetensorError as error:  # what safetensors makes of the system's refusal
+        raise StorageError(f"{path}: cannot be written ({error}); is there room left on the disk?") from None
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Say in a sentence that ``path`` is no proper ``kind`` file, whatever the block stumbled over in it.
+
+    A sentence of the block itself stays and gets the file's name. Errors of a parser are bad input here, because the
+    block does nothing but read one file.
+
+    Raises:
+        UserError: the file is absent, damaged or something else. StorageError: the system cannot read it.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; a {kind} file is needed.") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except MemoryError:
+        raise StorageError(f"{path}: too large for the memory that is free, or a damaged {kind} file.") from None
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path}: damaged {kind} file ({reason[:200]}).") from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes otherwise.
+
+    Raises:
+        StorageError: the system refused.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` holds either its old content or all of the new one.
+
+    Raises:
+        StorageError: the system refused, for example because the disk is full; the old content stands.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """``write_bytes_atomic`` for UTF-8 text."""
+    write_bytes_atomic(path, text.encode())
