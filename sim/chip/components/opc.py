@@ -1,0 +1,120 @@
+"""The output peripheral component, from the project's own synthesis.
+
+``opc_cells.json`` holds what ``python -m crossvote.rtl.synthesis`` counts: gates, flip-flops and memory bits over
+lanes and variant. Gates and flip-flops are linear in the lanes (interpolated between the counted ones, the last slope
+continued up to 256) and, per lane, in the width of a column sum; the rest grows with the width of an output sum.
+Priced as logic (``logic.py``). ISAAC's shift-and-add, which has published power instead, is here too.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal, get_args
+
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.chip.components import logic
+from crossvote.sim.chip.components.base import Action, Estimate
+from crossvote.sim.chip.components.digital import SCALE_PJ
+from crossvote.sim.common.errors import UserError
+
+#: What is built around the shift-and-add: fixed bit lines; a writable map; the median as well; scaling as well.
+Variant = Literal["plain", "map", "map + voter", "map + voter + scale"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Counted cells of one OPC. Flip-flops are in ``gates`` already, as ``logic.FLIP_FLOP_GATES`` each."""
+
+    gates: float
+    memory_bits: float
+
+
+@cache
+def _table() -> tuple[OpcParameters, dict[tuple[str, int], Cells]]:
+    text = (resources.files("crossvote.sim.chip.components") / "opc_cells.json").read_text(encoding="utf-8")
+    document = json.loads(text)
+    rows = {
+        (row["variant"], row["lanes"]): Cells(
+            row["gates"] + logic.FLIP_FLOP_GATES * row["flip_flops"], row["memory_bits"]
+        )
+        for row in document["rows"]
+    }
+    return OpcParameters(**document["parameters"]), rows
+
+
+def _gates(variant: Variant, lanes: int) -> tuple[float, float]:
+    """(gates of the lanes, other gates) of the parameters that were synthesised."""
+    _, rows = _table()
+    known = sorted(n for v, n in rows if v == variant)
+    upper = next((n for n in known[1:] if n >= lanes), known[-1])
+    lower = known[known.index(upper) - 1]
+    low, high = rows[variant, lower].gates, rows[variant, upper].gates
+    slope = (high - low) / (upper - lower)
+    total = low + slope * (lanes - lower)
+    return slope * lanes, total - slope * lanes
+
+
+def variant_of(parameters: OpcParameters) -> Variant:
+    """The variant that an OPC with these parameters is."""
+    if parameters.scale_bits:
+        return "map + voter + scale"
+    return "map + voter" if parameters.voter else "map" if parameters.column_map else "plain"
+
+
+def opc_cells(parameters: OpcParameters, variant: Variant) -> Cells:
+    """Gates and memory bits of an OPC.
+
+    Raises:
+        UserError: a variant that is not in the table.
+    """
+    if variant not in VARIANTS:
+        raise UserError(f"'{variant}' is not a variant of the output peripheral; there are {', '.join(VARIANTS)}.")
+    reference, rows = _table()
+    lanes, others = _gates(variant, parameters.lanes)
+    lanes *= parameters.column_sum_bits / reference.column_sum_bits
+    others *= parameters.sum_bits / reference.sum_bits
+    sums = 2 * parameters.columns * parameters.column_sum_bits
+    extra = rows[variant, 8].memory_bits - rows["plain", 8].memory_bits
+    return Cells(lanes + others, sums + extra * parameters.columns / reference.columns)
+
+
+def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimate:
+    """One OPC. Actions: ``opc_pair`` (a pair of codes accumulated: the gates of a lane, its column sum read and
+    written), ``opc_step`` (a column sum read out and added to its output), ``map_lookup``, ``vote`` and ``scale`` (an
+    output).
+    """
+    cells = opc_cells(parameters, variant)
+    reference, rows = _table()
+    lane, _ = _gates(variant, parameters.lanes)
+    width, out = parameters.column_sum_bits, parameters.sum_bits
+    pair = lane / parameters.lanes * width / reference.column_sum_bits * logic.GATE_PJ + 2 * width * logic.BIT_PJ
+    _, plain = _gates("plain", parameters.lanes)
+    step = plain * out / reference.sum_bits * logic.GATE_PJ + width * logic.BIT_PJ
+    eight = {v: rows[v, 8] for v in VARIANTS}
+    entry = (eight["map"].memory_bits - eight["plain"].memory_bits) / reference.columns
+    lookup = (eight["map"].gates - eight["plain"].gates) * logic.GATE_PJ + entry * logic.BIT_PJ
+    voter = (eight["map + voter"].gates - eight["map"].gates) * width / reference.column_sum_bits * logic.GATE_PJ
+    return Estimate(
+        {
+            "opc_pair": Action(pair, clock_ps / parameters.lanes),
+            "opc_step": Action(step, clock_ps),
+            "map_lookup": Action(lookup if variant != "plain" else 0.0, clock_ps if variant != "plain" else 0.0),
+            "vote": Action(voter if "voter" in variant else 0.0),
+            "scale": Action(SCALE_PJ),
+        },
+        logic.area_um2(cells.gates, cells.memory_bits),
+        logic.leakage_mw(cells.gates, cells.memory_bits),
+    )
+
+
+def shift_add(adcs_served: float, conversion_ps: float) -> Estimate:
+    """ISAAC's shift-and-add (ISCA 2016, Table I): 0.05 mW, 60 um2, serving ``adcs_served`` converters at full rate.
+
+    A tenth leaks: PUMA's constants. ``shift_add`` is one code (or column sum) added.
+    """
+    interval = conversion_ps / adcs_served
+    return Estimate({"shift_add": Action(0.9 * 0.05e-3 * interval, interval)}, 60.0, 0.1 * 0.05)

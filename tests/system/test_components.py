@@ -1,0 +1,126 @@
+"""Component models: published points are met, costs follow structure, and what a source does not cover is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.chip.components.adc import adc
+from crossvote.sim.chip.components.array import ENDURANCE, WRITE_PJ, array
+from crossvote.sim.chip.components.digital import mac_unit, vector_lane
+from crossvote.sim.chip.components.driver import driver, sample_hold
+from crossvote.sim.chip.components.memory import SRAM, bus, edram, sram
+from crossvote.sim.chip.components.opc import VARIANTS, opc, opc_cells, shift_add
+from crossvote.sim.chip.components.router import router
+from crossvote.sim.common.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("estimate", "peak_mw", "area_um2"),
+    [
+        (adc(8, 781.25), 2.0, 1200),
+        (array(128, 128, 100_000), 0.3, 25),
+        (driver(128, 1, 100_000), 4 / 1024, 170 / 1024),
+        (sample_hold(100_000), 0.01 / 1024, 40 / 1024),
+        (bus(384, 1000 / 1.2), 7.0, 90_000),
+        (router(8, 32, 1000), 42.0, 151_000),
+        (shift_add(2, 781.25), 0.05, 60),
+    ],
+)
+def test_published_points_are_met(estimate, peak_mw, area_um2):
+    assert estimate.peak_mw == pytest.approx(peak_mw, rel=1e-6)
+    assert estimate.area_um2 == pytest.approx(area_um2)
+
+
+def test_edram_of_isaac_is_one_access_of_puma_per_cycle():
+    """20.7 mW are 17.2 pJ per 256 bits from two banks, each busy for two cycles of 1.2 GHz."""
+    memory = edram(65_536, 2 * 1000 / 1.2, 2, 256)
+    assert memory.peak_mw == pytest.approx(20.7, rel=0.025)
+    assert memory.actions["buffer_byte"].energy_pj == 17.2 / 32
+
+
+@pytest.mark.parametrize("size", SRAM)
+def test_sram_meets_its_table(size):
+    energy, leakage, area = SRAM[size]
+    memory = sram(size, "input_register", "input_byte")
+    assert memory.actions["input_byte"].energy_pj == pytest.approx(energy / 2)
+    assert (memory.leakage_mw, memory.area_um2) == pytest.approx((leakage, area * 1e6))
+
+
+def test_adc_follows_its_bits():
+    costs = [adc(bits, 781) for bits in range(4, 11)]
+    energies = [c.actions["conversion"].energy_pj for c in costs]
+    assert energies == sorted(energies)
+    assert energies[-1] / energies[0] == pytest.approx(2.38 / 0.79)
+    assert [c.area_um2 for c in costs] == [361, 477, 627, 845, 1200, 1828, 3002]
+
+
+def test_array_follows_its_cells():
+    def full(size):
+        return 0.25 * size * size * array(size, size, 100_000).actions["cell_read"].energy_pj
+
+    assert [full(size) for size in (64, 128, 512)] == pytest.approx([7.5, 30.0, 480.0])
+    assert array(512, 512, 100_000).area_um2 == 400
+    assert array(128, 128, 50_000).actions["cell_read"].energy_pj * 2 == pytest.approx(30 / 4096)
+
+
+def test_a_driver_pays_for_its_word_line():
+    short, long = driver(64, 1, 100_000), driver(256, 1, 100_000)
+    assert long.actions["row_drive"].energy_pj == 4 * short.actions["row_drive"].energy_pj
+
+
+def test_router_follows_radix_and_width():
+    """PUMA's ratio of 8 to 4 ports, and a byte that costs more in a wider flit of the same router."""
+    small, large, wide = router(4, 32, 1000), router(8, 32, 1000), router(8, 64, 1000)
+    dynamic = [r.actions["flit_hop"].energy_pj for r in (small, large, wide)]
+    assert 2 * dynamic[1] / dynamic[0] == pytest.approx(51.48 / 16.13)
+    assert small.area_um2 / large.area_um2 == pytest.approx(0.047 / 0.116)
+    assert dynamic[2] > 2 * dynamic[1]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_opc_follows_its_lanes(variant):
+    costs = [opc(OpcParameters(lanes=lanes), variant, 1000) for lanes in (1, 2, 4, 8, 16, 32, 64)]
+    areas = [c.area_um2 for c in costs]
+    assert areas == sorted(areas)
+    assert areas[5] > 2 * areas[0]
+    narrow = opc(OpcParameters(lanes=8, input_bits=4), variant, 1000)
+    assert narrow.actions["opc_pair"].energy_pj < costs[3].actions["opc_pair"].energy_pj
+
+
+def test_opc_has_the_gates_of_the_synthesis():
+    cells = opc_cells(OpcParameters(lanes=8), "map + voter")
+    assert cells.gates == pytest.approx(3487 + 5 * 708)
+    assert cells.memory_bits == 8192
+    plain, voter = (opc(OpcParameters(), v, 1000) for v in ("plain", "map + voter"))
+    assert plain.area_um2 < voter.area_um2
+    assert plain.actions["map_lookup"].energy_pj == plain.actions["vote"].energy_pj == 0
+    assert voter.actions["map_lookup"].energy_pj > 0 < voter.actions["vote"].energy_pj
+
+
+def test_programming_a_crossbar_is_puma_s():
+    assert pytest.approx(128 * 128 * WRITE_PJ) == 21_125
+    assert ENDURANCE == 1e8
+
+
+def test_digital_units_are_horowitz_s_at_32_nm():
+    assert mac_unit(1000).actions["mac"].energy_pj == pytest.approx(0.3 * 32 / 45)
+    assert vector_lane(1000).actions["vector_op"].energy_pj == pytest.approx(1.5 * 32 / 45)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: adc(3, 781), r"adc\.bits = 3 is outside .*'adc' covers, 4 to 10 \(Accelergy"),
+        (lambda: adc(11, 781), r"measured numbers in \[override\.adc\]"),
+        (lambda: adc(8, 400), r"adc\.conversion_ps = 400"),
+        (lambda: array(1024, 128, 100_000), r"crossbar\.rows = 1024 is outside .*, 16 to 512"),
+        (lambda: driver(128, 6, 100_000), r"dac\.bits = 6"),
+        (lambda: router(40, 32, 1000), r"tiles_per_router \+ 4 = 40"),
+        (lambda: edram(512, 1667, 2, 256), r"tile\.buffer_bytes = 512"),
+        (lambda: sram(8, "input_register", "input_byte"), r"size of 'input_register', bytes, = 8"),
+    ],
+)
+def test_out_of_range_is_one_sentence(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
