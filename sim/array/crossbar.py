@@ -76,7 +76,7 @@ def combine(sums: NDArray[np.int64], column_map: ColumnMap, vote: Vote, outputs:
             voted = arithmetic.vote(replicas.sum(axis=1))[0]
         else:
             voted = arithmetic.vote(replicas)[0].sum(axis=1)
-        np.add.at(y, places.output, (voted << places.plane).T)
+        np.add.at(y, places.output, (voted << places.shift).T)
     return y.T
 
 

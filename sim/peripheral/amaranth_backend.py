@@ -34,6 +34,7 @@ class AmaranthPeripheral:
     def load_map(self, opc_map: OpcMap) -> None:
         """See ``Peripheral.load_map``."""
         opc_map.check_fits(self.parameters)
+        opc_map.check_plain()
         self._map = opc_map
 
     def load_scales(self, scales: OpcScales) -> None:

@@ -17,57 +17,61 @@ from crossvote.sim.peripheral.scales import OpcScales
 
 @dataclass(frozen=True, eq=False)
 class OpcMap:
-    """What each bit line of one OPC holds; arrays with one entry per bit line.
+    """What each bit line of one OPC holds; arrays with one entry per bit line, fields as in ``ColumnMap``.
+
+    Each output is the sum of its terms, 2^shift times a column sum or times the median of three. Which plane a line
+    holds does not matter to the OPC; it only tells terms of equal shift apart, as the copy does.
 
     Attributes:
         output: int32, output of the OPC (0, 1, 2, ... without gaps), or -1 where the bit line is unused.
-        plane: int8, bit plane. replica: int8, 0 for the only copy, 0 to 2 for three copies.
-        flipped: bool, the bit line stores 1-bit.
+        plane: int8, bit plane. replica: int8, 0 for a line alone, 0 to 2 for three that vote.
+        flipped: bool, the bit line stores 1-bit. shift: int8, left out it equals plane. copy: int8, left out it is 0.
 
     Raises:
-        UserError: two bit lines for the same (output, plane, replica), a number of copies other than one or three,
-            a plane missing below an output's top plane, a gap in the output numbers, or no output at all.
+        UserError: two bit lines for the same (output, plane, shift, copy, replica), a number of replicas other than one
+            or three, a gap in the output numbers, or no output at all.
     """
 
     output: NDArray[np.int32]
     plane: NDArray[np.int8]
     replica: NDArray[np.int8]
     flipped: NDArray[np.bool_]
+    shift: NDArray[np.int8] = None  # type: ignore[assignment]
+    copy: NDArray[np.int8] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if len({self.output.shape, self.plane.shape, self.replica.shape, self.flipped.shape, (len(self.output),)}) != 1:
-            raise UserError("an OPC map needs output, plane, replica and flipped for every bit line.")
+        if self.shift is None:
+            object.__setattr__(self, "shift", self.plane.copy())
+        if self.copy is None:
+            object.__setattr__(self, "copy", np.zeros_like(self.plane))
+        arrays = (self.output, self.plane, self.replica, self.flipped, self.shift, self.copy)
+        if {array.shape for array in arrays} != {(len(self.output),)}:
+            raise UserError("an OPC map needs output, plane, replica, flipped, shift and copy for every bit line.")
         lines = self.read_order
         if not len(lines):
             raise UserError("an OPC map needs at least one used bit line.")
-        output, plane, replica = (a[lines].astype(np.int64) for a in (self.output, self.plane, self.replica))
-        if plane.min() < 0:
-            raise UserError(f"bit line {lines[plane.argmin()]} has plane {plane.min()}; planes count from 0.")
-        same = np.flatnonzero((np.diff(output) == 0) & (np.diff(plane) == 0) & (np.diff(replica) == 0))
+        for name, array in (("plane", self.plane), ("shift", self.shift)):
+            if array[lines].min() < 0:
+                line = lines[array[lines].argmin()]
+                raise UserError(f"bit line {line} has {name} {array[line]}; {name}s count from 0.")
+        starts = np.flatnonzero(self._begins)
+        counts = np.diff(starts, append=len(lines))
+        replica = self.replica[lines].astype(np.int64)
+        same = np.flatnonzero(~self._begins[1:] & (np.diff(replica) == 0))
         if same.size:
             first, second = sorted(lines[same[0] : same[0] + 2].tolist())
-            raise UserError(f"bit lines {first} and {second} both hold {self._place(first)}.")
-        if not np.array_equal(np.unique(output), np.arange(output.max() + 1)):
-            raise UserError(f"the outputs of an OPC must be 0 to {output.max()} without gaps.")
-        place_starts = np.flatnonzero(np.diff(output, prepend=-1) | np.diff(plane, prepend=-1))
-        copies = np.diff(place_starts, append=len(lines))
-        for start, count in zip(place_starts, copies, strict=True):
+            raise UserError(
+                f"bit lines {first} and {second} both hold {self._name(first)}, replica {replica[same[0]]}."
+            )
+        if not np.array_equal(np.unique(self.output[lines]), np.arange(self.output.max() + 1)):
+            raise UserError(f"the outputs of an OPC must be 0 to {self.output.max()} without gaps.")
+        for start, count in zip(starts, counts, strict=True):
             if count not in (1, 3) or (replica[start : start + count] != np.arange(count)).any():
                 found = ", ".join(map(str, replica[start : start + count]))
                 raise UserError(
-                    f"output {output[start]}, plane {plane[start]} has the replicas {found}; "
-                    "an OPC takes one copy (replica 0) or three (replicas 0, 1 and 2)."
+                    f"{self._name(lines[start])} has the replicas {found}; "
+                    "an OPC takes one line (replica 0) or three (replicas 0, 1 and 2)."
                 )
-        # In read order planes fall by one from place to place until plane 0 completes the output.
-        place_output, place_plane = output[place_starts], plane[place_starts]
-        last = np.append(np.diff(place_output) != 0, True)
-        following = np.append(place_plane[1:], 0)
-        broken = np.flatnonzero(np.where(last, place_plane != 0, following != place_plane - 1))
-        if broken.size:
-            at = broken[0]
-            raise UserError(
-                f"output {place_output[at]} has plane {place_plane[at]} but no plane {place_plane[at] - 1}."
-            )
 
     @classmethod
     def from_bundle(cls, column_map: ColumnMap, bundle: Bundle, columns: int) -> OpcMap:
@@ -88,6 +92,8 @@ class OpcMap:
             np.pad(column_map.plane[bundle.lines], pad),
             np.pad(column_map.replica[bundle.lines], pad),
             np.pad(column_map.flipped[bundle.lines], pad),
+            np.pad(column_map.shift[bundle.lines], pad),
+            np.pad(column_map.copy[bundle.lines], pad),
         )
 
     def __len__(self) -> int:
@@ -100,39 +106,72 @@ class OpcMap:
 
     @cached_property
     def read_order(self) -> NDArray[np.int64]:
-        """Used bit lines in the order the OPC reads them: by output, top plane first, by replica."""
+        """Used bit lines in the order the OPC reads them: by output, largest shift first, then plane, copy, replica."""
         lines = np.flatnonzero(self.output >= 0)
-        return lines[np.lexsort((self.replica[lines], -self.plane[lines].astype(np.int64), self.output[lines]))]
+        down = (-self.plane.astype(np.int64), -self.shift.astype(np.int64))
+        keys = (self.replica, self.copy, *down, self.output)
+        return lines[np.lexsort([key[lines] for key in keys])]
+
+    @cached_property
+    def _begins(self) -> NDArray[np.bool_]:
+        """Where in read order a term begins."""
+        lines = self.read_order
+        begins = np.ones(len(lines), np.bool_)
+        keys = (self.output, self.shift, self.plane, self.copy)
+        begins[1:] = np.any([np.diff(key[lines]) != 0 for key in keys], axis=0)
+        return begins
 
     @cached_property
     def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Bit lines of the places with one copy, int64[n, 1], and of those with three, int64[m, 3]."""
+        """Bit lines of the terms with one line, int64[n, 1], and of those with three, int64[m, 3]."""
         lines = self.read_order
         third = np.flatnonzero(self.replica[lines] == 2)
         voted = third[:, None] + np.arange(-2, 1)
         single = np.setdiff1d(np.arange(len(lines)), voted)
         return lines[single][:, None], lines[voted]
 
-    def _place(self, line: int) -> str:
-        return f"output {self.output[line]}, plane {self.plane[line]}, replica {self.replica[line]}"
+    def _name(self, line: int) -> str:
+        name = f"output {self.output[line]}, plane {self.plane[line]}"
+        if self.shift[line] == self.plane[line]:
+            return name
+        return f"{name}, shift {self.shift[line]}, copy {self.copy[line]}"
+
+    def check_plain(self) -> None:
+        """Refuse what an OPC that doubles its sum between one term and the next cannot add.
+
+        Raises:
+            UserError: an output whose terms do not fall from its largest shift by one to 0.
+        """
+        terms = self.read_order[self._begins]
+        output, shift = self.output[terms], self.shift[terms].astype(np.int64)
+        last = np.append(np.diff(output) != 0, True)
+        following = np.append(shift[1:], 0)
+        broken = np.flatnonzero(np.where(last, shift != 0, following != shift - 1))
+        if broken.size:
+            line = terms[broken[0]]
+            raise UserError(
+                f"output {self.output[line]} has a term of shift {self.shift[line]} and no single one of shift "
+                f"{self.shift[line] - 1} after it; the hardware adds one term per shift, down to 0."
+            )
 
     def check_fits(self, parameters: OpcParameters) -> None:
         """Refuse a map that this OPC cannot hold.
 
         Raises:
-            UserError: another number of bit lines, too high a plane, too many outputs, or replicas for an OPC without
-                voter.
+            UserError: another number of bit lines, too high a plane or shift, too many outputs, or replicas for an OPC
+                without voter.
         """
         if not parameters.column_map:
             raise UserError("the OPC was built with column_map = False, so it has no writable column map.")
         if len(self) != parameters.columns:
             raise UserError(f"the map describes {len(self)} bit lines, but the OPC serves {parameters.columns}.")
         used = self.output >= 0
-        if self.plane[used].max() >= parameters.planes:
-            line = int(np.flatnonzero(used & (self.plane >= parameters.planes))[0])
-            raise UserError(
-                f"bit line {line} has plane {self.plane[line]}, but the OPC has planes 0 to {parameters.planes - 1}."
-            )
+        for name, array in (("plane", self.plane), ("shift", self.shift)):
+            if array[used].max() >= parameters.planes:
+                line = int(np.flatnonzero(used & (array >= parameters.planes))[0])
+                raise UserError(
+                    f"bit line {line} has {name} {array[line]}, but the OPC has {name}s 0 to {parameters.planes - 1}."
+                )
         if self.outputs > parameters.outputs:
             raise UserError(
                 f"the map makes {self.outputs} outputs, but the OPC, built for {parameters.planes} planes on "

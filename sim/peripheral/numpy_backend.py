@@ -59,8 +59,8 @@ class NumpyPeripheral:
             if lines.shape[1] == 3:
                 value, disagree = arithmetic.vote(sums[:, lines])
                 disagreements += int(disagree.sum())
-            plane = opc_map.plane[lines[:, 0]].astype(np.int64)
-            np.add.at(outputs, opc_map.output[lines[:, 0]], (value << plane).T)
+            shift = opc_map.shift[lines[:, 0]].astype(np.int64)
+            np.add.at(outputs, opc_map.output[lines[:, 0]], (value << shift).T)
         if self._scales is not None:
             shift = self.parameters.scale_bits + self._scales.shift
             outputs = arithmetic.scale(outputs, self._scales.multiplier[:, None], shift[:, None])

@@ -21,7 +21,7 @@ def map_writes(parameters: OpcParameters, opc_map: OpcMap) -> list[tuple[int, in
         entry_word(
             line=line,
             output=int(opc_map.output[line]),
-            plane=int(opc_map.plane[line]),
+            plane=int(opc_map.shift[line]),
             replica=FIRST + int(opc_map.replica[line]) if line in voted else ONLY,
             flip=bool(opc_map.flipped[line]),
         )

@@ -45,7 +45,9 @@ def dump_transaction(
         "expected": expected.tolist(),
         "waveform_gives": again.outputs.tolist(),
         "cycles": again.cycles,
-        "map": {name: getattr(opc_map, name).tolist() for name in ("output", "plane", "replica", "flipped")},
+        "map": {
+            name: getattr(opc_map, name).tolist() for name in ("output", "plane", "replica", "flipped", "shift", "copy")
+        },
         "codes": codes.tolist(),
     }
     write_text_atomic(folder / "transaction.json", json.dumps(document) + "\n")

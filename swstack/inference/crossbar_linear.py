@@ -3,10 +3,11 @@
 While no ADC clips, everything between inputs and the vote is linear: the column sum of a bit line is x @ d, with
 d[k] in {-1, 0, 1} what the pair of cells on word line k reads as, and a stuck cell adds +-1 to one d[k]. So
 
-* on a plane with one copy, a fault changes the integer weight of its output by +-2^plane: it is folded into the matrix;
-* on a plane with r replicas, the median of x @ d + x @ e_i (e_i: the fault vector of replica i) is
+* on a line without a vote, summed copies included, a fault changes the integer weight of its output by +-2^shift: it is
+  folded into the matrix;
+* on a term with r replicas, the median of x @ d + x @ e_i (e_i: the fault vector of replica i) is
   x @ d + median(x @ e_i), which is x @ d unless at least (r + 1) / 2 replicas have a fault: only those places need
-  a correction, and it is sparse. With the vote in each crossbar pair, a place is one (output, plane, row block).
+  a correction, and it is sparse. With the vote in each crossbar pair, a place is one (term, row block).
 
 Both parts take O(number of faults) to set up per chip. Integers stay below 2^31: K * 128 * 127 bounds them for 8 bits.
 """
@@ -129,21 +130,36 @@ class PlacedGroup:
         column_map = group.column_map
         self.output = column_map.output
         self.plane = column_map.plane
+        self.shift = column_map.shift
+        self.term = column_map.term
         self.replica = column_map.replica
         self.flipped = column_map.flipped
         self.replicas = np.zeros(len(column_map), np.int16)
-        for places in column_map.vote_groups:
-            self.replicas[places.lines] = places.lines.shape[1]
+        #: First line of each line's term.
+        self.lead = np.full(len(column_map), -1, np.int64)
+        for terms in column_map.vote_groups:
+            self.replicas[terms.lines] = terms.lines.shape[1]
+            self.lead[terms.lines] = terms.lines[:, :1]
+        self._lead_of_term = np.zeros(int(self.term.max(initial=-1)) + 1, np.int64)
+        self._lead_of_term[self.term[self.output >= 0]] = self.lead[self.output >= 0]
         self._decode(group)
 
     def _decode(self, group: GroupImage) -> None:
-        """Weights from the cells of replica 0, and where other replicas or double ones deviate from them."""
+        """Weights from the cells of replica 0, and where other replicas deviate from it."""
         # Faults can bring every cell of a weight to its last level.
         reach = sum(self.last_level << plane for plane in range(0, group.planes, self.cell_bits))
         dtype = np.int8 if reach <= 127 else np.int16 if reach <= 32767 else np.int32
         self.weight = np.zeros((group.outputs, group.inputs), dtype)
         lines = np.flatnonzero(self.output >= 0)
-        originals = lines[self.replica[lines] == 0]
+        # Rounds in which no output occurs twice, so that a round adds by plain indexing.
+        leads = lines[self.replica[lines] == 0]
+        leads = leads[np.argsort(self.output[leads], kind="stable")]
+        first = np.searchsorted(self.output[leads], self.output[leads])
+        rounds = [
+            leads[np.arange(len(leads)) - first == i]
+            for i in range(int((np.arange(len(leads)) - first).max(initial=-1)) + 1)
+        ]
+        others = lines[self.replica[lines] > 0]
         plain = True
         deviations: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
         for block in range(group.row_blocks):
@@ -151,21 +167,22 @@ class PlacedGroup:
             span = slice(start, min(start + group.rows, group.inputs))
             cells = group.block_cells(block)[:, : span.stop - start]
             cells = np.where(self.flipped, self.last_level - cells, cells)
-            plain = plain and not ((cells[0] > 0) & (cells[1] > 0))[:, lines].any()
             difference = cells[0].astype(np.int8) - cells[1].astype(np.int8)
             difference[~self.driven[span]] = 0
             part = np.zeros((group.outputs, span.stop - start), dtype)
-            for plane in range(group.planes):
-                of_plane = originals[self.plane[originals] == plane]
-                part[self.output[of_plane]] += difference[:, of_plane].T.astype(dtype) << plane
+            for own in rounds:
+                part[self.output[own]] += difference[:, own].T.astype(dtype) << self.shift[own, None].astype(dtype)
             self.weight[:, span] = part
-            expected = self._plane_values(part[self.output[lines]].T, self.plane[lines])
-            k, at = np.nonzero(difference[:, lines] != expected)
-            value = difference[k, lines[at]].astype(np.int64) - expected[k, at]
-            deviations.append((lines[at], k + start, value))
+            k, at = np.nonzero(difference[:, others] != difference[:, self.lead[others]])
+            value = difference[k, others[at]].astype(np.int64) - difference[k, self.lead[others[at]]]
+            deviations.append((others[at], k + start, value))
+            plain = plain and not ((cells[0] > 0) & (cells[1] > 0))[:, lines].any()
+            plain = plain and bool(
+                (difference[:, lines] == self._plane_values(part[self.output[lines]].T, self.plane[lines])).all()
+            )
         line, k, value = (np.concatenate(parts) for parts in zip(*deviations, strict=True))
         self._deviations = Errors(line, k, value)
-        self._cells = None if plain and not len(line) else group.cells
+        self._cells = None if plain else group.cells
 
     def _plane_values(self, weights: NDArray[Any], plane: NDArray[np.int8]) -> NDArray[np.int8]:
         """Signed level of each weight in the given plane (broadcast); one-bit cells: -1, 0 or 1."""
@@ -211,10 +228,10 @@ class PlacedGroup:
         return Errors(*np.divmod(key, self.inputs), value)
 
     def weight_changes(self, errors: Errors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Errors of planes with a single copy: flat indices into ``weight``, ascending, and what is added there."""
+        """Errors of lines that do not vote: flat indices into ``weight``, ascending, and what is added there."""
         single = self.replicas[errors.line] == 1
         line, k, value = errors.line[single], errors.k[single], errors.value[single]
-        return _accumulate(self.output[line].astype(np.int64) * self.inputs + k, value << self.plane[line])
+        return _accumulate(self.output[line].astype(np.int64) * self.inputs + k, value << self.shift[line])
 
     def corrections(self, errors: Errors, first_output: int, outputs: int) -> tuple[Correction, ...]:
         """Vote corrections of the outputs ``first_output`` to ``first_output + outputs`` - 1, per replica count."""
@@ -222,12 +239,13 @@ class PlacedGroup:
         voted = (self.replicas[errors.line] > 1) & (output >= first_output) & (output < first_output + outputs)
         line, k, value = errors.line[voted], errors.k[voted], errors.value[voted]
         block = k // self.rows if self.vote == "crossbar" else np.zeros_like(k)
-        place = (self.output[line].astype(np.int64) * 16 + self.plane[line]) * self.row_blocks + block
+        place = self.term[line] * self.row_blocks + block
         made = []
         for count in np.unique(self.replicas[line]).tolist():
             of_count = self.replicas[line] == count
             needed, offsets, entries = _outvoted(place[of_count], self.replica[line[of_count]], count)
-            of_place, plane = np.divmod(needed // self.row_blocks, 16)
+            lead = self._lead_of_term[needed // self.row_blocks]
+            of_place, shift = self.output[lead], self.shift[lead]
             for first in range(0, len(needed), _PLACES):
                 part = slice(first, first + _PLACES)
                 own_offsets = offsets[first * count : (first + len(needed[part])) * count + 1]
@@ -239,8 +257,8 @@ class PlacedGroup:
                         k[of_count][own],
                         value[of_count][own],
                         own_offsets - own_offsets[0],
-                        of_place[part] - first_output,
-                        np.left_shift(np.int64(1), plane[part]),
+                        of_place[part].astype(np.int64) - first_output,
+                        np.left_shift(np.int64(1), shift[part].astype(np.int64)),
                     )
                 )
         return tuple(made)
@@ -271,7 +289,7 @@ class Correction(nn.Module):
     Args:
         inputs: K. replicas: r. k, value: int64[n], input and size of each error. offsets: int64[places * r + 1]:
             entries offsets[i * r + j] to offsets[i * r + j + 1] - 1 are the error vector of replica j at place i.
-        output: int64[places], ascending, within the matrix. weight: int64[places], 2^plane.
+        output: int64[places], ascending, within the matrix. weight: int64[places], 2^shift.
     """
 
     k: torch.Tensor
@@ -315,7 +333,7 @@ class Correction(nn.Module):
         self.register_buffer("columns", torch.from_numpy(columns) if few else None, persistent=False)
 
     def add_to(self, y: torch.Tensor, x: torch.Tensor, transposed: torch.Tensor | None) -> None:
-        """y [V, N] += 2^plane * median over replicas.
+        """y [V, N] += 2^shift * median over replicas.
 
         The inputs come as x float [V, K] that can hold the sums exactly and, if ``columns`` is None, also transposed.
         """

@@ -62,15 +62,15 @@ class ExplicitLinear(MappedLinear):
         last = matrix.first_output + matrix.outputs
 
         # Lines of the matrix, vote group by vote group, replica by replica within one.
-        self.places: list[tuple[int, int, torch.Tensor, torch.Tensor]] = []  # first line, replicas, output, plane
+        self.places: list[tuple[int, int, torch.Tensor, torch.Tensor]] = []  # first line, replicas, output, shift
         lines: list[NDArray[np.int64]] = []
         taken = 0
         for groups in group.column_map.vote_groups:
             own = (groups.output >= matrix.first_output) & (groups.output < last)
             if own.any():
                 output = torch.from_numpy(groups.output[own] - matrix.first_output)
-                plane = torch.from_numpy(groups.plane[own]).int()
-                self.places.append((taken, groups.lines.shape[1], output, plane))
+                shift = torch.from_numpy(groups.shift[own]).int()
+                self.places.append((taken, groups.lines.shape[1], output, shift))
                 lines.append(groups.lines[own].T.ravel())
                 taken += lines[-1].size
         self.lines = np.concatenate(lines) if lines else np.zeros(0, np.int64)
@@ -185,8 +185,8 @@ class ExplicitLinear(MappedLinear):
         return drawn.to(count.device, count.dtype)
 
     def _combine(self, sums: torch.Tensor, y: torch.Tensor) -> None:
-        """Vote on column sums [V, lines] and add the planes into y [V, N]."""
-        for first, replicas, output, plane in self.places:
+        """Vote on column sums [V, lines] and add the terms into y [V, N]."""
+        for first, replicas, output, shift in self.places:
             own = sums[:, first : first + replicas * len(output)].view(len(sums), replicas, len(output))
             voted = median(own)
-            y.index_add_(1, output.to(y.device), voted.long() << plane.to(y.device))
+            y.index_add_(1, output.to(y.device), voted.long() << shift.to(y.device))

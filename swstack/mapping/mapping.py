@@ -322,8 +322,8 @@ class GroupMapping:
         outputs, kept_outputs, inputs, kept_inputs: sizes before and after pruning.
         crossbars, dense_crossbars: both signs of the pair counted.
         zero_space: crossbars <= dense_crossbars.
-        hosts_needed: bit lines of replicas beside the originals. hosts_available: bit lines that pruned outputs free
-            in the dense layout.
+        hosts_needed: bit lines of replicas and summed copies beside the originals. hosts_available: bit lines that
+            pruned outputs free in the dense layout.
         appended_lines: used bit lines beyond the dense column blocks.
         outputs_protected_in_dense: kept outputs all of whose bit lines are within the dense column blocks.
         former_holes, occupied_holes: bit lines of pruned outputs in the dense layout, and how many are used now.
@@ -375,7 +375,7 @@ def _group_mapping(group: GroupImage) -> GroupMapping:
     lines = np.flatnonzero(column_map.used)
     at_home = (
         home.reshape(-1, width)[column_map.output[lines], column_map.plane[lines] // group.cell_bits] == lines
-    ) & (column_map.replica[lines] == 0)
+    ) & ~column_map.repeats[lines]
     entries = int(len(lines) - at_home.sum())
     outside = np.zeros(group.outputs, np.bool_)
     outside[column_map.output[lines[lines >= dense_lines]]] = True
@@ -389,7 +389,7 @@ def _group_mapping(group: GroupImage) -> GroupMapping:
         crossbars=crossbars,
         dense_crossbars=dense_crossbars,
         zero_space=crossbars <= dense_crossbars,
-        hosts_needed=int((column_map.replica[lines] > 0).sum()),
+        hosts_needed=int(column_map.repeats.sum()),
         hosts_available=len(former_holes),
         appended_lines=int((lines >= dense_lines).sum()),
         outputs_protected_in_dense=int((kept & ~outside).sum()),

@@ -63,8 +63,8 @@ def write_report(run: Path, results: Mapping[str, Any], images: Mapping[str, Ima
 
 
 def has_replicas(image: Image) -> bool:
-    """Whether any plane of the image has more than one copy."""
-    return any((group.column_map.replica > 0).any() for group in image.groups)
+    """Whether any plane of the image has more than one line: replicas or summed copies."""
+    return any(group.column_map.repeats.any() for group in image.groups)
 
 
 def duration(seconds: float) -> str:

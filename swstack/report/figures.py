@@ -157,7 +157,7 @@ def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: 
 def representative_group(images: Sequence[Image]) -> str:
     """The first word-line group in which some image has replicas; the first group where none has."""
     for i, group in enumerate(images[0].groups):
-        if any((image.groups[i].column_map.replica > 0).any() for image in images):
+        if any(image.groups[i].column_map.repeats.any() for image in images):
             return group.name
     return images[0].groups[0].name
 
@@ -205,7 +205,7 @@ def _draw_crossbar(axes: Axes, scheme: str, group: GroupImage, faults: FaultMap)
     lines = group.columns
     bits = group.block_cells(0)[0][:, :lines]
     used = group.column_map.used[:lines]
-    replica = group.column_map.replica[:lines] > 0
+    replica = group.column_map.repeats[:lines]
     colour = np.array([_plane_colour(int(plane), group.planes) for plane in group.column_map.plane[:lines]])
     colour[replica] = to_rgb(PALETTE[3])
     picture = np.ones((group.rows, lines, 3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,8 +23,8 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from crossvote.sim.array.image import GroupImage, Image, MatrixImage
-from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group
+from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage, Vote
+from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group, program
 from crossvote.swstack.mapping.protection import PRESETS, Protection
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.masks import MatrixMask, dense_masks
@@ -64,6 +66,60 @@ def placed(
     group = quantized(rng, planes=planes, **sizes)  # type: ignore[arg-type]
     return group, place_group(
         group, protection, planes, rows=16, columns=24, first_pair=first_pair, cell_bits=cell_bits
+    )
+
+
+#: Codes: per plane the (shift, replicas) of its terms; planes that are not named are left out.
+CODES: dict[str, dict[int, list[tuple[int, int]]]] = {
+    "mean5": {6: [(4, 1)] * 4, 5: [(4, 1), (3, 1), (3, 1)], 4: [(4, 1)], 3: [(3, 1)], 2: [(2, 1)]},
+    "vote5": {6: [(6, 3)], 5: [(5, 3)], 4: [(3, 1)] * 2, 3: [(3, 1)], 2: [(2, 1)]},
+    "mixed": {6: [(5, 3), (5, 1)], 5: [(4, 3), (4, 3)], 1: [(0, 5), (0, 1)]},
+}
+
+
+def coded(
+    rng: np.random.Generator,
+    code: dict[int, list[tuple[int, int]]],
+    vote: Vote = "crossbar",
+    flipped: tuple[int, ...] = (),
+    **sizes: int | float,
+) -> tuple[QuantizedGroup, GroupImage]:
+    """A random group whose outputs have the terms of a code, on scattered bit lines of crossbars of 16 x 24 cells."""
+    group = quantized(rng, **sizes)  # type: ignore[arg-type]
+    q = np.sign(group.q) * (np.abs(group.q) & sum(1 << plane for plane in code))
+    entries = [
+        (output, plane, shift, [s for s, _ in terms[:i]].count(shift), replica, plane in flipped)
+        for output in np.flatnonzero(group.kept_outputs)
+        for plane, terms in code.items()
+        for i, (shift, replicas) in enumerate(terms)
+        for replica in range(replicas)
+    ]
+    lines = max(1, -(-(len(entries) + 2) // 24)) * 24
+    table = np.zeros((6, lines), np.int64)
+    table[0] = -1
+    if entries:
+        table[:, rng.permutation(lines)[: len(entries)]] = np.array(entries).T
+    output, plane, shift, copy, replica, flips = table
+    column_map = ColumnMap(
+        output.astype(np.int32),
+        plane.astype(np.int8),
+        replica.astype(np.int8),
+        flips.astype(np.bool_),
+        shift.astype(np.int8),
+        copy.astype(np.int8),
+    )
+    return dataclasses.replace(group, q=q), GroupImage(
+        name="g",
+        inputs=len(q),
+        planes=7,
+        rows=16,
+        columns=24,
+        matrices=group.matrices,
+        column_map=column_map,
+        cells=program(q, column_map, 16),
+        kept_inputs=group.kept_inputs,
+        vote=vote,
+        first_pair=1,
     )
 
 

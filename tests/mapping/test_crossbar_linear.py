@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mapping_cases import SCHEMES, driven_inputs, placed
+from mapping_cases import CODES, SCHEMES, coded, driven_inputs, placed
 
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
@@ -66,6 +66,36 @@ def test_outputs_equal_the_reference(seed, protection, planes, cell_bits, rate, 
     x = driven_inputs(rng, group)
     expected = reference_outputs(group, x, 8, 8, faults)
     np.testing.assert_array_equal(outputs(on_chip(group, faults), x), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**31),
+    code=st.sampled_from(sorted(CODES)),
+    vote=st.sampled_from(["output", "crossbar"]),
+    flipped=st.sampled_from([(), (6,), tuple(range(7))]),
+    rate=st.sampled_from([0.0, 0.01, 0.1, 0.5]),
+    inputs=st.integers(1, 40),
+    broken=st.booleans(),
+)
+def test_codes_equal_the_reference(seed, code, vote, flipped, rate, inputs, broken):
+    rng = np.random.default_rng(seed)
+    quantized, group = coded(rng, CODES[code], vote, flipped, inputs=inputs)
+    x = driven_inputs(rng, group)
+    if broken:  # programmed differently in each copy
+        cells = np.unpackbits(group.cells, axis=-1)
+        cells[:, :inputs] ^= rng.random(cells[:, :inputs].shape) < 0.05
+        group = dataclasses.replace(group, cells=np.packbits(cells, axis=-1))
+    else:
+        np.testing.assert_array_equal(reference_outputs(group, x, 8, 8), x @ quantized.q)
+    faults = chip(group, rate, seed)
+    np.testing.assert_array_equal(outputs(on_chip(group, faults), x), reference_outputs(group, x, 8, 8, faults))
+
+
+def test_a_summed_code_needs_no_corrections():
+    rng = np.random.default_rng(13)
+    _, group = coded(rng, CODES["mean5"], "none")
+    assert all(not layer.corrections for layer in on_chip(group, chip(group, 0.2, 1)).layers)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_image, tiny_model, tokens
+from mapping_cases import CODES, SCHEMES, coded, driven_inputs, placed, random_masks, tiny_image, tiny_model, tokens
 
 from crossvote.sim.array import crossbar, read_model
 from crossvote.sim.array.faults import FaultMap
@@ -82,6 +82,16 @@ def test_clipping_equals_the_reference_of_the_ideal_crossbar(adc_bits):
     np.testing.assert_array_equal(got, expected)
     unclipped = crossbar.reference_outputs(group, x, 8, 8, faults)
     assert (adc_bits == 8) == np.array_equal(got, unclipped)
+
+
+@pytest.mark.parametrize("vote", ["output", "crossbar"])
+@pytest.mark.parametrize("code", CODES)
+def test_codes_equal_the_reference(code, vote):
+    rng = np.random.default_rng(20)
+    _, group = coded(rng, CODES[code], vote, flipped=(6, 5))
+    faults, x = chip(group, 0.1, 20), driven_inputs(rng, group)
+    expected = crossbar.reference_outputs(group, x, 8, 8, faults)
+    np.testing.assert_array_equal(outputs(layers_of(group, ReadModel(), faults), x), expected)
 
 
 def test_wide_inputs():

@@ -23,7 +23,7 @@ ODD = OpcParameters(columns=12, lanes=4, planes=3, input_bits=3, adc_bits=5, row
 
 
 def brute_force(opc_map: OpcMap, codes: np.ndarray) -> list[list[int]]:
-    """Outputs in plain integers, straight from the definition: one vector, output and plane after the other."""
+    """Outputs in plain integers, straight from the definition: one vector, output and term after the other."""
     vectors, blocks, bits = codes.shape[:3]
     results = []
     for v in range(vectors):
@@ -37,13 +37,13 @@ def brute_force(opc_map: OpcMap, codes: np.ndarray) -> list[list[int]]:
                     total += weight * (negative - positive if opc_map.flipped[line] else positive - negative)
             sums.append(total)
         outputs = [0] * opc_map.outputs
-        for o in range(opc_map.outputs):
-            for b in range(16):
-                copies = sorted(
-                    sums[line] for line in range(len(opc_map)) if opc_map.output[line] == o and opc_map.plane[line] == b
-                )
-                if copies:
-                    outputs[o] += 2**b * copies[len(copies) // 2]
+        terms: dict[tuple[int, ...], list[int]] = {}
+        for line in range(len(opc_map)):
+            fields = (opc_map.output, opc_map.plane, opc_map.copy, opc_map.shift)
+            terms.setdefault(tuple(int(field[line]) for field in fields), []).append(sums[line])
+        for (o, _, _, shift), values in terms.items():
+            if o >= 0:
+                outputs[o] += 2**shift * sorted(values)[len(values) // 2]
         results.append(outputs)
     return results
 
@@ -68,6 +68,34 @@ def test_numpy_is_the_definition(seed: int, vectors: int, blocks: int) -> None:
     rng = np.random.default_rng(seed)
     opc_map = random_map(rng, ODD)
     codes = random_codes(rng, ODD, vectors, blocks)
+    peripheral = NumpyPeripheral(ODD)
+    peripheral.load_map(opc_map)
+    assert peripheral.process(codes).outputs.tolist() == brute_force(opc_map, codes)
+
+
+def coded_map(rng: np.random.Generator, parameters: OpcParameters) -> OpcMap:
+    """Outputs of one to four terms each, of any shift, some of which vote; equal ones differ in their copy."""
+    lines = iter(rng.permutation(parameters.columns).tolist())
+    fields = np.zeros((6, parameters.columns), np.int64)
+    fields[0] = -1
+    for output in range(2):
+        copies: dict[tuple[int, int], int] = {}
+        for _ in range(int(rng.integers(1, 3))):
+            plane, shift = (int(n) for n in rng.integers(0, parameters.planes, 2))
+            copy = copies[plane, shift] = copies.get((plane, shift), -1) + 1
+            flip = rng.random() < 0.5
+            for replica in range(3 if rng.random() < 0.4 else 1):
+                fields[:, next(lines)] = output, plane, shift, copy, replica, flip
+    output, plane, shift, copy, replica, flips = fields.astype(np.int8)
+    return OpcMap(output.astype(np.int32), plane, replica, flips.astype(np.bool_), shift, copy)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_numpy_adds_and_votes_as_the_codes_say(seed: int, blocks: int) -> None:
+    rng = np.random.default_rng(seed)
+    opc_map = coded_map(rng, ODD)
+    codes = random_codes(rng, ODD, 2, blocks)
     peripheral = NumpyPeripheral(ODD)
     peripheral.load_map(opc_map)
     assert peripheral.process(codes).outputs.tolist() == brute_force(opc_map, codes)

@@ -33,11 +33,9 @@ def test_read_order_is_by_output_then_top_plane_first_then_replica() -> None:
     [
         ([(-1, 0, 0)] * 2, "at least one used bit line"),
         ([(0, 0, 0), (0, 0, 0)], "bit lines 0 and 1 both hold output 0, plane 0, replica 0"),
-        ([(0, 0, 0), (0, 0, 1)], r"output 0, plane 0 has the replicas 0, 1; an OPC takes one copy .* or three"),
+        ([(0, 0, 0), (0, 0, 1)], r"output 0, plane 0 has the replicas 0, 1; an OPC takes one line .* or three"),
         ([(0, 0, 1)], "output 0, plane 0 has the replicas 1"),
         ([(0, 0, r) for r in range(5)], "replicas 0, 1, 2, 3, 4"),
-        ([(0, 1, 0)], "output 0 has plane 1 but no plane 0"),
-        ([(0, 2, 0), (0, 0, 0)], "output 0 has plane 2 but no plane 1"),
         ([(1, 0, 0)], "0 to 1 without gaps"),
         ([(0, -1, 0), (0, 0, 0)], "bit line 0 has plane -1"),
     ],
@@ -45,6 +43,30 @@ def test_read_order_is_by_output_then_top_plane_first_then_replica() -> None:
 def test_impossible_maps_are_refused(rows: ROWS, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(0, 1, 0)], "output 0 has a term of shift 1 and no single one of shift 0 after it"),
+        ([(0, 2, 0), (0, 0, 0)], "shift 2 and no single one of shift 1 after it"),
+    ],
+)
+def test_what_the_hardware_cannot_add_is_refused_for_it_only(rows: ROWS, message: str) -> None:
+    opc_map = make(rows)
+    with pytest.raises(UserError, match=message):
+        opc_map.check_plain()
+
+
+def test_summed_lines_are_read_by_falling_shift_and_never_taken_for_a_vote() -> None:
+    """Plane 2 is three lines that vote at half weight and two summed ones of a quarter; plane 1 is two summed lines."""
+    rows = [(2, 0, 0, 1), (2, 1, 0, 0), (1, 0, 1, 0), (2, 0, 1, 0), (2, 1, 0, 2), (1, 0, 0, 0), (2, 1, 0, 1)]
+    plane, shift, copy, replica = np.array(rows, np.int8).T
+    replica[0] = 0
+    opc_map = OpcMap(np.zeros(7, np.int32), plane, replica, np.zeros(7, np.bool_), shift, copy)
+    assert opc_map.read_order.tolist() == [1, 6, 4, 0, 3, 5, 2]
+    assert opc_map.places[0].tolist() == [[0], [3], [5], [2]]
+    assert opc_map.places[1].tolist() == [[1, 6, 4]]
 
 
 def test_arrays_of_different_length_are_refused() -> None:

@@ -22,20 +22,33 @@ def random_group(
     vote: Vote = "crossbar",
     rows: int = 64,
     columns: int = 32,
+    code: dict[int, list[tuple[int, int]]] | None = None,
 ) -> tuple[GroupImage, NDArray[np.int64]]:
-    """A group and its integer weights q [K, N]; lines are scattered at random, some stay unused."""
+    """A group and its integer weights q [K, N]; lines are scattered at random, some stay unused.
+
+    ``code`` names the (shift, replicas) of each term of a plane; without it every plane has one of its whole weight.
+    """
     voted = voted or {}
+    code = code or {b: [(b, voted.get(b, 1))] for b in range(planes)}
     q = rng.integers(-(2**planes) + 1, 2**planes, (inputs, outputs))
-    places = [(j, b, r) for j in range(outputs) for b in range(planes) for r in range(voted.get(b, 1))]
+    q = np.sign(q) * (np.abs(q) & sum(1 << b for b in code))
+    places = [
+        (j, b, shift, [s for s, _ in terms[:i]].count(shift), r)
+        for j in range(outputs)
+        for b, terms in code.items()
+        for i, (shift, replicas) in enumerate(terms)
+        for r in range(replicas)
+    ]
     lines = -(-(len(places) + 3) // columns) * columns
     where = rng.permutation(lines)[: len(places)]
     output, plane = np.full(lines, -1, np.int32), np.zeros(lines, np.int8)
     replica, flip = np.zeros(lines, np.int8), np.zeros(lines, np.bool_)
+    shift, copy = np.zeros(lines, np.int8), np.zeros(lines, np.int8)
     row_blocks = -(-inputs // rows)
     cells = np.zeros((2, row_blocks * rows, lines), np.uint8)
     bits = magnitude_planes(q, planes)
-    for line, (j, b, r) in zip(where, places, strict=True):
-        output[line], plane[line], replica[line], flip[line] = j, b, r, b in flipped
+    for line, (j, b, s, c, r) in zip(where, places, strict=True):
+        output[line], plane[line], shift[line], copy[line], replica[line], flip[line] = j, b, s, c, r, b in flipped
         cells[:, :inputs, line] = bits[:, b, :, j] ^ (b in flipped)
     group = GroupImage(
         name="g",
@@ -44,7 +57,7 @@ def random_group(
         rows=rows,
         columns=columns,
         matrices=(MatrixImage("m", 0, outputs, np.ones(1, np.float32), None),),
-        column_map=ColumnMap(output, plane, replica, flip),
+        column_map=ColumnMap(output, plane, replica, flip, shift, copy),
         cells=np.packbits(cells, axis=-1),
         kept_inputs=np.ones(inputs, np.bool_),
         vote=vote,

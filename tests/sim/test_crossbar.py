@@ -17,6 +17,11 @@ OPTIONS = [
     {"vote": "output", "flipped": (3,), "voted": {3: 3}},
     {"vote": "crossbar", "flipped": (0, 1, 2, 3), "voted": {3: 3, 2: 5}},
     {"vote": "output", "voted": {0: 3, 3: 3}},
+    # Summed copies of shifts 1, 1, 1, 1 and 1, 0, 0; plane 0 is left out.
+    {"vote": "none", "flipped": (1, 2, 3), "code": {3: [(1, 1)] * 4, 2: [(1, 1), (0, 1), (0, 1)], 1: [(1, 1)]}},
+    # A vote beside single lines of the same plane and shift, in either place.
+    {"vote": "crossbar", "code": {3: [(2, 3), (2, 1)], 2: [(2, 1)], 0: [(0, 1)]}},
+    {"vote": "output", "flipped": (3,), "code": {3: [(2, 1), (2, 3)], 2: [(1, 3), (1, 3)]}},
 ]
 
 
@@ -58,18 +63,19 @@ def brute_force(group: GroupImage, x: np.ndarray, faults: FaultMap, input_bits: 
     results = []
     for vector in x:
         row = [0] * group.outputs
-        places: dict[tuple[int, int], list[int]] = {}
+        places: dict[tuple[int, ...], list[int]] = {}
         for line in range(len(group.column_map)):
             if group.column_map.output[line] >= 0:
-                place = (int(group.column_map.output[line]), int(group.column_map.plane[line]))
+                fields = ("output", "plane", "shift", "copy")
+                place = tuple(int(getattr(group.column_map, field)[line]) for field in fields)
                 places.setdefault(place, []).append(line)
-        for (output, plane), lines in places.items():
+        for (output, _, shift, _), lines in places.items():
             sums = [[column_sum(vector, rb, line) for line in lines] for rb in range(group.row_blocks)]
             if group.vote == "crossbar":
                 value = sum(sorted(block)[len(lines) // 2] for block in sums)
             else:
                 value = sorted(sum(column) for column in zip(*sums, strict=True))[len(lines) // 2]
-            row[output] += value << plane
+            row[output] += value << shift
         results.append(row)
     return results
 

@@ -14,6 +14,41 @@ def column_map(*lines: tuple[int, int, int, bool]) -> ColumnMap:
     )
 
 
+def coded_map(*lines: tuple[int, int, int, int, int]) -> ColumnMap:
+    """A map from (output, plane, shift, copy, replica)."""
+    output, plane, shift, copy, replica = (np.array(field, np.int8) for field in zip(*lines, strict=True))
+    return ColumnMap(output.astype(np.int32), plane, replica, np.zeros(len(lines), np.bool_), shift, copy)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([(0, 3, 2, 0, 0)], "output 0, plane 3 count 4 together, but the bit is worth 8"),
+        ([(0, 3, 2, 0, 0), (0, 3, 2, 1, 0), (0, 3, 0, 0, 0)], "count 9 together"),
+        ([(0, 3, 2, 0, 0), (0, 3, 2, 2, 0)], "bit line 1 holds output 0, plane 3, shift 2, copy 2; copies must be"),
+        ([(0, 3, 2, 1, 0), (0, 3, 2, 2, 0)], "bit line 0 holds .* copies must be numbered"),
+        ([(0, 3, 2, 0, 0), (0, 3, 2, 0, 1), (0, 3, 2, 1, 0)], "plane 3, shift 2, copy 0 has 2 replicas"),
+        ([(0, 0, -1, 0, 0), (0, 0, -1, 1, 0)], "count from 0"),
+    ],
+)
+def test_codes_that_do_not_add_up_are_refused(lines, message):
+    with pytest.raises(UserError, match=message):
+        coded_map(*lines)
+
+
+def test_terms_tell_votes_from_sums():
+    """Plane 3 of output 0 is three lines that vote at half weight and two summed ones of a quarter."""
+    votes = [(0, 3, 2, 0, r) for r in (1, 0, 2)]
+    column_map = coded_map(*votes, (0, 3, 1, 1, 0), (0, 3, 1, 0, 0), (0, 1, 1, 0, 0))
+    single, triple = column_map.vote_groups
+    assert single.lines.tolist() == [[5], [4], [3]]
+    assert (single.plane.tolist(), single.shift.tolist()) == ([1, 3, 3], [1, 1, 1])
+    assert triple.lines.tolist() == [[1, 0, 2]]
+    assert (triple.plane.tolist(), triple.shift.tolist()) == ([3], [2])
+    assert column_map.term.tolist() == [3, 3, 3, 2, 1, 0]
+    assert column_map.repeats.tolist() == [True, True, True, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -53,13 +88,15 @@ def test_bundles_hold_whole_outputs_and_every_line_once(make_group):
 
 
 def test_round_trip_through_a_file(tmp_path, make_group):
-    group, _ = make_group(np.random.default_rng(4), voted={3: 3}, flipped=(3,))
+    group, _ = make_group(np.random.default_rng(4), code={3: [(2, 3), (2, 1)], 1: [(0, 1)] * 2}, flipped=(3,))
     image = Image((group,), {"name": "test", "replicas": {"3": 3}, "flip": "msb"}, 8, 8)
     image.save(tmp_path / "image.safetensors")
     loaded = Image.load(tmp_path / "image.safetensors")
     assert loaded.content_hash == image.content_hash
     assert loaded.protection == image.protection
     assert np.array_equal(loaded.groups[0].cells, group.cells)
+    for name in ("output", "plane", "replica", "flipped", "shift", "copy"):
+        assert np.array_equal(getattr(loaded.groups[0].column_map, name), getattr(group.column_map, name))
     assert loaded.groups[0].vote == group.vote
     assert loaded.crossbars == 2 * (group.first_pair + group.pairs)
 
