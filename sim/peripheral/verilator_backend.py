@@ -31,7 +31,7 @@ def _load(path: Path) -> ctypes.CDLL:
         "opc_read": (word, [handle, word]),
         "opc_step": (
             ctypes.c_int,
-            [handle, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.POINTER(ctypes.c_uint64)],
+            [handle, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, pointer],
         ),
         "opc_run": (count, [handle, pointer, ctypes.c_int, count, count, pointer, count]),
     }
@@ -113,6 +113,6 @@ class VerilatorPeripheral:
         Returns:
             Whether the beat was accepted, and the payload of the output that was delivered, if any.
         """
-        output = ctypes.c_uint64()
-        happened = self._library.opc_step(self._handle, beat is not None, beat, ready, ctypes.byref(output))
-        return bool(happened & 1), output.value if happened & 2 else None
+        output = ctypes.create_string_buffer(16)
+        happened = self._library.opc_step(self._handle, beat is not None, beat, ready, output)
+        return bool(happened & 1), int.from_bytes(output.raw, "little") if happened & 2 else None

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def _versions(compiler: tuple[str, ...]) -> list[str]:
 
 def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], library: Path) -> None:
     p = parameters
-    defines = {
+    defines: dict[str, int | str] = {
         "LANES": p.lanes,
         "COLUMNS": p.columns,
         "INPUT_BITS": p.input_bits,
@@ -114,13 +115,14 @@ def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], li
     }
     with tempfile.TemporaryDirectory(dir=library.parent) as temporary:
         work = Path(temporary)
-        # A falling edge changes nothing in a design that clocks on rising ones; without it there is half as much to
-        # evaluate per clock cycle.
-        text = to_verilog(Opc(p), "opc").replace("@(posedge clk)", "@(edge clk)")
-        (work / "opc.v").write_text(text)
+        (work / "opc.v").write_text(to_verilog(Opc(p), "opc"))
         environment = dict(os.environ, VERILATOR_ROOT=str(verilator))
         command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--Mdir", str(work), str(work / "opc.v")]
         _run(command, environment)
+        # Where Verilator's header shows what clk was before, the shim need not play falling edges.
+        before = set(re.findall(r"__Vtrigprevexpr_\w*__clk__\d+", (work / "Vopc___024root.h").read_text()))
+        if len(before) == 1:
+            defines["CLOCK_BEFORE"] = before.pop()
         flags = [*COMPILER_FLAGS, *(f"-D{name}={value}" for name, value in defines.items())]
         flags += [f"-I{folder}" for folder in (work, verilator / "include", verilator / "include" / "vltstd")]
         runtime_key = _digest(_tools(compiler))

@@ -255,3 +255,13 @@ def test_a_run_needs_a_map_that_fits(backend: str) -> None:
 def test_unknown_backend_is_refused() -> None:
     with pytest.raises(UserError, match="unknown peripheral 'verilog'"):
         create_peripheral("verilog", ODD)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_outputs_wider_than_a_machine_word() -> None:
+    """Sum and number together need 65 bits here; every output comes out whole."""
+    wide = OpcParameters(columns=4096, lanes=16, planes=15, input_bits=16, adc_bits=16, row_blocks=256)
+    rng = np.random.default_rng(3)
+    opc_map = random_map(rng, wide, outputs=wide.outputs, replicated=0.0)
+    assert_same(wide, opc_map, extreme_codes(wide, opc_map, 1), "verilator")

@@ -79,3 +79,11 @@ def test_scale_stage_is_described(tmp_path: Path) -> None:
     source, description = export(SMALL, tmp_path)
     assert "scale" not in source.read_text()
     assert json.loads(description.read_text())["scales"]["entries"] == 0
+
+
+def test_nothing_follows_a_falling_edge(tmp_path: Path) -> None:
+    """What lets the compiled model leave falling edges out, running the exported text as it is."""
+    source, _ = export(dataclasses.replace(SMALL, scale_bits=6), tmp_path, bus="axi")
+    edges = set(re.findall(r"@\s*\(([^)]*)\)", source.read_text()))
+    assert "posedge clk" in edges
+    assert edges <= {"posedge clk", "*"}, edges
