@@ -1,11 +1,13 @@
 """The nine GLUE tasks (Wang et al. 2019), from a directory in the official TSV layout or from the hub.
 
-Row counts are those of the official files. Text columns, label columns and headers follow the files that GLUE's
-download script writes; fields hold unbalanced quotes, so lines are split at tabs and nothing else.
+Row counts are those of the official files. Columns are found by the names in the header, and by their official
+position where a file has none (CoLA's never do; several repositories ship SST-2 so); fields hold unbalanced quotes, so
+lines are split at tabs and nothing else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from crossvote.swstack.tasks.base import Example
 _ENTAILMENT = ("entailment", "not_entailment")
 _MNLI_LABELS = ("entailment", "neutral", "contradiction")
 
+#: Of a task whose files are known to hold broken rows, the largest share of rows that is dropped instead of refused.
+_BROKEN_SHARE = 0.01
+
 
 @dataclass(frozen=True)
 class GlueTask:
@@ -22,70 +27,86 @@ class GlueTask:
 
     labels: class names in index order as on the hub; empty for a regression.
     file_labels: the same classes as the files write them.
-    sentences: index of the text columns; label: index of the label column (negative: from the end).
+    sentences, label: names of the columns in the header, any case.
+    positions: where the official files have these columns, the label's last (negative: from the end).
+    columns: of an official file; 0 where train and dev differ.
     dev_files: names tried in order; train_rows and dev_rows: official counts.
     hub: configuration and validation split in the hub's `glue` data set.
+    broken_rows: whether official files have rows that a line break inside a field cut in two; they are dropped.
+    versions: (train rows, dev rows) of other releases -> what they are.
     """
 
     folder: str
     labels: tuple[str, ...]
     file_labels: tuple[str, ...]
     metrics: tuple[str, ...]
-    sentences: tuple[int, ...]
-    label: int
+    sentences: tuple[str, ...]
+    label: str
+    positions: tuple[int, ...]
+    columns: int
     train_rows: int
     dev_rows: int
     hub: tuple[str, str]
     hub_fields: tuple[str, ...]
     dev_files: tuple[str, ...] = ("dev.tsv",)
-    header: bool = True
+    broken_rows: bool = False
+    versions: tuple[tuple[int, int, str], ...] = ()
 
 
 _PAIR = ("sentence1", "sentence2")
+_QUESTIONS = ("question1", "question2")
 _BINARY = ("0", "1")
 
 GLUE_TASKS: dict[str, GlueTask] = {
     "cola": GlueTask(
-        "CoLA", ("unacceptable", "acceptable"), _BINARY, ("matthews",), (3,), 1, 8551, 1043,
-        ("cola", "validation"), ("sentence",), header=False,
+        "CoLA", ("unacceptable", "acceptable"), _BINARY, ("matthews",), ("sentence",), "label", (3, 1), 4, 8551, 1043,
+        ("cola", "validation"), ("sentence",),
     ),
     "sst2": GlueTask(
-        "SST-2", ("negative", "positive"), _BINARY, ("accuracy",), (0,), 1, 67349, 872,
+        "SST-2", ("negative", "positive"), _BINARY, ("accuracy",), ("sentence",), "label", (0, 1), 2, 67349, 872,
         ("sst2", "validation"), ("sentence",),
     ),
     "mrpc": GlueTask(
-        "MRPC", ("not_equivalent", "equivalent"), _BINARY, ("f1", "accuracy"), (3, 4), 0, 3668, 408,
-        ("mrpc", "validation"), _PAIR,
+        "MRPC", ("not_equivalent", "equivalent"), _BINARY, ("f1", "accuracy"), ("#1 String", "#2 String"), "Quality",
+        (3, 4, 0), 5, 3668, 408, ("mrpc", "validation"), _PAIR,
     ),
     "stsb": GlueTask(
-        "STS-B", (), (), ("spearman", "pearson"), (7, 8), 9, 5749, 1500,
+        "STS-B", (), (), ("spearman", "pearson"), _PAIR, "score", (7, 8, 9), 10, 5749, 1500,
         ("stsb", "validation"), _PAIR,
     ),
     "qqp": GlueTask(
-        "QQP", ("not_duplicate", "duplicate"), _BINARY, ("f1", "accuracy"), (3, 4), 5, 363846, 40430,
-        ("qqp", "validation"), ("question1", "question2"), ("dev.tsv", "dev_holdout.tsv"),
+        "QQP", ("not_duplicate", "duplicate"), _BINARY, ("f1", "accuracy"), _QUESTIONS, "is_duplicate", (3, 4, 5), 6,
+        363846, 40430, ("qqp", "validation"), _QUESTIONS, ("dev.tsv", "dev_holdout.tsv"), broken_rows=True,
     ),
     "mnli": GlueTask(
-        "MNLI", _MNLI_LABELS, _MNLI_LABELS, ("accuracy",), (8, 9), -1, 392702, 9815,
+        "MNLI", _MNLI_LABELS, _MNLI_LABELS, ("accuracy",), _PAIR, "gold_label", (8, 9, -1), 0, 392702, 9815,
         ("mnli", "validation_matched"), ("premise", "hypothesis"), ("dev_matched.tsv",),
     ),
     "mnli-mismatched": GlueTask(
-        "MNLI", _MNLI_LABELS, _MNLI_LABELS, ("accuracy",), (8, 9), -1, 392702, 9832,
+        "MNLI", _MNLI_LABELS, _MNLI_LABELS, ("accuracy",), _PAIR, "gold_label", (8, 9, -1), 0, 392702, 9832,
         ("mnli", "validation_mismatched"), ("premise", "hypothesis"), ("dev_mismatched.tsv",),
     ),
     "qnli": GlueTask(
-        "QNLI", _ENTAILMENT, _ENTAILMENT, ("accuracy",), (1, 2), 3, 104743, 5463,
-        ("qnli", "validation"), ("question", "sentence"),
+        "QNLI", _ENTAILMENT, _ENTAILMENT, ("accuracy",), ("question", "sentence"), "label", (1, 2, 3), 4, 104743, 5463,
+        ("qnli", "validation"), ("question", "sentence"), versions=((108436, 5732, "QNLI's first version"),),
     ),
     "rte": GlueTask(
-        "RTE", _ENTAILMENT, _ENTAILMENT, ("accuracy",), (1, 2), 3, 2490, 277,
+        "RTE", _ENTAILMENT, _ENTAILMENT, ("accuracy",), _PAIR, "label", (1, 2, 3), 4, 2490, 277,
         ("rte", "validation"), _PAIR,
     ),
     "wnli": GlueTask(
-        "WNLI", ("not_entailment", "entailment"), _BINARY, ("accuracy",), (1, 2), 3, 635, 71,
+        "WNLI", ("not_entailment", "entailment"), _BINARY, ("accuracy",), _PAIR, "label", (1, 2, 3), 4, 635, 71,
         ("wnli", "validation"), _PAIR,
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GlueRows:
+    """Examples of one file, and what a reader should know about how they were read."""
+
+    examples: tuple[Example, ...]
+    notes: tuple[str, ...]
 
 
 def canonical_name(name: str) -> str | None:
@@ -108,20 +129,32 @@ def load_from_directory(name: str, glue_dir: Path) -> tuple[tuple[Example, ...],
     if dev_path is None:
         raise UserError(f"{folder}: no {' or '.join(task.dev_files)}.")
     train, dev = read_tsv(task, folder / "train.tsv"), read_tsv(task, dev_path)
-    notes = [_count_note("train", len(train), task.train_rows)]
     if dev_path.name == task.dev_files[0]:
-        notes.append(_count_note(dev_path.stem, len(dev), task.dev_rows))
+        official = _count_note(task, dev_path.stem, len(dev.examples))
     else:
-        notes.append(f"{dev_path.name}: {len(dev)} rows held out of the train set, not GLUE's dev set")
-    return train, dev, f"GLUE {task.folder} from TSV files; {'; '.join(notes)}"
+        official = f"{dev_path.name}: {len(dev.examples)} rows held out of the train set, not GLUE's dev set"
+    notes = [_count_note(task, "train", len(train.examples)), *train.notes, official, *dev.notes]
+    return train.examples, dev.examples, f"GLUE {task.folder} from TSV files; {'; '.join(notes)}"
 
 
-def _count_note(part: str, rows: int, official: int) -> str:
-    return f"{part}: {rows} rows (complete)" if rows == official else f"{part}: {rows} of {official} rows (PARTIAL)"
+def _count_note(task: GlueTask, part: str, rows: int) -> str:
+    """How many rows of `part` ("train", or the name of the dev split) there are, against the official count."""
+    index = 0 if part == "train" else 1
+    official = (task.train_rows, task.dev_rows)[index]
+    if rows == official:
+        return f"{part}: {rows} rows (complete)"
+    for version in task.versions:
+        if rows == version[index]:
+            return f"{part}: {rows} rows ({version[2]}, not the present one of {official} rows)"
+    if rows > official:
+        return f"{part}: {rows} rows (ANOTHER VERSION: the official file has {official})"
+    return f"{part}: {rows} of {official} rows (PARTIAL)"
 
 
-def read_tsv(task: GlueTask, path: Path) -> tuple[Example, ...]:
-    """Examples of one official file.
+def read_tsv(task: GlueTask, path: Path) -> GlueRows:
+    """Examples of one official file, in its order.
+
+    Blank lines at the end are no rows. Empty questions of a pair are kept, as GLUE does.
 
     Raises UserError naming file and line if the file is absent, empty, or a row has the wrong number of columns, an
     unknown label or an empty sentence.
@@ -133,27 +166,80 @@ def read_tsv(task: GlueTask, path: Path) -> tuple[Example, ...]:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise UserError(f"{path}, line {line}: not UTF-8 text.") from None
-    lines = text.removesuffix("\n").split("\n")
-    if len(lines) <= task.header:
-        raise UserError(f"{path}: no data rows.")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while len(lines) > 1 and not lines[-1].strip():
+        del lines[-1]
+    positions, header = _find_columns(task, lines[0].split("\t"), path)
     columns = lines[0].count("\t") + 1
-    return tuple(
-        _parse_row(task, line.removesuffix("\r"), columns, f"{path}, line {number}")
-        for number, line in enumerate(lines, start=1)
-        if number > task.header
+    examples: list[Example] = []
+    broken: list[int] = []
+    empty = 0
+    for number, line in enumerate(lines, start=1):
+        if number == 1 and header:
+            continue
+        where = f"{path}, line {number}"
+        fields = line.split("\t")
+        if len(fields) != columns:
+            if not task.broken_rows:
+                raise UserError(f"{where}: {len(fields)} tab-separated columns where {columns} were expected.")
+            broken.append(number)
+            continue
+        *sentences, label = (fields[index].strip() for index in positions)
+        if not all(sentences):
+            if len(sentences) == 1:
+                raise UserError(f"{where}: an empty sentence.")
+            empty += 1
+        examples.append(
+            Example(sentences[0], sentences[1] if len(sentences) == 2 else None, _parse_label(task, label, where))
+        )
+    if not examples:
+        raise UserError(f"{path}: no data rows.")
+    if len(broken) > max(2, _BROKEN_SHARE * len(lines)):
+        raise UserError(
+            f"{path}, line {broken[0]}: not {columns} tab-separated columns, as in {len(broken)} lines of the file."
+        )
+    return GlueRows(tuple(examples), _reading_notes(path, header or task.folder == "CoLA", broken, empty))
+
+
+def _reading_notes(path: Path, header: bool, broken: Sequence[int], empty: int) -> tuple[str, ...]:
+    notes = []
+    if not header:
+        notes.append(f"{path.name} has no header line")
+    if broken:
+        notes.append(f"{len(broken)} broken lines of {path.name} dropped, the first is line {broken[0]}")
+    if empty:
+        notes.append(f"{empty} pairs of {path.name} have an empty sentence")
+    return tuple(notes)
+
+
+def _find_columns(task: GlueTask, first: Sequence[str], path: Path) -> tuple[tuple[int, ...], bool]:
+    """Where the text and label columns are, and whether the first line is a header.
+
+    Raises UserError if the first line is neither a header with the task's columns nor a row in the official order.
+    """
+    names = [name.strip().casefold() for name in first]
+    wanted = (*task.sentences, task.label)
+    missing = [name for name in wanted if name.casefold() not in names]
+    if not missing:
+        return tuple(names.index(name.casefold()) for name in wanted), True
+    fits = len(first) == task.columns or (not task.columns and len(first) > max(task.positions))
+    if fits and _is_label(task, first[task.positions[-1]].strip()):
+        return task.positions, False
+    if len(missing) < len(wanted):  # a header, then
+        raise UserError(f"{path}: its header has no column '{missing[0]}'; it has {', '.join(first)}.")
+    raise UserError(
+        f"{path}, line 1: neither a header with the columns {', '.join(wanted)} nor a row of {task.folder}."
     )
 
 
-def _parse_row(task: GlueTask, line: str, columns: int, where: str) -> Example:
-    fields = line.split("\t")
-    if len(fields) != columns or columns <= max(*task.sentences, task.label):
-        expected = max(columns, *(index + 1 for index in task.sentences), task.label + 1)
-        raise UserError(f"{where}: {len(fields)} tab-separated columns where {expected} were expected.")
-    sentences = [fields[index].strip() for index in task.sentences]
-    if not all(sentences):
-        raise UserError(f"{where}: an empty sentence.")
-    label = _parse_label(task, fields[task.label].strip(), where)
-    return Example(sentences[0], sentences[1] if len(sentences) == 2 else None, label)
+def _is_label(task: GlueTask, text: str) -> bool:
+    try:
+        _parse_label(task, text, "")
+    except UserError:
+        return False
+    return True
 
 
 def _parse_label(task: GlueTask, text: str, where: str) -> int | float:
@@ -197,5 +283,5 @@ def load_from_hub(name: str) -> tuple[tuple[Example, ...], tuple[Example, ...], 
         )
 
     train, dev = examples("train"), examples(dev_split)
-    counts = f"{_count_note('train', len(train), task.train_rows)}; {_count_note(dev_split, len(dev), task.dev_rows)}"
+    counts = f"{_count_note(task, 'train', len(train))}; {_count_note(task, dev_split, len(dev))}"
     return train, dev, f"GLUE {task.folder} from the Hugging Face hub; {counts}"

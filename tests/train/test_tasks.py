@@ -107,7 +107,9 @@ def test_glue_files_have_the_official_counts(name, glue_dir):
     assert task.is_pair == (name not in ("cola", "sst2"))
 
 
-SST2, STSB, COLA = GLUE_TASKS["sst2"], GLUE_TASKS["stsb"], GLUE_TASKS["cola"]
+SST2, STSB, COLA, RTE, QQP = (GLUE_TASKS[name] for name in ("sst2", "stsb", "cola", "rte", "qqp"))
+QQP_HEADER = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+QQP_ROW = "1\t2\t3\twhat is it?\tit is what?\t1\n"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,12 @@ SST2, STSB, COLA = GLUE_TASKS["sst2"], GLUE_TASKS["stsb"], GLUE_TASKS["cola"]
         (SST2, "sentence\tlabel\ngood\tyes\n", "line 2: label 'yes' where one of 0, 1"),
         (SST2, "sentence\tlabel\n \t1\n", "line 2: an empty sentence"),
         (SST2, "sentence\tlabel\n", "no data rows"),
-        (STSB, "\t" * 9 + "\n" + "x\t" * 9 + "7.5\n", "line 2: score '7.5' where a number from 0 to 5"),
+        (SST2, "", "neither a header"),
+        (SST2, "text\tlabel\ngood\t1\n", r"its header has no column 'sentence'; it has text, label"),
+        (SST2, "good\tfine\t1\n", r"line 1: neither a header with the columns sentence, label nor a row of SST-2"),
+        (STSB, "sentence1\tsentence2\tscore\nx\ty\t7.5\n", "line 2: score '7.5' where a number from 0 to 5"),
+        (RTE, "index\tsentence1\tsentence2\tlabel\n0\ta\n", "line 2: 2 tab-separated columns where 4"),
+        (QQP, QQP_HEADER + "torn\n" * 5 + QQP_ROW * 9, r"line 2: not 6 .*, as in 5 lines of"),
         (COLA, "gj04\t1\t\tFine .\ngj04\t\t\tBad .", "line 2: label ''"),
     ],
 )
@@ -139,7 +146,53 @@ def test_bytes_that_are_no_text_name_the_line(tmp_path):
 def test_quotes_headers_and_missing_final_newline(tmp_path):
     path = tmp_path / "dev.tsv"
     path.write_bytes(b'\xef\xbb\xbfsentence\tlabel\r\nhe said " so\t0\r\nfine\t1')
-    assert [(e.sentence1, e.label) for e in read_tsv(SST2, path)] == [('he said " so', 0), ("fine", 1)]
+    assert [(e.sentence1, e.label) for e in read_tsv(SST2, path).examples] == [('he said " so', 0), ("fine", 1)]
+
+
+def test_a_file_without_a_header_keeps_its_first_example(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text("good film\t1\nbad film\t0\n")
+    rows = read_tsv(SST2, path)
+    assert [(e.sentence1, e.label) for e in rows.examples] == [("good film", 1), ("bad film", 0)]
+    assert rows.notes == ("train.tsv has no header line",)
+
+
+def test_columns_are_found_by_name_in_any_order(tmp_path):
+    path = tmp_path / "dev.tsv"
+    path.write_text("label\tsentence2\tindex\tsentence1\nentailment\thypothesis\t0\tpremise\n")
+    (example,) = read_tsv(RTE, path).examples
+    assert (example.sentence1, example.sentence2, example.label) == ("premise", "hypothesis", 0)
+
+
+def test_rows_of_qqp_that_a_line_break_tore_are_dropped_counted_and_said(tmp_path):
+    path = tmp_path / "train.tsv"
+    torn = "7\t8\t9\tone question\nand its rest?\tanother\t0\n"
+    path.write_text(QQP_HEADER + QQP_ROW * 3 + torn + QQP_ROW + "\n \n")
+    rows = read_tsv(QQP, path)
+    assert len(rows.examples) == 4
+    assert rows.notes == ("2 broken lines of train.tsv dropped, the first is line 5",)
+
+
+def test_empty_questions_of_a_pair_are_kept_and_said(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text(QQP_HEADER + QQP_ROW + "1\t2\t3\t\twhy?\t0\n")
+    rows = read_tsv(QQP, path)
+    assert [(e.sentence1, e.sentence2) for e in rows.examples][1] == ("", "why?")
+    assert rows.notes == ("1 pairs of train.tsv have an empty sentence",)
+
+
+def test_another_version_of_a_data_set_is_not_called_partial(tmp_path):
+    folder = tmp_path / "QNLI"
+    folder.mkdir()
+    header, row = "index\tquestion\tsentence\tlabel\n", "0\twhy?\tso\tentailment\n"
+    (folder / "train.tsv").write_text(header + row * 3)
+    (folder / "dev.tsv").write_text(header + row * 5732)
+    provenance = load_task(TaskConfig(name="qnli", glue_dir=str(tmp_path)), 0).provenance
+    assert "train: 3 of 104743 rows (PARTIAL)" in provenance
+    assert "dev: 5732 rows (QNLI's first version, not the present one of 5463 rows)" in provenance
+    (folder / "dev.tsv").write_text(header + row * 6000)
+    provenance = load_task(TaskConfig(name="qnli", glue_dir=str(tmp_path)), 0).provenance
+    assert "dev: 6000 rows (ANOTHER VERSION: the official file has 5463)" in provenance
 
 
 def test_absent_data_is_named(tmp_path):
