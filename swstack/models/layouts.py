@@ -6,13 +6,19 @@ attention output; the first and the second feed-forward matrix). Matrices are na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.families import LAYOUTS, LayerLayout
+
+#: Attribute of a model whose groups were traced; they cannot be told from module names.
+TRACED = "crossvote_traced_groups"
 
 
 @dataclass(frozen=True)
@@ -29,69 +35,95 @@ class WordLineGroup:
     matrices: tuple[str, ...]
     heads: tuple[int, ...]
 
+    @property
+    def role(self) -> str:
+        """Last part of the name: qkv, o, ffn1, ffn2, or what tracing called it."""
+        return self.name.rsplit(".", 1)[-1]
 
-# Role -> module paths inside one layer, for the layer layouts of the supported families.
-_LAYOUTS: tuple[dict[str, tuple[str, ...]], ...] = (
-    {  # BERT, MiniLM, RoBERTa, XLM-RoBERTa, ELECTRA, CamemBERT
-        "qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
-        "o": ("attention.output.dense",),
-        "ffn1": ("intermediate.dense",),
-        "ffn2": ("output.dense",),
-    },
-    {  # MPNet; its relative position bias is added to the scores, so it touches none of the matrices
-        "qkv": ("attention.attn.q", "attention.attn.k", "attention.attn.v"),
-        "o": ("attention.attn.o",),
-        "ffn1": ("intermediate.dense",),
-        "ffn2": ("output.dense",),
-    },
-    {  # DistilBERT
-        "qkv": ("attention.q_lin", "attention.k_lin", "attention.v_lin"),
-        "o": ("attention.out_lin",),
-        "ffn1": ("ffn.lin1",),
-        "ffn2": ("ffn.lin2",),
-    },
-    {  # GPT-2: one fused matrix holds query, key and value
-        "qkv": ("attn.c_attn",),
-        "o": ("attn.c_proj",),
-        "ffn1": ("mlp.c_fc",),
-        "ffn2": ("mlp.c_proj",),
-    },
-)
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a known layout: its module path, its layout, and its groups by role in execution order."""
+
+    path: str
+    layout: LayerLayout
+    groups: Mapping[str, WordLineGroup]
+
+
+def is_matrix(module: nn.Module | None) -> bool:
+    """Whether a module is a matrix product that a crossbar can take over."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def layers(model: nn.Module) -> tuple[Layer, ...]:
+    """The layers of known layouts in execution order; empty if there is none, or if the model was traced."""
+    if traced_groups(model):
+        return ()
+    modules = dict(model.named_modules())
+    found = []
+    for path, module in modules.items():
+        layout = _layout_of(path, modules)
+        if layout is None:
+            continue
+        groups = {}
+        for role, names in layout.roles.items():
+            matrices = tuple(_join(path, name) for name in names)
+            heads = _heads(model, module, layout, len(names)) if role == "qkv" else (1,) * len(names)
+            groups[role] = WordLineGroup(_join(path, role), matrices, heads)
+        found.append(Layer(path, layout, groups))
+    return tuple(found)
 
 
 def word_line_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
     """The word-line groups of `model` in execution order.
 
-    Raises UserError if the model has no layer of a known layout.
+    Raises UserError if the model has no layer of a known layout and was not traced.
     """
-    modules = dict(model.named_modules())
-    groups: list[WordLineGroup] = []
-    for path in modules:
-        layout = next(
-            (
-                roles
-                for roles in _LAYOUTS
-                if all(f"{path}.{name}" in modules for names in roles.values() for name in names)
-            ),
-            None,
-        )
-        if layout is None:
-            continue
-        for role, names in layout.items():
-            matrices = tuple(f"{path}.{name}" for name in names)
-            heads = _attention_heads(model) * (3 // len(names)) if role == "qkv" else 1
-            groups.append(WordLineGroup(f"{path}.{role}", matrices, (heads,) * len(names)))
+    groups = traced_groups(model) or tuple(group for layer in layers(model) for group in layer.groups.values())
     if not groups:
-        family = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+        known = ", ".join(family for layout in LAYOUTS for family in layout.families)
         raise UserError(
-            f"model family {family!r} is not supported: its layers match none of the known layouts "
-            "(BERT, RoBERTa, ELECTRA, MPNet, DistilBERT, GPT-2)."
+            f"model family {family_name(model)!r} is not supported: its layers match none of the known layouts "
+            f"({known}); trace it (model.layout = 'traced')."
         )
-    return tuple(groups)
+    return groups
 
 
-def _attention_heads(model: nn.Module) -> int:
-    return int(model.config.num_attention_heads)  # type: ignore[union-attr,arg-type]
+def traced_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
+    """The groups that tracing found (``crossvote.swstack.models.tracing``), empty for a model that was not traced."""
+    found: tuple[WordLineGroup, ...] = getattr(model, TRACED, ())
+    return found
+
+
+def family_name(model: nn.Module) -> str:
+    """The model type as its configuration gives it, or the name of the class."""
+    return str(getattr(getattr(model, "config", None), "model_type", None) or type(model).__name__)
+
+
+def _layout_of(path: str, modules: Mapping[str, nn.Module]) -> LayerLayout | None:
+    for layout in LAYOUTS:
+        if all(is_matrix(modules.get(_join(path, name))) for names in layout.roles.values() for name in names) and all(
+            _join(path, name) in modules for name in layout.digital
+        ):
+            return layout
+    return None
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _heads(model: nn.Module, layer: nn.Module, layout: LayerLayout, matrices: int) -> tuple[int, ...]:
+    """Attention heads in each matrix of query, key and value."""
+    config: Any = getattr(model, "config", None)
+    if config is None:  # a plain torch model
+        queries = int(getattr(getattr(layer, "self_attn", None), "num_heads", 1))
+    else:
+        queries = int(config.num_attention_heads)
+    keys = int(getattr(config, "num_key_value_heads", None) or queries)
+    if layout.attention == "separate":
+        return (queries, *(keys,) * (matrices - 1))
+    return (queries + 2 * keys,)
 
 
 def matrix_names(model: nn.Module) -> tuple[str, ...]:
