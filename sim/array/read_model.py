@@ -15,6 +15,7 @@ from crossvote.sim.array import arithmetic
 from crossvote.sim.array.crossbar import combine, driven_bits, read_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.sim.common.seeds import seed_sequence
@@ -22,7 +23,7 @@ from crossvote.sim.common.seeds import seed_sequence
 
 @config_dataclass
 class ReadModel:
-    """What happens between the cells and the codes."""
+    """What happens between the cells and the codes. ``of_chip`` takes it from the description of the hardware."""
 
     adc_bits: int | None = Field(default=None, ge=1, le=16, description="resolution of the ADC; absent: the image's")
     adc_range: float | None = Field(
@@ -37,6 +38,19 @@ class ReadModel:
     one_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
     zero_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
     seed: int = Field(default=0, ge=0, description="seed of variation and disturbed reads")
+
+    @classmethod
+    def of_chip(cls, chip: ChipConfig, seed: int = 0) -> ReadModel:
+        """The reads of a chip; ``seed`` is that of the run, for disturbed reads."""
+        return cls(
+            adc_bits=chip.adc.bits,
+            adc_range=chip.adc.full_scale,
+            on_off_ratio=chip.cell.on_off_ratio,
+            variation=chip.cell.variation,
+            one_disturb=chip.cell.one_disturb,
+            zero_disturb=chip.cell.zero_disturb,
+            seed=seed,
+        )
 
     def last_code(self, adc_bits: int) -> int:
         """The ADC's last code, for an image meant for ``adc_bits``."""

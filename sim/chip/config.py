@@ -1,8 +1,11 @@
-"""The one description of the hardware: crossbar, converters, output peripheral, tiles, network, digital units.
+"""The one description of the hardware: crossbar, cells, converters, output peripheral, tiles, network, digital units.
 
 Units are in the key names; times are integer picoseconds. Presets are TOML files beside this module; each of their
 numbers has its origin in the ``[sources]`` table. *Tile* and *IMA* are ISAAC's levels (ISCA 2016): crossbars with
 their converters form an IMA, IMAs with a buffer form a tile, tiles on a mesh form a chip.
+
+A key that is added here gets a default that means what chips did before it, so that a chip file goes on working;
+``FORMAT`` is raised only when a key that files have changes its meaning or goes.
 """
 
 from __future__ import annotations
@@ -11,10 +14,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml
+
+#: Version of the keys of a chip file; a file without ``format`` is of version 1.
+FORMAT = 1
 
 
 @config_dataclass
@@ -32,6 +38,29 @@ class CrossbarConfig:
 
 
 @config_dataclass
+class CellConfig:
+    """How far cells are from ideal ones; the defaults are ideal. Their bits are ``crossbar.cell_bits``.
+
+    Source of the disturb faults: arXiv 2401.11664, section 2.1.
+    """
+
+    on_off_ratio: float | None = Field(
+        None, gt=1, le=1e9, description="low over high resistance conductance; absent: a cell at 0 does not conduct"
+    )
+    variation: float = Field(0.0, ge=0, le=5, description="standard deviation of the logarithm of the conductance")
+    one_disturb: float = Field(0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
+    zero_disturb: float = Field(0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> CellConfig:
+        if self.variation and (self.one_disturb or self.zero_disturb):
+            raise ValueError(
+                "cell.variation and cell.one_disturb or cell.zero_disturb cannot be simulated together; set one to 0."
+            )
+        return self
+
+
+@config_dataclass
 class DacConfig:
     """The digital-to-analog converters, one per word line of a crossbar."""
 
@@ -43,8 +72,12 @@ class AdcConfig:
     """The analog-to-digital converters behind the crossbars."""
 
     bits: int = Field(ge=1, le=16, description="resolution; codes clip at 2^bits - 1")
-    per_crossbar: int = Field(ge=1, description="converters of a sharing group of crossbars")
-    shared_by: int = Field(ge=1, description="crossbars in a sharing group")
+    full_scale: float | None = Field(
+        None, gt=0, le=1e9, description="sum, in levels of a cell, of the last code; absent: one code per level"
+    )
+    may_clip: bool = Field(False, description="true: a bit line whose sum can exceed the last code is meant to be so")
+    per_crossbar: int = Field(ge=1, le=4096, description="converters of a sharing group of crossbars")
+    shared_by: int = Field(ge=1, le=4096, description="crossbars in a sharing group")
     conversion_ps: int = Field(ge=1, description="time of one conversion")
 
 
@@ -56,6 +89,14 @@ class OpcConfig:
     lanes: int = Field(ge=1, le=256, description="bit-line pairs taken per clock")
     planes: int = Field(ge=1, le=16, description="bits of a weight that cells hold: B = weight bits - 1 for a pair")
     input_bits: int = Field(ge=2, le=16, description="two's complement input bits, one per read")
+    row_blocks: int = Field(32, ge=1, le=256, description="most row blocks that are added before the vote")
+    voter: bool = Field(True, description="has the median of three replicas")
+    column_map: bool = Field(
+        True, description="has a writable column map; false: a fixed one, outputs side by side, no flips, no replicas"
+    )
+    scale_bits: int = Field(
+        0, ge=0, le=17, description="bits of the multiplier that scales each output; 0 leaves the scale stage out"
+    )
     clock_ps: int = Field(ge=1, description="clock period")
     queue_vectors: int = Field(ge=1, description="token vectors that fit between the converters and a group's OPCs")
 
@@ -167,8 +208,10 @@ class ComponentConfig:
 class ChipConfig:
     """A chip. ``load_chip`` reads one from a preset or a TOML file."""
 
+    format: int = Field(FORMAT, ge=1, description="version of these keys")
     name: str
     crossbar: CrossbarConfig
+    cell: CellConfig = Field(default_factory=CellConfig)
     dac: DacConfig
     adc: AdcConfig
     opc: OpcConfig
@@ -180,6 +223,13 @@ class ChipConfig:
     energy_pj: EnergyConfig
     components: dict[str, ComponentConfig]
     sources: dict[str, str] = Field(default_factory=dict, description="origin of each number, by dotted key")
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, version: int) -> int:
+        if version > FORMAT:
+            raise ValueError(f"this program reads chip files of format {FORMAT} and older.")
+        return version
 
     @model_validator(mode="after")
     def _consistent(self) -> ChipConfig:
@@ -242,10 +292,14 @@ class ChipConfig:
         return self.reads * self.read_cycle_ps
 
     @property
+    def largest_sum(self) -> int:
+        """Sum of a full bit line, in levels of a cell."""
+        return self.crossbar.rows * ((1 << self.crossbar.cell_bits) - 1) * ((1 << self.dac.bits) - 1)
+
+    @property
     def clips(self) -> bool:
         """True when a full bit line exceeds the ADC's range."""
-        largest = self.crossbar.rows * ((1 << self.crossbar.cell_bits) - 1) * ((1 << self.dac.bits) - 1)
-        return largest > (1 << self.adc.bits) - 1
+        return self.largest_sum > (self.adc.full_scale or (1 << self.adc.bits) - 1)
 
 
 def chip_presets() -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +21,12 @@ T = TypeVar("T")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
 def config_dataclass(cls: type[T]) -> type[T]:
-    """Make ``cls`` a frozen, keyword-only configuration class that refuses unknown keys and wrong types."""
-    decorate = pydantic_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+    """Make ``cls`` a frozen, keyword-only configuration class that refuses unknown keys and wrong types.
+
+    Types are strict: no number is made of a text or a truth value, no integer of a float.
+    """
+    strict = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+    decorate = pydantic_dataclass(frozen=True, kw_only=True, config=strict)
     return cast(type[T], decorate(cls))
 
 
@@ -34,7 +39,12 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         UserError: an unknown key (with the nearest known one), a wrong type or an impossible value.
     """
     try:
-        return TypeAdapter(cls).validate_python(dict(data))
+        # Strict types know tables and lists in JSON only; from Python objects they want instances and tuples.
+        text = json.dumps(dict(data))
+    except TypeError as error:
+        raise UserError(f"{where}: dates and times are no values of a configuration ({error}).") from None
+    try:
+        return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         # A mistake inside one alternative of a union is reported once per alternative; the first is the clearest.
         raise UserError(f"{where}: {_sentence(cls, error.errors()[0])}") from None

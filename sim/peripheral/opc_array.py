@@ -37,6 +37,10 @@ def opc_parameters(chip: ChipConfig) -> OpcParameters:
             planes=opc.planes,
             input_bits=opc.input_bits,
             adc_bits=chip.adc.bits,
+            row_blocks=opc.row_blocks,
+            voter=opc.voter,
+            column_map=opc.column_map,
+            scale_bits=opc.scale_bits,
         )
     except ValueError as error:
         raise UserError(f"chip '{chip.name}': the output peripheral cannot be built: {error}") from None

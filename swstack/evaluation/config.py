@@ -6,7 +6,6 @@ from pydantic import Field, field_validator
 
 from crossvote.sim.array.fault_models import Pattern
 from crossvote.sim.array.faults import PAPER_SA0_SA1
-from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.sim.peripheral import Backend
 
@@ -58,9 +57,6 @@ class EvalConfig:
 
     batch_size: int = Field(default=64, ge=1, description="dev examples run at once")
     limit: int | None = Field(default=None, ge=1, description="use only the first so many dev examples")
-    read: ReadModel = Field(
-        default_factory=ReadModel, description="ADCs and cells that lose information; ideal by default"
-    )
 
 
 @config_dataclass

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from crossvote.sim.array.fault_models import sample_faults
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
@@ -157,6 +158,7 @@ def sweep(
     work_dir: Path | None = None,
     progress: Progress = no_progress,
     faulty_embeddings: bool = False,
+    read: ReadModel | None = None,
 ) -> Sweep:
     """Measure every scheme without faults and on every chip.
 
@@ -167,11 +169,12 @@ def sweep(
     Args:
         images: scheme name -> image of ``model``. activations: "static" takes its steps from the first train examples.
         faulty_embeddings: the token embedding table is quantized and lies on the chip behind the largest image.
+        read: the chip's ADCs and cells; ideal ones by default.
 
     Raises:
         UserError: an image that is not of this model, or a chip too small for it.
     """
-    config = config or EvalConfig()
+    config, read = config or EvalConfig(), read or ReadModel()
     largest = max(image.crossbars for image in images.values())
     steps = (
         static_steps(model, tokenizer, task, next(iter(images.values())), config.batch_size)
@@ -187,7 +190,7 @@ def sweep(
             config.limit,
             activations,
             steps,
-            config.read,
+            read,
             largest if faulty_embeddings else None,
         )
     )
@@ -197,6 +200,7 @@ def sweep(
         task,
         images,
         config,
+        read,
         activations,
         steps,
         largest if faulty_embeddings else None,
@@ -217,7 +221,7 @@ def sweep(
         "metrics": list(task.metrics),
         "activations": activations,
         "fault_scope": _FAULT_SCOPE + (", and the token embedding table" if faulty_embeddings else ""),
-        "read": to_mapping(config.read),
+        "read": to_mapping(read),
         "schemes": {
             name: {**image.protection, "crossbars": image.crossbars, "content_hash": image.content_hash}
             for name, image in images.items()
@@ -263,6 +267,7 @@ class _Measurement:
     task: Task
     images: Mapping[str, Image]
     config: EvalConfig
+    read: ReadModel
     activations: Activations
     steps: Mapping[str, float] | None
     embeddings: int | None
@@ -298,7 +303,7 @@ class _Measurement:
         if getattr(self.own, "scheme", None) != scheme:
             self.own.converted = self.own.table = None
             image = self.images[scheme]
-            converted = convert(self.model, image, self.activations, self.steps, self.config.read)
+            converted = convert(self.model, image, self.activations, self.steps, self.read)
             if self.embeddings is not None:
                 self.own.table = FaultyEmbedding(converted, self.embeddings, image.rows, image.columns)
             self.own.converted, self.own.scheme = converted, scheme

@@ -73,9 +73,9 @@ class RunConfig:
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         crossbar = self.chip.crossbar
-        if (crossbar.cell_bits, crossbar.pair, self.chip.dac.bits) != (1, "digital", 1):
+        if crossbar.cell_bits > 2 or (crossbar.pair, self.chip.dac.bits) != ("digital", 1):
             raise ValueError(
-                f"images are for digital pairs of 1-bit cells with 1-bit inputs, but chip '{self.chip.name}' has "
+                f"images are for digital pairs of 1- or 2-bit cells with 1-bit inputs, but chip '{self.chip.name}' has "
                 f"chip.crossbar.cell_bits = {crossbar.cell_bits}, chip.crossbar.pair = '{crossbar.pair}' and "
                 f"chip.dac.bits = {self.chip.dac.bits}; such a chip can only be simulated by size (crossvote simulate)."
             )
@@ -83,11 +83,6 @@ class RunConfig:
             raise ValueError(
                 f"quantization.weight_bits = {self.quantization.weight_bits} needs {self.quantization.planes} planes, "
                 f"but chip.opc.planes = {self.chip.opc.planes}."
-            )
-        if self.quantization.input_bits != self.chip.opc.input_bits:
-            raise ValueError(
-                f"quantization.input_bits = {self.quantization.input_bits} must equal "
-                f"chip.opc.input_bits = {self.chip.opc.input_bits}."
             )
         known = {**PRESETS, **self.map.protection}
         for name in self.map.schemes:

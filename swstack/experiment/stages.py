@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
@@ -166,6 +167,8 @@ def _do_map(context: Context[RunConfig]) -> Sequence[str]:
             rows=config.chip.crossbar.rows,
             columns=config.chip.crossbar.columns,
             adc_bits=config.chip.adc.bits,
+            input_bits=config.chip.opc.input_bits,
+            cell_bits=config.chip.crossbar.cell_bits,
             name=name,
             progress=context.progress,
         )
@@ -241,13 +244,14 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         run.path / TRIALS,
         context.progress,
         config.faults.embeddings,
+        ReadModel.of_chip(config.chip, config.seed),
     )
     trials = trial_rows(result.trials)
     write_csv(run.path / "results/trials.csv", trials)
     summary = {
         **result.conditions,
         "metric": task.primary_metric,
-        "input_bits": config.quantization.input_bits,
+        "input_bits": config.chip.opc.input_bits,
         "chips": config.faults.chips,
         "sa0_sa1": list(config.faults.sa0_sa1),
         "pattern": config.faults.pattern,
@@ -329,7 +333,15 @@ def _map_settings(config: RunConfig) -> dict[str, Any]:
         "rows": config.chip.crossbar.rows,
         "columns": config.chip.crossbar.columns,
         "adc_bits": config.chip.adc.bits,
+        "input_bits": config.chip.opc.input_bits,
+        "cell_bits": config.chip.crossbar.cell_bits,
     }
+
+
+def _eval_settings(config: RunConfig) -> dict[str, Any]:
+    """Data and formats, and of the chip only what a read depends on."""
+    reads = to_mapping(ReadModel.of_chip(config.chip, config.seed))
+    return {**_settings("task", "quantization", "eval")(config), "reads": reads}
 
 
 STAGES: tuple[Stage[RunConfig], ...] = (
@@ -337,7 +349,7 @@ STAGES: tuple[Stage[RunConfig], ...] = (
     Stage("prune", ("finetune",), _settings("task", "prune"), _do_prune),
     Stage("map", ("finetune", "prune"), _map_settings, _do_map),
     Stage("faults", ("map",), _settings("faults"), _do_faults),
-    Stage("eval", ("finetune", "prune", "map", "faults"), _settings("task", "quantization", "eval"), _do_eval),
+    Stage("eval", ("finetune", "prune", "map", "faults"), _eval_settings, _do_eval),
     Stage(
         "cosim", ("finetune", "prune", "map", "faults"), _settings("task", "quantization", "chip", "cosim"), _do_cosim
     ),

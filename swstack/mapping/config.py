@@ -13,16 +13,10 @@ Activations = Literal["token", "tensor", "static", "float"]
 
 @config_dataclass
 class QuantizationConfig:
-    """Number formats of weights and activations."""
+    """Number formats of weights and activations; the bits of inputs and cells are the chip's."""
 
     weight_bits: int = Field(
         default=8, ge=2, le=16, description="bits of a weight, sign included: weight_bits - 1 planes"
-    )
-    input_bits: int = Field(
-        default=8, ge=2, le=16, description="bits of a two's complement input, streamed one per read"
-    )
-    cell_bits: int = Field(
-        default=1, ge=1, le=2, description="bits per cell; two planes then share a bit line, and codes reach further"
     )
     activations: Activations = Field(
         default="token",

@@ -113,6 +113,8 @@ def build_image(
     rows: int = 128,
     columns: int = 128,
     adc_bits: int = 8,
+    input_bits: int = 8,
+    cell_bits: int = 1,
     name: str = "",
     progress: Progress = no_progress,
 ) -> Image:
@@ -130,14 +132,10 @@ def build_image(
     for done, group in enumerate(groups):
         progress(f"map {name}".rstrip(), done, len(groups))
         quantized = quantize_group(model, group, masks, quantization.weight_bits, protection.scale)
-        images.append(
-            place_group(quantized, protection, quantization.planes, rows, columns, first_pair, quantization.cell_bits)
-        )
+        images.append(place_group(quantized, protection, quantization.planes, rows, columns, first_pair, cell_bits))
         first_pair += images[-1].pairs
     progress(f"map {name}".rstrip(), len(groups), len(groups))
-    return Image(
-        tuple(images), {"name": name, **to_mapping(protection)}, input_bits=quantization.input_bits, adc_bits=adc_bits
-    )
+    return Image(tuple(images), {"name": name, **to_mapping(protection)}, input_bits=input_bits, adc_bits=adc_bits)
 
 
 def place_group(

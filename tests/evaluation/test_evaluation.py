@@ -142,7 +142,7 @@ def test_faulty_embeddings_and_short_adcs_are_measured_too(subject, whole):
     assert "embedding" not in whole.conditions["fault_scope"]
     with pytest.raises(UserError, match="needs the model"):
         sample_chips(faults, 7, list(one.values()))
-    short = sweep(model, tokenizer, task, one, (), EvalConfig(read=ReadModel(adc_bits=2)))
+    short = sweep(model, tokenizer, task, one, (), read=ReadModel(adc_bits=2))
     assert short.conditions["read"]["adc_bits"] == 2
     assert short.trials[0].metrics != whole.trials[5].metrics  # the fault-free point of "best"
 

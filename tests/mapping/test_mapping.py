@@ -94,7 +94,7 @@ def test_an_image_of_two_bit_cells_survives_a_round_trip(tmp_path):
     model = tiny_model()
     one = build_image(model, word_line_groups(model), None, SCHEMES["best"], rows=16, columns=32)
     two = build_image(
-        model, word_line_groups(model), None, SCHEMES["best"], QuantizationConfig(cell_bits=2), rows=16, columns=32
+        model, word_line_groups(model), None, SCHEMES["best"], QuantizationConfig(), rows=16, columns=32, cell_bits=2
     )
     two.save(tmp_path / "two")
     loaded = Image.load(tmp_path / "two")

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.chip.config import chip_presets, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, to_mapping
+from crossvote.sim.peripheral.opc_array import opc_parameters
 
 
 def numbers(mapping, prefix=""):
     for key, value in mapping.items():
         if isinstance(value, dict):
-            if key != "sources":
+            if key != "sources":  # nor is the format of the file a number of the hardware
                 yield from numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and key != "format":
             yield f"{prefix}{key}"
 
 
@@ -54,6 +58,54 @@ def test_bad_chips_are_one_sentence(overrides, message):
     with pytest.raises(UserError, match=message) as caught:
         load_chip("crossvote", overrides)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"adc": {"bits": 8.0}}, r"key 'adc\.bits' = 8\.0: .*integer"),
+        ({"adc": {"bits": True}}, r"key 'adc\.bits' = True: .*integer"),
+        ({"adc": {"may_clip": 1}}, r"key 'adc\.may_clip' = 1: .*boolean"),
+        ({"cell": {"variation": True}}, r"key 'cell\.variation' = True: .*number"),
+        ({"cell": {"variation": "0.1"}}, r"key 'cell\.variation' = '0\.1': .*number"),
+        ({"cell": {"variation": 0.1, "one_disturb": 0.1}}, r"cell\.variation and cell\.one_disturb"),
+        ({"format": 2}, r"key 'format' = 2: this program reads chip files of format 1"),
+        ({"name": 3}, r"key 'name' = 3: .*string"),
+    ],
+)
+def test_types_are_strict(overrides, message):
+    with pytest.raises(UserError, match=message):
+        load_chip("crossvote", overrides)
+
+
+def test_a_chip_file_without_later_keys_is_the_same_chip(tmp_path):
+    """Keys that a preset says and that have a default are those added after the first format."""
+    chip = load_chip("crossvote")
+    old = to_mapping(chip)
+    for key in ("format", "cell"):
+        del old[key]
+    del old["adc"]["may_clip"]
+    for key in ("row_blocks", "voter", "column_map", "scale_bits"):
+        del old["opc"][key]
+    assert build(type(chip), old, "memory") == chip
+
+
+def test_every_parameter_of_the_rtl_comes_from_the_chip():
+    """One that the chip does not set would stay at its default."""
+    values = {"columns": 64, "lanes": 4, "planes": 5, "input_bits": 6, "row_blocks": 9, "voter": False}
+    values |= {"column_map": False, "scale_bits": 3}
+    parameters = opc_parameters(load_chip("crossvote", {"opc": values, "adc": {"bits": 9}}))
+    plain = opc_parameters(load_chip("crossvote"))
+    for field in dataclasses.fields(parameters):
+        assert getattr(parameters, field.name) == {**values, "adc_bits": 9}[field.name]
+        assert getattr(parameters, field.name) != getattr(plain, field.name)
+
+
+def test_reads_come_from_the_chip():
+    cell = {"on_off_ratio": 20.0, "one_disturb": 0.1, "zero_disturb": 0.2}
+    read = ReadModel.of_chip(load_chip("crossvote", {"cell": cell, "adc": {"bits": 5, "full_scale": 40.0}}), seed=3)
+    assert read == ReadModel(adc_bits=5, adc_range=40.0, seed=3, **cell)
+    assert ReadModel.of_chip(load_chip("crossvote", {"cell": {"variation": 0.2}})).variation == 0.2
 
 
 def test_unknown_preset_names_the_known_ones(tmp_path):
