@@ -25,7 +25,7 @@ def config_dataclass(cls: type[T]) -> type[T]:
 
     Types are strict: no number is made of a text or a truth value, no integer of a float.
     """
-    strict = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+    strict = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, defer_build=True)
     decorate = pydantic_dataclass(frozen=True, kw_only=True, config=strict)
     return cast(type[T], decorate(cls))
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.testing import CliRunner
 
+import crossvote
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.cli import main as cli
+from crossvote.swstack.cli import work
 
 STAGES = ("run", "finetune", "prune", "map", "faults", "eval", "cosim", "report")
 
@@ -28,11 +30,51 @@ def test_every_command_explains_itself(command):
     assert "Usage" in result.output
 
 
-def test_help_is_quick_because_torch_is_not_loaded():
-    script = "import sys, crossvote.swstack.cli.main; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
-    started = time.monotonic()
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
-    assert time.monotonic() - started < 5
+HEAVY = {"torch", "transformers", "matplotlib", "pandas", "pyarrow", "datasets", "scipy", "amaranth", "simpy"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("--version",), ("presets",), ("run", "--help"), ("run", "nowhere"), ("run", "-o", "a.b=1")],
+)
+def test_what_trains_nothing_loads_no_heavy_library(arguments):
+    script = (
+        "import atexit, sys; from crossvote.swstack.cli.main import app\n"
+        "atexit.register(lambda: print('loaded', *sys.modules))\n"
+        "app()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    loaded = next(line for line in done.stdout.splitlines() if line.startswith("loaded ")).split()
+    assert HEAVY.isdisjoint(loaded)
+
+
+def test_the_version_is_printed():
+    assert call("--version").output.strip() == f"crossvote {crossvote.__version__}"
+
+
+def test_json_is_one_document_and_nothing_else():
+    found = json.loads(call("presets", "--json").stdout)
+    assert "default" in found["configurations"]
+    assert {"none", "paper", "best"} <= set(found["schemes"])
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "run.toml"), MemoryError()])
+def test_trouble_of_the_machine_is_a_sentence(monkeypatch, tmp_path, error):
+    monkeypatch.chdir(tmp_path)
+
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.setattr(work, "update", fails)
+    result = call("run")
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_reader_that_closes_the_pipe_early_ends_the_command_quietly():
+    command = f"'{sys.executable}' -m crossvote.swstack.cli.main presets --json | head -c 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -82,7 +124,7 @@ def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(monkeypatch, tmp_path):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_update", interrupted)
+    monkeypatch.setattr(work, "update", interrupted)
     result = call("run", "--run-dir", "mine")
     assert result.exit_code == 130
     assert "crossvote run mine" in result.stderr
@@ -94,7 +136,7 @@ def test_text_in_messages_is_not_taken_for_markup(monkeypatch, tmp_path):
     def refuses(*arguments):
         raise UserError("key [map.protection.mine] is [bold]odd[/bold].")
 
-    monkeypatch.setattr(cli, "_update", refuses)
+    monkeypatch.setattr(work, "update", refuses)
     assert "key [map.protection.mine] is [bold]odd[/bold]." in call("run").stderr
 
 

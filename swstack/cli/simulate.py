@@ -1,0 +1,89 @@
+"""``crossvote simulate``: a mapped model on the whole chip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.cli.app import FAILED, command
+from crossvote.swstack.cli.options import Overrides
+from crossvote.swstack.cli.output import Output
+
+
+@command(examples=("crossvote simulate runs/default", "crossvote simulate bert-base --tokens 384 --what-if"))
+def simulate(
+    out: Output,
+    source: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run directory with images, or bert-base or minilm-l6 by size alone.")
+    ] = "runs/default",
+    chip: Annotated[str | None, typer.Option(help="Chip preset or TOML file in the place of the run's chip.")] = None,
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    scheme: Annotated[list[str], typer.Option(help="Only this scheme of the run. May be repeated.")] = [],  # noqa: B006
+    tokens: Annotated[int, typer.Option(min=1, help="Length of a sequence.")] = 128,
+    sequences: Annotated[int, typer.Option(min=1, help="Sequences in the pipeline; 1 measures latency.")] = 1,
+    resolution: Annotated[str, typer.Option(help="analytic, matrix, tile or crossbar.")] = "crossbar",
+    trace: Annotated[bool, typer.Option("--trace", help="Write a timeline for ui.perfetto.dev.")] = False,
+    rtl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BACKEND", help="Compute every ADC code of real tokens with this OPC: verilator, numpy or auto."
+        ),
+    ] = None,
+    what_if: Annotated[bool, typer.Option("--what-if", help="Also double one resource of the chip at a time.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the results go; otherwise RUN/system.")
+    ] = None,
+) -> None:
+    """Run a mapped model on the whole chip: latency, throughput, energy and area, protected against unprotected."""
+    from typing import get_args
+
+    from crossvote.sim.peripheral import Backend
+    from crossvote.sim.system.model import Resolution
+    from crossvote.sim.system.report import bottleneck_table, compare
+    from crossvote.sim.system.report import what_if as double
+    from crossvote.swstack.experiment.simulate import simulate_source
+
+    if resolution not in get_args(Resolution):
+        raise UserError(f"--resolution {resolution}: must be one of {', '.join(get_args(Resolution))}.")
+    if rtl is not None and rtl not in get_args(Backend):
+        raise UserError(f"--rtl {rtl}: must be one of {', '.join(get_args(Backend))}.")
+    with out.progress() as progress:
+        simulated = simulate_source(
+            source,
+            chip=chip,
+            overrides=override,
+            schemes=scheme,
+            tokens=tokens,
+            sequences=sequences,
+            resolution=cast(Resolution, resolution),
+            trace=trace,
+            rtl=cast(Backend | None, rtl),
+            folder=folder,
+            progress=progress,
+        )
+        last = list(simulated.results.values())[-1]
+        doubled = double(last.workload, simulated.chip, sequences, progress) if what_if else []
+    out.table(compare(simulated.results))
+    out.text("")
+    out.table(bottleneck_table(last))
+    if doubled:
+        out.text("")
+        changes = [[name, f"{latency:.3f}", f"{rate:.3f}"] for name, latency, rate in doubled]
+        out.table([["what if", "latency x", "throughput x"], *changes])
+    for name, checks in simulated.checks.items():
+        run, codes = simulated.results[name], 2 * sum(check.codes for check in checks)
+        wrong = sum(not check.equal for check in checks)
+        out.text(
+            f"{name}: {codes / 1e6:,.1f} M ADC codes through {checks[0].backend} in {run.wall_seconds:.1f} s, "
+            f"{codes / run.wall_seconds / 1e6:.1f} M codes/s, {sum(c.cycles for c in checks) / 1e6:,.1f} M cycles, "
+            f"simulated to wall 1 : {run.wall_seconds / (run.elapsed_ps * 1e-12):,.0f}, "
+            f"{'every integer equal' if not wrong else f'{wrong} groups DIFFER'}"
+        )
+    for path in simulated.files:
+        out.text(str(path))
+    out.result({"files": [str(path) for path in simulated.files], "table": compare(simulated.results)})
+    if any(not check.equal for checks in simulated.checks.values() for check in checks):
+        raise typer.Exit(FAILED)

@@ -1,0 +1,89 @@
+"""The commands that bring a run up to a stage: ``run`` for all of them, and one for each."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from crossvote.swstack.cli.app import command
+from crossvote.swstack.cli.options import Force, GlueDir, Overrides, RunDir, Source
+from crossvote.swstack.cli.output import Output
+from crossvote.swstack.cli.work import work
+
+
+@command(
+    examples=(
+        "crossvote run",
+        "crossvote run mrpc --glue-dir ~/glue",
+        "crossvote run my.toml -o faults.chips=20 --run-dir runs/mine",
+    )
+)
+def run(
+    out: Output,
+    source: Source = "default",
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    run_dir: RunDir = None,
+    glue_dir: GlueDir = None,
+    force: Force = False,
+) -> None:
+    """Do the main job: all stages from fine-tuning to the report. What is finished is not done again."""
+    work(out, "report", source, override, run_dir, glue_dir, force)
+
+
+def _stage_command(name: str, summary: str) -> None:
+    def stage(
+        out: Output,
+        source: Source = "default",
+        override: Overrides = [],  # noqa: B006 - typer copies it
+        run_dir: RunDir = None,
+        glue_dir: GlueDir = None,
+        force: Force = False,
+    ) -> None:
+        work(out, name, source, override, run_dir, glue_dir, force)
+
+    long = f"{summary} Earlier stages are done first where they are missing or outdated."
+    command(name, help=long, short_help=summary, examples=(f"crossvote {name} runs/default",))(stage)
+
+
+# The texts stand here and not beside the stages, which import torch.
+for _name, _summary in {
+    "finetune": "Load the encoder and fine-tune it on the task.",
+    "prune": "Learn row and column gates until every word-line group has the target sparsity.",
+    "map": "Quantize and map onto crossbars, one image per protection scheme.",
+    "faults": "Draw the fault maps: several rates, several chips.",
+    "eval": "Measure the task metric of every scheme on the same faulty chips.",
+    "report": "Write the HTML report and its tables and figures.",
+}.items():
+    _stage_command(_name, _summary)
+
+
+@command(
+    short_help="Stream real activations through crossbars and the output peripheral.",
+    examples=("crossvote cosim runs/default --matrix layer.3.output.dense --tokens 64",),
+)
+def cosim(
+    out: Output,
+    source: Source = "default",
+    override: Overrides = [],  # noqa: B006 - typer copies it
+    run_dir: RunDir = None,
+    glue_dir: GlueDir = None,
+    force: Force = False,
+    matrix: Annotated[
+        list[str], typer.Option(help="A matrix, or the end of its name. May be repeated; same as cosim.matrices.")
+    ] = [],  # noqa: B006
+    every: Annotated[bool, typer.Option("--all", help="All matrices.")] = False,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Token vectors; same as cosim.tokens.")] = None,
+) -> None:
+    """Stream real activations through crossbars with stuck cells and the output peripheral.
+
+    Its back end is the compiled Verilog where it can be built (cosim.backend). The outputs must equal the NumPy
+    reference. Earlier stages are done first where they are missing or outdated.
+    """
+    names = ["all"] if every else matrix
+    if names:
+        override = [*override, f"cosim.matrices={json.dumps(names)}"]
+    if tokens is not None:
+        override = [*override, f"cosim.tokens={tokens}"]
+    work(out, "cosim", source, override, run_dir, glue_dir, force)
