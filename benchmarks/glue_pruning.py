@@ -38,6 +38,7 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.report.figures import loss_figure, save_figure
 from crossvote.swstack.tasks import load_task
+from crossvote.swstack.tasks.chance import Chance
 from crossvote.swstack.training.predict import evaluate
 
 RESULTS = Path(__file__).parent / "results"
@@ -141,18 +142,12 @@ def call(command: Sequence[str], log: Path, threads: int) -> None:
 
 
 def near_chance(finetuned: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a task's dense models are, on average, within two standard errors of the most frequent class.
-
-    The standard error is the binomial one of a share measured on the dev examples (for F1 an approximation).
+    """Whether a task's dense models are, on average, at chance level on its dev examples.
 
     finetuned: results of fine-tuning, one per seed.
     """
-    majority = finetuned[0]["majority"]
-    if majority is None:
-        return False
-    share = majority / 100
-    error = 100 * (share * (1 - share) / finetuned[0]["dev_examples"]) ** 0.5
-    return statistics.mean(one["metrics"][one["metric"]] for one in finetuned) < majority + 2 * error
+    chance = Chance(**finetuned[0]["chance"])
+    return chance.holds(statistics.mean(one["metrics"][one["metric"]] for one in finetuned))
 
 
 def report(plans: Sequence[Plan]) -> None:
@@ -180,7 +175,7 @@ def report(plans: Sequence[Plan]) -> None:
                 "train examples": dense["train_examples"],
                 "dev examples": dense["dev_examples"],
                 "metric": record.metric,
-                "majority class": "" if dense["majority"] is None else f"{dense['majority']:.2f}",
+                "one answer": f"{dense['chance']['score']:.2f}",
                 "dense": f"{record.dense:.2f}",
                 "pruned": f"{record.pruned:.2f}",
                 "loss": f"{record.dense - record.pruned:.2f}",

@@ -45,6 +45,7 @@ def simulate(
     from crossvote.sim.system.report import bottleneck_table, compare
     from crossvote.sim.system.report import what_if as double
     from crossvote.swstack.experiment.simulate import simulate_source
+    from crossvote.swstack.report.claims import computed_line
 
     if resolution not in get_args(Resolution):
         raise UserError(f"--resolution {resolution}: must be one of {', '.join(get_args(Resolution))}.")
@@ -74,14 +75,8 @@ def simulate(
         changes = [[name, f"{latency:.3f}", f"{rate:.3f}"] for name, latency, rate in doubled]
         out.table([["what if", "latency x", "throughput x"], *changes])
     for name, checks in simulated.checks.items():
-        run, codes = simulated.results[name], 2 * sum(check.codes for check in checks)
-        wrong = sum(not check.equal for check in checks)
-        out.text(
-            f"{name}: {codes / 1e6:,.1f} M ADC codes through {checks[0].backend} in {run.wall_seconds:.1f} s, "
-            f"{codes / run.wall_seconds / 1e6:.1f} M codes/s, {sum(c.cycles for c in checks) / 1e6:,.1f} M cycles, "
-            f"simulated to wall 1 : {run.wall_seconds / (run.elapsed_ps * 1e-12):,.0f}, "
-            f"{'every integer equal' if not wrong else f'{wrong} groups DIFFER'}"
-        )
+        run = simulated.results[name]
+        out.text(f"{name}: {computed_line(checks, run.wall_seconds, run.elapsed_ps * 1e-12)}")
     for path in simulated.files:
         out.text(str(path))
     out.result({"files": [str(path) for path in simulated.files], "table": compare(simulated.results)})

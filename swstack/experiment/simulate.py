@@ -119,8 +119,8 @@ def simulate_source(
     files = write_report(folder, results, timeline) if folder else []
     if folder and checks:
         rows = {name: [dataclasses.asdict(check) for check in found] for name, found in checks.items()}
-        write_text_atomic(folder / "rtl.json", json.dumps(rows, indent=1) + "\n")
-        files.append(folder / "rtl.json")
+        write_text_atomic(folder / "computed.json", json.dumps(rows, indent=1) + "\n")
+        files.append(folder / "computed.json")
     return Simulated(config, results, checks, files)
 
 

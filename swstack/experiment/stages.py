@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
@@ -28,9 +27,10 @@ from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load_model, locate, save_model
 from crossvote.swstack.models.masks import load_masks, save_masks
 from crossvote.swstack.pruning.pruning import prune
-from crossvote.swstack.report import PAGE, has_replicas, telling_rate, verdict, write_report
+from crossvote.swstack.report.claims import cosimulation_line, equal, telling_rate, verdict
+from crossvote.swstack.report.page import PAGE, has_replicas, write_report
 from crossvote.swstack.tasks import Task, glue, load_task
-from crossvote.swstack.tasks.metrics import compute_metrics
+from crossvote.swstack.tasks.chance import chance_level
 from crossvote.swstack.training.finetune import finetune
 from crossvote.swstack.training.loop import best_device
 from crossvote.swstack.training.predict import evaluate
@@ -100,20 +100,17 @@ def _do_finetune(context: Context[RunConfig]) -> Sequence[str]:
         "train_examples": len(task.train),
         "dev_examples": len(task.dev),
         "metrics": result.dev_metrics,
-        "majority": _majority(task),
+        "chance": _chance(task),
         "history": list(result.history),
     }
     return [DENSE, context.run.write_json("results/finetune.json", summary)]
 
 
-def _majority(task: Task, limit: int | None = None) -> float | None:
-    """Primary metric, in percent, of always answering the most frequent class of the train set; None for scores."""
-    if task.regression:
-        return None
-    counts = np.bincount([int(example.label) for example in task.train], minlength=task.num_labels)
-    logits = np.tile(np.eye(task.num_labels)[counts.argmax()], (len(task.dev[:limit]), 1))
-    labels = np.array([example.label for example in task.dev[:limit]])
-    return compute_metrics(task.metrics, logits, labels, regression=False)[task.primary_metric]
+def _chance(task: Task, limit: int | None = None) -> dict[str, Any]:
+    """Chance level of the primary metric on the dev examples that are measured."""
+    labels = [example.label for example in task.dev[:limit]]
+    found = chance_level(task.metrics, labels, task.num_labels, task.regression)
+    return dataclasses.asdict(found[task.primary_metric])
 
 
 def _do_prune(context: Context[RunConfig]) -> Sequence[str]:
@@ -255,7 +252,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         "chips": config.faults.chips,
         "sa0_sa1": list(config.faults.sa0_sa1),
         "pattern": config.faults.pattern,
-        "majority": _majority(task, config.eval.limit),
+        "chance": _chance(task, config.eval.limit),
         "fault_free": fault_free,
         "points": [dataclasses.asdict(point) for point in result.of_metric(task.primary_metric)],
         "all_points": [dataclasses.asdict(point) for point in result.points],
@@ -359,7 +356,7 @@ STAGES: tuple[Stage[RunConfig], ...] = (
 
 def cosimulation_is_exact(run: RunDirectory) -> bool:
     """Whether every co-simulated output equalled the reference."""
-    return all(matrix["equal"] for matrix in run.read_json(RESULTS["cosim"])["matrices"])
+    return equal(run.read_json(RESULTS["cosim"])["matrices"])
 
 
 def summarize(run: RunDirectory, target: str) -> list[str]:
@@ -390,9 +387,4 @@ def summarize(run: RunDirectory, target: str) -> list[str]:
             f"(standard deviation {point['sd']:.2f}, {point['chips']} chips)"
             for point in result["points"]
         ]
-    return [
-        f"{matrix['matrix']}, {matrix['scheme']}, {matrix['backend']}: "
-        f"{'equal to the reference' if matrix['equal'] else 'DIFFERS from the reference'}, "
-        f"{matrix['cycles']:,} cycles, {matrix['simulated_ps'] / 1e6:.3f} us simulated"
-        for matrix in result["matrices"]
-    ]
+    return [cosimulation_line(matrix) for matrix in result["matrices"]]

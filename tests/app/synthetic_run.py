@@ -39,7 +39,9 @@ def chip(rate: float = 0.002) -> FaultMap:
     return FaultMap.sample(128, 128, crossbars, rate, np.random.SeedSequence(3))
 
 
-def results(equal: bool = True) -> dict[str, Any]:
+def results(
+    equal: bool = True, backend: str = "verilator", dense: float = 92.0, pruned: float = 91.2
+) -> dict[str, Any]:
     """What the stages of a run would have left, with invented numbers."""
     means = {"none": (86.0, 71.5, 52.0), "paper": (90.4, 89.0, 82.1), "best": (90.9, 90.7, 89.9)}
     points = []
@@ -72,8 +74,8 @@ def results(equal: bool = True) -> dict[str, Any]:
             "pattern": "uniform",
             "activations": "token",
             "input_bits": 8,
-            "fault_free": {"dense": 92.0, "pruned": 91.2},
-            "majority": 50.0,
+            "fault_free": {"dense": dense, "pruned": pruned},
+            "chance": {"metric": "accuracy", "score": 50.0, "noise": 3.1, "examples": 1000},
             "points": points,
         },
         "cosim": {
@@ -82,9 +84,10 @@ def results(equal: bool = True) -> dict[str, Any]:
                 {
                     "matrix": "layer.0.dense",
                     "scheme": "best",
-                    "backend": "verilator",
+                    "backend": backend,
                     "tokens": 16,
                     "codes": 262144,
+                    "outputs": 960,
                     "equal": equal,
                     "cycles": 34816,
                     "disagreements": 12,

@@ -10,8 +10,8 @@ import pytest
 import synthetic_run as synthetic
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.swstack import report
 from crossvote.swstack.report import figures
+from crossvote.swstack.report import page as report
 
 
 def write(folder, results=None):
@@ -47,28 +47,38 @@ def test_csv_holds_every_point(tmp_path):
     assert {row["scheme"] for row in rows} == {"none", "paper", "best"}
 
 
-def test_verdict_names_the_most_telling_rate_and_the_crossbars():
-    results = synthetic.results()
-    text = " ".join(report.verdict(results))
-    assert "0.2 % of the cells stuck" in text
-    assert "52.0 % with 'none', 82.1 % with 'paper', 89.9 % with 'best'" in text
-    assert "equal the NumPy reference" in text
-    assert "DIFFER" in report.verdict(synthetic.results(equal=False))[-1]
-
-
-def test_tolerance_is_the_highest_rate_before_the_first_loss():
-    points = synthetic.results()["eval"]["points"]
-    assert report.tolerance(points, 91.2) == (
-        "It stays within 1 point of that at no rate with 'none'; up to 0.05 % with 'paper'; up to 0.1 % with 'best'."
-    )
-    assert "up to 0.2 %, the highest measured with 'best'" in report.tolerance(points, 90.0)
-
-
-def test_best_scheme_of_each_rate_is_marked():
-    table = report.accuracy_table(synthetic.results()["eval"]["points"])
+def test_best_scheme_of_each_rate_is_marked_unless_it_is_at_chance_level():
+    accuracy = synthetic.results()["eval"]
+    table = report.accuracy_table(accuracy)
     assert table["best"][0.002]["best"]
     assert not table["none"][0.002]["best"]
     assert not table["best"][0.0]["best"]
+    accuracy["chance"]["noise"] = 45.0
+    assert not report.accuracy_table(accuracy)["best"][0.002]["best"]
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_page_without_a_hardware_description_speaks_of_none(tmp_path, equal):
+    page = write(tmp_path, synthetic.results(equal=equal, backend="numpy"))
+    assert "no hardware description was simulated" in page
+    assert not re.search(r"verilog|\bRTL\b|clock cycles of", page, re.IGNORECASE)
+    assert "960</b>" in page
+    assert f"integers of the NumPy model of the output peripheral, {'' if equal else 'NOT '}exact" in page
+
+
+@pytest.mark.parametrize(
+    ("backend", "what"),
+    [
+        ("verilator", "the Verilog of the output peripheral, compiled by Verilator"),
+        ("amaranth", "the RTL of the output peripheral in Amaranth&#39;s simulator"),
+    ],
+)
+def test_a_page_names_the_back_end_that_ran(tmp_path, backend, what):
+    page = write(tmp_path, synthetic.results(backend=backend))
+    assert what in page
+    assert f"clock cycles of {what}, exact" in page
+    assert "no hardware description" not in page
+    assert ("Verilog" in page) == (backend == "verilator")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""What a report may say: every sentence follows from a record of what ran, and says less where less is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from crossvote.sim.peripheral import backend_kind
+from crossvote.swstack.evaluation.real_tokens import TokenCheck
+from crossvote.swstack.tasks.chance import Chance
+
+Record = Mapping[str, Any]
+
+#: Points of the metric that a scheme may lose and still be said to tolerate the faults.
+ALLOWED_LOSS = 1.0
+
+
+def verdict(results: Mapping[str, Any]) -> list[str]:
+    """What a run found, in a few sentences made of its numbers. ``results``: JSON artefacts by stage."""
+    accuracy = results["eval"]
+    return [
+        *chance_claims(accuracy),
+        *accuracy_claims(accuracy),
+        *space_claims(results["map"]),
+        *cosimulation_claims(results["cosim"]["matrices"]),
+    ]
+
+
+def chance_of(accuracy: Record) -> Chance | None:
+    """The chance level beside an accuracy result; ``None`` if it has none."""
+    return Chance(**accuracy["chance"]) if accuracy.get("chance") else None
+
+
+def at_chance(accuracy: Record) -> bool:
+    """Whether the pruned model without faults is no better than one that does not look at its input."""
+    chance = chance_of(accuracy)
+    return chance is not None and chance.holds(accuracy["fault_free"]["pruned"])
+
+
+def chance_claims(accuracy: Record) -> list[str]:
+    """Warnings about models that learned nothing, before and after pruning."""
+    chance = chance_of(accuracy)
+    if chance is None:
+        return []
+    limit = (
+        f"always giving one answer scores {chance.score:.1f} %, and {chance.examples} examples tell no difference "
+        f"below {chance.noise:.1f} points"
+    )
+    dense, pruned = (accuracy["fault_free"][name] for name in ("dense", "pruned"))
+    if chance.holds(dense) and chance.holds(pruned):
+        return [
+            f"THE MODEL IS AT CHANCE LEVEL: {chance.metric} without faults is {_score(pruned)}; {limit}. "
+            "How it stands faults says nothing about fault tolerance."
+        ]
+    if chance.holds(pruned):
+        return [
+            f"PRUNING LEFT THE MODEL AT CHANCE LEVEL: {chance.metric} fell from {_score(dense)} to {_score(pruned)}; "
+            f"{limit}. How it stands faults says nothing about fault tolerance."
+        ]
+    return []
+
+
+def accuracy_claims(accuracy: Record) -> list[str]:
+    """Scores at the rate where the schemes differ most, and the rates that each tolerates."""
+    points = accuracy["points"]
+    rate = telling_rate(points)
+    if rate is None:
+        return []
+    at = {point["scheme"]: point for point in points if point["rate"] == rate}
+    chance = chance_of(accuracy)
+    held = ", ".join(
+        f"{_score(point['mean'])}{' (chance level)' if chance and chance.holds(point['mean']) else ''} with '{scheme}'"
+        for scheme, point in at.items()
+    )
+    chips = sorted({point["chips"] for point in at.values()})
+    measured = (
+        f"mean over the same {chips[0]} chips" if len(chips) == 1 and chips[0] > 1 else
+        "one chip" if chips == [1] else f"means over {chips[0]} to {chips[-1]} chips"
+    )  # fmt: skip
+    sentences = [
+        f"With {100 * rate:g} % of the cells stuck, {accuracy['metric']} is {held}; without faults it is "
+        f"{_score(accuracy['fault_free']['pruned'])} ({measured})."
+    ]
+    if not at_chance(accuracy):
+        sentences.append(tolerance(points, accuracy["fault_free"]["pruned"], chance))
+    return sentences
+
+
+def telling_rate(points: Sequence[Record]) -> float | None:
+    """The fault rate at which the schemes differ most; ``None`` without a faulty point."""
+    spread = {}
+    for rate in {point["rate"] for point in points if point["rate"] > 0}:
+        means = [point["mean"] for point in points if point["rate"] == rate]
+        spread[rate] = max(means) - min(means)
+    return max(sorted(spread), key=lambda rate: spread[rate]) if spread else None
+
+
+def tolerated_rate(
+    points: Sequence[Record], scheme: str, fault_free: float, chance: Chance | None = None, bound: str = "mean"
+) -> float:
+    """The highest measured rate up to which a scheme loses at most ``ALLOWED_LOSS``; 0 if there is none.
+
+    A score at chance level is never a tolerated one. ``bound`` is "mean", or "low" for the lower end of its interval.
+    """
+    kept = 0.0
+    for point in sorted((p for p in points if p["scheme"] == scheme), key=lambda p: p["rate"]):
+        value = point[bound] if point["rate"] > 0 else point["mean"]
+        if not value >= fault_free - ALLOWED_LOSS or (chance is not None and chance.holds(value)):
+            break
+        kept = point["rate"]
+    return float(kept)
+
+
+def tolerance(points: Sequence[Record], fault_free: float, chance: Chance | None = None) -> str:
+    """How far each scheme keeps within ``ALLOWED_LOSS`` points of the fault-free metric, over the rates measured."""
+    held = []
+    for scheme in dict.fromkeys(point["scheme"] for point in points):
+        faulty = [point for point in points if point["scheme"] == scheme and point["rate"] > 0]
+        kept = tolerated_rate(points, scheme, fault_free, chance)
+        if not kept:
+            held.append(f"at no rate measured with '{scheme}'")
+            continue
+        highest = ", the highest measured" if kept == max(point["rate"] for point in faulty) else ""
+        surely = tolerated_rate(points, scheme, fault_free, chance, "low")
+        several = any(point["chips"] > 1 for point in faulty)
+        interval = (
+            "" if not several or surely == kept else
+            f" (with its whole 95 % interval up to {100 * surely:g} %)" if surely else
+            " (with its whole 95 % interval at no rate)"
+        )  # fmt: skip
+        held.append(f"up to {100 * kept:g} %{highest} with '{scheme}'{interval}")
+    return f"The mean stays within {ALLOWED_LOSS:g} point of that {'; '.join(held)}."
+
+
+def space_claims(mapping: Record) -> list[str]:
+    """What each protection with replicas needs beside the dense, unprotected model."""
+    sentences = []
+    for scheme in mapping["schemes"]:
+        if scheme["replicas"]:
+            kept = sum(group["zero_space"] for group in scheme["groups"])
+            sentences.append(
+                f"Protection '{scheme['name']}' has zero space cost in {kept} of {len(scheme['groups'])} word-line "
+                f"groups: {scheme['crossbars']} crossbars against {mapping['dense_crossbars']} of the dense, "
+                "unprotected model."
+            )
+    return sentences
+
+
+def equal(records: Sequence[Record]) -> bool:
+    """Whether something was compared and every integer of it was equal."""
+    return any(record["outputs"] for record in records) and all(record["equal"] for record in records)
+
+
+def cosimulation_claims(records: Sequence[Record]) -> list[str]:
+    """One sentence for every back end that ran: what it was, how much was compared, and the outcome."""
+    sentences = []
+    for name in dict.fromkeys(record["backend"] for record in records):
+        own = [record for record in records if record["backend"] == name]
+        compared = sum(record["outputs"] for record in own)
+        if not compared:
+            continue
+        kind, wrong = backend_kind(name), sum(not record["equal"] for record in own)
+        subject = f"{kind.what[:1].upper()}{kind.what[1:]}"
+        outcome = (
+            f"gave {compared:,} integers, all equal to the reference"
+            if not wrong
+            else f"DIFFERS from the reference in {wrong} of {len(own)} co-simulated matrices"
+        )
+        rest = "." if kind.hardware else "; no hardware description was simulated."
+        sentences.append(f"{subject} {outcome}{rest}")
+    return sentences or ["No output was co-simulated, so nothing is said about the hardware description."]
+
+
+def cosimulation_line(record: Record) -> str:
+    """One co-simulated matrix on one line of a terminal."""
+    kind = backend_kind(record["backend"])
+    outcome = "equal to the reference" if record["equal"] else "DIFFERS from the reference"
+    return (
+        f"{record['matrix']}, {record['scheme']}, {kind.name}: {outcome if record['outputs'] else 'nothing compared'}, "
+        f"{record['cycles']:,} {kind.cycles}, {record['simulated_ps'] / 1e6:.3f} us simulated"
+    )
+
+
+def computed_line(checks: Sequence[TokenCheck], wall_seconds: float, simulated_seconds: float) -> str:
+    """What the word-line groups of a system run that were computed came to, on one line of a terminal."""
+    kinds = [backend_kind(name) for name in dict.fromkeys(check.backend for check in checks)]
+    codes, cycles = 2 * sum(check.codes for check in checks), sum(check.cycles for check in checks)
+    wrong = sum(not check.equal for check in checks)
+    outcome = f"{wrong} groups DIFFER" if wrong else "every integer equal"
+    return (
+        f"{codes / 1e6:,.1f} M ADC codes through {' and '.join(kind.what for kind in kinds)} in {wall_seconds:.1f} s, "
+        f"{codes / wall_seconds / 1e6:.1f} M codes/s, {cycles / 1e6:,.1f} M "
+        f"{' or '.join(dict.fromkeys(kind.cycles for kind in kinds))}, "
+        f"simulated to wall 1 : {wall_seconds / simulated_seconds:,.0f}, "
+        f"{outcome if any(check.outputs for check in checks) else 'nothing compared'}"
+    )
+
+
+def _score(value: float) -> str:
+    return "not a number" if math.isnan(value) else f"{value:.1f} %"

@@ -1,0 +1,67 @@
+"""What a model scores that does not look at its input, and how far luck carries it on so many examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.tasks.metrics import compute_metrics
+
+#: Standard deviations of the score of a model that guesses; 1.96 holds 95 % of them.
+_DEVIATIONS = 1.96
+_GUESSES = 200
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Chance level of one metric on some examples, in percent.
+
+    score: of the constant answer that scores best (0 in the correlations, which a constant does not have).
+    noise: 1.96 standard deviations of the score of answers with the right frequencies in a random order.
+    """
+
+    metric: str
+    score: float
+    noise: float
+    examples: int
+
+    def holds(self, score: float) -> bool:
+        """Whether a model with this score does no better than chance, as far as so many examples can tell.
+
+        A score that is no number is not above chance.
+        """
+        return not score > self.score + self.noise
+
+
+def chance_level(
+    metrics: Sequence[str], labels: Sequence[int | float], num_labels: int, regression: bool
+) -> dict[str, Chance]:
+    """Metric name -> chance level, from the labels of the examples that are measured.
+
+    Args:
+        labels: class indices, or scores for a regression. num_labels: outputs of the head.
+    """
+    truth = np.asarray(labels)
+    rng = np.random.default_rng(seed_sequence(0, "chance"))
+    guesses = [_scores(metrics, rng.permutation(truth), truth, num_labels, regression) for _ in range(_GUESSES)]
+    answers = [float(truth.mean())] if regression else range(num_labels)
+    constant = [_scores(metrics, np.full(len(truth), answer), truth, num_labels, regression) for answer in answers]
+    return {
+        name: Chance(
+            metric=name,
+            score=max(scores[name] for scores in constant),
+            noise=_DEVIATIONS * float(np.std([scores[name] for scores in guesses])),
+            examples=len(truth),
+        )
+        for name in metrics
+    }
+
+
+def _scores(
+    metrics: Sequence[str], answers: np.ndarray, truth: np.ndarray, num_labels: int, regression: bool
+) -> dict[str, float]:
+    logits = answers[:, None].astype(float) if regression else np.eye(num_labels)[answers.astype(int)]
+    return compute_metrics(metrics, logits, truth, regression)

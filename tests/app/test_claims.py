@@ -1,0 +1,133 @@
+"""No sentence without its record: what ran is named, and a model at chance level is not praised."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import synthetic_run as synthetic
+
+from crossvote.swstack.evaluation.real_tokens import TokenCheck
+from crossvote.swstack.report import claims
+from crossvote.swstack.tasks.chance import Chance
+
+CHANCE = Chance("accuracy", 50.0, 3.1, 1000)
+
+
+def verdict(**changes):
+    return " ".join(claims.verdict(synthetic.results(**changes)))
+
+
+def records(backend, equal=True, outputs=960):
+    return [{**synthetic.results()["cosim"]["matrices"][0], "backend": backend, "equal": equal, "outputs": outputs}]
+
+
+def test_verdict_names_the_most_telling_rate_and_the_crossbars():
+    text = verdict()
+    assert "0.2 % of the cells stuck" in text
+    assert "52.0 % (chance level) with 'none', 82.1 % with 'paper', 89.9 % with 'best'" in text
+    assert "mean over the same 5 chips" in text
+
+
+@pytest.mark.parametrize(
+    ("backend", "subject", "verilog", "rtl"),
+    [
+        ("verilator", "The Verilog of the output peripheral, compiled by Verilator, gave", True, False),
+        ("amaranth", "The RTL of the output peripheral in Amaranth's simulator gave", False, True),
+        ("numpy", "The NumPy model of the output peripheral gave", False, False),
+        ("somebody's", "The output peripheral 'somebody's' gave", False, False),
+    ],
+)
+def test_only_the_back_end_that_ran_is_said_to_have_run(backend, subject, verilog, rtl):
+    (sentence,) = claims.cosimulation_claims(records(backend))
+    assert sentence.replace(" gave", ", gave" if backend == "verilator" else " gave").startswith(subject)
+    assert "960 integers, all equal to the reference" in sentence
+    assert ("Verilog" in sentence, "RTL" in sentence) == (verilog, rtl)
+    assert ("no hardware description was simulated" in sentence) == (not (verilog or rtl))
+    (wrong,) = claims.cosimulation_claims(records(backend, equal=False))
+    assert "DIFFERS from the reference in 1 of 1" in wrong
+    assert "equal" not in wrong
+
+
+def test_two_back_ends_are_two_claims():
+    assert len(claims.cosimulation_claims(records("numpy") + records("verilator"))) == 2
+
+
+@pytest.mark.parametrize("nothing", [[], records("verilator", outputs=0)])
+def test_nothing_compared_is_nothing_claimed(nothing):
+    assert claims.cosimulation_claims(nothing) == [
+        "No output was co-simulated, so nothing is said about the hardware description."
+    ]
+    assert not claims.equal(nothing)
+
+
+@pytest.mark.parametrize(
+    ("backend", "cycles"),
+    [("numpy", "by formula"), ("verilator", "counted"), ("amaranth", "counted")],
+)
+def test_a_terminal_line_says_where_cycles_come_from(backend, cycles):
+    assert f"{backend}: equal to the reference, 34,816 clock cycles {cycles}" in claims.cosimulation_line(
+        records(backend)[0]
+    )
+
+
+def test_tolerance_is_the_highest_rate_before_the_first_loss():
+    points = synthetic.results()["eval"]["points"]
+    assert claims.tolerance(points, 91.2) == (
+        "The mean stays within 1 point of that at no rate measured with 'none'; "
+        "up to 0.05 % with 'paper' (with its whole 95 % interval at no rate); "
+        "up to 0.1 % with 'best' (with its whole 95 % interval at no rate)."
+    )
+    assert "up to 0.2 %, the highest measured with 'best'" in claims.tolerance(points, 90.0)
+    assert "'best' (with its whole 95 % interval up to 0.1 %)" in claims.tolerance(points, 85.4)
+
+
+def test_a_loss_without_faults_is_not_tolerated_with_faults():
+    """Luck at a higher rate does not make good what quantization lost."""
+    points = [
+        {"scheme": "none", "rate": rate, "mean": mean, "low": mean, "chips": 1}
+        for rate, mean in ((0.0, 80.0), (0.001, 91.0))
+    ]
+    assert claims.tolerated_rate(points, "none", 91.0) == 0.0
+
+
+def test_no_rate_is_tolerated_at_chance_level():
+    points = [
+        {"scheme": "none", "rate": rate, "mean": mean, "low": mean, "chips": 1}
+        for rate, mean in ((0.0, 54.0), (0.001, 53.5), (0.002, 53.0), (0.003, 54.0))
+    ]
+    assert claims.tolerated_rate(points, "none", 54.0) == 0.003
+    assert claims.tolerated_rate(points, "none", 54.0, CHANCE) == 0.001
+
+
+@pytest.mark.parametrize(("dense", "pruned"), [(51.0, 50.0), (50.0, 53.1), (92.0, 53.0), (92.0, float("nan"))])
+def test_a_model_at_chance_level_is_not_praised(dense, pruned):
+    text = verdict(dense=dense, pruned=pruned)
+    assert "AT CHANCE LEVEL" in text
+    assert "always giving one answer scores 50.0 %" in text
+    assert not re.search(r"stays within|tolerate", text)
+
+
+def test_a_model_above_chance_is_not_accused():
+    assert "THE MODEL IS AT CHANCE" not in verdict()
+    assert "stays within" in verdict()
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("numpy", "ADC codes through the NumPy model of the output peripheral"),
+        ("verilator", "ADC codes through the Verilog of the output peripheral, compiled by Verilator"),
+        ("amaranth", "ADC codes through the RTL of the output peripheral in Amaranth's simulator"),
+    ],
+)
+def test_a_system_run_names_the_back_end_that_computed(backend, said):
+    check = TokenCheck("layer.0.qkv", backend, 4, 2, 100, 0, True, 5_000_000, 1_000_000, 0, 0.5)
+    line = claims.computed_line([check], wall_seconds=2.0, simulated_seconds=1e-6)
+    assert said in line
+    assert "5.0 M codes/s" in line
+    assert f"1.0 M clock cycles {'by formula' if backend == 'numpy' else 'counted'}" in line
+    assert line.endswith("every integer equal")
+    assert claims.computed_line([dataclasses.replace(check, equal=False)], 2.0, 1e-6).endswith("1 groups DIFFER")
+    assert claims.computed_line([dataclasses.replace(check, outputs=0)], 2.0, 1e-6).endswith("nothing compared")
