@@ -6,6 +6,7 @@ How to add a component is told in ``docs/system-model.md``.
 from crossvote.sim.kernel.booking import Booking, BookingArray
 from crossvote.sim.kernel.clocked import clocked
 from crossvote.sim.kernel.fifo import Fifo
+from crossvote.sim.kernel.repetition import Period, Repetition
 from crossvote.sim.kernel.simulation import DeadlockError, Measurement, Module, Simulation, Wait
 from crossvote.sim.kernel.trace import Trace
 from crossvote.sim.kernel.transport import LocalTime, Target, Transaction
@@ -18,6 +19,8 @@ __all__ = [
     "LocalTime",
     "Measurement",
     "Module",
+    "Period",
+    "Repetition",
     "Simulation",
     "Target",
     "Trace",

@@ -6,22 +6,33 @@ from the times at which the servers become free, without simulating the queue.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from heapq import heapreplace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.sim.kernel.simulation import Measurement, Module, Simulation
+from crossvote.sim.kernel.simulation import Key, Measurement, Module, Simulation
 
 IntArray = NDArray[np.int64]
+
+
+def _out_of_order(path: str, label: str, arrival_ps: int, last_ps: int) -> str:
+    return (
+        f"{path}: operation '{label}' arrives at {arrival_ps} ps, before one at {last_ps} ps that is booked already; "
+        "book in order of arrival."
+    )
 
 
 class Booking(Module):
     """``servers`` equal servers with one queue, first come, first served. Booking is O(log servers).
 
     Raises:
-        ValueError: fewer than one server.
+        ValueError: fewer than one server; in ``book``, an operation that arrives before one that is booked already,
+            for which this arithmetic would be wrong.
     """
+
+    counters = ("operations", "busy_ps", "wait_ps")
 
     def __init__(self, parent: Module | Simulation, name: str, servers: int = 1) -> None:
         super().__init__(parent, name)
@@ -30,6 +41,7 @@ class Booking(Module):
         self.servers = servers
         self.operations = self.busy_ps = self.wait_ps = 0
         self._free = [(0, slot) for slot in range(servers)]
+        self._last_ps = 0
 
     def book(
         self, arrival_ps: int, occupied_ps: int, latency_ps: int | None = None, label: str = ""
@@ -39,6 +51,9 @@ class Booking(Module):
         The server that is free first takes it at max(arrival, free), is free again ``occupied_ps`` later (the
         initiation interval), and the result is there ``latency_ps`` after the start (default: ``occupied_ps``).
         """
+        if arrival_ps < self._last_ps:
+            raise ValueError(_out_of_order(self.path, label, arrival_ps, self._last_ps))
+        self._last_ps = arrival_ps
         free, slot = self._free[0]
         start = free if free > arrival_ps else arrival_ps
         heapreplace(self._free, (start + occupied_ps, slot))
@@ -49,6 +64,10 @@ class Booking(Module):
         if self.simulation.trace is not None:
             self.simulation.trace.span(self.path, slot, label, start, start + occupied_ps)
         return start, end
+
+    def state(self, key: Key) -> Hashable:
+        now = self.simulation.now
+        return tuple(sorted(max(0, free - now) for free, _ in self._free))
 
     def utilisation(self, elapsed_ps: int) -> float:
         """Busy share of all servers over ``elapsed_ps``."""
@@ -69,19 +88,29 @@ class BookingArray(Module):
     Attributes:
         servers: how many. free: int64[servers], when each is free, ps. busy_ps: busy time of all together.
         served: operations; every server takes part in each.
+
+    Raises:
+        ValueError: in ``book``, parts that arrive before those of an operation that is booked already.
     """
+
+    counters = ("served", "busy_ps")
 
     def __init__(self, parent: Module | Simulation, name: str, servers: int) -> None:
         super().__init__(parent, name)
         self.servers = servers
         self.free = np.zeros(servers, np.int64)
         self.served = self.busy_ps = 0
+        self._last_ps = 0
 
     def book(self, arrival_ps: IntArray, occupied_ps: int, latency_ps: int, label: str = "") -> tuple[int, int]:
         """Every server does its part as soon as it can: (latest start, latest end), ps. O(servers).
 
         ``arrival_ps`` int64[servers] is when each part arrives.
         """
+        first = int(arrival_ps[0])
+        if first < self._last_ps:
+            raise ValueError(_out_of_order(self.path, label, first, self._last_ps))
+        self._last_ps = first
         free = self.free
         np.maximum(arrival_ps, free, out=free)
         last = int(np.maximum.reduce(free))
@@ -91,6 +120,9 @@ class BookingArray(Module):
         if self.simulation.trace is not None:
             self.simulation.trace.span(self.path, 0, label, last, last + occupied_ps)
         return last, last + latency_ps
+
+    def state(self, key: Key) -> Hashable:
+        return np.maximum(self.free - self.simulation.now, 0).tobytes()
 
     @property
     def operations(self) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from typing import Any
 
 from simpy.events import Event, Process
 
-from crossvote.sim.kernel.simulation import Measurement, Module, Over, Simulation, Wait
+from crossvote.sim.kernel.simulation import Key, Measurement, Module, Over, Simulation, Wait
 
 
 class Fifo(Module):
@@ -21,6 +22,8 @@ class Fifo(Module):
     Raises:
         ValueError: a capacity below 1.
     """
+
+    counters = ("arrivals", "departures", "level_time", "waited_ps")
 
     def __init__(self, parent: Module | Simulation, name: str, capacity: int) -> None:
         super().__init__(parent, name)
@@ -36,6 +39,22 @@ class Fifo(Module):
         self._reservers: deque[tuple[Event, Any]] = deque()
         self.writers: set[Process] = set()
         self.readers: set[Process] = set()
+
+    def progress(self) -> int:
+        return self.arrivals + self.departures
+
+    def snapshot(self) -> dict[str, int]:
+        self._count(self.simulation.now)
+        return super().snapshot()
+
+    def state(self, key: Key) -> Hashable:
+        now, name = self.simulation.now, self.simulation.waiting
+        return (
+            self.taken,
+            tuple((key(item), now - since) for item, since in self._items),
+            tuple((name(event), keep) for event, keep in self._getters),
+            tuple((name(event), key(item)) for event, item in self._reservers),
+        )
 
     def __len__(self) -> int:
         """Items that wait to be taken."""

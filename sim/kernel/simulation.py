@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+import hashlib
+from collections.abc import Callable, Generator, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import simpy
 from simpy.events import NORMAL, Event, Process, Timeout
@@ -14,6 +15,12 @@ from crossvote.sim.kernel.trace import Trace
 
 #: What a process is written as: a generator that yields the events it waits for.
 Behaviour = Generator[Event, Any, None]
+
+
+#: What makes of an item (a token, for example) what matters of it relative to now; see ``Simulation.state``.
+Key = Callable[[Any], Hashable]
+#: Events without any item put into or taken from a FIFO after which a run is given up.
+PATIENCE = 1 << 18
 
 
 class DeadlockError(UserError):
@@ -73,9 +80,29 @@ class Module:
             raise ValueError(f"there are two modules called {self.path}.")
         self.simulation.modules[self.path] = self
 
+    #: Attributes that only grow, by equal amounts in equal times; see ``extend``.
+    counters: ClassVar[tuple[str, ...]] = ()
+
     def measurements(self) -> dict[str, Measurement]:
         """Statistics of this module; subclasses override it."""
         return {}
+
+    def state(self, key: Key) -> Hashable:
+        """All that decides what this module does from now on, relative to now; subclasses override it."""
+        return ()
+
+    def progress(self) -> int:
+        """A number that changes when something got through; subclasses override it."""
+        return 0
+
+    def snapshot(self) -> dict[str, int]:
+        """The counters now."""
+        return {name: getattr(self, name) for name in self.counters}
+
+    def extend(self, gained: dict[str, int], times: int) -> None:
+        """Add ``times`` what a snapshot gained over another: time that was skipped because it repeats itself."""
+        for name, value in gained.items():
+            setattr(self, name, getattr(self, name) + times * value)
 
 
 class Simulation:
@@ -121,16 +148,21 @@ class Simulation:
         """Let time pass until ``done`` happens.
 
         Raises:
-            DeadlockError: no event is left, but ``done`` has not happened.
+            DeadlockError: no event is left, but ``done`` has not happened; or events go on (a clock, for example), but
+                no item has moved for ``PATIENCE`` of them.
         """
         step = self.env.step
         queue = self.env._queue
-        events = 0
+        events, moved = 0, -1
         while done.callbacks is not None:
             if not queue:
                 raise DeadlockError(self.deadlock_report())
             step()
             events += 1
+            if not events % PATIENCE:
+                before, moved = moved, sum(module.progress() for module in self.modules.values())
+                if moved == before:
+                    raise DeadlockError(f"nothing has moved for {PATIENCE} events: {self.deadlock_report()}")
         self.events += events
 
     def advance(self, until_ps: int) -> None:
@@ -138,6 +170,40 @@ class Simulation:
         while self.env.peek() <= until_ps:
             self.env.step()
         self.env._now = until_ps
+
+    def state(self, key: Key) -> bytes:
+        """Digest of all that decides what happens from now on, with times relative to now.
+
+        Two instants with equal states are followed by the same events, as long as the outside behaves the same. The
+        state is that of all modules, of the pending events in their order, and of the processes: where each stands and
+        which items its local variables hold. ``key`` says what matters of an item and gives None for all else, so a
+        process must not keep in numbers of its own what decides about later. The process that asks is left out.
+        """
+        now = self.now
+        asking = self.env.active_process
+        modules = [(path, module.state(key)) for path, module in self.modules.items()]
+        pending = [
+            (time - now, priority, type(event).__name__, self.waiting(event), key(event._value))
+            for time, priority, _, event in sorted(self.env._queue, key=lambda entry: entry[:3])
+        ]
+        processes = []
+        for process, name in self._names.items():
+            frame = getattr(process._generator, "gi_frame", None)
+            if process is asking or frame is None:
+                continue
+            held = [(local, key(value)) for local, value in frame.f_locals.items()]
+            processes.append((name, frame.f_lasti, [entry for entry in held if entry[1] is not None]))
+        return hashlib.blake2b(repr((modules, pending, processes)).encode(), digest_size=16).digest()
+
+    def waiting(self, event: Event) -> list[str]:
+        """Who is told when ``event`` happens, by name."""
+        return [self._callback(callback) for callback in event.callbacks or ()]
+
+    def _callback(self, callback: Any) -> str:
+        owner = getattr(callback, "__self__", None)
+        if isinstance(owner, Process):
+            return self._names.get(owner, "?")
+        return f"{getattr(owner, 'path', '')}.{callback.__qualname__}"
 
     def deadlock_report(self) -> str:
         """Who waits for whom: the circle of waiting processes, or all of them where there is no circle."""

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from simpy.events import Event
 
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.kernel import Booking, DeadlockError, Fifo, Measurement, Module, Simulation, Trace
+from crossvote.sim.kernel import (
+    Booking,
+    DeadlockError,
+    Measurement,
+    Module,
+    Period,
+    Repetition,
+    Simulation,
+    Trace,
+)
 from crossvote.sim.kernel.simulation import Behaviour
 from crossvote.sim.system import energy
 from crossvote.sim.system.computed import Computed, ComputedCrossbars, RealGroup
@@ -60,7 +70,8 @@ class SystemResult:
         actions: counts by scope ("layer0.qkv") and action; energy follows from them (``crossvote.sim.system.energy``).
         usage: one entry per unit. crossbar_operations: int64[crossbars], token vectors per crossbar at
             resolution = "crossbar", else one entry per coarser unit.
-        statistics: measurements of every module. computed: what came out of the computed groups, by
+        period: what the stream repeats, once it does. statistics: measurements of every module. computed: what came
+        out of the computed groups, by
             name. events: kernel events. wall_seconds: of the whole run.
     """
 
@@ -78,6 +89,7 @@ class SystemResult:
     computed: dict[str, Computed]
     events: int
     wall_seconds: float
+    period: Period | None = None
 
     @property
     def latency_ps(self) -> int:
@@ -369,9 +381,9 @@ class SystemRun:
         ]
         self.layers = [self._layer(i, layer) for i, layer in enumerate(workload.layers)]
         self.done = simulation.env.event()
-        self.starts: dict[int, int] = {}
-        self.ends: dict[int, int] = {}
-        self.passed: dict[int, int] = {}
+        # A trace shows every token, and computed groups compute every one, so nothing is skipped then.
+        self.repetition = Repetition(simulation, _relative, enabled=trace is None and not self.computed)
+        self._last_token = workload.tokens - 1
         self.layer_ends = [0] * len(workload.layers)
         self._left = workload.tokens * sequences
         self._steps, self._steps_done = self._left * len(workload.layers), 0
@@ -380,7 +392,7 @@ class SystemRun:
             for stage, after in zip(stages, [*stages[1:], None], strict=True):
                 stage.following = after.queue if after else following[0][0].queue if following else None
         last = {step.name: stage for step, stage in zip(self.steps[-1], self.layers[-1][0], strict=True)}
-        last["ffn2"].after = lambda token: self.passed.__setitem__(token.sequence, simulation.now)
+        last["ffn2"].after = self._pass
         for number, (stages, _, _) in enumerate(self.layers):
             stages[-1].after = partial(self._leave, number)
             for stage in stages:
@@ -398,11 +410,16 @@ class SystemRun:
             places = kv_places(self.placement.layer_tiles[index], layer, chip) if attends else chip.tile.queue_vectors
             stages.append(Stage(scope, "stage", target, places, keep_places=attends))
         by_name = {step.name: stage for step, stage in zip(self.steps[index], stages, strict=True)}
-        barrier = Barrier(self.simulation, tokens, by_name["qk"].queue)
+        barrier = Barrier(module, "barrier", tokens, by_name["qk"].queue)
         by_name["qkv_collect"].after = barrier.arrive
         by_name["qk"].before = lambda token: barrier.open(token.sequence)
         by_name["av"].after = barrier.leave
         return stages, units.attention, units.vector
+
+    def _pass(self, token: Token) -> None:
+        """A token has left the last crossbars."""
+        if token.position == self._last_token:
+            self.repetition.log("passed", token.sequence)
 
     def _leave(self, number: int, token: Token) -> None:
         """A token has left layer ``number``."""
@@ -412,7 +429,8 @@ class SystemRun:
         if self._steps_done % 64 == 0 or self._steps_done == self._steps:
             self.progress("system model", self._steps_done, self._steps)
         if number == len(self.layers) - 1:
-            self.ends[token.sequence] = self.simulation.now
+            if token.position == self._last_token:
+                self.repetition.log("end", token.sequence)
             self._left -= 1
             if not self._left:
                 self.done.succeed()
@@ -421,22 +439,35 @@ class SystemRun:
         """Offer the tokens of all sequences in order; the first queue holds it back."""
         size = _bytes(self.workload.layers[0].hidden, self.placement.chip.opc.input_bits)
         occupied = size * self.placement.chip.package.link_byte_ps
-        queue: Fifo = self.layers[0][0][0].queue
-        for sequence in range(self.sequences):
+        queue, sequence, total = self.layers[0][0][0].queue, 0, self.sequences
+        self._offered = queue
+        while sequence < total:
+            skipped = self.repetition.look(sequence, total)
+            total -= skipped
+            self._left -= skipped * self.workload.tokens
+            self._steps_done += skipped * self.workload.tokens * len(self.layers)
+            if sequence == total:
+                break
             for position in range(self.workload.tokens):
                 yield queue.reserve()
                 start, end = self.host.book(self.simulation.now, occupied)
-                self.starts.setdefault(sequence, start)
+                if position == 0:
+                    self.repetition.log("start", sequence, start)
                 token = Token(f"s{sequence} t{position}", sequence=sequence, position=position)
-                self.simulation.call_at(end, lambda event: queue.deliver(event.value), token)
+                self.simulation.call_at(end, self._offer, token)
                 if end > self.simulation.now:
                     yield self.simulation.delay(end - self.simulation.now)
+            sequence += 1
+
+    def _offer(self, event: Event) -> None:
+        self._offered.deliver(event.value)
 
     def go(self) -> None:
         """Run until the last token is done."""
         self.simulation.start(self.host, self._source())
         try:
             self.simulation.run(self.done)
+            self.repetition.finish()
         except DeadlockError as error:
             places = min(stage.queue.capacity for stages, _, _ in self.layers for stage in stages if stage.keep_places)
             if places >= self.workload.tokens:
@@ -448,6 +479,7 @@ class SystemRun:
 
     def result(self, started: float) -> SystemResult:
         elapsed = self.simulation.now
+        at = {(what, sequence): time for what, sequence, time in self.repetition.events()}
         actions: dict[str, dict[str, int]] = {}
         usage = []
         operations = []
@@ -501,8 +533,8 @@ class SystemRun:
             workload=self.workload,
             placement=self.placement,
             resolution=self.resolution,
-            sequence_ps=tuple((self.starts[s], self.ends[s]) for s in range(self.sequences)),
-            passed_ps=tuple(self.passed[s] for s in range(self.sequences)),
+            sequence_ps=tuple((at["start", s], at["end", s]) for s in range(self.sequences)),
+            passed_ps=tuple(at["passed", s] for s in range(self.sequences)),
             layer_ps=tuple(
                 (layer[0][0].first_ps, end) for layer, end in zip(self.layers, self.layer_ends, strict=True)
             ),
@@ -513,4 +545,10 @@ class SystemRun:
             computed=computed,
             events=self.simulation.events,
             wall_seconds=time.perf_counter() - started,
+            period=self.repetition.period,
         )
+
+
+def _relative(item: object, sequence: int) -> Hashable:
+    """What matters of a token when ``sequence`` is about to be offered; None for everything else."""
+    return (item.sequence - sequence, item.position) if isinstance(item, Token) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.kernel import Measurement, Module, Simulation
+from crossvote.sim.kernel.simulation import Key
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,8 @@ class Network(Module):
     their first routers. A route's home is a router: vectors are put together and copied there. Link names:
     ("in", tile), ("out", tile), ("mesh", router, router), ("chip", chip, chip).
     """
+
+    counters = ("transfers", "wait_ps")
 
     def __init__(self, parent: Module | Simulation, name: str, chip: ChipConfig, tiles: int) -> None:
         super().__init__(parent, name)
@@ -122,6 +125,18 @@ class Network(Module):
             free[link] = (start if start > arrival_ps else arrival_ps) + taken
         self.wait_ps += last - arrival_ps
         return last
+
+    def state(self, key: Key) -> Hashable:
+        now = self.simulation.now
+        return tuple(max(0, free - now) for free in self._free)
+
+    def snapshot(self) -> dict[str, int]:
+        return {**super().snapshot(), **{f"use {n}": uses for n, uses in enumerate(self._uses.values())}}
+
+    def extend(self, gained: dict[str, int], times: int) -> None:
+        super().extend({name: gained[name] for name in self.counters}, times)
+        for n, route in enumerate(self._uses):
+            self._uses[route] += times * gained.get(f"use {n}", 0)
 
     def usage(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Transfers and busy time (ps) of every link, int64[links] each."""

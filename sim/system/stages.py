@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,8 @@ from simpy.events import Event
 
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.config import ChipConfig
-from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Simulation, Target, Transaction, Wait
-from crossvote.sim.kernel.simulation import Behaviour
+from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Target, Transaction, Wait
+from crossvote.sim.kernel.simulation import Behaviour, Key
 from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
@@ -179,11 +179,12 @@ class Digital(Module):
         return self.unit.book(arrival_ps, self.occupied_ps, self.latency_ps, transaction.label)
 
 
-class Barrier:
+class Barrier(Module):
     """Lets the tokens of a sequence pass when all of them have arrived."""
 
-    def __init__(self, simulation: Simulation, tokens: int, queue: Fifo) -> None:
-        self.simulation, self.tokens, self.queue = simulation, tokens, queue
+    def __init__(self, parent: Module, name: str, tokens: int, queue: Fifo) -> None:
+        super().__init__(parent, name)
+        self.tokens, self.queue = tokens, queue
         self._arrived: dict[int, int] = {}
         self._passed: dict[int, int] = {}
         self._events: dict[int, Event] = {}
@@ -211,8 +212,15 @@ class Barrier:
         """A token needs the others' K and V no more; after the last one the places of all become free."""
         count = self._passed[token.sequence] = self._passed.get(token.sequence, 0) + 1
         if count == self.tokens:
-            del self._events[token.sequence]
+            del self._events[token.sequence], self._arrived[token.sequence], self._passed[token.sequence]
             self.queue.free(self.tokens)
+
+    def state(self, key: Key) -> Hashable:
+        def relative(counts: dict[int, int]) -> list[Hashable]:
+            return [key(Token("", sequence=s, position=count)) for s, count in sorted(counts.items())]
+
+        opened = {s: int(event.triggered) for s, event in self._events.items()}
+        return tuple(map(tuple, (relative(self._arrived), relative(self._passed), relative(opened))))
 
 
 class Stage(Module):
@@ -223,6 +231,8 @@ class Stage(Module):
     that is done. Tokens stay counted in the queue when ``keep_places`` is set. ``first_ps`` is when the first token
     began.
     """
+
+    counters = ("tokens",)
 
     def __init__(self, parent: Module, name: str, target: Target, places: int, keep_places: bool = False) -> None:
         super().__init__(parent, name)

@@ -13,7 +13,7 @@ from crossvote.sim.chip.config import chip_presets, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import DeadlockError, Simulation, Trace
 from crossvote.sim.system import energy
-from crossvote.sim.system.model import group_actions, simulate
+from crossvote.sim.system.model import SystemRun, group_actions, simulate
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import place
 from crossvote.sim.system.stages import GroupTiming
@@ -267,3 +267,20 @@ def test_every_preset_runs(preset):
 def test_impossible_requests_are_one_sentence(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+def test_a_stream_is_fast_forwarded_to_the_picosecond():
+    """Equal to the full simulation in every time and every counter, with a fraction of its events."""
+    chip = load_chip("crossvote", {"crossbar": {"read_ps": 300_000}})
+    work = bert_workload(TINY, chip, 12)
+    for sequences in (23, 80):
+        whole = SystemRun(work, place(work, chip), "crossbar", sequences)
+        whole.repetition.enabled = False
+        whole.go()
+        expected, got = whole.result(0), simulate(work, chip, sequences=sequences)
+        assert got.period is not None
+        assert got.events < expected.events
+        for name in ("sequence_ps", "passed_ps", "layer_ps", "actions", "usage", "elapsed_ps", "statistics"):
+            assert getattr(got, name) == getattr(expected, name), name
+        assert (got.crossbar_operations == expected.crossbar_operations).all()
+        assert all(holds for _, holds in conservation(got))
