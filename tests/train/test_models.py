@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-import crossvote.swstack.models.loading
+import crossvote.swstack.models.sources
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model, save_model
@@ -56,7 +56,7 @@ def test_bad_sources_are_named(tiny_directory, tmp_path, monkeypatch):
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     with pytest.raises(UserError, match="safetensors"):
         load_model(ModelConfig(source=str(pickled)), 2, False, seed=0)
-    monkeypatch.setattr(crossvote.swstack.models.loading, "packaged_directory", lambda name: None)
+    monkeypatch.setattr(crossvote.swstack.models.sources, "packaged_directory", lambda name: None)
     with pytest.raises(UserError, match="'minilm-l6' is not installed; run 'make models'"):
         load_model(ModelConfig(), 2, False, seed=0)
 

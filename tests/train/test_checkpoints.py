@@ -1,0 +1,282 @@
+"""Checkpoints as people have them: cut off, quantized, with more or less in them than their configuration says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.heads import Head
+from crossvote.swstack.models.loading import load, load_model
+from crossvote.swstack.models.sources import locate
+
+NLI = ("entailment", "neutral", "contradiction")
+
+
+@pytest.fixture
+def changed(tiny_directory, tmp_path):
+    """A copy of the tiny checkpoint with other keys in its configuration and other tensors."""
+
+    def make(config=None, tensors=None) -> Path:
+        folder = tmp_path / "model"
+        shutil.copytree(tiny_directory, folder)
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **(config or {})}))
+        if tensors is not None:
+            path = folder / "model.safetensors"
+            held = tensors(load_file(path))
+            save_file({name: tensor.contiguous() for name, tensor in held.items()}, path, metadata={"format": "pt"})
+        return folder
+
+    return make
+
+
+def open_model(folder, labels=2):
+    return load_model(ModelConfig(source=str(folder)), labels, False, seed=0)
+
+
+def with_tensor(name, tensor):
+    return lambda tensors: {**tensors, name: tensor}
+
+
+def without_prefix(tensors):
+    return {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
+
+
+def without_a_head(tensors):
+    """What transformers 4 saved after prune_heads."""
+    attention = "bert.encoder.layer.0.attention"
+    for part in ("query", "key", "value"):
+        for kind in ("weight", "bias"):
+            name = f"{attention}.self.{part}.{kind}"
+            tensors[name] = tensors[name][:16].clone()
+    tensors[f"{attention}.output.dense.weight"] = tensors[f"{attention}.output.dense.weight"][:, :16].clone()
+    return tensors
+
+
+def not_finite(value):
+    def change(tensors):
+        tensors["bert.encoder.layer.1.output.dense.weight"][3, 4] = value
+        return tensors
+
+    return change
+
+
+DISTANCE = "bert.encoder.layer.0.attention.self.distance_embedding.weight"
+LORA = "bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "message"),
+    [
+        (
+            {"num_hidden_layers": 1},
+            None,
+            r"holds 16 encoder weights that .* would drop, the first is bert\.enc.*layer\.1",
+        ),
+        ({"num_hidden_layers": 1}, without_prefix, r"holds 16 encoder weights .* first is encoder\.layer\.1"),
+        ({"position_embedding_type": "relative_key"}, with_tensor(DISTANCE, torch.zeros(63, 16)), DISTANCE),
+        ({}, with_tensor(LORA, torch.zeros(4, 32)), f"{LORA}; merge adapters"),
+        ({"pruned_heads": {"0": [1]}}, without_a_head, r"other shapes after its heads were pruned: .* 16.* and .* 32"),
+        ({"hidden_size": 64}, None, r"other shapes: .* 32 in the file and 64 by config\.json"),
+        ({}, not_finite(float("nan")), r"layer\.1\.output\.dense\.weight holds 1 values that are NaN or infinite"),
+        ({}, not_finite(float("-inf")), "NaN or infinite"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, None, "quantized already .bitsandbytes"),
+        ({"model_type": "no-such-family"}, None, "cannot be loaded"),
+        ({"hidden_act": "no-such-activation"}, None, "cannot be loaded"),
+    ],
+)
+def test_what_would_be_dropped_or_made_up_is_refused_by_name(changed, config, tensors, message):
+    with pytest.raises(UserError, match=message):
+        open_model(changed(config, tensors))
+
+
+def test_buffers_of_older_versions_are_no_content(changed):
+    open_model(changed(tensors=with_tensor("bert.embeddings.position_ids", torch.arange(32)[None])))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS pointer"),
+        ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS pointer"),
+        ("model.safetensors", b"\x10\x00\x00\x00\x00\x00\x00\x00{", "damaged or cut off"),
+        ("model.safetensors", b"", "damaged or cut off"),
+        ("config.json", b"{", "not a JSON file"),
+        ("config.json", b"[]", "must hold a JSON object"),
+        ("tokenizer.json", b"{}", "cannot be loaded"),
+        (
+            "model.safetensors.index.json",
+            b'{"weight_map": {"a": "model-2.safetensors"}}',
+            r"model-2\.safetensors is miss",
+        ),
+    ],
+)
+def test_damaged_files_are_named(changed, name, content, message):
+    folder = changed()
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        open_model(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_an_adapter_alone_is_no_model(changed):
+    folder = changed()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="holds an adapter only"):
+        open_model(folder)
+
+
+def test_a_directory_without_tokenizer_files_is_refused(changed):
+    folder = changed()
+    for path in folder.iterdir():
+        if path.name not in ("config.json", "model.safetensors"):
+            path.unlink()
+    with pytest.raises(UserError, match=r"no tokenizer files .*every word would be unknown"):
+        open_model(folder)
+
+
+def test_the_head_is_put_into_the_order_of_the_tasks_labels(changed):
+    own = {"0": "CONTRADICTION", "1": "NEUTRAL", "2": "ENTAILMENT"}
+    tensors = with_tensor("classifier.weight", torch.arange(3.0)[:, None].repeat(1, 32))
+    folder = changed({"id2label": own}, lambda held: {**tensors(held), "classifier.bias": torch.arange(3.0)})
+    model, _ = load(ModelConfig(source=str(folder)), Head(outputs=3, labels=NLI), seed=0)
+    assert model.config.id2label == dict(enumerate(NLI))
+    assert model.config.label2id == {"entailment": 0, "neutral": 1, "contradiction": 2}
+    assert model.classifier.bias.tolist() == [2.0, 1.0, 0.0]
+    assert model.classifier.weight[:, 0].tolist() == [2.0, 1.0, 0.0]
+
+
+def test_a_head_with_other_classes_is_said(changed, caplog):
+    folder = changed({"id2label": {"0": "spam", "1": "ham"}})
+    with caplog.at_level(logging.WARNING):
+        model, _ = load(ModelConfig(source=str(folder)), Head(outputs=2, labels=("no", "yes")), seed=0)
+    assert "spam, ham; they are taken, in this order, for no, yes" in caplog.text
+    assert model.config.id2label == {0: "no", 1: "yes"}
+
+
+def test_a_fresh_head_just_takes_the_names(changed, caplog):
+    folder = changed({"id2label": {"0": "spam", "1": "ham"}})
+    with caplog.at_level(logging.WARNING):
+        model, _ = load(ModelConfig(source=str(folder)), Head(outputs=3, labels=NLI), seed=0)
+    assert not caplog.records
+    assert model.config.id2label == dict(enumerate(NLI))
+
+
+def save(folder, tiny_directory, model, **tokenizer_config):
+    """`model` beside the tiny checkpoint's tokenizer."""
+    shutil.copytree(tiny_directory, folder)
+    model.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **tokenizer_config}))
+    return folder
+
+
+SIZES = {
+    "vocab_size": 15,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
+def logits_of(folder, first, second=None, length=64):
+    model, tokenizer = open_model(folder)
+    tokens = tokenizer(first, second, truncation=True, max_length=min(length, tokenizer.model_max_length),
+                       return_tensors="pt", padding=True)  # fmt: skip
+    with torch.no_grad():
+        return tokens, model(**tokens).logits
+
+
+def test_inputs_are_no_longer_than_the_positions(tiny_directory, tmp_path):
+    roberta = RobertaConfig(max_position_embeddings=20, pad_token_id=0, type_vocab_size=1, **SIZES)
+    folder = save(tmp_path / "roberta", tiny_directory, RobertaForSequenceClassification(roberta))
+    tokens, logits = logits_of(folder, ["red blue " * 40])
+    assert tokens["input_ids"].shape[1] == 19  # positions count from the padding index + 1
+    assert torch.isfinite(logits).all()
+    bert = BertForSequenceClassification(BertConfig(max_position_embeddings=12, **SIZES))
+    tokens, _ = logits_of(save(tmp_path / "bert", tiny_directory, bert), ["red blue " * 40])
+    assert tokens["input_ids"].shape[1] == 12
+
+
+def test_a_pair_for_a_model_with_one_token_type(tiny_directory, tmp_path):
+    roberta = RobertaConfig(max_position_embeddings=40, pad_token_id=0, type_vocab_size=1, **SIZES)
+    folder = save(tmp_path / "roberta", tiny_directory, RobertaForSequenceClassification(roberta))
+    tokens, logits = logits_of(folder, ["red blue"], ["green the"])
+    assert "token_type_ids" not in tokens
+    assert logits.shape == (1, 2)
+
+
+def test_a_padding_token_outside_the_embeddings_is_replaced(tiny_directory, tmp_path):
+    bert = BertForSequenceClassification(BertConfig(max_position_embeddings=32, **SIZES))
+    folder = save(tmp_path / "bert", tiny_directory, bert)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<pad added later>"})
+    assert tokenizer.pad_token_id >= 15
+    tokenizer.save_pretrained(folder)
+    tokens, logits = logits_of(folder, ["red", "red blue green"])
+    assert int(tokens["input_ids"].max()) < 15
+    torch.testing.assert_close(logits[:1], logits_of(folder, ["red"])[1])
+
+
+def test_a_model_without_a_padding_token_takes_batches(tiny_directory, tmp_path):
+    gpt2 = GPT2ForSequenceClassification(
+        GPT2Config(vocab_size=15, n_embd=32, n_layer=2, n_head=2, bos_token_id=3, eos_token_id=3)
+    )
+    folder = save(tmp_path / "gpt2", tiny_directory, gpt2)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        path = folder / name
+        if path.is_file():
+            path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "pad_token"}))
+    tokens, logits = logits_of(folder, ["red", "red blue green"])
+    assert "token_type_ids" not in tokens
+    torch.testing.assert_close(logits[:1], logits_of(folder, ["red"])[1])
+
+
+def test_a_mistyped_path_is_no_hub_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "base").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"models/bsae: no such directory; did you mean models/base\?"):
+        locate("models/bsae")
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="is a file; the directory"):
+        locate("weights.safetensors")
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
+    calls = []
+
+    class Session:
+        def head(self, url, timeout):
+            calls.append((url, timeout))
+            raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.get_session", Session)
+    with pytest.raises(UserError, match=r"no such directory, and the Hugging Face hub cannot be reached .*no route"):
+        locate("nobody/nothing-of-this-name")
+    assert len(calls) == 1
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="is switched off"):
+        locate("nobody/nothing-of-this-name")
+    with pytest.raises(UserError, match="neither a directory nor a possible"):
+        locate("no such model")
+    assert len(calls) == 1
