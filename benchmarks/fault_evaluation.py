@@ -30,8 +30,9 @@ from crossvote.swstack.inference.convert import ProgrammedGroup, convert, swap_f
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group
-from crossvote.swstack.mapping.protection import PRESETS, Protection
+from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.quantization import quantize_weights
+from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.models.masks import MatrixMask, dense_masks
 
@@ -47,7 +48,7 @@ def weights(inputs: int, outputs: int) -> np.ndarray:
     return matrix
 
 
-def image_of(inputs: int, outputs: int, protection: Protection, rows: int = 128, columns: int = 128) -> Image:
+def image_of(inputs: int, outputs: int, protection: Replicas, rows: int = 128, columns: int = 128) -> Image:
     """One matrix with pruned columns on crossbars."""
     kept = np.random.default_rng(1).random(outputs) >= PRUNED
     q, scale = quantize_weights(weights(inputs, outputs) * kept, 8, protection.scale)
@@ -258,7 +259,7 @@ def growth(quick: bool) -> list[dict[str, Any]]:
         for size in (256, 512) if quick else (256, 512, 768, 1024, 1536):
             point("inputs = outputs", size, scheme, image_of(size, size, PRESETS[scheme]), 0.002)
         for replicas in (1, 3, 5, 7):
-            protection = Protection(
+            protection = Replicas(
                 flip=PRESETS[scheme].flip,
                 replicas={"msb": replicas} if replicas > 1 else {},
                 vote=PRESETS[scheme].vote if replicas > 1 else "none",

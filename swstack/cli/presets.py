@@ -12,13 +12,13 @@ from crossvote.swstack.cli.output import Output
 def presets(out: Output) -> None:
     """List the shipped configurations, chips, protection schemes and tasks."""
     from crossvote.sim.chip.config import chip_presets
-    from crossvote.swstack.experiment.config import describe_protection, shipped_configs
+    from crossvote.swstack.experiment.config import shipped_configs
     from crossvote.swstack.mapping.protection import PRESETS
     from crossvote.swstack.tasks import task_names
 
     configurations = {name: _headline(path) for name, path in shipped_configs().items()}
     chips = {name: _headline(path) for name, path in chip_presets().items()}
-    schemes = {name: describe_protection(scheme) for name, scheme in PRESETS.items()}
+    schemes = {name: scheme.describe() for name, scheme in PRESETS.items()}
     tasks = task_names()
     _section(out, "configurations", "crossvote run NAME", configurations)
     _section(out, "chips", "-o chip.preset=NAME", chips)

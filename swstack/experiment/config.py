@@ -17,7 +17,8 @@ from crossvote.sim.common.schema import build, config_dataclass, merge, read_tom
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig
 from crossvote.swstack.experiment.run_directory import CONFIG
 from crossvote.swstack.mapping.config import QuantizationConfig
-from crossvote.swstack.mapping.protection import PRESETS, Protection
+from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.mapping.scheme import AnyScheme, Scheme
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.tasks import TaskConfig
@@ -37,7 +38,7 @@ class MapConfig:
         min_length=1,
         description="Protection schemes by name: shipped presets or own ones from [map.protection.NAME].",
     )
-    protection: dict[str, Protection] = Field(default_factory=dict, description="Own protection schemes by name.")
+    protection: dict[str, AnyScheme] = Field(default_factory=dict, description="Own protection schemes by name.")
 
     @field_validator("schemes")
     @classmethod
@@ -90,24 +91,10 @@ class RunConfig:
                 raise ValueError(f"key 'map.schemes': '{name}' is no protection scheme; known are {', '.join(known)}.")
         return self
 
-    def protections(self) -> dict[str, Protection]:
+    def protections(self) -> dict[str, Scheme]:
         """The protection schemes of ``map.schemes`` in their order."""
         known = {**PRESETS, **self.map.protection}
         return {name: known[name] for name in self.map.schemes}
-
-
-def describe_protection(protection: Protection) -> str:
-    """A protection scheme in words."""
-    flip = {"none": "no plane flipped", "msb": "MSB plane flipped", "all": "all planes flipped"}[protection.flip]
-    copies = [f"{count} replicas of plane {plane}" for plane, count in protection.replicas.items() if count > 1]
-    vote = {
-        "none": [],
-        "output": ["vote at the output"],
-        "crossbar": ["vote in each crossbar pair"],
-    }[protection.vote]
-    scale = {"tensor": "one scale per tensor", "column": "one scale per output column"}[protection.scale]
-    place = {"in_place": "outputs in place", "packed": "kept outputs packed"}[protection.placement]
-    return ", ".join([flip, *(copies or ["no replicas"]), *vote, scale, place])
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -18,7 +18,7 @@ from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
 from crossvote.swstack.evaluation.evaluation import Chip, sample_chips, sweep
 from crossvote.swstack.evaluation.evaluation import rows as trial_rows
-from crossvote.swstack.experiment.config import RunConfig, describe_protection
+from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.pipeline import Context, Stage, versions
 from crossvote.swstack.experiment.run_directory import CONFIG, RunDirectory, digest, file_digest
 from crossvote.swstack.mapping.mapping import build_image, mapping_report
@@ -174,7 +174,7 @@ def _do_map(context: Context[RunConfig]) -> Sequence[str]:
         schemes.append(
             {
                 "name": name,
-                "description": describe_protection(protection),
+                "description": protection.describe(),
                 "replicas": has_replicas(image),
                 "content_hash": image.content_hash,
                 "crossbars": sum(group.crossbars for group in report),

@@ -16,8 +16,8 @@ from torch import nn
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.mapping.protection import Scale
 from crossvote.swstack.mapping.quantization import quantize_weights
+from crossvote.swstack.mapping.scheme import Scale
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 

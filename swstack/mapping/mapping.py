@@ -1,11 +1,4 @@
-"""The compiler: quantized weights and their replicas placed on crossbars, and what that costs.
-
-Two placements (vocabulary and layouts: module ``crossvote.sim.array.image``):
-
-* ``in_place``: the dense layout. Output j of a group occupies B adjacent bit lines of column block j // (C // B); the
-  bit lines of pruned outputs are holes, and replicas are embedded there (arXiv 2401.11664, Algorithm 2).
-* ``packed``: only kept outputs, each with all its planes and replicas in one crossbar, next-fit in output order.
-"""
+"""The compiler: quantized weights and the copies of their bits placed on crossbars, and what that costs."""
 
 from __future__ import annotations
 
@@ -23,8 +16,9 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.mapping.config import QuantizationConfig
-from crossvote.swstack.mapping.protection import Placement, Protection, Scale
+from crossvote.swstack.mapping.placement import dense_lines, home_lines, place_outputs
 from crossvote.swstack.mapping.quantization import quantize_weights
+from crossvote.swstack.mapping.scheme import Allocation, GroupStatistics, Scale, Scheme
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_bias, matrix_weight
 from crossvote.swstack.models.masks import MatrixMask
 
@@ -107,7 +101,7 @@ def build_image(
     model: nn.Module,
     groups: Sequence[WordLineGroup],
     masks: Mapping[str, MatrixMask] | None,
-    protection: Protection,
+    scheme: Scheme,
     quantization: QuantizationConfig | None = None,
     *,
     rows: int = 128,
@@ -131,16 +125,16 @@ def build_image(
     first_pair = 0
     for done, group in enumerate(groups):
         progress(f"map {name}".rstrip(), done, len(groups))
-        quantized = quantize_group(model, group, masks, quantization.weight_bits, protection.scale)
-        images.append(place_group(quantized, protection, quantization.planes, rows, columns, first_pair, cell_bits))
+        quantized = quantize_group(model, group, masks, quantization.weight_bits, scheme.scale)
+        images.append(place_group(quantized, scheme, quantization.planes, rows, columns, first_pair, cell_bits))
         first_pair += images[-1].pairs
     progress(f"map {name}".rstrip(), len(groups), len(groups))
-    return Image(tuple(images), {"name": name, **to_mapping(protection)}, input_bits=input_bits, adc_bits=adc_bits)
+    return Image(tuple(images), {"name": name, **to_mapping(scheme)}, input_bits=input_bits, adc_bits=adc_bits)
 
 
 def place_group(
     quantized: QuantizedGroup,
-    protection: Protection,
+    scheme: Scheme,
     planes: int,
     rows: int,
     columns: int,
@@ -149,22 +143,20 @@ def place_group(
 ) -> GroupImage:
     """Place one quantized word-line group under a protection scheme.
 
-    With cells of two bits, planes 0 and 1, 2 and 3, ... share a bit line; it is flipped or replicated as the most
-    protected of its planes.
+    Where a code leaves out low planes, its output's integers are rounded to multiples of the lowest one kept.
 
     Raises:
-        UserError: a crossbar too narrow for one output.
+        UserError: a crossbar too narrow for one output, or a scheme that does not fit.
     """
-    firsts = np.arange(0, planes, cell_bits)
-    column_map = place_outputs(
-        quantized.kept_outputs,
-        np.maximum.reduceat(protection.replica_counts(planes), firsts),
-        np.logical_or.reduceat(protection.flipped_planes(planes), firsts),
-        columns,
-        protection.placement,
-        quantized.name,
-        cell_bits,
-    )
+    statistics = group_statistics(quantized, planes, cell_bits)
+    slices = len(statistics.cell_planes)
+    if slices > columns:
+        raise UserError(
+            f"group {quantized.name}: an output takes {slices} bit lines, more than the {columns} of a crossbar; "
+            "use wider crossbars or fewer weight bits."
+        )
+    allocation = scheme.allocate(statistics, dense_lines(len(statistics.kept), slices, columns))
+    column_map = place_outputs(allocation, slices, columns, scheme.placement, quantized.name, cell_bits)
     return GroupImage(
         name=quantized.name,
         inputs=len(quantized.q),
@@ -173,117 +165,37 @@ def place_group(
         columns=columns,
         matrices=quantized.matrices,
         column_map=column_map,
-        cells=program(quantized.q, column_map, rows, cell_bits),
+        cells=program(rounded(quantized.q, allocation, planes), column_map, rows, cell_bits),
         kept_inputs=quantized.kept_inputs,
-        vote=protection.vote,
+        vote=allocation.vote,
         first_pair=first_pair,
         cell_bits=cell_bits,
     )
 
 
-def place_outputs(
-    kept: NDArray[np.bool_],
-    counts: NDArray[np.int64],
-    flipped: NDArray[np.bool_],
-    columns: int,
-    placement: Placement,
-    name: str = "",
-    cell_bits: int = 1,
-) -> ColumnMap:
-    """Give every plane (with cells of two bits: every pair of planes) and replica of every kept output a bit line.
-
-    Args:
-        kept: bool[N]. counts: int64[B / cell_bits, rounded up], replicas of each. flipped: bool, likewise.
-        columns: bit lines of a crossbar.
-
-    In place, replicas go to holes of their own column block first, then to those of the nearest block (the lower one
-    of two), and to appended blocks when no hole is left. At least one column block is taken.
-
-    Raises:
-        UserError: one output does not fit into a crossbar.
-    """
-    planes = len(counts)
-    width = planes if placement == "in_place" else int(counts.sum())
-    if width > columns:
-        raise UserError(
-            f"group {name}: an output takes {width} bit lines, more than the {columns} of a crossbar; "
-            "use wider crossbars, fewer weight bits or fewer replicas."
-        )
-    per_block = columns // width
-    if placement == "packed":
-        outputs = np.flatnonzero(kept)
-        plane = np.repeat(np.arange(planes), counts)
-        replica = np.concatenate([np.arange(count) for count in counts])
-        lines = _first_lines(len(outputs), per_block, width, columns)[:, None] + np.arange(width)
-        blocks = max(1, math.ceil(len(outputs) / per_block))
-        entries = [
-            (lines.ravel(), np.repeat(outputs, width), np.tile(plane, len(outputs)), np.tile(replica, len(outputs)))
-        ]
-    else:
-        first = _first_lines(len(kept), per_block, planes, columns)
-        lines = first[:, None] + np.arange(planes)
-        holes = lines[~kept].ravel()
-        outputs = np.flatnonzero(kept)
-        extra_plane = np.repeat(np.arange(planes), counts - 1)
-        extra_replica = np.concatenate([np.arange(1, count) for count in counts])
-        need = len(extra_plane)
-        blocks = math.ceil(len(kept) / per_block)
-        hosts, blocks = _hosts(outputs // per_block, need, holes, columns, blocks)
-        entries = [
-            (
-                lines[kept].ravel(),
-                np.repeat(outputs, planes),
-                np.tile(np.arange(planes), len(outputs)),
-                np.zeros(len(outputs) * planes, np.int64),
-            ),
-            (
-                hosts,
-                np.repeat(outputs, need),
-                np.tile(extra_plane, len(outputs)),
-                np.tile(extra_replica, len(outputs)),
-            ),
-        ]
-    size = blocks * columns
-    output = np.full(size, -1, np.int32)
-    plane_of = np.zeros(size, np.int8)
-    replica_of = np.zeros(size, np.int8)
-    for line, o, p, r in entries:
-        output[line], plane_of[line], replica_of[line] = o, p, r
-    return ColumnMap(output, plane_of * np.int8(cell_bits), replica_of, flipped[plane_of] & (output >= 0))
+def group_statistics(quantized: QuantizedGroup, planes: int, cell_bits: int = 1) -> GroupStatistics:
+    """What a scheme may know of a group: all inputs alike, and an output's error counts by its scale."""
+    scale = np.concatenate([np.broadcast_to(matrix.scale, matrix.outputs) for matrix in quantized.matrices])
+    return GroupStatistics(
+        name=quantized.name,
+        planes=planes,
+        cell_bits=cell_bits,
+        q=quantized.q,
+        kept=quantized.kept_outputs,
+        scale=scale.astype(np.float32),
+        moments=quantized.kept_inputs.astype(float) if quantized.kept_inputs.any() else np.ones(len(quantized.q)),
+        sensitivity=np.ones(len(scale)),
+    )
 
 
-def _first_lines(outputs: int, per_block: int, width: int, columns: int) -> NDArray[np.int64]:
-    """First bit line of each output when every crossbar holds ``per_block`` whole outputs."""
-    block, place = np.divmod(np.arange(outputs, dtype=np.int64), per_block)
-    return block * columns + place * width
-
-
-def _hosts(
-    block_of_output: NDArray[np.int64], need: int, holes: NDArray[np.int64], columns: int, blocks: int
-) -> tuple[NDArray[np.int64], int]:
-    """Bit lines for ``need`` replicas of each output, int64[outputs * need], and the number of column blocks then.
-
-    Linear in the number of replicas plus outputs left without a hole in their own block times column blocks.
-    """
-    free: list[list[int]] = [[] for _ in range(blocks)]
-    for line in holes[::-1].tolist():
-        free[line // columns].append(line)
-    hosts = np.full((len(block_of_output), need), -1, np.int64)
-    for output, block in enumerate(block_of_output.tolist()):
-        own = free[block]
-        for i in range(min(need, len(own))):
-            hosts[output, i] = own.pop()
-    left = np.argwhere(hosts < 0)
-    for at, (output, i) in enumerate(left):
-        home = int(block_of_output[output])
-        nearest = min((b for b in range(blocks) if free[b]), key=lambda b: (abs(b - home), b), default=None)
-        if nearest is None:
-            appended = left[at:]
-            hosts[appended[:, 0], appended[:, 1]] = blocks * columns + np.arange(len(appended))
-            blocks += math.ceil(len(appended) / columns)
-            break
-        hosts[output, i] = free[nearest].pop()
-    return hosts.ravel(), blocks
+def rounded(q: NDArray[np.int32], allocation: Allocation, planes: int) -> NDArray[np.int32]:
+    """q [K, N], each output rounded to the nearest multiple of its lowest plane that its kept planes can hold."""
+    lowest = allocation.lowest
+    if not lowest.any():
+        return q
+    step = np.left_shift(1, lowest)
+    most = (1 << planes) - step
+    return np.clip(np.rint(q / step) * step, -most, most).astype(np.int32)
 
 
 def program(q: NDArray[np.int32], column_map: ColumnMap, rows: int, cell_bits: int = 1) -> NDArray[np.uint8]:
@@ -359,25 +271,23 @@ def mapping_report(image: Image) -> tuple[GroupMapping, ...]:
 
 def _group_mapping(group: GroupImage) -> GroupMapping:
     column_map, width = group.column_map, math.ceil(group.planes / group.cell_bits)
-    per_block = group.columns // width
-    dense_blocks = math.ceil(group.outputs / per_block)
-    dense_lines = dense_blocks * group.columns
+    lines_dense = dense_lines(group.outputs, width, group.columns)
     kept = np.zeros(group.outputs, np.bool_)
     kept[column_map.output[column_map.used]] = True
 
-    home = (_first_lines(group.outputs, per_block, width, group.columns)[:, None] + np.arange(width)).ravel()
-    former_holes = home.reshape(-1, width)[~kept].ravel()
-    used = np.zeros(max(dense_lines, len(column_map)), np.bool_)
+    home = home_lines(group.outputs, width, group.columns)
+    former_holes = home[~kept].ravel()
+    used = np.zeros(max(lines_dense, len(column_map)), np.bool_)
     used[: len(column_map)] = column_map.used
 
     lines = np.flatnonzero(column_map.used)
     at_home = (
-        home.reshape(-1, width)[column_map.output[lines], column_map.plane[lines] // group.cell_bits] == lines
+        home[column_map.output[lines], column_map.plane[lines] // group.cell_bits] == lines
     ) & ~column_map.repeats[lines]
     entries = int(len(lines) - at_home.sum())
     outside = np.zeros(group.outputs, np.bool_)
-    outside[column_map.output[lines[lines >= dense_lines]]] = True
-    crossbars, dense_crossbars = 2 * group.pairs, 2 * group.row_blocks * dense_blocks
+    outside[column_map.output[lines[lines >= lines_dense]]] = True
+    crossbars, dense_crossbars = 2 * group.pairs, 2 * group.row_blocks * lines_dense // group.columns
     return GroupMapping(
         name=group.name,
         outputs=group.outputs,
@@ -389,7 +299,7 @@ def _group_mapping(group: GroupImage) -> GroupMapping:
         zero_space=crossbars <= dense_crossbars,
         hosts_needed=int(column_map.repeats.sum()),
         hosts_available=len(former_holes),
-        appended_lines=int((lines >= dense_lines).sum()),
+        appended_lines=int((lines >= lines_dense).sum()),
         outputs_protected_in_dense=int((kept & ~outside).sum()),
         former_holes=len(former_holes),
         occupied_holes=int(used[former_holes].sum()),

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.mapping.protection import Scale
+from crossvote.swstack.mapping.scheme import Scale
 
 
 def quantize_weights(

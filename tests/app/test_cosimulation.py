@@ -16,7 +16,7 @@ from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilat
 from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
 from crossvote.swstack.mapping.mapping import build_image
-from crossvote.swstack.mapping.protection import Protection
+from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight, word_line_groups
 from crossvote.swstack.models.loading import load_model
@@ -28,7 +28,7 @@ CHIP = load_chip("crossvote", {"crossbar": {"rows": 16}})
 BACKEND = "verilator" if find_verilator() and find_compiler() else "amaranth"
 
 SCHEMES = {
-    f"{flip}-{vote}-{scale}-{placement}": Protection(
+    f"{flip}-{vote}-{scale}-{placement}": Replicas(
         flip=flip,
         replicas={} if vote == "none" else {"msb": 3, "msb-1": 3},
         vote=vote,

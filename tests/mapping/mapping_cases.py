@@ -25,15 +25,20 @@ from transformers import (
 
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage, Vote
 from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group, program
-from crossvote.swstack.mapping.protection import PRESETS, Protection
+from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.masks import MatrixMask, dense_masks
 
-SCHEMES: dict[str, Protection] = {
-    **PRESETS,
-    "two planes, output": Protection(flip="all", replicas={"msb": 3, "msb-1": 5}, vote="output", scale="column"),
-    "two planes, crossbar": Protection(flip="msb", replicas={"msb": 5, "0": 3}, vote="crossbar", placement="packed"),
-    "unflipped": Protection(replicas={"msb": 3}, vote="output", scale="column", placement="packed"),
+SCHEMES: dict[str, Replicas] = {
+    **{
+        name: scheme
+        for name in ("none", "none-column", "paper", "best")
+        if isinstance(scheme := PRESETS[name], Replicas)
+    },
+    "two planes, output": Replicas(flip="all", replicas={"msb": 3, "msb-1": 5}, vote="output", scale="column"),
+    "two planes, crossbar": Replicas(flip="msb", replicas={"msb": 5, "0": 3}, vote="crossbar", placement="packed"),
+    "unflipped": Replicas(replicas={"msb": 3}, vote="output", scale="column", placement="packed"),
 }
 
 
@@ -56,7 +61,7 @@ def quantized(
 
 def placed(
     rng: np.random.Generator,
-    protection: Protection,
+    protection: Replicas,
     planes: int = 7,
     first_pair: int = 0,
     cell_bits: int = 1,

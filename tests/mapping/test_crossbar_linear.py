@@ -17,7 +17,7 @@ from crossvote.sim.array.image import ColumnMap, GroupImage, Image
 from crossvote.swstack.inference import crossbar_linear
 from crossvote.swstack.inference.convert import ProgrammedGroup
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup, integer_matmul
-from crossvote.swstack.mapping.protection import Protection
+from crossvote.swstack.mapping.schemes.replicas import Replicas
 
 
 def on_chip(group: GroupImage, faults: FaultMap | None, input_bits: int = 8, **options) -> ProgrammedGroup:
@@ -39,7 +39,7 @@ def chip(group: GroupImage, rate: float, seed: int) -> FaultMap:
 
 
 protections = st.builds(
-    lambda flip, replicas, vote, placement: Protection(
+    lambda flip, replicas, vote, placement: Replicas(
         flip=flip, replicas=replicas, vote=vote if replicas else "none", placement=placement
     ),
     st.sampled_from(["none", "msb", "all"]),

@@ -19,10 +19,11 @@ from crossvote.swstack.mapping.mapping import (
     build_image,
     mapping_report,
     place_group,
-    place_outputs,
     program,
 )
-from crossvote.swstack.mapping.protection import Protection
+from crossvote.swstack.mapping.placement import place_outputs
+from crossvote.swstack.mapping.scheme import Allocation, Term
+from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.models.masks import MatrixMask
 
@@ -105,8 +106,9 @@ def test_an_image_of_two_bit_cells_survives_a_round_trip(tmp_path):
 
 def test_in_place_keeps_the_dense_layout_and_prefers_near_holes():
     kept = np.array([True, True, False, True, True, True, True, False, False])
-    counts, flipped = np.array([1, 1, 3]), np.array([False, False, True])
-    column_map = place_outputs(kept, counts, flipped, columns=10, placement="in_place")  # 3 outputs per block
+    code = (Term(0, 0), Term(1, 1), Term(2, 2, 3, flipped=True))
+    allocation = Allocation.uniform(code, kept, "output")
+    column_map = place_outputs(allocation, 3, columns=10, placement="in_place")  # 3 outputs per block
     for j in np.flatnonzero(kept):
         first = j // 3 * 10 + j % 3 * 3
         assert column_map.output[first : first + 3].tolist() == [j] * 3
@@ -128,13 +130,13 @@ def test_in_place_keeps_the_dense_layout_and_prefers_near_holes():
 def test_least_pruned_columns_for_zero_space_with_three_msb_replicas(outputs, in_place, packed, placement):
     """Crossbar counts of 128 x 128, B = 7, two extra bit lines per kept output, derived by hand: 7 lines per pruned
     output against 2 per kept one, and 14 protected outputs per crossbar against 18 dense ones."""
-    counts = np.array([1] * 6 + [3])
+    code = tuple(Term(plane, plane, 3 if plane == 6 else 1) for plane in range(7))
     dense_blocks = -(-outputs // 18)
 
     def blocks(pruned: int) -> int:
         kept = np.ones(outputs, np.bool_)
         kept[np.linspace(0, outputs - 1, pruned).astype(int)] = False
-        return len(place_outputs(kept, counts, counts > 1, 128, placement)) // 128
+        return len(place_outputs(Allocation.uniform(code, kept, "output"), 7, 128, placement)) // 128
 
     least = {"in_place": in_place, "packed": packed}[placement]
     assert blocks(least) <= dense_blocks
@@ -146,7 +148,7 @@ def test_report_of_a_group_counted_by_hand():
     kept[[3, 20, 39]] = False
     q = np.ones((200, 40), np.int32) * kept
     group = QuantizedGroup("g", q, (MatrixImage("m", 0, 40, np.ones(1, np.float32), None),), np.arange(200) > 9, kept)
-    scheme = Protection(replicas={"msb": 3}, vote="output")
+    scheme = Replicas(replicas={"msb": 3}, vote="output")
     report = mapping_report(Image((place_group(group, scheme, 7, 128, 128),), {}, 8, 8))[0]
     assert (report.crossbars, report.dense_crossbars) == (2 * 2 * 4, 2 * 2 * 3)
     assert not report.zero_space
@@ -207,12 +209,12 @@ def test_bad_input_is_one_sentence():
     groups = word_line_groups(model)
     name = groups[0].matrices[0]
     with pytest.raises(UserError, match=f"{name} is for 3 inputs x 32 outputs"):
-        build_image(model, groups, {name: MatrixMask(np.ones(3, bool), np.ones(32, bool))}, Protection())
+        build_image(model, groups, {name: MatrixMask(np.ones(3, bool), np.ones(32, bool))}, Replicas())
     with pytest.raises(UserError, match="takes 9 bit lines, more than the 8"):
         build_image(model, groups, None, SCHEMES["best"], columns=8)
     matrix_weight(model, name)[2, 5] = float("nan")
     with pytest.raises(UserError, match=f"{name}.*NaN or infinity in output 5"):
-        build_image(model, groups, None, Protection())
+        build_image(model, groups, None, Replicas())
 
 
 def test_programming_sets_each_bit_where_the_column_map_says():

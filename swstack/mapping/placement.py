@@ -1,0 +1,128 @@
+"""Bit lines for the codes of a word-line group.
+
+* ``in_place``: the dense layout. Output j of a group occupies B adjacent bit lines of column block j // (C // B); the
+  bit lines of pruned outputs and of planes that are left out are holes, and copies go there (arXiv 2401.11664,
+  Algorithm 2).
+* ``packed``: only kept outputs, each with all its lines in one crossbar, next-fit in output order.
+* ``free``: only kept outputs, side by side in output order; an output may reach into the next crossbar.
+* ``beside``: every output, pruned ones too, has room for its copies; whole outputs in a crossbar.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossvote.sim.array.image import ColumnMap
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.mapping.scheme import Allocation, Placement, code_lines
+
+
+def dense_lines(outputs: int, slices: int, columns: int) -> int:
+    """Bit lines of the crossbars that hold ``outputs`` unprotected outputs of ``slices`` lines, whole ones in each."""
+    return math.ceil(outputs / (columns // slices)) * columns
+
+
+def place_outputs(
+    allocation: Allocation, slices: int, columns: int, placement: Placement, name: str = "", cell_bits: int = 1
+) -> ColumnMap:
+    """Give every line of every kept output's code a bit line.
+
+    Args:
+        slices: bit lines of an unprotected output. columns: bit lines of a crossbar. name: of the group, for messages.
+        cell_bits: planes per bit line.
+
+    In place, a plane's first line stays at home; the others go to holes of their own column block first, then to those
+    of the nearest block (the lower one of two), and to appended blocks when no hole is left. At least one column block
+    is taken.
+
+    Raises:
+        UserError: one output does not fit into a crossbar.
+    """
+    widths = allocation.widths
+    widest = slices if placement == "in_place" else int(widths.max(initial=0))
+    if widest > columns and placement != "free":
+        raise UserError(
+            f"group {name}: an output takes {widest} bit lines, more than the {columns} of a crossbar; "
+            "use wider crossbars, fewer weight bits or fewer replicas."
+        )
+    kept = allocation.code_of >= 0
+    outputs = np.repeat(np.flatnonzero(kept), widths[kept])
+    parts = [code_lines(code) for code in allocation.codes]
+    content = np.concatenate([parts[code] for code in allocation.code_of[kept]] or [np.zeros((0, 5), np.int8)])
+    if placement == "in_place":
+        per_block = columns // slices
+        home = _first_lines(len(kept), per_block, slices, columns)
+        lines = home[outputs] + content[:, 0] // cell_bits
+        moved = np.zeros(len(outputs), np.bool_)
+        moved[1:] = (np.diff(outputs) == 0) & (np.diff(content[:, 0]) == 0)
+        free = np.zeros(math.ceil(len(kept) / per_block) * columns, np.bool_)
+        free[(home[:, None] + np.arange(slices)).ravel()] = True
+        free[lines[~moved]] = False
+        blocks = len(free) // columns
+        lines[moved], blocks = _hosts(outputs[moved] // per_block, np.flatnonzero(free), columns, blocks)
+    else:
+        if placement == "packed":
+            first, used = _next_fit(widths[kept], columns)
+        elif placement == "free":
+            first, used = np.cumsum(widths[kept]) - widths[kept], int(widths.sum())
+        else:
+            grid = _first_lines(len(kept), columns // max(1, widest), widest, columns)
+            first, used = grid[kept], int(grid[-1]) + widest
+        within = np.arange(len(outputs)) - np.repeat(np.cumsum(widths[kept]) - widths[kept], widths[kept])
+        lines = np.repeat(first, widths[kept]) + within
+        blocks = max(1, math.ceil(used / columns))
+    fields = np.zeros((5, blocks * columns), np.int8)
+    fields[:, lines] = content.T
+    output = np.full(blocks * columns, -1, np.int32)
+    output[lines] = outputs
+    plane, shift, copy, replica, flipped = fields
+    return ColumnMap(output, plane, replica, flipped.astype(np.bool_), shift, copy)
+
+
+def _first_lines(outputs: int, per_block: int, width: int, columns: int) -> NDArray[np.int64]:
+    """First bit line of each output when every crossbar holds ``per_block`` whole outputs."""
+    block, place = np.divmod(np.arange(outputs, dtype=np.int64), per_block)
+    return block * columns + place * width
+
+
+def home_lines(outputs: int, slices: int, columns: int) -> NDArray[np.int64]:
+    """Bit lines of the dense layout, int64[outputs, slices]."""
+    return _first_lines(outputs, columns // slices, slices, columns)[:, None] + np.arange(slices)
+
+
+def _next_fit(widths: NDArray[np.int64], columns: int) -> tuple[NDArray[np.int64], int]:
+    """First line of each output when none is split over two crossbars, and the lines used up to the last one."""
+    first = np.zeros(len(widths), np.int64)
+    at = 0
+    for i, width in enumerate(widths.tolist()):
+        if at % columns + width > columns:
+            at = (at // columns + 1) * columns
+        first[i] = at
+        at += width
+    return first, at
+
+
+def _hosts(
+    home: NDArray[np.int64], holes: NDArray[np.int64], columns: int, blocks: int
+) -> tuple[NDArray[np.int64], int]:
+    """A hole for each copy whose output lives in column block ``home``, and the number of column blocks then.
+
+    Linear in the number of copies plus those left without a hole in their own block times column blocks.
+    """
+    free: list[list[int]] = [[] for _ in range(blocks)]
+    for line in holes[::-1].tolist():
+        free[line // columns].append(line)
+    hosts = np.array([free[block].pop() if free[block] else -1 for block in home.tolist()], np.int64)
+    left = np.flatnonzero(hosts < 0)
+    for at, i in enumerate(left.tolist()):
+        block = int(home[i])
+        nearest = min((b for b in range(blocks) if free[b]), key=lambda b: (abs(b - block), b), default=None)
+        if nearest is None:
+            appended = left[at:]
+            hosts[appended] = blocks * columns + np.arange(len(appended))
+            return hosts, blocks + math.ceil(len(appended) / columns)
+        hosts[i] = free[nearest].pop()
+    return hosts, blocks
