@@ -19,8 +19,8 @@ from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.peripheral import Peripheral, create_peripheral
 from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.cosim import cosimulate
-from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig
-from crossvote.swstack.evaluation.evaluation import static_steps
+from crossvote.swstack.evaluation.calibration import static_steps
+from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.evaluation.real_tokens import captured_inputs
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import MappedLinear
@@ -88,7 +88,7 @@ def cosimulate_matrices(
     names = _matrix_names(next(iter(images.values())), config.matrices)
     steps = None
     if activations == "static":
-        steps = static_steps(model, tokenizer, task, next(iter(images.values())), EvalConfig().batch_size)
+        steps = static_steps(model, tokenizer, task, next(iter(images.values())))
     for scheme, image in images.items():
         on_chip = convert(model, image, activations, steps)
         swap_faults(on_chip, faults)

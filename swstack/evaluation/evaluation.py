@@ -30,19 +30,17 @@ from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
-from crossvote.swstack.inference.convert import calibrate, convert, swap_faults
+from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding, embedding_crossbars
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
-from crossvote.swstack.training.predict import evaluate, predict
+from crossvote.swstack.training.predict import evaluate
 
 #: Which cells can be stuck: every cell of every crossbar of an image, replicas included.
 _FAULT_SCOPE = "all planes and replicas of all encoder matrices"
-
-#: Train examples from which static activations take their steps.
-_CALIBRATION_EXAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -176,11 +174,7 @@ def sweep(
     """
     config, read = config or EvalConfig(), read or ReadModel()
     largest = max(image.crossbars for image in images.values())
-    steps = (
-        static_steps(model, tokenizer, task, next(iter(images.values())), config.batch_size)
-        if activations == "static"
-        else None
-    )
+    steps = static_steps(model, tokenizer, task, next(iter(images.values()))) if activations == "static" else None
     setting = " ".join(
         str(part)
         for part in (
@@ -228,14 +222,6 @@ def sweep(
         },
     }
     return Sweep(tuple(trials), summarize(trials), conditions)
-
-
-def static_steps(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, image: Image, batch_size: int
-) -> dict[str, float]:
-    """Steps of "static" activations per word-line group, from the first train examples."""
-    examples = encode(tokenizer, task.train[:_CALIBRATION_EXAMPLES], task.max_length)
-    return calibrate(model, image.groups, image.input_bits, lambda: predict(model, examples, batch_size))
 
 
 @contextmanager

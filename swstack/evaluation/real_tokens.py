@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from crossvote.sim.peripheral import Backend, create_peripheral
 from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.computed import RealGroup, real_groups
 from crossvote.sim.system.model import SystemResult
+from crossvote.swstack.inference.calibration import watching
 from crossvote.swstack.inference.crossbar_linear import MappedLinear
 from crossvote.swstack.mapping.quantization import activation_scale, quantize_activations
 
@@ -51,28 +52,17 @@ def captured_inputs(
     """Quantized inputs of every word-line group for the first ``tokens`` token vectors (no padding), int64[V, K].
 
     Args:
-        model: runs on the chip (``crossvote.swstack.inference.convert``). batches: its inputs, with an attention mask.
+        model: runs on the chip (``crossvote.swstack.inference.convert``).
+        batches: its inputs; an attention mask says what is padding.
     """
     layers = {group.name: model.get_submodule(group.matrices[0].name) for group in image.groups}
     caught: dict[str, list[torch.Tensor]] = {name: [] for name in layers}
-    kept: dict[str, torch.Tensor] = {}
-
-    def watch(name: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
-        return lambda _, args: caught[name].append(args[0].detach()[kept["mask"]])
-
-    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
-    count = 0
-    try:
-        with torch.inference_mode():
-            for batch in batches:
-                kept["mask"] = batch["attention_mask"].bool()
-                model(**batch)
-                count += int(kept["mask"].sum())
-                if count >= tokens:
-                    break
-    finally:
-        for hook in hooks:
-            hook.remove()
+    modules = [(group.name, group.matrices[0].name) for group in image.groups]
+    with watching(model, modules, lambda name, x: caught[name].append(x)), torch.inference_mode():
+        for batch in batches:
+            model(**batch)
+            if all(sum(len(part) for part in parts) >= tokens for parts in caught.values()):
+                break
     return {name: _quantized(layers[name], torch.cat(parts)[:tokens]) for name, parts in caught.items()}
 
 

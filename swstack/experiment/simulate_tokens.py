@@ -17,7 +17,7 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.system.computed import RealGroup
-from crossvote.swstack.evaluation.evaluation import static_steps
+from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.real_tokens import captured_inputs, rtl_groups
 from crossvote.swstack.experiment.config import find_config, load_config
 from crossvote.swstack.inference.convert import convert, swap_faults
@@ -56,7 +56,7 @@ def real_tokens(
         image = Image.load(run / "images" / f"{name}.safetensors")
         steps = None
         if activations == "static":
-            steps = static_steps(model, tokenizer, task, image, config.eval.batch_size)
+            steps = static_steps(model, tokenizer, task, image)
         on_chip = convert(model, image, activations, steps)
         swap_faults(on_chip, faults)
         inputs = captured_inputs(on_chip, image, examples, tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, cast
 
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 from crossvote.swstack.mapping.config import Activations
-from crossvote.swstack.models.layouts import WordLineGroup
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -148,37 +147,3 @@ def swap_faults(model: nn.Module, faults: FaultMap | None) -> None:
             group.geometry.check_fits(faults)
     for group in groups:
         group.program(faults)
-
-
-def calibrate(
-    model: nn.Module, groups: Iterable[WordLineGroup | GroupImage], input_bits: int, run: Callable[[], object]
-) -> dict[str, float]:
-    """Steps of ``static`` activations: per group, the largest input magnitude seen while ``run`` uses ``model``.
-
-    Raises:
-        UserError: ``run`` did not use a group.
-    """
-    largest: dict[str, float] = {}
-    hooks = []
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            largest[name] = max(largest.get(name, 0.0), float(inputs[0].detach().abs().max()))
-
-        return hook
-
-    names = []
-    for group in groups:
-        first = group.matrices[0]
-        module = model.get_submodule(first if isinstance(first, str) else first.name)
-        hooks.append(module.register_forward_pre_hook(watch(group.name)))
-        names.append(group.name)
-    try:
-        run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    unseen = [name for name in names if name not in largest]
-    if unseen:
-        raise UserError(f"calibration never used group {unseen[0]}.")
-    return {name: value / ((1 << (input_bits - 1)) - 1) or 1.0 for name, value in largest.items()}

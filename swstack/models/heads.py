@@ -1,16 +1,9 @@
-"""What a model answers: the kind of its head, the names of its classes, and an existing head in their order."""
+"""What a model answers: the kind of its head and the names of its classes."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import torch
-from torch import nn
-
-from crossvote.sim.common.errors import UserError
 
 HeadKind = Literal[
     "sequence-classification",
@@ -20,8 +13,6 @@ HeadKind = Literal[
     "causal-lm",
     "image-classification",
 ]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,53 +37,3 @@ class Head:
         if self.kind == "sequence-classification":
             found["problem_type"] = "regression" if self.regression else "single_label_classification"
         return found
-
-
-def adopt_labels(model: nn.Module, head: Head, found: Mapping[int, str], fresh: bool, source: str) -> None:
-    """Write the names of `head` into the configuration, after putting the rows of an existing head into their order.
-
-    found: index -> name of the classes of the head as it came. fresh: whether its weights were drawn anew.
-
-    A head that names other classes than the task keeps its order, and that is said.
-
-    Raises UserError if the weights of a head whose classes are to be reordered cannot be found.
-    """
-    if not head.labels:
-        return
-    own = [_plain(found.get(index, "")) for index in range(len(head.labels))]
-    wanted = [_plain(label) for label in head.labels]
-    if not fresh and own != wanted:
-        if sorted(own) == sorted(wanted) and len(set(own)) == len(own):
-            _reorder(model, [own.index(label) for label in wanted])
-        elif not all(label.startswith("label_") or not label for label in own):
-            _log.warning(
-                "model %s has a head for the classes %s; they are taken, in this order, for %s.",
-                source,
-                ", ".join(found[index] for index in sorted(found)),
-                ", ".join(head.labels),
-            )
-    config: Any = model.config
-    config.id2label = dict(enumerate(head.labels))
-    config.label2id = {label: index for index, label in enumerate(head.labels)}
-
-
-def _plain(label: str) -> str:
-    """Names that differ in case and separators only are one."""
-    return "_".join(str(label).casefold().replace("-", " ").replace("_", " ").split())
-
-
-def _reorder(model: nn.Module, order: Sequence[int]) -> None:
-    """Output i of the head becomes what was output order[i]."""
-    base = getattr(model, "base_model", None)
-    encoder = {id(module) for module in base.modules()} if isinstance(base, nn.Module) and base is not model else set()
-    last = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and id(module) not in encoder and module.out_features == len(order)
-    ]
-    if not last:
-        raise UserError(f"the head of {type(model).__name__} ends in no matrix whose classes could be reordered.")
-    index = torch.tensor(list(order))
-    with torch.no_grad():
-        for parameter in last[-1].parameters():
-            parameter.copy_(parameter[index])

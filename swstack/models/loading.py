@@ -30,7 +30,8 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.models.accounting import account_for
 from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.models.heads import Head, HeadKind, adopt_labels
+from crossvote.swstack.models.heads import Head, HeadKind
+from crossvote.swstack.models.labels import adopt_labels
 from crossvote.swstack.models.sources import locate
 from crossvote.swstack.models.tokenizers import check_words, fit_tokenizer
 

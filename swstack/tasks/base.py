@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crossvote.swstack.models.heads import Head
+
 
 @dataclass(frozen=True)
 class Example:
@@ -40,6 +42,11 @@ class Task:
     def num_labels(self) -> int:
         """Outputs of the classification head; 1 for a regression."""
         return max(1, len(self.labels))
+
+    @property
+    def head(self) -> Head:
+        """What a model must answer."""
+        return Head(outputs=self.num_labels, labels=self.labels, regression=self.regression)
 
     @property
     def primary_metric(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,8 +12,13 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from crossvote.sim.common.errors import UserError
 from crossvote.swstack.tasks import Example
 
+_log = logging.getLogger(__name__)
+
+#: Share of unknown tokens above which a tokenizer is refused, and above which the share is said.
+UNKNOWN_LIMIT, UNKNOWN_NOTED = 0.2, 0.01
 #: Batches of similar length are cut from runs of this many batches of the shuffled data.
 _BUCKET_BATCHES = 20
 
@@ -24,12 +30,14 @@ class Encoded:
     features: name of the model's input -> one int64 vector of tokens per example.
     padding: name of the model's input -> value that fills up a batch.
     labels: int64[n] or, for a regression, float32[n].
+    unknown: share of the tokens, special ones left out, that the tokenizer does not know.
     """
 
     features: dict[str, tuple[torch.Tensor, ...]]
     padding: dict[str, int]
     labels: torch.Tensor
     lengths: np.ndarray
+    unknown: float
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +64,10 @@ class Batch:
 
 @lru_cache(maxsize=16)
 def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[Example, ...], max_length: int) -> Encoded:
-    """Tokenize `examples`, truncated to `max_length` tokens or to what the model takes; remembers the last results."""
+    """Tokenize `examples`, truncated to `max_length` tokens or to what the model takes; remembers the last results.
+
+    Raises UserError if more than a fifth of the tokens are unknown: such a tokenizer is of another model or language.
+    """
     first = [example.sentence1 for example in examples]
     second = None if examples[0].sentence2 is None else [str(example.sentence2) for example in examples]
     longest = min(max_length, tokenizer.model_max_length)
@@ -65,13 +76,40 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[Example, ...], ma
     padding["input_ids"] = tokenizer.pad_token_id
     if "token_type_ids" in padding:
         padding["token_type_ids"] = tokenizer.pad_token_type_id
+    unknown = _unknown_share(tokenizer, tokens["input_ids"])
+    lengths = np.array([len(row) for row in tokens["input_ids"]])
+    if longest < max_length and (lengths == longest).any():
+        _log.warning("the model has positions for %d tokens, fewer than max_length = %d.", longest, max_length)
     kind = torch.float32 if any(isinstance(example.label, float) for example in examples) else torch.int64
     return Encoded(
         features={name: tuple(torch.tensor(row) for row in rows) for name, rows in tokens.items()},
         padding=padding,
         labels=torch.tensor([example.label for example in examples], dtype=kind),
-        lengths=np.array([len(row) for row in tokens["input_ids"]]),
+        lengths=lengths,
+        unknown=unknown,
     )
+
+
+def _unknown_share(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> float:
+    """Share of unknown tokens among those that stand for text; 0 for a tokenizer that knows every byte.
+
+    Raises UserError above `UNKNOWN_LIMIT`; warns above `UNKNOWN_NOTED`.
+    """
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None or unknown in {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}:
+        return 0.0  # tokenizers of bytes name another special token there
+    ids = np.concatenate([np.asarray(row, np.int64) for row in rows])
+    missed = int((ids == unknown).sum())
+    words = int((~np.isin(ids, list({*tokenizer.all_special_ids} - {unknown}))).sum())
+    share = missed / max(1, words)
+    if share > UNKNOWN_LIMIT:
+        raise UserError(
+            f"{100 * share:.1f} % of the tokens are unknown to the model's tokenizer, more than "
+            f"{100 * UNKNOWN_LIMIT:g} %: it is of another model, or made for another language than the data."
+        )
+    if share > UNKNOWN_NOTED:
+        _log.warning("%.1f %% of the tokens are unknown to the model's tokenizer.", 100 * share)
+    return share
 
 
 def batches(encoded: Encoded, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:

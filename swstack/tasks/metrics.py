@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+_log = logging.getLogger(__name__)
 
 
 def _correlation(function: Callable[..., tuple[float, float]]) -> Callable[..., float]:
@@ -34,11 +37,15 @@ def predictions_from_logits(logits: np.ndarray, regression: bool) -> np.ndarray:
 
 
 def compute_metrics(names: Sequence[str], logits: np.ndarray, labels: np.ndarray, regression: bool) -> dict[str, float]:
-    """Metric name -> value in percent.
+    """Metric name -> value in percent; NaN where a logit is NaN or infinite, since such outputs answer nothing.
 
     names: of accuracy, f1 (of class 1), matthews, pearson, spearman. A constant prediction scores 0 in the
         correlations and in matthews.
     logits: float[n, num_labels]; labels: int[n] or float[n].
     """
+    broken = int((~np.isfinite(logits)).any(axis=1).sum())
+    if broken:  # the largest of NaN is class 0, which would be scored like an answer
+        _log.warning("%d of %d outputs are NaN or infinite; the metrics are NaN.", broken, len(logits))
+        return dict.fromkeys(names, float("nan"))
     predictions = predictions_from_logits(logits, regression)
     return {name: 100.0 * float(_METRICS[name](labels, predictions)) for name in names}

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.common.seeds import seed_sequence
@@ -145,6 +146,8 @@ def train(
     checkpoint of the same model, data, configuration and seed in `work_dir` continues there, and ends with exactly
     the weights of a run that was never interrupted. Dropout and order are drawn from `seed` and `stage`.
 
+    Raises UserError at the first loss that is NaN or infinite.
+
     hidden: whether the loss function wants the hidden states.
     dropout: whether the model's dropout is on.
     augment: changes every batch before it is learned from.
@@ -183,7 +186,14 @@ def train(
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
                     loss = loss_function(forward(model, batch, hidden), batch)
                 penalty = hooks.penalty(position.step)
-                (loss if penalty is None else loss + penalty).backward()
+                total_loss = loss if penalty is None else loss + penalty
+                if not bool(torch.isfinite(total_loss)):
+                    raise UserError(
+                        f"{stage}: the loss is {total_loss.item()} at step {position.step + 1} of {total}, so nothing "
+                        f"can be learned from here on; a lower {stage.replace('-', '')}.learning_rate "
+                        f"(now {cfg.learning_rate:g}) or precision = 'float32' may help."
+                    )
+                total_loss.backward()
                 torch.nn.utils.clip_grad_norm_(weights, cfg.max_grad_norm)
                 optimizer.step()
                 hooks.end_step(position.step)

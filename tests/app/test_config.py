@@ -152,3 +152,9 @@ def test_configurations_are_found_by_name_file_and_run_directory(monkeypatch, tm
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="not a run directory"):
         find_config(str(tmp_path / "empty"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_configuration(tmp_path):
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b"\xef\xbb\xbfseed = 7\r\n")
+    assert load_config(path).seed == 7

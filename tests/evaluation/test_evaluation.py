@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
@@ -16,12 +17,16 @@ from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.evaluation import evaluation
+from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
 from crossvote.swstack.evaluation.evaluation import Chip, Sweep, Trial, rows, sample_chips, summarize, sweep
+from crossvote.swstack.inference.calibration import calibrate
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.tasks import Example, Task
+from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.training.predict import predict
 
 FAULTS = FaultsConfig(rates=(0.001, 0.2), chips=2)
 
@@ -119,6 +124,24 @@ def test_static_steps_come_from_train_examples(subject):
     chips = sample_chips(FAULTS, 7, list(images.values()))
     assert sweep(model, tokenizer, other, images, chips, activations="static").trials != first.trials
     assert first.conditions["activations"] == "static"
+
+
+def test_calibration_leaves_padding_out_and_does_not_depend_on_how_examples_are_batched(subject):
+    model, tokenizer, task, images = subject
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight[0] *= 40  # whatever stands for padding
+    encoded = encode(tokenizer, task.train, task.max_length)
+    groups = images["none"].groups
+    steps = [calibrate(model, groups, 8, lambda size=size: predict(model, encoded, size)) for size in (1, 7, 60)]
+    for other in steps[1:]:
+        assert other == pytest.approx(steps[0], rel=1e-5)
+    assert static_steps(model, tokenizer, task, images["none"]) == pytest.approx(steps[0], rel=1e-5)
+
+
+def test_static_trials_do_not_depend_on_the_batch_size(subject):
+    first, other = (measure(subject, config=EvalConfig(batch_size=size), activations="static") for size in (64, 3))
+    assert first.trials == other.trials
 
 
 def test_a_chip_does_not_depend_on_the_other_chips_drawn(subject):

@@ -16,7 +16,8 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.inference.convert import calibrate, convert, swap_faults
+from crossvote.swstack.inference.calibration import calibrate
+from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 

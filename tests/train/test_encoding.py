@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.tasks import Example
 from crossvote.swstack.tasks.batches import batch_indices, batches, encode
 
 
@@ -37,3 +39,23 @@ def test_padding_is_masked(tiny_directory, tiny_task):
         assert torch.equal(mask.sum(dim=1), torch.from_numpy(encoded.lengths[batch.indices]))
         assert (ids[mask == 0] == tokenizer.pad_token_id).all()
         assert torch.equal(batch.labels, encoded.labels[torch.from_numpy(batch.indices)])
+
+
+def texts(*sentences):
+    return tuple(Example(sentence, None, 0) for sentence in sentences)
+
+
+def test_the_share_of_unknown_tokens_is_counted_said_and_limited(tiny_directory, caplog):
+    _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    assert encode(tokenizer, texts("red green", "blue"), 16).unknown == 0.0
+    assert not caplog.records
+    assert encode(tokenizer, texts("red green blue", "red the colour", "the"), 16).unknown == pytest.approx(1 / 7)
+    assert "14.3 % of the tokens are unknown" in caplog.text
+    with pytest.raises(UserError, match=r"75\.0 % of the tokens are unknown .* another model"):
+        encode(tokenizer, texts("der Apfel ist red"), 16)
+
+
+def test_truncation_by_the_model_is_said(tiny_directory, caplog):
+    _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    assert encode(tokenizer, texts("red " * 60), 64).lengths.tolist() == [32]
+    assert "positions for 32 tokens, fewer than max_length = 64" in caplog.text

@@ -103,6 +103,16 @@ def test_early_stopping_keeps_the_best_epoch_and_survives_a_kill(fresh, tiny_tas
     assert same_weights(straight, resumed)
 
 
+def test_training_stops_at_the_first_loss_that_is_no_number(fresh, tiny_task, tmp_path):
+    model, tokenizer = fresh()
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = torch.inf
+    steps = []
+    with pytest.raises(UserError, match=r"fine-tune: the loss is (nan|inf) at step 1 of 36.*finetune\.learning_rate"):
+        finetune(model, tokenizer, tiny_task, CONFIG, 0, tmp_path, lambda what, done, total: steps.append(done))
+    assert not steps
+
+
 def test_regression_trains(fresh, tiny_task, tmp_path):
     scored = tuple(Example(e.sentence1, None, 2.5 * e.sentence1.count("red")) for e in tiny_task.train)
     task = dataclasses.replace(tiny_task, train=scored, dev=scored[:30], labels=(), metrics=("spearman", "pearson"))

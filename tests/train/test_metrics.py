@@ -31,3 +31,11 @@ def test_a_constant_answer_scores_zero():
     always_no = np.array([[1.0, 0.0]] * 4)
     assert compute_metrics(("f1", "matthews"), always_no, labels, regression=False) == {"f1": 0.0, "matthews": 0.0}
     assert compute_metrics(("spearman",), np.ones((4, 1)), labels.astype(float), regression=True) == {"spearman": 0.0}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_no_numbers_score_nothing_and_that_is_said(value, caplog):
+    logits = np.array([[1.0, 0.0], [0.0, 1.0], [value, 0.0]])
+    values = compute_metrics(("accuracy", "f1"), logits, np.array([0, 1, 0]), regression=False)
+    assert np.isnan([values["accuracy"], values["f1"]]).all()
+    assert "1 of 3 outputs are NaN or infinite" in caplog.text
