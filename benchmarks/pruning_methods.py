@@ -28,7 +28,7 @@ from crossvote.swstack.experiment.paper_tables import to_markdown
 from crossvote.swstack.experiment.pruning_comparison import Comparison, compare_methods, comparison_rows
 from crossvote.swstack.models.config import EMBEDDED_MODEL, ModelConfig
 from crossvote.swstack.models.loading import load_model, save_model
-from crossvote.swstack.pruning.config import Method, PruneConfig
+from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.tasks import Task, TaskConfig, load_task
 from crossvote.swstack.training.config import FinetuneConfig
 from crossvote.swstack.training.finetune import finetune
@@ -37,7 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "pruning_methods"
 
 #: Each method's own setting and the values tried. Magnitude pruning has none, and movement scores only rank, so that
 #: their rate does not matter.
-GRID: dict[Method, tuple[str, tuple[float, ...]]] = {
+GRID: dict[str, tuple[str, tuple[float, ...]]] = {
     "gates": ("gate_learning_rate", (0.001, 0.003, 0.01)),
     "magnitude": ("gate_learning_rate", (0.003,)),
     "movement": ("gate_learning_rate", (0.003,)),
@@ -59,9 +59,9 @@ def dense_model(task: Task, cfg: FinetuneConfig, folder: Path, progress: Progres
 
 def choose(
     dense: ModelConfig, task: Task, cfg: PruneConfig, folder: Path, progress: Progress
-) -> tuple[dict[Method, PruneConfig], list[dict[str, Any]]]:
+) -> tuple[dict[str, PruneConfig], list[dict[str, Any]]]:
     """Per method, the configuration with the best metric on the held-out examples, and a row per value tried."""
-    chosen: dict[Method, PruneConfig] = {}
+    chosen: dict[str, PruneConfig] = {}
     rows = []
     for method, (setting, values) in GRID.items():
         tried: list[tuple[float, PruneConfig]] = []
@@ -79,7 +79,7 @@ def choose(
 def measure(
     dense: ModelConfig,
     task: Task,
-    chosen: dict[Method, PruneConfig],
+    chosen: dict[str, PruneConfig],
     seeds: Sequence[int],
     folder: Path,
     progress: Progress,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast, get_args
 
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
@@ -14,22 +13,22 @@ from crossvote.swstack.experiment.pruning_comparison import compare_methods, com
 from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.stages import DENSE
 from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.pruning.config import Method
+from crossvote.swstack.pruning.methods import method_names
 from crossvote.swstack.report.figures import loss_figure, save_figure
 from crossvote.swstack.tasks import load_task
 
 
-def check_methods(methods: Sequence[str]) -> tuple[Method, ...]:
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
     """The methods by name, all of them for none.
 
     Raises:
         UserError: an unknown method.
     """
-    known = get_args(Method)
+    known = method_names()
     for method in methods:
         if method not in known:
             raise UserError(f"--method {method}: must be one of {', '.join(known)}.")
-    return tuple(cast(Method, method) for method in methods) or known
+    return tuple(methods) or known
 
 
 def check_targets(shares: Sequence[float], default: float) -> tuple[float, ...]:
@@ -47,7 +46,7 @@ def check_targets(shares: Sequence[float], default: float) -> tuple[float, ...]:
 def compare_in_run(
     directory: Path,
     config: RunConfig,
-    methods: Sequence[Method],
+    methods: Sequence[str],
     targets: Sequence[float],
     seeds: int,
     progress: Progress = no_progress,

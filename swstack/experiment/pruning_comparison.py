@@ -17,7 +17,7 @@ from crossvote.sim.common.schema import build, to_mapping
 from crossvote.swstack.experiment.paper_tables import mean_and_spread
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
-from crossvote.swstack.pruning.config import Method, PruneConfig
+from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.training.predict import evaluate
@@ -46,7 +46,7 @@ def compare_methods(
     dense: ModelConfig,
     task: Task,
     cfg: PruneConfig,
-    methods: Sequence[Method],
+    methods: Sequence[str],
     targets: Sequence[float],
     seeds: Sequence[int],
     work_dir: Path,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossvote.sim.common.schema import config_dataclass
+from crossvote.swstack.pruning.methods import method_names
 from crossvote.swstack.training.config import TrainingConfig
 
 #: dh/da by which the gradient passes the step function h; softplus is the paper's (its derivative is the sigmoid).
@@ -16,10 +17,6 @@ Estimator = Literal["softplus", "linear", "relu", "leaky"]
 #: How a gate's gradient follows from dL/dt of the gated weights t = w h: by the chain rule, or with the sign of w in
 #: place of w (AutoPrune, Xiao et al. 2019).
 GateGradient = Literal["chain", "sign"]
-
-
-#: Learned gates (the paper's), and methods to compare them with.
-Method = Literal["gates", "magnitude", "movement", "l0", "admm", "group-lasso"]
 
 
 @config_dataclass
@@ -36,8 +33,9 @@ class PruneConfig(TrainingConfig):
     ramp_share: float = Field(
         0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
     )
-    method: Method = Field(
-        "gates", description="What decides: learned gates (the paper's), or a method to compare them with."
+    method: str = Field(
+        "gates",
+        description=f"What decides: learned gates (the paper's), or a method to compare: {', '.join(method_names())}.",
     )
     gate_learning_rate: float = Field(
         0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
@@ -46,8 +44,8 @@ class PruneConfig(TrainingConfig):
     saliency_steps: int = Field(
         25,
         ge=0,
-        description="Steps that measure the gates' saliency, by which they start (at most a quarter of the gate "
-        "epochs); 0: all start alike.",
+        description="Steps that measure the saliency, by which gates start (at most a quarter of the gate epochs); "
+        "0: all start alike.",
     )
     estimator: Estimator = Field("softplus", description="Straight-through estimator of the gates.")
     gate_gradient: GateGradient = Field(
@@ -76,6 +74,13 @@ class PruneConfig(TrainingConfig):
         lt=1,
         description="Share of the examples of a batch in which tokens are exchanged, for distillation only.",
     )
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in method_names():
+            raise ValueError(f"must be one of {', '.join(method_names())}.")
+        return name
 
     @model_validator(mode="after")
     def _augmentation_needs_a_teacher(self) -> PruneConfig:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.layouts import is_transposed, weight_parameter, word_line_groups
-from crossvote.swstack.pruning.axes import Axis
+from crossvote.swstack.pruning import methods
+from crossvote.swstack.pruning.axes import Axis, AxisStack, stack_axes
+from crossvote.swstack.pruning.config import PruneConfig
 
 #: Share of the old value in the running mean square of an axis' gradients.
 _MEMORY = 0.95
@@ -50,26 +55,51 @@ def relative_norms(weight: torch.Tensor, axis: Axis) -> torch.Tensor:
     Query, key and value share a group but not a scale; ranked by plain norms, one of them would be pruned bare.
     """
     norms = axis_norms(weight, axis)
-    if axis.kind == "rows":
-        return norms
-    # Matrices of a group have equal widths; a fused query-key-value matrix counts as the three it holds.
-    matrices = 3 if len(axis.segments) > 1 else 1
-    by_matrix = norms.reshape(matrices, -1)
-    return (by_matrix / (by_matrix.mean(dim=1, keepdim=True) + 1e-12)).reshape(-1)
+    parts = norms.split(list(axis.widths))
+    return torch.cat([part / (part.mean() + 1e-12) for part in parts])
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What a method is made from.
+
+    axes: what is to be pruned. weights: per group, as trained. device: where the model is trained. steps: for which
+    the method is active. config: the settings of all methods.
+    """
+
+    axes: tuple[Axis, ...]
+    weights: Mapping[str, GroupWeights]
+    device: torch.device
+    steps: int
+    config: PruneConfig
+
+    @property
+    def start_steps(self) -> int:
+        """Steps in which everything is open and only measured: what decides at the start is a mean over these."""
+        return min(self.config.saliency_steps, max(1, self.steps // 4))
 
 
 class PruningMethod(ABC):
     """Decides, during training, which rows and columns matter.
 
     While the method is active, every step calls `factors` before the forward pass and `update` after the weights
-    were updated. When it is frozen, `scores` decides what is kept.
+    were updated. When it is frozen, `scores` decides what is kept. Axes of equal shape are handled as one stack of G
+    axes: all tensors are [G, size], by the stack's name.
     """
 
-    def __init__(self, axes: Sequence[Axis]) -> None:
-        self.axes = tuple(axes)
+    def __init__(self, setup: Setup) -> None:
+        self.axes = setup.axes
+        self.stacks = stack_axes(setup.axes)
+
+    def ramp(self, progress: float, share: float) -> float:
+        """Share of the target asked for when `progress` (above 0, at most 1) of the method's steps have begun.
+
+        Cubic over the first `share` of the steps, as in Zhu and Gupta (2017), equation 1.
+        """
+        return 1.0 if share == 0 else 1.0 - max(0.0, 1.0 - progress / share) ** 3
 
     def factors(self, ramp: float) -> dict[str, torch.Tensor]:
-        """Axis name -> factor float[size] of each row or column in this step; absent: ones.
+        """Stack name -> factor float[G, size] of each row or column in this step; absent: ones.
 
         ramp: share of each axis' target that is asked for in this step, from 0 to 1.
         """
@@ -85,10 +115,10 @@ class PruningMethod(ABC):
 
     @abstractmethod
     def scores(self) -> dict[str, torch.Tensor]:
-        """Axis name -> float[size]: the higher, the sooner it is kept."""
+        """Stack name -> float[G, size]: the higher, the sooner it is kept."""
 
-    def closed(self) -> dict[str, int]:
-        """Axis name -> how many rows or columns the method itself holds closed now; absent: it closes none."""
+    def closed(self) -> dict[str, torch.Tensor]:
+        """Stack name -> int64[G], how many rows or columns the method itself holds closed now; absent: none."""
         return {}
 
     def reopened(self) -> int:
@@ -106,22 +136,69 @@ class PruningMethod(ABC):
                 value.copy_(tensors[name])
 
 
+_METHODS: dict[str, type[PruningMethod]] = {}
+
+MethodT = TypeVar("MethodT", bound=type[PruningMethod])
+
+
+def pruning_method(name: str) -> Callable[[MethodT], MethodT]:
+    """Class decorator that registers a method under a name; its file is `methods/NAME.py`, with _ for -."""
+
+    def register(kind: MethodT) -> MethodT:
+        _METHODS[name] = kind
+        return kind
+
+    return register
+
+
+def make_method(model: nn.Module, axes: Sequence[Axis], cfg: PruneConfig, steps: int) -> PruningMethod:
+    """The pruning method that `cfg` names, for `model` on the device where it is trained, active for `steps`.
+
+    Without axes there is nothing to decide, and so nothing to learn: any method is then the one without parameters.
+
+    Raises UserError if there is no such method.
+    """
+    name = cfg.method if axes else "magnitude"
+    if name not in methods.method_names():
+        raise UserError(f"prune.method = {name!r}: must be one of {', '.join(methods.method_names())}.")
+    importlib.import_module(f"{methods.__name__}.{name.replace('-', '_')}")
+    device = next(model.parameters()).device
+    return _METHODS[name](Setup(tuple(axes), group_weights(model), device, steps, cfg))
+
+
+class StackedNorms:
+    """Relative norms of the trained weights, stack by stack."""
+
+    def __init__(self, stacks: Sequence[AxisStack], weights: Mapping[str, GroupWeights]) -> None:
+        self._stacks = stacks
+        self._weights = weights
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, torch.Tensor]:
+        """Stack name -> float[G, size]."""
+        return {
+            stack.name: torch.stack([relative_norms(self._weights[a.group.name].joined(), a) for a in stack.axes])
+            for stack in self._stacks
+        }
+
+
 class Controller:
     """l1 (s - t) + l2 (s - t)^2 for every axis by itself, s being the pruned share and t the share asked for.
 
     The Lagrangian of CoFi (Xia et al. 2022) with one multiplier per word-line group; l1 rises by gradient ascent.
     """
 
-    def __init__(self, axes: Sequence[Axis], device: torch.device, rate: float, quadratic: float) -> None:
-        """rate: ascent rate of l1; quadratic: l2."""
-        self._rate = rate
-        self._quadratic = quadratic
-        self._multiplier = {axis.name: torch.zeros((), device=device) for axis in axes}
+    def __init__(self, setup: Setup) -> None:
+        self._rate = setup.config.multiplier_rate
+        self._quadratic = setup.config.quadratic
+        self._multiplier = {
+            stack.name: torch.zeros(len(stack.axes), device=setup.device) for stack in stack_axes(setup.axes)
+        }
 
-    def pressure(self, axis: Axis, share: torch.Tensor, ramp: float) -> torch.Tensor:
-        """d/ds of the term at s = `share` after one ascent step: negative where more has to be pruned."""
-        gap = share - ramp * axis.target
-        multiplier = self._multiplier[axis.name]
+    def pressure(self, stack: AxisStack, share: torch.Tensor, ramp: float) -> torch.Tensor:
+        """d/ds float[G] of the term at s = `share` [G] after one ascent step: negative where more has to be pruned."""
+        gap = share - ramp * stack.target
+        multiplier = self._multiplier[stack.name]
         multiplier += self._rate * gap
         return multiplier + 2 * self._quadratic * gap
 
@@ -137,15 +214,17 @@ class GradientScale:
     tasks. (An adaptive optimizer would divide every entry by its own, which cancels the controller's pressure.)
     """
 
-    def __init__(self, axes: Sequence[Axis], device: torch.device) -> None:
-        self._mean_square = {axis.name: torch.zeros((), device=device) for axis in axes}
+    def __init__(self, setup: Setup) -> None:
+        self._mean_square = {
+            stack.name: torch.zeros(len(stack.axes), device=setup.device) for stack in stack_axes(setup.axes)
+        }
 
-    def scale(self, axis: Axis, gradient: torch.Tensor) -> torch.Tensor:
-        """The scaled gradient float[size]; takes it into the running mean."""
-        mean_square, square = self._mean_square[axis.name], gradient.square().mean()
+    def scale(self, stack: AxisStack, gradient: torch.Tensor) -> torch.Tensor:
+        """The scaled gradient float[G, size]; takes it into the running mean."""
+        mean_square, square = self._mean_square[stack.name], gradient.square().mean(dim=1)
         blend = _MEMORY * mean_square + (1 - _MEMORY) * square
         mean_square.copy_(torch.where(mean_square == 0, square, blend))
-        return gradient / (mean_square.sqrt() + 1e-12)
+        return gradient / (mean_square.sqrt() + 1e-12)[:, None]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The running mean squares."""

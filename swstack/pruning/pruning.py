@@ -20,12 +20,8 @@ from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
 from crossvote.swstack.pruning.config import GateGradient, PruneConfig
 from crossvote.swstack.pruning.distillation import Distillation
 from crossvote.swstack.pruning.folding import fold
-from crossvote.swstack.pruning.gates import LearnedGates
-from crossvote.swstack.pruning.method import Controller, PruningMethod, group_weights
-from crossvote.swstack.pruning.methods.hard_concrete import HardConcrete
-from crossvote.swstack.pruning.methods.regularized import Admm, GroupLasso
-from crossvote.swstack.pruning.methods.straight_through import gated_weight
-from crossvote.swstack.pruning.ranking import Magnitude, Movement
+from crossvote.swstack.pruning.method import PruningMethod, make_method
+from crossvote.swstack.pruning.straight_through import gated_weight
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, task_loss, train
@@ -117,34 +113,6 @@ def prune(
     )
 
 
-def make_method(model: PreTrainedModel, axes: Sequence[Axis], cfg: PruneConfig, steps: int) -> PruningMethod:
-    """The pruning method that `cfg` names, for `model` on the device where it is trained, active for `steps`.
-
-    Without axes there is nothing to decide, and so nothing to learn: any method is then the one without parameters.
-    """
-    device, weights = model.device, group_weights(model)
-    controller = Controller(axes, device, cfg.multiplier_rate, cfg.quadratic)
-    if cfg.method == "magnitude" or not axes:
-        return Magnitude(axes, weights)
-    if cfg.method == "movement":
-        return Movement(axes, device, cfg.gate_learning_rate)
-    if cfg.method == "l0":
-        return HardConcrete(axes, device, controller, cfg.gate_learning_rate)
-    if cfg.method == "admm":
-        return Admm(axes, weights, cfg.admm_rho)
-    if cfg.method == "group-lasso":
-        return GroupLasso(axes, weights, cfg.lasso_strength)
-    return LearnedGates(
-        axes,
-        device,
-        controller,
-        start=cfg.gate_start,
-        saliency_steps=min(cfg.saliency_steps, steps // 4),
-        learning_rate=cfg.gate_learning_rate,
-        estimator=cfg.estimator,
-    )
-
-
 class _GatedMatrix(nn.Module):
     """Parametrization of one weight by the pruner's current factors."""
 
@@ -174,10 +142,11 @@ class Pruner(TrainingHooks):
         self._axes = {axis.name: axis for axis in axes}
         self._first_step = first_step
         self._freeze_step = freeze_step
-        self._ramp_steps = ramp_share * (freeze_step - first_step)
+        self._ramp_share = ramp_share
         self._gradient = gradient
         self._factors: dict[str, torch.Tensor] = {}
         self._frozen: dict[str, torch.Tensor] = {}
+        self._frozen_factors: dict[str, torch.Tensor] = {}
         self._closed_at_freeze: dict[str, torch.Tensor] = {}
 
     @contextmanager
@@ -216,16 +185,23 @@ class Pruner(TrainingHooks):
         return self._first_step <= step < self._freeze_step
 
     def _ramp(self, step: int) -> float:
-        """Share of the target asked for at `step`: cubic, as in Zhu and Gupta (2017), equation 1."""
-        if self._ramp_steps == 0:
-            return 1.0
-        left = max(0.0, 1.0 - (step - self._first_step + 1) / self._ramp_steps)
-        return 1.0 - left**3
+        """Share of the target asked for at `step`."""
+        progress = (step - self._first_step + 1) / (self._freeze_step - self._first_step)
+        return self.method.ramp(progress, self._ramp_share)
+
+    def _by_axis(self, stacked: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Axis name -> its part of what a method gives by stack."""
+        return {
+            axis.name: part
+            for stack in self.method.stacks
+            if stack.name in stacked
+            for axis, part in zip(stack.axes, stacked[stack.name].unbind(), strict=True)
+        }
 
     def begin_step(self, step: int) -> None:
         """Set the factors of this step."""
         if self._active(step):
-            self._factors = self.method.factors(self._ramp(step))
+            self._factors = self._by_axis(self.method.factors(self._ramp(step)))
         elif step >= self._freeze_step:
             self.freeze()
 
@@ -241,11 +217,11 @@ class Pruner(TrainingHooks):
     def freeze(self) -> None:
         """Fix the masks by the method's scores, once; they are the factors from here on."""
         if not self._frozen:
-            closed = self.method.closed()
-            self._closed_at_freeze = {name: torch.tensor(count) for name, count in closed.items()}
-            scores = self.method.scores()
+            self._closed_at_freeze = self._by_axis(self.method.closed())
+            scores = self._by_axis(self.method.scores())
             self._frozen = {name: settle(scores[name], axis) for name, axis in self._axes.items()}
-        self._factors = {name: keep.float() for name, keep in self._frozen.items()}
+            self._frozen_factors = {name: keep.float() for name, keep in self._frozen.items()}
+        self._factors = self._frozen_factors
 
     def completed(self) -> dict[str, int]:
         """Axis name -> target minus what the method had closed itself, where that is not zero."""
@@ -271,7 +247,8 @@ class Pruner(TrainingHooks):
 
     def describe(self) -> dict[str, float]:
         """Smallest and largest share of columns that is closed in a group, and the gates reopened so far."""
-        counts = self.method.closed() if not self._frozen else {n: int((~k).sum()) for n, k in self._frozen.items()}
+        closed = {name: (~keep).sum() for name, keep in self._frozen.items()} or self._by_axis(self.method.closed())
+        counts = {name: int(count) for name, count in closed.items()}
         shares = [counts[name] / axis.size for name, axis in self._axes.items() if name in counts]
         if not shares:
             return {}
@@ -298,4 +275,5 @@ class Pruner(TrainingHooks):
         self.method.restore(part("method."))
         device = best_device()
         self._frozen = {name: value.to(device) for name, value in part("frozen.").items()}
+        self._frozen_factors = {name: keep.float() for name, keep in self._frozen.items()}
         self._closed_at_freeze = part("closed.")

@@ -142,9 +142,9 @@ def train(
     """Train `model` in place for `epochs`; it must be on the device it is to be trained on.
 
     AdamW with a linear warm-up and decay; batches are bucketed by length and padded to their longest example. A
-    checkpoint is written every `cfg.checkpoint_steps` steps and at the end of every epoch; a run that finds a
-    checkpoint of the same model, data, configuration and seed in `work_dir` continues there, and ends with exactly
-    the weights of a run that was never interrupted. Dropout and order are drawn from `seed` and `stage`.
+    checkpoint is written every `cfg.checkpoint_steps` steps; a run that finds a checkpoint of the same model, data,
+    configuration and seed in `work_dir` continues there, and ends with exactly the weights of a run that was never
+    interrupted. Dropout and order are drawn from `seed` and `stage`.
 
     Raises UserError at the first loss that is NaN or infinite.
 
@@ -175,6 +175,8 @@ def train(
                 position = _Position(**state["position"])
                 best = _restore(model, optimizer, schedule, hooks, tensors, state, position.step)
         started = time.monotonic() - position.seconds
+        # Summed on the device: to read the loss in every step would keep a GPU waiting for the processor.
+        loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)
         model.train(dropout)
         while position.step < total and not (patience and position.epochs_without_gain >= patience):
             epoch, offset = divmod(position.step, per_epoch)
@@ -200,19 +202,19 @@ def train(
                 schedule.step()
                 model.zero_grad()
                 position.step += 1
-                position.loss_sum += loss.item()
+                loss_sum += loss.detach()
                 progress(f"{stage} (epoch {epoch + 1} of {epochs})", position.step, total)
-                epoch_ends = position.step % per_epoch == 0
-                if epoch_ends:
-                    mean = position.loss_sum / per_epoch
+                if position.step % per_epoch == 0:
+                    mean = loss_sum.item() / per_epoch
                     position.history.append({"epoch": epoch + 1, "loss": mean, **hooks.describe()})
-                    position.loss_sum = 0.0
+                    loss_sum.zero_()
                     if score is not None and patience:
                         best = _keep_best(model, position, score(), best)
                         model.train(dropout)
-                if epoch_ends or position.step % cfg.checkpoint_steps == 0:
-                    position.seconds = time.monotonic() - started
+                if position.step % cfg.checkpoint_steps == 0:
+                    position.seconds, position.loss_sum = time.monotonic() - started, loss_sum.item()
                     _save(checkpoint, model, optimizer, schedule, hooks, position, best, fingerprint)
+        position.seconds = time.monotonic() - started
     if best:
         model.load_state_dict(best)
     model.eval()

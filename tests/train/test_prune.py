@@ -17,11 +17,12 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_bias, matrix_weight, word_line_groups
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import apply_masks, dense_masks, load_masks, save_masks, sparsity_table
-from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
+from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle, stack_axes
 from crossvote.swstack.pruning.config import PruneConfig
-from crossvote.swstack.pruning.method import relative_norms
-from crossvote.swstack.pruning.methods.straight_through import StraightThrough, estimator_slope, gated_weight
-from crossvote.swstack.pruning.pruning import Pruner, make_method, prune
+from crossvote.swstack.pruning.method import group_weights, make_method, relative_norms
+from crossvote.swstack.pruning.methods import method_names
+from crossvote.swstack.pruning.pruning import Pruner, prune
+from crossvote.swstack.pruning.straight_through import StraightThrough, estimator_slope, gated_weight
 from crossvote.swstack.training.config import FinetuneConfig
 from crossvote.swstack.training.finetune import finetune
 from crossvote.swstack.training.predict import evaluate
@@ -111,7 +112,8 @@ def test_a_share_that_a_group_cannot_reach_says_which_and_why(tuned):
 def axis_of(size, prune_count, heads):
     width = size // heads
     segments = tuple((i * width, (i + 1) * width) for i in range(heads))
-    return Axis(WordLineGroup("g", ("m",), (heads,)), "columns", size, prune_count, segments)
+    widths = (size // 3,) * 3 if heads == 3 else (size,)
+    return Axis(WordLineGroup("g", ("m",), (heads,)), "columns", size, prune_count, segments, widths)
 
 
 @given(st.data())
@@ -196,10 +198,7 @@ def test_masks_round_trip_and_apply(tuned, tmp_path):
         load_masks(tmp_path / "junk")
 
 
-METHODS = ("gates", "magnitude", "movement", "l0", "admm", "group-lasso")
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", method_names())
 def test_every_method_reaches_the_share_and_resumes_exactly(tuned, tiny_task, tmp_path, method):
     config = dataclasses.replace(CONFIG, method=method, warmup_epochs=0)
     straight, tokenizer = tuned()
@@ -213,7 +212,7 @@ def test_every_method_reaches_the_share_and_resumes_exactly(tuned, tiny_task, tm
 
 
 # Movement and hard concrete judge by how training moves a column, so an idle one is no candidate to them.
-@pytest.mark.parametrize("method", ["gates", "magnitude", "admm", "group-lasso"])
+@pytest.mark.parametrize("method", ["gates", "saliency", "magnitude", "magnitude-start", "admm", "group-lasso"])
 def test_columns_that_do_nothing_are_the_ones_to_go(tuned, tiny_task, tmp_path, method):
     model, tokenizer = tuned()
     name = "bert.encoder.layer.0.intermediate.dense"
@@ -252,3 +251,76 @@ def test_the_gated_model_computes_what_the_masked_model_does(family):
         assert not torch.allclose(gated, dense)
         apply_masks(model, pruner.masks(model))
         torch.testing.assert_close(model(input_ids=ids).logits, gated)
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.floats(0, 1), st.integers(0, 99))
+def test_stacked_axes_settle_as_each_would_alone(count, heads, width, ramp, seed):
+    axis = axis_of(heads * width, heads * (width - 1), heads)
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-3, 4, (count, axis.size), generator=generator).float()
+    together = settle(scores, axis, ramp)
+    for row, alone in zip(together, scores, strict=True):
+        assert torch.equal(row, settle(alone, axis, ramp))
+
+
+def test_heads_of_unequal_widths_keep_one_column_each():
+    axis = dataclasses.replace(axis_of(6, 3, 1), segments=((0, 2), (2, 5), (5, 6)))
+    keep = settle(torch.tensor([1.0, 2.0, 9.0, 8.0, 7.0, 0.0]), axis)
+    assert keep.tolist() == [False, True, True, False, False, True]
+
+
+def test_axes_of_equal_shape_share_a_stack(tuned):
+    axes = pruning_axes(tuned()[0], 0.3, 0.1)
+    stacks = stack_axes(axes)
+    # Of both layers each: columns of qkv (96), of o and ffn2 (32), of ffn1 (64); rows of 32 and of 64.
+    assert sorted((stack.axes[0].kind, stack.size, len(stack.axes)) for stack in stacks) == [
+        ("columns", 32, 4), ("columns", 64, 2), ("columns", 96, 2), ("rows", 32, 6), ("rows", 64, 2),
+    ]  # fmt: skip
+    assert {axis.name for stack in stacks for axis in stack.axes} == {axis.name for axis in axes}
+
+
+@pytest.mark.parametrize("method", ["saliency", "magnitude-start", "gates"])
+def test_the_start_opens_everything_measures_and_then_ranks(tuned, method):
+    model, _ = tuned()
+    axes = pruning_axes(model, 0.5, 0.0)
+    config = PruneConfig(method=method, saliency_steps=2, gate_learning_rate=1e-9, multiplier_rate=0, quadratic=0)
+    built = make_method(model, axes, config, steps=100)
+    generator = torch.Generator().manual_seed(0)
+    saliency = {stack.name: torch.zeros(len(stack.axes), stack.size) for stack in built.stacks}
+    for _ in range(2):
+        factors = built.factors(1.0)
+        pull = {name: torch.randn(factor.shape, generator=generator) for name, factor in factors.items()}
+        assert all(bool((factor == 1).all()) for factor in factors.values())
+        sum((factors[name] * pull[name]).sum() for name in factors).backward()
+        slope = torch.sigmoid(torch.tensor(config.gate_start)) if method == "gates" else 1.0
+        for name in saliency:
+            saliency[name] += (pull[name] * slope).square()
+        built.update(1.0)
+    for stack in built.stacks:
+        if method == "magnitude-start":
+            wanted = torch.stack([relative_norms(group_weights(model)[a.group.name].joined(), a) for a in stack.axes])
+        else:
+            wanted = saliency[stack.name]
+        assert torch.equal(built.scores()[stack.name].argsort(dim=1), wanted.argsort(dim=1))
+    if method != "gates":  # closed at once as far as the ramp says, by that order
+        keep = built.factors(0.5)
+        for stack in built.stacks:
+            expected = settle(built.scores()[stack.name], stack, 0.5)
+            assert torch.equal(keep[stack.name], expected.float())
+            assert int((~expected).sum()) == len(stack.axes) * round(0.5 * stack.prune)
+
+
+def test_schedules_are_the_published_ones(tuned):
+    model, _ = tuned()
+    axes = pruning_axes(model, 0.5, 0.0)
+    gates = make_method(model, axes, PruneConfig(), steps=100)
+    assert [gates.ramp(progress, 0.5) for progress in (0.25, 0.5, 1.0)] == [0.875, 1.0, 1.0]
+    movement = make_method(model, axes, PruneConfig(method="movement"), steps=100)
+    # Nothing in the first tenth; half of the way from 0.1 to 0.8 at 0.45; all of it at 0.8.
+    values = [movement.ramp(progress, 0.5) for progress in (0.05, 0.1, 0.45, 0.8, 1.0)]
+    assert values == pytest.approx([0, 0, 0.875, 1, 1])
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match=r"must be one of gates, admm"):
+        PruneConfig(method="luck")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 
-from crossvote.swstack.pruning.axes import Axis
-from crossvote.swstack.pruning.method import Controller, GradientScale, PruningMethod
+from crossvote.swstack.pruning.method import Controller, GradientScale, PruningMethod, Setup, pruning_method
 
 # Constants of the paper: temperature beta, stretch limits gamma and zeta.
 _BETA, _GAMMA, _ZETA = 2 / 3, -0.1, 1.1
@@ -16,22 +14,22 @@ _BETA, _GAMMA, _ZETA = 2 / 3, -0.1, 1.1
 _START = 2.0
 
 
+@pruning_method("l0")
 class HardConcrete(PruningMethod):
     """Every row or column is multiplied by a random z in [0, 1] whose distribution is learned.
 
     At the freeze the entries with the highest log alpha are kept with factor 1.
     """
 
-    def __init__(
-        self, axes: Sequence[Axis], device: torch.device, controller: Controller, learning_rate: float
-    ) -> None:
-        super().__init__(axes)
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         self._log_alpha = {
-            axis.name: torch.full((axis.size,), _START, device=device, requires_grad=True) for axis in self.axes
+            stack.name: torch.full((len(stack.axes), stack.size), _START, device=setup.device, requires_grad=True)
+            for stack in self.stacks
         }
-        self._optimizer = torch.optim.SGD(self._log_alpha.values(), lr=learning_rate)
-        self._scale = GradientScale(axes, device)
-        self._controller = controller
+        self._optimizer = torch.optim.SGD(self._log_alpha.values(), lr=setup.config.gate_learning_rate)
+        self._scale = GradientScale(setup)
+        self._controller = Controller(setup)
 
     def factors(self, ramp: float) -> dict[str, torch.Tensor]:
         """One draw of z per row or column (equation 10)."""
@@ -45,12 +43,13 @@ class HardConcrete(PruningMethod):
 
     def update(self, ramp: float) -> None:
         """One SGD step; the expected pruned share (equation 12) is what the controller steers."""
-        for axis in self.axes:
-            log_alpha = self._log_alpha[axis.name]
+        for stack in self.stacks:
+            log_alpha = self._log_alpha[stack.name]
             assert log_alpha.grad is not None
             nonzero = torch.sigmoid(log_alpha.detach() - _BETA * math.log(-_GAMMA / _ZETA))
-            pressure = self._controller.pressure(axis, 1.0 - nonzero.mean(), ramp)
-            log_alpha.grad = self._scale.scale(axis, log_alpha.grad) - pressure * nonzero * (1 - nonzero)
+            pressure = self._controller.pressure(stack, 1.0 - nonzero.mean(dim=1), ramp)
+            scaled = self._scale.scale(stack, log_alpha.grad)
+            log_alpha.grad = scaled - pressure[:, None] * nonzero * (1 - nonzero)
         self._optimizer.step()
         self._optimizer.zero_grad()
 

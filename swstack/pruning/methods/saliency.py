@@ -1,0 +1,16 @@
+"""The start of the gates alone: columns close in the order of their saliency, and nothing is learned."""
+
+from __future__ import annotations
+
+import torch
+
+from crossvote.swstack.pruning.method import pruning_method
+from crossvote.swstack.pruning.methods._fixed_order import FixedOrder
+
+
+@pruning_method("saliency")
+class SaliencyOrder(FixedOrder):
+    """Closes what the gates would close if no gate ever learned."""
+
+    def _start(self, saliency: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return saliency
