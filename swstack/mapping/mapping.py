@@ -148,7 +148,7 @@ def place_group(
     Raises:
         UserError: a crossbar too narrow for one output, or a scheme that does not fit.
     """
-    statistics = group_statistics(quantized, planes, cell_bits)
+    statistics = group_statistics(quantized, planes, cell_bits, rows)
     slices = len(statistics.cell_planes)
     if slices > columns:
         raise UserError(
@@ -173,7 +173,7 @@ def place_group(
     )
 
 
-def group_statistics(quantized: QuantizedGroup, planes: int, cell_bits: int = 1) -> GroupStatistics:
+def group_statistics(quantized: QuantizedGroup, planes: int, cell_bits: int, rows: int) -> GroupStatistics:
     """What a scheme may know of a group: all inputs alike, and an output's error counts by its scale."""
     scale = np.concatenate([np.broadcast_to(matrix.scale, matrix.outputs) for matrix in quantized.matrices])
     return GroupStatistics(
@@ -185,6 +185,7 @@ def group_statistics(quantized: QuantizedGroup, planes: int, cell_bits: int = 1)
         scale=scale.astype(np.float32),
         moments=quantized.kept_inputs.astype(float) if quantized.kept_inputs.any() else np.ones(len(quantized.q)),
         sensitivity=np.ones(len(scale)),
+        vote_rows=min(rows, int(quantized.kept_inputs.sum())),
     )
 
 

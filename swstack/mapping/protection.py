@@ -5,6 +5,7 @@ from __future__ import annotations
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.mapping.scheme import Scheme
 from crossvote.swstack.mapping.schemes.fixed import Fixed
+from crossvote.swstack.mapping.schemes.optimal import Optimal
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 
 PRESETS: dict[str, Scheme] = {
@@ -25,6 +26,11 @@ PRESETS: dict[str, Scheme] = {
     "mean5": Fixed(lines=(4, 3, 1, 1, 1), scale="column", placement="free"),
     "mean4": Fixed(lines=(5, 3, 1, 1), scale="column", placement="free"),
     "vote5": Fixed(lines=(3, 3, 2, 1, 1), voted=(0, 1), scale="column", placement="free"),
+    # Codes by optimisation, summed copies only: nothing votes.
+    "code": Optimal(),
+    "code-group": Optimal(per="group"),
+    "code-tensor": Optimal(scale="tensor"),
+    "code-vote": Optimal(votes=True),
 }
 
 

@@ -77,6 +77,7 @@ class GroupStatistics:
         scale: float32[N], weight = scale * integer.
         moments: float64[K], mean square of each input in its own unit; only the ratios count.
         sensitivity: float64[N], what a squared error of each output costs; only the ratios count.
+        vote_rows: driven word lines of a full crossbar, whose errors meet in a vote of crossbar pairs.
     """
 
     name: str
@@ -87,6 +88,7 @@ class GroupStatistics:
     scale: NDArray[np.float32]
     moments: NDArray[np.float64]
     sensitivity: NDArray[np.float64]
+    vote_rows: int
 
     @property
     def cell_planes(self) -> NDArray[np.int64]:

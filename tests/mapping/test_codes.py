@@ -1,0 +1,183 @@
+"""Optimal codes: the programme finds what exhaustive search finds, and its error model holds on simulated chips."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage, Image, MatrixImage
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.convert import ProgrammedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.mapping.codes import (
+    FaultLaw,
+    best_codes,
+    deal_lines,
+    median_factor,
+    predicted_variance,
+)
+from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.mapping.quantization import quantize_weights
+from crossvote.swstack.mapping.scheme import Scheme, code_lines, scheme_from
+
+
+def gaussian(rng: np.random.Generator, inputs: int = 256, outputs: int = 96, pruned: float = 0.3) -> QuantizedGroup:
+    """Normal weights whose outputs differ in size, one scale per column."""
+    kept = rng.random(outputs) >= pruned
+    weights = rng.standard_normal((inputs, outputs)) * rng.uniform(0.3, 1.0, outputs) * kept
+    q, scale = quantize_weights(weights.astype(np.float32), 8, "column")
+    return QuantizedGroup("g", q, (MatrixImage("m", 0, outputs, scale, None),), np.ones(inputs, np.bool_), kept)
+
+
+def cost_of(planes: dict[int, int], ones: np.ndarray, law: FaultLaw) -> float:
+    """Expected squared error of a weight, straight from the definition, for so many summed lines of each plane."""
+    lowest = min(planes)
+    idle = min(law.sa0 * (1 - law.sa0), law.sa1 * (1 - law.sa1))
+    busy = law.sa0 * (1 - law.sa0) + law.sa1 * (1 - law.sa1)
+    total = (4.0**lowest - 1) / 12
+    for plane, count in planes.items():
+        variance = (1 - ones[plane]) * 2 * idle + ones[plane] * busy
+        shares = [2.0**plane]
+        while len(shares) < count:
+            largest = shares.pop(shares.index(max(shares)))
+            shares += [largest / 2, largest / 2]
+        total += variance * sum(share**2 for share in shares)
+    return total
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.05, 0.3])
+def test_the_best_code_is_that_of_exhaustive_search(rate):
+    law = FaultLaw.of(rate)
+    ones = np.array([[0.5, 0.2], [0.4, 0.3], [0.1, 0.02]])
+    table = best_codes(ones, law, 6)
+    for output, lines in itertools.product(range(2), range(1, 7)):
+        possible = [
+            cost_of(dict(zip(range(2, -1, -1), counts, strict=False)), ones[:, output], law)
+            for kept in (1, 2, 3)
+            for counts in itertools.product(range(1, 5), repeat=kept)
+            if sum(counts) == lines
+            and all(count <= 1 << plane for count, plane in zip(counts, (2, 1, 0), strict=False))
+        ]
+        if not possible:
+            assert np.isinf(table.cost[lines, output])
+            continue
+        assert table.cost[lines, output] == pytest.approx(min(possible))
+        code = table.code(output, lines)
+        assert len(code_lines(code)) == lines
+        counts = {plane: sum(t.plane == plane for t in code) for plane in {t.plane for t in code}}
+        assert cost_of(counts, ones[:, output], law) == pytest.approx(min(possible))
+
+
+def test_lines_are_dealt_as_exhaustive_search_deals_them():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        cost = np.sort(rng.random((6, 3)), axis=0)[::-1].copy()
+        cost[0] = np.inf
+        weight = rng.uniform(0.1, 2.0, 3)
+        lines = int(rng.integers(3, 16))
+        best = min(
+            sum(cost[n, j] * weight[j] for j, n in enumerate(counts))
+            for counts in itertools.product(range(1, 6), repeat=3)
+            if sum(counts) <= lines
+        )
+        dealt, gap = deal_lines(cost, weight, lines)
+        reached = float((cost[dealt, np.arange(3)] * weight).sum())
+        assert dealt.sum() <= lines
+        assert best <= reached + 1e-12
+        assert reached <= best * (1 + gap) * (1 + 1e-9)
+        assert gap < 0.5
+
+
+def test_more_stuck_cells_cost_low_planes_and_buy_copies():
+    group = gaussian(np.random.default_rng(2))
+    lowest, copies = [], []
+    for rate in (0.0001, 0.01, 0.1):
+        scheme = dataclasses.replace(PRESETS["code"], design_rate=rate)
+        column_map = place_group(group, scheme, 7, 128, 128).column_map
+        lowest.append(
+            np.mean([column_map.plane[column_map.output == j].min() for j in np.flatnonzero(group.kept_outputs)])
+        )
+        copies.append(np.mean(column_map.plane[column_map.used] == 6))
+    assert lowest == sorted(lowest)
+    assert lowest[0] < 0.5 < 2 < lowest[2]
+    assert copies[0] < copies[2]
+
+
+@pytest.mark.parametrize("name", ["code", "code-group", "code-vote"])
+def test_optimal_codes_never_need_more_crossbars(name):
+    for pruned in (0.0, 0.3, 1.0):
+        group = gaussian(np.random.default_rng(3), pruned=pruned)
+        image = place_group(group, PRESETS[name], 7, 128, 128)
+        dense = place_group(group, PRESETS["none-column"], 7, 128, 128)
+        assert image.column_blocks <= dense.column_blocks
+        assert np.array_equal(
+            np.unique(image.column_map.output[image.column_map.used]), np.flatnonzero(group.kept_outputs)
+        )
+
+
+def measured_variance(group: GroupImage, x: np.ndarray, rate: float, chips: int) -> np.ndarray:
+    """Variance of the outputs over chips, float64[N], mean over the vectors."""
+    placed = PlacedGroup(group)
+    layers = tuple(CrossbarLinear(placed, matrix, 8) for matrix in group.matrices)
+    programmed = ProgrammedGroup(placed, layers)
+    outputs = []
+    for chip in range(chips):
+        crossbars = Image((group,), {}, 8, 8).crossbars
+        seed = np.random.SeedSequence([7, chip])
+        programmed.program(FaultMap.sample(group.rows, group.columns, crossbars, rate, seed))
+        outputs.append(layers[0].integer_outputs(torch.from_numpy(x).to(torch.int8)).numpy())
+    return np.var(np.stack(outputs).astype(float), axis=0, ddof=1).mean(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "within"),
+    [
+        ("none-column", 0.03, 0.1),
+        ("flip-all", 0.05, 0.1),
+        ("mean5", 0.05, 0.1),
+        ("code", 0.05, 0.1),
+        ("code", 0.1, 0.1),
+        ("best", 0.05, 0.1),
+        ("best", 0.01, 0.1),
+        ("vote5", 0.05, 0.1),
+    ],
+)
+def test_predicted_output_variance_is_measured(name, rate, within):
+    rng = np.random.default_rng(4)
+    group = place_group(gaussian(rng), PRESETS[name], 7, 128, 128)
+    x = np.clip(np.rint(rng.standard_normal((24, group.inputs)) * 40), -127, 127).astype(np.int64)
+    predicted = predicted_variance(group, (x.astype(float) ** 2).mean(axis=0), FaultLaw.of(rate)).sum()
+    measured = measured_variance(group, x, rate, 60).sum()
+    assert abs(predicted / measured - 1) < within, predicted / measured
+
+
+def test_a_median_of_many_normal_errors_is_that_of_a_normal_sample_and_of_few_ones_rare():
+    """The median of three normal values has 1 - sqrt(3)/pi of their variance; with rare errors two must meet."""
+    assert median_factor(np.array([300.0]))[0] == pytest.approx(1 - np.sqrt(3) / np.pi, rel=0.01)
+    rate = 0.001
+    # Three pairs of replicas, each pair wrong with rate^2; of two errors the smaller counts if they agree in sign.
+    smaller = 1 - 2 / np.pi
+    assert median_factor(np.array([rate]))[0] == pytest.approx(3 * rate**2 * smaller / 2 / rate, rel=0.05)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.7, -0.1])
+def test_design_rates_outside_zero_to_half_are_refused(rate):
+    with pytest.raises(UserError, match="design_rate"):
+        scheme_from({"kind": "optimal", "design_rate": rate})
+
+
+def test_too_few_bit_lines_are_one_sentence():
+    scheme: Scheme = PRESETS["code"]
+    group = gaussian(np.random.default_rng(5), outputs=30, pruned=0.0)
+    from crossvote.swstack.mapping.mapping import group_statistics
+
+    with pytest.raises(
+        UserError, match="group g: its 30 outputs need a bit line each at least, 10 more than there are"
+    ):
+        scheme.allocate(group_statistics(group, 7, 1, 128), 20)
