@@ -29,6 +29,7 @@ from rich.console import Console
 
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.machine import cores
 from crossvote.swstack.experiment.config import find_config, load_config
 from crossvote.swstack.experiment.paper_tables import to_markdown
 from crossvote.swstack.experiment.pruning_comparison import finished
@@ -299,7 +300,7 @@ def main() -> None:
     if args.report:
         report(everything)
         return
-    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    threads = max(1, cores() // args.jobs)
     lock, console = Lock(), Console()
 
     def perform(one: Plan, command: Sequence[str]) -> None:

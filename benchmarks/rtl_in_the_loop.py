@@ -7,7 +7,6 @@ tokens in under 5 minutes, the 6-layer encoder in under 45 s, all integers equal
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
@@ -16,10 +15,11 @@ import numpy as np
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.chip.config import load_chip
+from crossvote.sim.common.machine import cores
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import opc_parameters
-from crossvote.sim.system.computed import real_groups
+from crossvote.sim.system.cosim import cosim_requests
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import BERT_BASE, MINILM_L6, Dimensions, Workload
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
@@ -54,7 +54,7 @@ def main(encoder: str = "minilm-l6", tokens: int = 128, scheme: str = "best", la
     chip = load_chip("crossvote")
     parameters = opc_parameters(chip)
     create_peripheral("verilator", parameters)  # compiled once, then kept in the user's cache
-    threads = os.cpu_count() or 1
+    threads = cores()
     pairs = cycles = mismatches = simulated = 0
     seconds = inside = 0.0
     processor = time.process_time()
@@ -64,7 +64,7 @@ def main(encoder: str = "minilm-l6", tokens: int = 128, scheme: str = "best", la
         rng = np.random.default_rng(1000 + layer)
         x = {g.name: rng.integers(-128, 128, (tokens, g.inputs)) for g in image.groups}
         start = time.perf_counter()
-        real = real_groups(
+        real = cosim_requests(
             chip,
             {g.name: g for g in image.groups},
             x,

@@ -61,7 +61,7 @@ def draw() -> list[LayerStimulus]:
     from crossvote.sim.common.seeds import seed_sequence
     from crossvote.sim.peripheral import NumpyPeripheral
     from crossvote.sim.peripheral.opc_array import OpcArray, opc_parameters
-    from crossvote.swstack.evaluation.real_tokens import captured_inputs
+    from crossvote.swstack.evaluation.captured import captured_inputs
     from crossvote.swstack.inference.convert import convert, swap_faults
     from crossvote.swstack.mapping.mapping import build_image, quantize_group
     from crossvote.swstack.mapping.protection import PRESETS

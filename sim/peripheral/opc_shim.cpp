@@ -1,15 +1,18 @@
 // Drives a Verilated OPC: register writes, single clocks, and whole runs without leaving C++.
 // Parameters come as macros: LANES, COLUMNS, INPUT_BITS, ADC_BITS, SUM_BITS, OUTPUT_BITS, STATUS (register address),
 // BUSY (its bit), and CLOCK_BEFORE where it is known: the model's note of what clk was when it was last evaluated.
+// INNER_EVALUATION: set where this Verilator has the function that is declared below; needed for CLOCK_BEFORE.
 // Verilator spells "__" of a port name as "___05F" in C++.
 #include <cstdint>
 #include <cstring>
 
 #include "Vopc.h"
-#include "Vopc___024root.h"
 #include "verilated.h"
 
+#ifdef INNER_EVALUATION
+#include "Vopc___024root.h"
 void Vopc___024root___eval(Vopc___024root *);
+#endif
 
 namespace {
 
@@ -24,8 +27,15 @@ struct Opc {
     Vopc top{&context};
 
     // The evaluation inside top.eval(), without the locks that it takes each time for threads and messages; the model
-    // has neither. top.eval() initialises the model when it is first called.
-    void eval() { Vopc___024root___eval(top.rootp); }
+    // has neither. top.eval() initialises the model when it is first called. The inner function is not part of
+    // Verilator's interface, so a version without it gets the slower call.
+    void eval() {
+#ifdef INNER_EVALUATION
+        Vopc___024root___eval(top.rootp);
+#else
+        top.eval();
+#endif
+    }
 
     // A rising edge. Nothing in the design follows a falling one, so clk stays high and the model is told that it was
     // low before: half as much to evaluate, of the same Verilog.

@@ -83,13 +83,15 @@ class VerilatorPeripheral:
         vectors, blocks = codes.shape[:2]
         outputs = np.zeros((vectors, opc_map.outputs), np.int64)
         self.write(Register.ROW_BLOCKS, blocks)
-        self.write(Register.DISAGREEMENTS, 0)
+        voter = self.parameters.voter
+        if voter:
+            self.write(Register.DISAGREEMENTS, 0)
         cycles = self._library.opc_run(
             self._handle, codes.ctypes.data, codes.itemsize, vectors, blocks, outputs.ctypes.data, opc_map.outputs
         )
         if cycles < 0:
             raise RuntimeError("the compiled OPC stopped delivering outputs.")
-        return PeripheralResult(outputs, self.read(Register.DISAGREEMENTS), cycles)
+        return PeripheralResult(outputs, self.read(Register.DISAGREEMENTS) if voter else 0, cycles)
 
     def write(self, address: int, word: int) -> None:
         """Write a register of the OPC.

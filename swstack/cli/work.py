@@ -56,7 +56,7 @@ def update(out: Output, directory: Path, config: RunConfig, target: str, force: 
 
     Raises:
         UserError: the configuration asks for something that cannot be.
-        typer.Exit: the simulated hardware differs from its reference.
+        typer.Exit: a co-simulated output differs from the reference.
     """
     from crossvote.sim.common.schema import to_mapping
     from crossvote.swstack.experiment.pipeline import bring_up_to_date, needed
@@ -83,5 +83,5 @@ def update(out: Output, directory: Path, config: RunConfig, target: str, force: 
             out.text(line)
         out.result({"run": os.fspath(directory), "stage": target, "summary": lines})
         if target in ("cosim", "report") and not cosimulation_is_exact(run):
-            out.error("the simulated hardware differs from the NumPy reference.")
+            out.error("a co-simulated output differs from the reference.")
             raise typer.Exit(FAILED)

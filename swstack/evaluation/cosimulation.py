@@ -1,10 +1,14 @@
-"""Real activations of a mapped matrix through the simulated hardware, with the Verilog of the periphery in the loop."""
+"""Real activations of a mapped model through the simulated hardware, with the output peripheral in the loop.
+
+There is one path: capture what the matrices receive on the faulty chip, ask for a co-simulation of their word-line
+groups (alone, or inside a run of the system model), and compare every integer with the reference and with torch.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,16 +16,16 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import Image
+from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.machine import cores
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.peripheral import Peripheral, create_peripheral
+from crossvote.sim.peripheral import Backend, create_peripheral
 from crossvote.sim.peripheral.opc_array import opc_parameters
-from crossvote.sim.system.cosim import cosimulate
-from crossvote.swstack.evaluation.calibration import static_steps
+from crossvote.sim.system.cosim import CosimRequest, Cosimulation, cosim_requests, cosimulate
+from crossvote.swstack.evaluation.captured import captured_inputs
 from crossvote.swstack.evaluation.config import CosimConfig
-from crossvote.swstack.evaluation.real_tokens import captured_inputs
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import MappedLinear
 from crossvote.swstack.mapping.config import Activations
@@ -30,16 +34,17 @@ from crossvote.swstack.tasks.batches import batches, encode
 
 
 @dataclass(frozen=True)
-class MatrixCosim:
-    """One matrix of one scheme after co-simulation.
+class CosimRecord:
+    """What was co-simulated and how it came out, as results keep it: equal runs give equal records.
 
-    equal: simulated hardware, NumPy reference and torch evaluation agree on every integer.
-    mismatches: integers that differ from the reference. outputs: integers compared. faults: stuck cells of the chip.
-    codes: pairs of ADC codes that went through the peripheral. cycles: RTL clock cycles, all OPCs together.
-    simulated_ps: time on the chip. peripheral_seconds: wall time in the peripheral.
+    name: of the matrix, or of a word-line group computed as a whole. backend: the one that ran.
+    outputs: integers compared. mismatches: those that differ from the integer reference.
+    equal: something was compared, and simulated hardware, reference and torch evaluation agree on every integer.
+    faults: stuck cells of the chip. opcs: output peripherals that ran. codes: pairs of ADC codes that went through
+        them. cycles: their clock cycles, all together. simulated_ps: time on the chip, 0 inside a system run.
     """
 
-    matrix: str
+    name: str
     scheme: str
     backend: str
     tokens: int
@@ -52,8 +57,96 @@ class MatrixCosim:
     cycles: int
     disagreements: int
     simulated_ps: int
-    peripheral_seconds: float
-    wall_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class OnChip:
+    """A scheme's model on a faulty chip, and what its word-line groups receive there.
+
+    inputs: int64[V, K] by group name, padding left out.
+    """
+
+    scheme: str
+    model: PreTrainedModel
+    image: Image
+    faults: FaultMap | None
+    inputs: dict[str, NDArray[np.int64]]
+
+    def requests(
+        self, chip: ChipConfig, backend: Backend = "auto", quantum: int = 16, evidence: Path | None = None
+    ) -> dict[str, CosimRequest]:
+        """Every word-line group of the image, by name. ``evidence``: folder for the first wrong transaction.
+
+        Raises:
+            UserError: sizes that the output peripheral cannot have, or inputs that do not fit it.
+        """
+        parameters = opc_parameters(chip)
+        return cosim_requests(
+            chip,
+            {group.name: group for group in self.image.groups},
+            self.inputs,
+            make_peripheral=lambda: create_peripheral(backend, parameters),
+            faults=self.faults,
+            quantum=quantum,
+            threads=cores(),
+            evidence=evidence,
+        )
+
+    def record(self, result: Cosimulation, matrix: MatrixImage | None = None) -> CosimRecord:
+        """Compare what came out of a group with the torch evaluation; only a matrix of it where one is named."""
+        group = self.image.group(result.group)
+        x = torch.from_numpy(self.inputs[result.group]).to(torch.int32)
+        equal = result.mismatches == 0 and result.compared > 0
+        for own in group.matrices if matrix is None else (matrix,):
+            layer = self.model.get_submodule(own.name)
+            assert isinstance(layer, MappedLinear)
+            span = np.arange(own.first_output, own.first_output + own.outputs)
+            columns = span[np.isin(span, result.simulated)]
+            torch_outputs = layer.integer_outputs(x).numpy()[:, columns - own.first_output]
+            equal = equal and np.array_equal(torch_outputs, result.outputs[:, columns])
+        return CosimRecord(
+            name=result.group if matrix is None else matrix.name,
+            scheme=self.scheme,
+            backend=result.backend,
+            tokens=len(result.outputs),
+            faults=0 if self.faults is None else len(self.faults.cells),
+            opcs=result.opcs,
+            outputs=result.compared,
+            mismatches=result.mismatches,
+            equal=equal,
+            codes=result.code_pairs,
+            cycles=result.cycles,
+            disagreements=result.disagreements,
+            simulated_ps=result.simulated_ps,
+        )
+
+
+def on_chip(
+    model: PreTrainedModel,
+    image: Image,
+    inputs: Iterable[Mapping[str, torch.Tensor]],
+    faults: FaultMap | None,
+    tokens: int,
+    activations: Activations = "token",
+    steps: Mapping[str, float] | None = None,
+    scheme: str = "",
+) -> OnChip:
+    """Put a model on a faulty chip and capture what its matrices receive for the first ``tokens`` token vectors.
+
+    Float activations, which no crossbar takes, are quantized per token here.
+
+    Args:
+        model: the pruned model that the image was made from. inputs: batches with an attention mask.
+        steps: of "static" activations, by word-line group.
+    """
+    converted = convert(model, image, activations, steps)
+    swap_faults(converted, faults)
+    return OnChip(scheme, converted, image, faults, captured_inputs(converted, image, inputs, tokens))
+
+
+def dev_batches(tokenizer: PreTrainedTokenizerBase, task: Task, tokens: int) -> list[dict[str, torch.Tensor]]:
+    """Batches of dev examples that hold ``tokens`` token vectors, if the task has so many."""
+    return [batch.inputs for batch in batches(encode(tokenizer, task.dev[:tokens], task.max_length), 8)]
 
 
 def cosimulate_matrices(
@@ -65,80 +158,46 @@ def cosimulate_matrices(
     chip: ChipConfig,
     config: CosimConfig,
     activations: Activations = "token",
+    steps: Mapping[str, float] | None = None,
     progress: Progress = no_progress,
-) -> tuple[MatrixCosim, ...]:
-    """Co-simulate the configured matrices under every scheme, on one chip.
+) -> tuple[CosimRecord, ...]:
+    """Co-simulate the configured matrices under every scheme, on one chip, each with all matrices of its OPCs.
 
-    The inputs are what the matrix receives when the whole model runs on that chip. With float activations, which no
-    crossbar takes, they are quantized per token here.
+    The inputs are what the matrix receives when the whole model runs on that chip.
 
     Args:
         model: the pruned model that the images were made from. images: scheme name -> image.
+        steps: of "static" activations, by word-line group, as the accuracy was measured with.
 
     Raises:
         UserError: no such matrix, or a fault map for another chip.
     """
-    parameters = opc_parameters(chip)
-    backend = config.backend
-
-    def make_peripheral() -> Peripheral:
-        return create_peripheral(backend, parameters)
-
-    results = []
-    names = _matrix_names(next(iter(images.values())), config.matrices)
-    steps = None
-    if activations == "static":
-        steps = static_steps(model, tokenizer, task, next(iter(images.values())))
+    records = []
+    names = matrix_names(next(iter(images.values())), config.matrices)
+    inputs = dev_batches(tokenizer, task, config.tokens)
     for scheme, image in images.items():
-        on_chip = convert(model, image, activations, steps)
-        swap_faults(on_chip, faults)
-        examples = encode(tokenizer, task.dev[: config.tokens], task.max_length)
-        inputs = captured_inputs(on_chip, image, (batch.inputs for batch in batches(examples, 8)), config.tokens)
+        placed = on_chip(model, image, inputs, faults, config.tokens, activations, steps, scheme)
+        requests = placed.requests(chip, config.backend, config.quantum)
         for name in names:
-            layer = on_chip.get_submodule(name)
-            assert isinstance(layer, MappedLinear)
             group = image.group_of(name)
-            x = inputs[group.name]
             matrix = group.matrix(name)
             span = range(matrix.first_output, matrix.first_output + matrix.outputs)
             result = cosimulate(
-                group,
-                x,
+                replace(requests[group.name], outputs=span),
                 chip,
-                make_peripheral,
-                faults,
-                span,
-                config.quantum,
-                threads=os.cpu_count() or 1,
-                progress=lambda _, done, total, label=f"{scheme}: {name}": progress(label, done, total),  # type: ignore[misc]
+                lambda _, done, total, label=f"{scheme}: {name}": progress(label, done, total),  # type: ignore[misc]
             )
-            inside = np.isin(result.output_index, span)
-            own = result.output_index[inside] - matrix.first_output
-            torch_outputs: NDArray[np.int64] = layer.integer_outputs(torch.from_numpy(x)).numpy()[:, own]
-            results.append(
-                MatrixCosim(
-                    matrix=name,
-                    scheme=scheme,
-                    backend=result.backend,
-                    tokens=len(x),
-                    faults=len(faults.cells),
-                    opcs=result.opcs,
-                    outputs=result.outputs.size,
-                    mismatches=result.mismatches,
-                    equal=result.mismatches == 0 and np.array_equal(torch_outputs, result.outputs[:, inside]),
-                    codes=result.code_pairs,
-                    cycles=result.cycles,
-                    disagreements=result.disagreements,
-                    simulated_ps=result.simulated_ps,
-                    peripheral_seconds=result.peripheral_seconds,
-                    wall_seconds=result.wall_seconds,
-                )
-            )
-    return tuple(results)
+            records.append(placed.record(result, matrix))
+    return tuple(records)
 
 
-def _matrix_names(image: Image, wanted: tuple[str, ...]) -> list[str]:
-    if wanted == ("all",):
+def matrix_names(image: Image, wanted: Sequence[str]) -> list[str]:
+    """Full names of the matrices that ``cosim.matrices`` means.
+
+    Raises:
+        UserError: a name that means none or several.
+    """
+    if tuple(wanted) == ("all",):
         return [matrix.name for group in image.groups for matrix in group.matrices]
     return [_find_matrix(image, name) for name in wanted] or [_first_feed_forward(image)]
 

@@ -157,6 +157,7 @@ def sweep(
     progress: Progress = no_progress,
     faulty_embeddings: bool = False,
     read: ReadModel | None = None,
+    steps: Mapping[str, float] | None = None,
 ) -> Sweep:
     """Measure every scheme without faults and on every chip.
 
@@ -165,7 +166,8 @@ def sweep(
     side as torch may use threads.
 
     Args:
-        images: scheme name -> image of ``model``. activations: "static" takes its steps from the first train examples.
+        images: scheme name -> image of ``model``. steps: of "static" activations by word-line group; left out, they
+            come from the first train examples.
         faulty_embeddings: the token embedding table is quantized and lies on the chip behind the largest image.
         read: the chip's ADCs and cells; ideal ones by default.
 
@@ -174,7 +176,10 @@ def sweep(
     """
     config, read = config or EvalConfig(), read or ReadModel()
     largest = max(image.crossbars for image in images.values())
-    steps = static_steps(model, tokenizer, task, next(iter(images.values()))) if activations == "static" else None
+    if activations != "static":
+        steps = None
+    elif steps is None:
+        steps = static_steps(model, tokenizer, task, next(iter(images.values())))
     setting = " ".join(
         str(part)
         for part in (

@@ -17,6 +17,7 @@ from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import merge
 from crossvote.sim.kernel import Trace
 from crossvote.sim.peripheral import Backend
+from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.model import Resolution, SystemResult, simulate
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.workload import (
@@ -31,8 +32,7 @@ from crossvote.sim.system.workload import (
 from crossvote.swstack.experiment.config import find_config, load_config, parse_override
 
 if TYPE_CHECKING:  # both need PyTorch, which an encoder of plain sizes does without
-    from crossvote.swstack.evaluation.real_tokens import TokenCheck
-    from crossvote.swstack.experiment.simulate_tokens import RealTokens
+    from crossvote.swstack.evaluation.cosimulation import CosimRecord, OnChip
 
 #: Encoders that can be simulated by their sizes alone.
 ENCODERS: dict[str, Dimensions] = {"bert-base": BERT_BASE, "minilm-l6": MINILM_L6}
@@ -50,7 +50,7 @@ class Simulated:
 
     chip: ChipConfig
     results: dict[str, SystemResult]
-    checks: dict[str, tuple[TokenCheck, ...]]
+    checks: dict[str, tuple[CosimRecord, ...]]
     files: list[Path]
 
 
@@ -81,7 +81,8 @@ def simulate_source(
     Raises:
         UserError: no such source, no images yet, images for another chip, a chip too small.
     """
-    computed: Mapping[str, RealTokens] = {}
+    placed: dict[str, OnChip] = {}
+    computed: dict[str, dict[str, CosimRequest]] = {}
     if source in ENCODERS:
         if rtl is not None:
             raise UserError(f"{source} has no weights and no tokens; real tokens need a run directory.")
@@ -91,12 +92,14 @@ def simulate_source(
         config, workloads = _run_workloads(Path(source), chip, overrides, schemes, tokens)
         folder = folder or Path(source) / FOLDER
         if rtl is not None:
-            from crossvote.swstack.experiment.simulate_tokens import real_tokens
+            from crossvote.swstack.experiment.simulate_tokens import schemes_on_chip
 
-            computed = real_tokens(Path(source), config, [n for n in workloads if n != DENSE], tokens, rtl, folder)
-            found = min((len(x) for real in computed.values() for x in real.inputs.values()), default=tokens)
+            placed = schemes_on_chip(Path(source), [name for name in workloads if name != DENSE], tokens)
+            found = min((len(x) for one in placed.values() for x in one.inputs.values()), default=tokens)
             if found < tokens:
                 raise UserError(f"{source}: the dev set has {found} tokens, fewer than tokens = {tokens}.")
+            for name, one in placed.items():
+                computed[name] = one.requests(config, rtl, evidence=folder / f"mismatch-{name}")
     results: dict[str, SystemResult] = {}
     timeline = Trace() if trace else None
     for number, (name, workload) in enumerate(workloads.items(), 1):
@@ -105,15 +108,13 @@ def simulate_source(
             config,
             resolution=resolution,
             sequences=sequences,
-            computed=computed[name].groups if name in computed else None,
+            computed=computed.get(name),
             trace=timeline if number == len(workloads) else None,
             progress=lambda _, done, total, name=name: progress(f"simulate {name}", done, total),  # type: ignore[misc]
         )
-    checks = {}
-    if computed:
-        from crossvote.swstack.evaluation.real_tokens import check_tokens
-
-        checks = {n: check_tokens(results[n], real.model, real.image, real.inputs) for n, real in computed.items()}
+    checks = {
+        name: tuple(one.record(result) for result in results[name].computed.values()) for name, one in placed.items()
+    }
     files = write_report(folder, results, timeline) if folder else []
     if folder and checks:
         rows = {name: [dataclasses.asdict(check) for check in found] for name, found in checks.items()}

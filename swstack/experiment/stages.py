@@ -15,9 +15,11 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.schema import to_mapping
+from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
 from crossvote.swstack.evaluation.evaluation import Chip, sample_chips, sweep
 from crossvote.swstack.evaluation.evaluation import rows as trial_rows
+from crossvote.swstack.experiment.calibration import CALIBRATION, read_steps
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.pipeline import Context, Stage, versions
 from crossvote.swstack.experiment.run_directory import CONFIG, RunDirectory, digest, file_digest
@@ -151,7 +153,7 @@ def _image_path(scheme: str) -> str:
 
 def _do_map(context: Context[RunConfig]) -> Sequence[str]:
     config = context.config
-    model, _, _ = _load(context, PRUNED)
+    model, tokenizer, task = _load(context, PRUNED)
     masks = load_masks(context.run.path / MASKS)
     schemes = []
     for name, protection in config.protections().items():
@@ -185,7 +187,12 @@ def _do_map(context: Context[RunConfig]) -> Sequence[str]:
             }
         )
     summary = {"dense_crossbars": schemes[0]["dense_crossbars"], "schemes": schemes}
+    calibration = []
+    if config.quantization.activations == "static":
+        steps = static_steps(model, tokenizer, task, Image.load(context.run.path / _image_path(schemes[0]["name"])))
+        calibration.append(context.run.write_json(CALIBRATION, {"steps": steps}))
     return [
+        *calibration,
         *(_image_path(name) for name in config.map.schemes),
         context.run.write_json("results/mapping.json", summary),
     ]
@@ -242,6 +249,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         context.progress,
         config.faults.embeddings,
         ReadModel.of_chip(config.chip, config.seed),
+        read_steps(run.path),
     )
     trials = trial_rows(result.trials)
     write_csv(run.path / "results/trials.csv", trials)
@@ -287,6 +295,7 @@ def _do_cosim(context: Context[RunConfig]) -> Sequence[str]:
         config.chip,
         config.cosim,
         config.quantization.activations,
+        read_steps(context.run.path),
         context.progress,
     )
     summary = {"rate": rate, "matrices": [dataclasses.asdict(matrix) for matrix in matrices]}
@@ -323,8 +332,10 @@ RESULTS = {
 
 
 def _map_settings(config: RunConfig) -> dict[str, Any]:
-    """Formats and schemes, and of the chip only what an image depends on."""
+    """Formats and schemes, and of the chip only what an image depends on; the data where activations are calibrated."""
+    static = config.quantization.activations == "static"
     return {
+        **(_settings("task")(config) if static else {}),
         "quantization": to_mapping(config.quantization),
         "schemes": {name: to_mapping(protection) for name, protection in config.protections().items()},
         "rows": config.chip.crossbar.rows,

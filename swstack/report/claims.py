@@ -10,7 +10,7 @@ from crossvote.sim.peripheral import backend_kind
 from crossvote.swstack.tasks.chance import Chance
 
 if TYPE_CHECKING:  # needs PyTorch, which a command that only reads the result does without
-    from crossvote.swstack.evaluation.real_tokens import TokenCheck
+    from crossvote.swstack.evaluation.cosimulation import CosimRecord
 
 Record = Mapping[str, Any]
 
@@ -179,12 +179,12 @@ def cosimulation_line(record: Record) -> str:
     kind = backend_kind(record["backend"])
     outcome = "equal to the reference" if record["equal"] else "DIFFERS from the reference"
     return (
-        f"{record['matrix']}, {record['scheme']}, {kind.name}: {outcome if record['outputs'] else 'nothing compared'}, "
+        f"{record['name']}, {record['scheme']}, {kind.name}: {outcome if record['outputs'] else 'nothing compared'}, "
         f"{record['cycles']:,} {kind.cycles}, {record['simulated_ps'] / 1e6:.3f} us simulated"
     )
 
 
-def computed_line(checks: Sequence[TokenCheck], wall_seconds: float, simulated_seconds: float) -> str:
+def computed_line(checks: Sequence[CosimRecord], wall_seconds: float, simulated_seconds: float) -> str:
     """What the word-line groups of a system run that were computed came to, on one line of a terminal."""
     kinds = [backend_kind(name) for name in dict.fromkeys(check.backend for check in checks)]
     codes, cycles = 2 * sum(check.codes for check in checks), sum(check.cycles for check in checks)

@@ -82,7 +82,7 @@ def results(
             "rate": 0.002,
             "matrices": [
                 {
-                    "matrix": "layer.0.dense",
+                    "name": "layer.0.dense",
                     "scheme": "best",
                     "backend": backend,
                     "tokens": 16,
@@ -92,7 +92,6 @@ def results(
                     "cycles": 34816,
                     "disagreements": 12,
                     "simulated_ps": 13600000,
-                    "wall_seconds": 1.2,
                 }
             ],
         },

@@ -8,7 +8,7 @@ import re
 import pytest
 import synthetic_run as synthetic
 
-from crossvote.swstack.evaluation.real_tokens import TokenCheck
+from crossvote.swstack.evaluation.cosimulation import CosimRecord
 from crossvote.swstack.report import claims
 from crossvote.swstack.tasks.chance import Chance
 
@@ -123,7 +123,7 @@ def test_a_model_above_chance_is_not_accused():
     ],
 )
 def test_a_system_run_names_the_back_end_that_computed(backend, said):
-    check = TokenCheck("layer.0.qkv", backend, 4, 2, 100, 0, True, 5_000_000, 1_000_000, 0, 0.5)
+    check = CosimRecord("layer.0.qkv", "best", backend, 4, 9, 2, 100, 0, True, 5_000_000, 1_000_000, 0, 0)
     line = claims.computed_line([check], wall_seconds=2.0, simulated_seconds=1e-6)
     assert said in line
     assert "5.0 M codes/s" in line

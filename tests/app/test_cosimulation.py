@@ -13,6 +13,7 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
 from crossvote.swstack.mapping.mapping import build_image
@@ -101,11 +102,12 @@ def test_other_activations_are_streamed_too(mapped, activations):
     name = "all-crossbar-column-packed"
     faults = FaultMap.empty(16, 128, images[name].crossbars)
     config = CosimConfig(tokens=3, backend="numpy")
+    steps = static_steps(model, tokenizer, task, images[name]) if activations == "static" else None
     (result,) = cosimulate_matrices(
-        model, tokenizer, task, {name: images[name]}, faults, CHIP, config, activations=activations
+        model, tokenizer, task, {name: images[name]}, faults, CHIP, config, activations, steps
     )
     assert result.equal
-    assert result.matrix == "bert.encoder.layer.0.intermediate.dense"
+    assert result.name == "bert.encoder.layer.0.intermediate.dense"
 
 
 def test_a_difference_is_not_called_equal(mapped, monkeypatch):

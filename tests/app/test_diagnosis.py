@@ -43,6 +43,13 @@ def test_a_missing_simulator_or_compiler_comes_with_a_way_to_get_it(monkeypatch)
     assert (findings["C++ compiler"].found, findings["C++ compiler"].hint) == (None, "sudo apt-get install g++")
 
 
+def test_a_wrong_compiler_is_said(monkeypatch):
+    monkeypatch.setenv("CXX", "/no/such/compiler -O2")
+    finding = by_name(diagnosis.diagnose())["C++ compiler"]
+    assert finding.found is None
+    assert "there is no program '/no/such/compiler'" in finding.hint
+
+
 def test_a_program_beside_python_is_found_first(monkeypatch, tmp_path):
     program = tmp_path / "iverilog"
     program.write_text("#!/bin/sh\necho Icarus Verilog version 99.5\n")

@@ -10,7 +10,8 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import opc_parameters
-from crossvote.sim.system.cosim import cosimulate
+from crossvote.sim.system.cosim import CosimRequest
+from crossvote.sim.system.cosim import cosimulate as cosimulate_request
 
 CHIP = load_chip(
     "crossvote",
@@ -21,6 +22,10 @@ SCHEMES = [
     {"vote": "output", "flipped": (3,), "voted": {3: 3}},
     {"vote": "crossbar", "flipped": (0, 1, 2, 3), "voted": {3: 3, 2: 3}},
 ]
+
+
+def cosimulate(group, x, chip, make_peripheral, faults=None, **options):
+    return cosimulate_request(CosimRequest(group, x, make_peripheral, faults, **options), chip)
 
 
 def peripheral():
@@ -36,7 +41,7 @@ def test_outputs_equal_the_reference(make_group, scheme, rate):
     x = rng.integers(-128, 128, (7, group.inputs))
     result = cosimulate(group, x, CHIP, peripheral, faults, quantum=3)
     assert result.mismatches == 0
-    assert result.output_index.tolist() == list(range(group.outputs))
+    assert result.simulated.tolist() == list(range(group.outputs))
     assert np.array_equal(result.outputs, x @ q) == (rate == 0.0)
     assert (result.disagreements > 0) == (rate > 0 and scheme["vote"] != "none")
 
@@ -59,7 +64,7 @@ def test_only_the_peripherals_of_the_outputs_asked_for_run(make_group):
     bundles = group.bundles(CHIP.opc.columns, CHIP.opc.outputs)
     wanted = range(int(bundles[1].outputs[0]), int(bundles[1].outputs[0]) + 1)
     result = cosimulate(group, x, CHIP, peripheral, outputs=wanted)
-    assert result.output_index.tolist() == bundles[1].outputs.tolist()
+    assert result.simulated.tolist() == bundles[1].outputs.tolist()
     assert result.opcs == group.row_blocks
     assert result.mismatches == 0
 

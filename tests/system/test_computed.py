@@ -13,7 +13,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import opc_parameters
-from crossvote.sim.system.computed import RealGroup, linear_outputs, real_groups
+from crossvote.sim.system.cosim import CosimRequest, cosim_requests, linear_outputs
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
@@ -48,7 +48,7 @@ def run(scheme, backend="numpy", **options):
     faults = FaultMap.sample(128, 128, mapped.crossbars, 0.01, seed_sequence(1))
     parameters = opc_parameters(CHIP)
     groups = {group.name: group for group in mapped.groups}
-    real = real_groups(
+    real = cosim_requests(
         CHIP,
         groups,
         inputs(),
@@ -123,7 +123,7 @@ def test_a_wrong_peripheral_is_noticed_and_leaves_a_waveform(scheme, tmp_path):
     mapped = image(scheme)
     group = mapped.groups[0]
     parameters = opc_parameters(CHIP)
-    real = RealGroup(
+    real = CosimRequest(
         group,
         inputs()[group.name],
         lambda: Wrong(create_peripheral("numpy", parameters)),
@@ -161,14 +161,23 @@ def test_the_linear_reference_equals_the_bit_serial_one():
 def test_wrong_inputs_are_refused(change, message):
     groups = {group.name: group for group in image("none").groups}
     with pytest.raises(UserError, match=message):
-        real_groups(CHIP, groups, change, make_peripheral=None)
+        cosim_requests(CHIP, groups, change, make_peripheral=None)
 
 
-def test_a_clipping_chip_cannot_be_computed():
-    chip = load_chip("crossvote", {"adc": {"bits": 7}})
+def test_a_clipping_chip_is_computed_and_compared_bit_by_bit():
+    chip = load_chip("crossvote", {"adc": {"bits": 5}})
     mapped = image("none")
-    real = RealGroup(mapped.groups[0], inputs()["l.0.qkv"], lambda: create_peripheral("numpy", opc_parameters(chip)))
-    with pytest.raises(UserError, match="ADCs that do not clip"):
-        simulate(Workload.from_image(mapped, chip, 2, TOKENS), chip, computed={"l.0.qkv": real})
+    real = CosimRequest(mapped.groups[0], inputs()["l.0.qkv"], lambda: create_peripheral("numpy", opc_parameters(chip)))
+    computed = simulate(Workload.from_image(mapped, chip, 2, TOKENS), chip, computed={"l.0.qkv": real}).computed
+    assert computed["l.0.qkv"].mismatches == 0
+    assert not np.array_equal(computed["l.0.qkv"].outputs, linear_outputs(mapped.groups[0], real.x, None))
+
+
+def test_what_cannot_be_computed_is_refused():
+    mapped = image("none")
+    real = CosimRequest(mapped.groups[0], inputs()["l.0.qkv"], lambda: create_peripheral("numpy", opc_parameters(CHIP)))
     with pytest.raises(UserError, match="has no word-line group 'x' that could be computed"):
         simulate(Workload.from_image(mapped, CHIP, 2, TOKENS), CHIP, computed={"x": real})
+    chip = load_chip("crossvote", {"pipeline": {"peripheral": "cycles"}})
+    with pytest.raises(UserError, match=r"needs pipeline\.peripheral = 'rtl'"):
+        simulate(Workload.from_image(mapped, chip, 2, TOKENS), chip, computed={"l.0.qkv": real})

@@ -7,11 +7,11 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.chip.config import load_chip
-from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Workload
-from crossvote.swstack.evaluation.real_tokens import captured_inputs, check_tokens, rtl_groups
+from crossvote.swstack.evaluation.captured import captured_inputs
+from crossvote.swstack.evaluation.cosimulation import on_chip
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
@@ -47,19 +47,20 @@ def test_a_whole_encoder_s_tokens_are_the_real_ones(scheme):
     plain = model()
     image = build_image(plain, word_line_groups(plain), None, PRESETS[scheme], rows=128, columns=128, name=scheme)
     faults = FaultMap.sample(128, 128, image.crossbars, 0.005, seed_sequence(3))
-    on_chip = convert(plain, image, "token")
-    swap_faults(on_chip, faults)
-    inputs = captured_inputs(on_chip, image, batches(), 20)
-    assert {len(x) for x in inputs.values()} == {20}
-    real = rtl_groups(image, CHIP, inputs, faults, "numpy")
-    result = simulate(Workload.from_image(image, CHIP, 2, 20), CHIP, computed=real)
-    checks = check_tokens(result, on_chip, image, inputs)
-    assert [check.group for check in checks] == [group.name for group in image.groups]
-    assert all(check.equal for check in checks)
-    assert sum(check.disagreements for check in checks) > 0 or scheme == "none"
+    placed = on_chip(plain, image, batches(), faults, 20, scheme=scheme)
+    assert {len(x) for x in placed.inputs.values()} == {20}
+    result = simulate(Workload.from_image(image, CHIP, 2, 20), CHIP, computed=placed.requests(CHIP, "numpy"))
+
+    def records():
+        return [placed.record(computed) for computed in result.computed.values()]
+
+    assert [record.name for record in records()] == [group.name for group in image.groups]
+    assert {(record.scheme, record.backend, record.tokens) for record in records()} == {(scheme, "numpy", 20)}
+    assert all(record.equal for record in records())
+    assert sum(record.disagreements for record in records()) > 0 or scheme == "none"
     # The same integers against a chip without faults are not equal: the comparison can fail.
-    swap_faults(on_chip, None)
-    assert not all(check.equal for check in check_tokens(result, on_chip, image, inputs))
+    swap_faults(placed.model, None)
+    assert not all(record.equal for record in records())
 
 
 def test_padding_is_left_out():
@@ -70,11 +71,3 @@ def test_padding_is_left_out():
     assert {len(x) for x in every.values()} == {3 * (9 + 6)}
     first = captured_inputs(on_chip, image, batches(), 7)
     assert all(np.array_equal(first[name], every[name][:7]) for name in every)
-
-
-def test_a_run_without_computed_groups_has_nothing_to_check():
-    plain = model()
-    image = build_image(plain, word_line_groups(plain), None, PRESETS["none"], rows=128, columns=128, name="none")
-    result = simulate(Workload.from_image(image, CHIP, 2, 4), CHIP)
-    with pytest.raises(UserError, match="no word-line group was computed"):
-        check_tokens(result, plain, image, {})
