@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crossvote.sim.array.patterns import Block, FaultPattern, pattern_words
+from crossvote.sim.array.patterns.uniform import Uniform
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import reading
 
 FORMAT = "crossvote-fault-map"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+#: Cells that are drawn from one stream: whole crossbars of 128 x 128 cells, 256 of them.
+_BLOCK_CELLS = 1 << 22
+
+UNIFORM = Uniform()
 
 #: SA0 : SA1 of arXiv 2401.11664, section 4.1.
 PAPER_SA0_SA1 = (1.75, 9.04)
@@ -28,6 +36,8 @@ class FaultMap:
         cells: int64[n], strictly increasing flat cell index ((crossbar * rows + word_line) * columns + bit_line).
         stuck_at: bool[n], True for SA1 (reads 1), False for SA0 (reads 0). One cell has one fault at most.
         source: how the map came about, in words.
+        silicon: seed and number of the chip that was drawn, from which the conductances of its cells follow too; None
+            for a map made otherwise. It is no part of the content.
     """
 
     rows: int
@@ -36,11 +46,14 @@ class FaultMap:
     cells: NDArray[np.int64]
     stuck_at: NDArray[np.bool_]
     source: str = ""
+    silicon: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.cells.shape != self.stuck_at.shape or self.cells.ndim != 1:
             raise UserError("a fault map needs one stuck value for each faulty cell.")
-        if self.cells.size and (self.cells[0] < 0 or self.cells[-1] >= self.size or (np.diff(self.cells) <= 0).any()):
+        if self.cells.size and (
+            self.cells[0] < 0 or self.cells[-1] >= self.size or (self.cells[1:] <= self.cells[:-1]).any()
+        ):
             raise UserError(
                 f"a fault map's cells must be increasing indices below {self.size} "
                 f"({self.crossbars} crossbars of {self.rows} x {self.columns})."
@@ -65,27 +78,43 @@ class FaultMap:
         rate: float,
         seed: np.random.SeedSequence,
         sa0_sa1: tuple[float, float] = PAPER_SA0_SA1,
+        pattern: FaultPattern = UNIFORM,
+        silicon: tuple[int, int] | None = None,
     ) -> FaultMap:
-        """Draw a chip whose cells fail independently with probability ``rate``.
+        """Draw a chip whose cells are stuck with probability ``rate`` each, SA0 or SA1 in the ratio ``sa0_sa1``.
 
-        The number of faults is drawn from the binomial distribution, then that many distinct cells, each SA0 or
-        SA1 in the ratio ``sa0_sa1``: the same law as a draw per cell, in O(f log f) for f faults.
+        Crossbars are drawn in blocks of a fixed number of cells, each from its own stream below ``seed``: a smaller
+        chip is a prefix of a larger one. ``silicon``: see the attribute. Time: see the pattern.
 
         Raises:
-            UserError: ``rate`` outside 0 to 1, or a ratio that is negative or 0 : 0.
+            UserError: ``rate`` outside 0 to 1, a ratio that is none, or crossbars on which the pattern cannot be.
         """
         if not 0.0 <= rate <= 1.0:
             raise UserError(f"fault rate {rate} is not between 0 and 1.")
-        sa0, sa1 = sa0_sa1
-        if min(sa0, sa1) < 0 or sa0 + sa1 <= 0:
-            raise UserError(f"SA0:SA1 = {sa0}:{sa1} is no ratio; both must be at least 0 and one above 0.")
-        rng = np.random.Generator(np.random.Philox(seed))
+        share = sa1_share(sa0_sa1)
+        pattern.check(rows, columns)
         size = crossbars * rows * columns
-        count = int(rng.binomial(size, rate))
-        cells = _distinct(rng, size, count)
-        stuck_at = rng.random(count) < sa1 / (sa0 + sa1)
-        source = f"uniform, rate {rate:g}, SA0:SA1 {sa0:g}:{sa1:g}, seed {seed.entropy} {seed.spawn_key}"
-        return cls(rows, columns, crossbars, cells, stuck_at, source)
+        source = (
+            f"{pattern_words(pattern)}, rate {rate!r}, SA0:SA1 {sa0_sa1[0]:g}:{sa0_sa1[1]:g}, "
+            f"seed {seed.entropy} {seed.spawn_key}"
+        )
+        block = Block(rows, columns, max(1, _BLOCK_CELLS // (rows * columns)))
+        room = int(1.01 * rate * size + 6 * (rate * size) ** 0.5) + 64
+        cells, stuck_at, count = np.empty(room, np.int64), np.empty(room, np.bool_), 0
+        for number in range(-(-crossbars // block.crossbars) if rate else 0):
+            # Not seed.spawn, which would give other children the next time.
+            stream = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
+            own, values = pattern.draw(np.random.Generator(np.random.SFC64(stream)), block, rate, share)
+            first = number * block.size
+            if first + block.size > size:
+                kept = np.searchsorted(own, size - first)
+                own, values = own[:kept], values[:kept]
+            if count + len(own) > len(cells):
+                cells, stuck_at = (np.resize(array, count + 2 * len(own)) for array in (cells, stuck_at))
+            np.add(own, first, out=cells[count : count + len(own)])
+            stuck_at[count : count + len(own)] = values
+            count += len(own)
+        return cls(rows, columns, crossbars, cells[:count], stuck_at[:count], source, silicon)
 
     def of_crossbars(self, first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Cells (flat indices of the whole chip) and stuck values of crossbars ``first`` to ``stop`` - 1."""
@@ -130,6 +159,7 @@ class FaultMap:
             "columns": self.columns,
             "crossbars": self.crossbars,
             "source": self.source,
+            "silicon": self.silicon,
             "content_hash": self.content_hash,
         }
         write_container(
@@ -156,23 +186,22 @@ class FaultMap:
                 arrays["cells"],
                 arrays["stuck_at"].astype(np.bool_),
                 str(header["source"]),
+                None if header["silicon"] is None else (int(header["silicon"][0]), int(header["silicon"][1])),
             )
             if fault_map.content_hash != header["content_hash"]:
                 raise UserError(f"{path}: the content does not match its hash; the file is damaged.")
             return fault_map
 
 
-def _distinct(rng: np.random.Generator, size: int, count: int) -> NDArray[np.int64]:
-    """``count`` distinct integers below ``size``, sorted, every subset equally likely."""
-    if count > size // 2:
-        keep = np.ones(size, np.bool_)
-        keep[_distinct(rng, size, size - count)] = False
-        return np.flatnonzero(keep).astype(np.int64)
-    drawn = np.zeros(0, np.int64)
-    while drawn.size < count:
-        # Drawing just what is missing can never overshoot, so no drawn value has to be thrown away.
-        more = rng.integers(0, size, count - drawn.size, dtype=np.int64)
-        # Sorting and dropping neighbours is many times faster here than numpy's hashing unique.
-        drawn = np.sort(np.concatenate([drawn, more]))
-        drawn = drawn[np.flatnonzero(np.diff(drawn, prepend=-1))]
-    return drawn
+def sa1_share(sa0_sa1: tuple[float, float]) -> float:
+    """Share of SA1 among stuck cells in the ratio SA0 : SA1.
+
+    Raises:
+        UserError: a ratio that is negative, 0 : 0 or not finite.
+    """
+    sa0, sa1 = sa0_sa1
+    if not (min(sa0, sa1) >= 0 and 0 < sa0 + sa1 < math.inf):
+        raise UserError(
+            f"SA0:SA1 = {sa0}:{sa1} is no ratio; both must be at least 0, and their sum finite and above 0."
+        )
+    return sa1 / (sa0 + sa1)

@@ -15,10 +15,10 @@ from crossvote.sim.array import arithmetic
 from crossvote.sim.array.crossbar import combine, driven_bits, read_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.array.silicon import conductance_stream
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.sim.common.seeds import seed_sequence
 
 
 @config_dataclass
@@ -100,11 +100,6 @@ def loss(image: Image, model: ReadModel) -> str | None:
     return None
 
 
-def silicon(faults: FaultMap | None) -> int:
-    """A number that tells chips apart, the same for equal fault maps; 0 for a perfect chip."""
-    return 0 if faults is None else int(faults.content_hash[:8], 16)
-
-
 def variation(
     model: ReadModel, rows: int, columns: int, crossbar: int, faults: FaultMap | None = None
 ) -> NDArray[np.float32]:
@@ -112,7 +107,7 @@ def variation(
 
     They belong to the silicon: they depend on the seed, the chip and the crossbar, not on what is mapped there.
     """
-    stream = seed_sequence(model.seed, "variation", silicon(faults), crossbar)
+    stream = conductance_stream(model.seed, faults, "variation", crossbar)
     rng = np.random.Generator(np.random.Philox(stream))
     return np.exp(np.float32(model.variation) * rng.standard_normal((rows, columns), np.float32))
 

@@ -56,14 +56,16 @@ def _sentence(cls: type, error: ErrorDetails) -> str:
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(cls, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys here are {', '.join(known)}."
+        keys = f"known keys here are {', '.join(known)}." if known else "there are no keys here."
+        hint = f"did you mean '{near[0]}'?" if near else keys
         return f"unknown key '{key}'; {hint}"
     if error["type"] in ("missing", "missing_argument"):
         return f"key '{key}' is missing."
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("dataclass_type", "dict_type"):
         message = "must be a table of keys"
-    message = f"{message[:1].lower()}{message[1:]}{'' if message.endswith('.') else '.'}"
+    first = message[:1] if message[1:2].isupper() or message[1:2].isdigit() else message[:1].lower()
+    message = f"{first}{message[1:]}{'' if message.endswith(('.', '?')) else '.'}"
     if not location:  # a rule between several keys, which the message names itself
         return message
     shown = error["input"]

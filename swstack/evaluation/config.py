@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from crossvote.sim.array.fault_models import Pattern
-from crossvote.sim.array.faults import PAPER_SA0_SA1
+from crossvote.sim.array.faults import PAPER_SA0_SA1, UNIFORM, sa1_share
+from crossvote.sim.array.patterns import PatternField
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.sim.peripheral import Backend
 
@@ -15,21 +15,20 @@ class FaultsConfig:
     """Which chips are drawn."""
 
     rates: tuple[float, ...] = Field(
-        default=(0.0005, 0.001, 0.002), min_length=1, description="fractions of all cells that are stuck, each 0 to 1"
+        default=(0.0005, 0.001, 0.002),
+        min_length=1,
+        max_length=1000,
+        description="fractions of all cells that are stuck, each 0 to 1",
     )
-    chips: int = Field(default=5, ge=1, description="chips drawn per rate")
+    chips: int = Field(default=5, ge=1, le=10_000, description="chips drawn per rate")
     sa0_sa1: tuple[float, float] = Field(
         default=PAPER_SA0_SA1, description="ratio of cells stuck at high (read 0) to stuck at low resistance (read 1)"
     )
-
-    pattern: Pattern = Field(
-        default="uniform", description="where stuck cells lie: uniform, clustered, or whole word_lines or bit_lines"
+    pattern: PatternField = Field(
+        default=UNIFORM,
+        description="where stuck cells lie: the name of a pattern (uniform, clustered, whole word_lines or bit_lines) "
+        "or a table with its kind and settings",
     )
-    cluster_size: float = Field(default=8.0, ge=1, description="mean number of cells of a cluster")
-    cluster_radius: float = Field(
-        default=2.0, gt=0, description="standard deviation of a cluster's cells around its centre, in lines"
-    )
-
     embeddings: bool = Field(
         default=False, description="keep the token embedding table in faulty cells too, 8 bits per value"
     )
@@ -46,8 +45,7 @@ class FaultsConfig:
     @field_validator("sa0_sa1")
     @classmethod
     def _ratio(cls, ratio: tuple[float, float]) -> tuple[float, float]:
-        if min(ratio) < 0 or sum(ratio) <= 0:
-            raise ValueError("both parts must be at least 0 and one above 0.")
+        sa1_share(ratio)
         return ratio
 
 
@@ -55,7 +53,7 @@ class FaultsConfig:
 class EvalConfig:
     """How each chip is measured."""
 
-    batch_size: int = Field(default=64, ge=1, description="dev examples run at once")
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="dev examples run at once")
     limit: int | None = Field(default=None, ge=1, description="use only the first so many dev examples")
 
 

@@ -7,11 +7,10 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,16 @@ from scipy import stats
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from crossvote.sim.array.fault_models import sample_faults
-from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel
-from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
-from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.evaluation.calibration import static_steps
-from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
+from crossvote.swstack.evaluation.chips import Chip
+from crossvote.swstack.evaluation.config import EvalConfig
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.inference.embedding_faults import FaultyEmbedding, embedding_crossbars
+from crossvote.swstack.inference.embedding_faults import FaultyEmbedding
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
@@ -41,55 +37,6 @@ from crossvote.swstack.training.predict import evaluate
 
 #: Which cells can be stuck: every cell of every crossbar of an image, replicas included.
 _FAULT_SCOPE = "all planes and replicas of all encoder matrices"
-
-
-@dataclass(frozen=True)
-class Chip:
-    """A chip to measure: its fault rate, its number at that rate, and how to get its fault map."""
-
-    rate: float
-    number: int
-    load: Callable[[], FaultMap]
-
-
-def sample_chips(
-    faults: FaultsConfig, seed: int, images: Sequence[Image], model: nn.Module | None = None
-) -> tuple[Chip, ...]:
-    """``faults.chips`` chips per rate, each as large as the largest image; drawn when loaded, always alike.
-
-    A chip depends on the seed, its rate and its number alone, not on which other chips are drawn. With
-    ``faults.embeddings`` it has room for the token embedding table of ``model`` behind the largest image.
-
-    Raises:
-        UserError: the images are for crossbars of different sizes, or the embeddings have no model.
-    """
-    sizes = {(image.rows, image.columns) for image in images}
-    if len(sizes) != 1:
-        raise UserError(f"schemes can share a chip only if their crossbars have one size, not {sorted(sizes)}.")
-    (rows, columns) = sizes.pop()
-    crossbars = max(image.crossbars for image in images)
-    if faults.embeddings:
-        if model is None:
-            raise UserError("faults.embeddings needs the model whose embedding table is to be faulty.")
-        crossbars += embedding_crossbars(model, rows, columns)
-
-    def chip(rate: float, number: int) -> Chip:
-        stream = seed_sequence(seed, "faults", f"{rate:g}", number)
-        sample = partial(
-            sample_faults,
-            faults.pattern,
-            rows,
-            columns,
-            crossbars,
-            rate,
-            stream,
-            faults.sa0_sa1,
-            faults.cluster_size,
-            faults.cluster_radius,
-        )
-        return Chip(rate, number, sample)
-
-    return tuple(chip(rate, number) for rate in faults.rates for number in range(faults.chips))
 
 
 @dataclass(frozen=True)
@@ -168,14 +115,13 @@ def sweep(
     Args:
         images: scheme name -> image of ``model``. steps: of "static" activations by word-line group; left out, they
             come from the first train examples.
-        faulty_embeddings: the token embedding table is quantized and lies on the chip behind the largest image.
+        faulty_embeddings: the token embedding table is quantized and lies in cells of its own on the chip.
         read: the chip's ADCs and cells; ideal ones by default.
 
     Raises:
         UserError: an image that is not of this model, or a chip too small for it.
     """
     config, read = config or EvalConfig(), read or ReadModel()
-    largest = max(image.crossbars for image in images.values())
     if activations != "static":
         steps = None
     elif steps is None:
@@ -190,7 +136,7 @@ def sweep(
             activations,
             steps,
             read,
-            largest if faulty_embeddings else None,
+            faulty_embeddings,
         )
     )
     measure = _Measurement(
@@ -202,7 +148,7 @@ def sweep(
         read,
         activations,
         steps,
-        largest if faulty_embeddings else None,
+        faulty_embeddings,
         work_dir,
         setting,
     )
@@ -250,7 +196,7 @@ def _one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
 class _Measurement:
     """Measures single trials; every thread that calls it has a converted model of its own.
 
-    embeddings: first crossbar of the token embedding table, if that is on the chip.
+    embeddings: whether the token embedding table is on the chip.
     """
 
     model: PreTrainedModel
@@ -261,7 +207,7 @@ class _Measurement:
     read: ReadModel
     activations: Activations
     steps: Mapping[str, float] | None
-    embeddings: int | None
+    embeddings: bool
     work_dir: Path | None
     setting: str
     own: threading.local = field(default_factory=threading.local)
@@ -270,14 +216,16 @@ class _Measurement:
         """The stored or newly measured trial of a scheme on a chip (None: a perfect one)."""
         image = self.images[scheme]
         faults = None if chip is None else chip.load()
-        key = f"{self.setting} {image.content_hash} {'' if faults is None else faults.content_hash}"
+        table_faults = None if chip is None or chip.load_table is None else chip.load_table()
+        maps = [faults_.content_hash for faults_ in (faults, table_faults) if faults_ is not None]
+        key = " ".join([self.setting, image.content_hash, *maps])
         store = None if self.work_dir is None else self.work_dir / _trial_file(scheme, chip)
         metrics = _stored(store, key)
         if metrics is None:
             converted, table = self._on_crossbars(scheme)
             swap_faults(converted, faults)
             if table is not None:
-                table.program(faults)
+                table.program(table_faults)
             metrics = evaluate(converted, self.tokenizer, self.task, self.config.batch_size, self.config.limit)
             if store is not None:
                 write_text_atomic(store, json.dumps({"key": key, "metrics": metrics}) + "\n")
@@ -295,8 +243,8 @@ class _Measurement:
             self.own.converted = self.own.table = None
             image = self.images[scheme]
             converted = convert(self.model, image, self.activations, self.steps, self.read)
-            if self.embeddings is not None:
-                self.own.table = FaultyEmbedding(converted, self.embeddings, image.rows, image.columns)
+            if self.embeddings:
+                self.own.table = FaultyEmbedding(converted, 0, image.rows, image.columns)
             self.own.converted, self.own.scheme = converted, scheme
         return self.own.converted, self.own.table
 
@@ -355,7 +303,7 @@ def _trial_file(scheme: str, chip: Chip | None) -> str:
     name = re.sub(r"[^\w.-]", "_", scheme)
     if chip is None:
         return f"{name}.json"
-    return f"{name}-rate-{chip.rate:g}-chip-{chip.number}.json"
+    return f"{name}-rate-{chip.rate!r}-chip-{chip.number}.json"
 
 
 def _stored(path: Path | None, key: str) -> dict[str, float] | None:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
+from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.evaluation.chips import silicon_of
 from crossvote.swstack.evaluation.cosimulation import OnChip, dev_batches, on_chip
 from crossvote.swstack.experiment.calibration import read_steps
 from crossvote.swstack.experiment.config import find_config, load_config
@@ -23,10 +24,10 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     """The model of every scheme on the run's chip of the highest fault rate, and what its matrices receive.
 
     Raises:
-        UserError: the run has no fault maps yet.
+        UserError: the run has no chips yet.
     """
     config = load_config(find_config(str(run)))
-    faults = _faults(run, max(config.faults.rates))
+    silicon = _silicon(run, max(config.faults.rates))
     task = load_task(config.task, config.seed)
     source = ModelConfig(source=str((run / PRUNED).resolve()))
     model, tokenizer = load_model(source, task.num_labels, task.regression, config.seed)
@@ -34,13 +35,15 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     placed = {}
     for name in schemes:
         image = Image.load(run / "images" / f"{name}.safetensors")
+        faults = silicon.faults(image.crossbars)
         placed[name] = on_chip(model, image, inputs, faults, tokens, config.quantization.activations, steps, name)
     return placed
 
 
-def _faults(run: Path, rate: float) -> FaultMap:
+def _silicon(run: Path, rate: float) -> Silicon:
+    """The run's first chip of a fault rate."""
     path = run / "faults" / "chips.json"
     if not path.is_file():
-        raise UserError(f"{path}: no fault maps yet; draw them with: crossvote faults {run}")
+        raise UserError(f"{path}: no chips yet; draw them with: crossvote faults {run}")
     chips = json.loads(path.read_text(encoding="utf-8"))["chips"]
-    return FaultMap.load(run / next(chip["file"] for chip in chips if chip["rate"] == rate))
+    return silicon_of(next(chip for chip in chips if chip["rate"] == rate))

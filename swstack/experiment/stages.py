@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
+from crossvote.sim.array.patterns import parse_pattern, pattern_words
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.evaluation.calibration import static_steps
+from crossvote.swstack.evaluation.chips import chips_for, draw_silicon, silicon_of, silicon_record
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
-from crossvote.swstack.evaluation.evaluation import Chip, sample_chips, sweep
 from crossvote.swstack.evaluation.evaluation import rows as trial_rows
+from crossvote.swstack.evaluation.evaluation import sweep
 from crossvote.swstack.experiment.calibration import CALIBRATION, read_steps
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.pipeline import Context, Stage, versions
 from crossvote.swstack.experiment.run_directory import CONFIG, RunDirectory, digest, file_digest
+from crossvote.swstack.inference.embedding_faults import embedding_crossbars
 from crossvote.swstack.mapping.mapping import build_image, mapping_report
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
@@ -199,39 +201,20 @@ def _do_map(context: Context[RunConfig]) -> Sequence[str]:
 
 
 def _do_faults(context: Context[RunConfig]) -> Sequence[str]:
-    """Every scheme meets the same silicon: a chip is as large as the largest image needs."""
-    config = context.config
-    model = _load(context, PRUNED)[0] if config.faults.embeddings else None
-    chips = sample_chips(config.faults, config.seed, list(_images(context).values()), model)
-    rows: list[dict[str, Any]] = []
-    for chip in chips:
-        context.progress("draw fault maps", len(rows), len(chips))
-        fault_map = chip.load()
-        path = f"faults/rate-{chip.rate:g}-chip-{chip.number}.safetensors"
-        fault_map.save(context.run.path / path)
-        rows.append(
-            {
-                "file": path,
-                "rate": chip.rate,
-                "number": chip.number,
-                "crossbars": fault_map.crossbars,
-                "faults": len(fault_map.cells),
-                "stuck_at_1": int(fault_map.stuck_at.sum()),
-                "content_hash": fault_map.content_hash,
-            }
-        )
-    summary = {"sa0_sa1": list(config.faults.sa0_sa1), "chips": rows}
-    return [*(str(row["file"]) for row in rows), context.run.write_json(FAULTS, summary)]
+    """Chips are laws from which any part of a fault map is drawn, so nothing of the model is needed to draw them."""
+    config, crossbar = context.config, context.config.chip.crossbar
+    config.faults.pattern.check(crossbar.rows, crossbar.columns)
+    silicon = draw_silicon(config.faults, config.seed, crossbar.rows, crossbar.columns)
+    return [context.run.write_json(FAULTS, {"chips": [silicon_record(chip) for chip in silicon]})]
 
 
 def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
     run, config = context.run, context.config
     dense, tokenizer, task = _load(context, DENSE)
     pruned, _, _ = _load(context, PRUNED)
-    chips = [
-        Chip(row["rate"], row["number"], partial(FaultMap.load, run.path / row["file"]))
-        for row in run.read_json(FAULTS)["chips"]
-    ]
+    images, crossbar = _images(context), config.chip.crossbar
+    table = embedding_crossbars(pruned, crossbar.rows, crossbar.columns) if config.faults.embeddings else 0
+    chips = chips_for(list(map(silicon_of, run.read_json(FAULTS)["chips"])), list(images.values()), table)
     fault_free = {}
     for name, model in {"dense": dense, "pruned": pruned}.items():
         model.to(best_device())  # type: ignore[arg-type]
@@ -241,7 +224,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         pruned,
         tokenizer,
         task,
-        _images(context),
+        images,
         chips,
         config.eval,
         config.quantization.activations,
@@ -259,7 +242,7 @@ def _do_eval(context: Context[RunConfig]) -> Sequence[str]:
         "input_bits": config.chip.opc.input_bits,
         "chips": config.faults.chips,
         "sa0_sa1": list(config.faults.sa0_sa1),
-        "pattern": config.faults.pattern,
+        "pattern": pattern_words(config.faults.pattern),
         "chance": _chance(task, config.eval.limit),
         "fault_free": fault_free,
         "points": [dataclasses.asdict(point) for point in result.of_metric(task.primary_metric)],
@@ -274,24 +257,23 @@ def _images(context: Context[RunConfig]) -> dict[str, Image]:
     return {name: Image.load(context.run.path / _image_path(name)) for name in context.config.map.schemes}
 
 
-def _telling_chip(context: Context[RunConfig], rate: float) -> FaultMap:
-    """The first chip of a fault rate."""
-    chips = context.run.read_json(FAULTS)["chips"]
-    file = next(chip["file"] for chip in chips if chip["rate"] == rate)
-    return FaultMap.load(context.run.path / file)
+def _telling_chip(context: Context[RunConfig], rate: float, images: Mapping[str, Image]) -> FaultMap:
+    """The first chip of a fault rate, as large as the largest image."""
+    record = next(chip for chip in context.run.read_json(FAULTS)["chips"] if chip["rate"] == rate)
+    return silicon_of(record).faults(max(image.crossbars for image in images.values()))
 
 
 def _do_cosim(context: Context[RunConfig]) -> Sequence[str]:
     """Co-simulate on the first chip of the highest fault rate."""
     config = context.config
     model, tokenizer, task = _load(context, PRUNED)
-    rate = max(config.faults.rates)
+    rate, images = max(config.faults.rates), _images(context)
     matrices = cosimulate_matrices(
         model,
         tokenizer,
         task,
-        _images(context),
-        _telling_chip(context, rate),
+        images,
+        _telling_chip(context, rate, images),
         config.chip,
         config.cosim,
         config.quantization.activations,
@@ -306,6 +288,7 @@ def _do_report(context: Context[RunConfig]) -> Sequence[str]:
     run, config = context.run, context.config
     results = {name: run.read_json(file) for name, file in RESULTS.items()}
     rate = telling_rate(results["eval"]["points"]) or config.faults.rates[0]
+    images = _images(context)
     return write_report(
         run.path,
         {
@@ -316,8 +299,8 @@ def _do_report(context: Context[RunConfig]) -> Sequence[str]:
             "versions": versions(),
             "occupancy": {"rate": rate, "chip": 0},
         },
-        _images(context),
-        _telling_chip(context, rate),
+        images,
+        _telling_chip(context, rate, images),
     )
 
 
@@ -346,6 +329,12 @@ def _map_settings(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def _faults_settings(config: RunConfig) -> dict[str, Any]:
+    """The law of the chips, and the size of their crossbars."""
+    crossbar = config.chip.crossbar
+    return {**_settings("faults")(config), "rows": crossbar.rows, "columns": crossbar.columns}
+
+
 def _eval_settings(config: RunConfig) -> dict[str, Any]:
     """Data and formats, and of the chip only what a read depends on."""
     reads = to_mapping(ReadModel.of_chip(config.chip, config.seed))
@@ -356,7 +345,7 @@ STAGES: tuple[Stage[RunConfig], ...] = (
     Stage("finetune", (), _settings("model", "task", "finetune"), _do_finetune),
     Stage("prune", ("finetune",), _settings("task", "prune"), _do_prune),
     Stage("map", ("finetune", "prune"), _map_settings, _do_map),
-    Stage("faults", ("map",), _settings("faults"), _do_faults),
+    Stage("faults", (), _faults_settings, _do_faults),
     Stage("eval", ("finetune", "prune", "map", "faults"), _eval_settings, _do_eval),
     Stage(
         "cosim", ("finetune", "prune", "map", "faults"), _settings("task", "quantization", "chip", "cosim"), _do_cosim
@@ -391,7 +380,11 @@ def summarize(run: RunDirectory, target: str) -> list[str]:
             for scheme in result["schemes"]
         ]
     if target == "faults":
-        return [f"{chip['file']}: {chip['faults']} stuck cells, {chip['stuck_at_1']} at 1" for chip in result["chips"]]
+        chips: dict[float, int] = {}
+        for chip in result["chips"]:
+            chips[chip["rate"]] = chips.get(chip["rate"], 0) + 1
+        pattern = pattern_words(parse_pattern(result["chips"][0]["pattern"]))
+        return [f"{100 * rate:g} % of all cells stuck, {pattern}: {count} chips" for rate, count in chips.items()]
     if target == "eval":
         return [
             f"{point['scheme']}, {100 * point['rate']:g} % stuck: {result['metric']} {point['mean']:.2f} % "

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from crossvote.sim.array.arithmetic import bit_weights
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, MatrixImage
-from crossvote.sim.array.read_model import ReadModel, conductance_factors, silicon
+from crossvote.sim.array.read_model import ReadModel, conductance_factors
+from crossvote.sim.array.silicon import conductance_stream
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.inference.crossbar_linear import Geometry, MappedLinear, integer_matmul, median
 from crossvote.swstack.mapping.config import Activations
 
@@ -114,7 +114,7 @@ class ExplicitLinear(MappedLinear):
         flat[self.changed.to(flat.device)] = self.original.to(flat.device)
         self.changed, self.original = self.changed[:0], self.original[:0]
         if self.read_model.disturbed:
-            stream = seed_sequence(self.read_model.seed, "disturb", silicon(faults), self.name)
+            stream = conductance_stream(self.read_model.seed, faults, "disturb", self.name)
             self.random.manual_seed(int(stream.generate_state(1, np.uint64)[0] >> 1))
         if faults is None:
             return

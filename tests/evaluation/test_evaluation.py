@@ -18,9 +18,11 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.evaluation import evaluation
 from crossvote.swstack.evaluation.calibration import static_steps
+from crossvote.swstack.evaluation.chips import Chip, sample_chips
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
-from crossvote.swstack.evaluation.evaluation import Chip, Sweep, Trial, rows, sample_chips, summarize, sweep
+from crossvote.swstack.evaluation.evaluation import Sweep, Trial, rows, summarize, sweep
 from crossvote.swstack.inference.calibration import calibrate
+from crossvote.swstack.inference.embedding_faults import embedding_crossbars
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.layouts import word_line_groups
@@ -159,7 +161,9 @@ def test_faulty_embeddings_and_short_adcs_are_measured_too(subject, whole):
     one = {"best": images["best"]}
     faults = FaultsConfig(rates=(0.2,), chips=1, embeddings=True)
     chips = sample_chips(faults, 7, list(one.values()), model)
-    assert chips[0].load().crossbars > images["best"].crossbars
+    assert chips[0].load().crossbars == images["best"].crossbars
+    assert chips[0].load_table is not None
+    assert chips[0].load_table().crossbars == embedding_crossbars(model, 128, 128)
     result = sweep(model, tokenizer, task, one, chips, faulty_embeddings=True)
     assert "embedding" in result.conditions["fault_scope"]
     assert "embedding" not in whole.conditions["fault_scope"]
@@ -241,7 +245,15 @@ def test_points_summarize_chips():
         ({"rates": []}, "rates"),
         ({"rates": [0.1, 0.1]}, "named once"),
         ({"chips": 0}, "chips"),
-        ({"sa0_sa1": [0, 0]}, "one above 0"),
+        ({"sa0_sa1": [0, 0]}, "above 0"),
+        ({"sa0_sa1": [-1, 2]}, "at least 0"),
+        ({"sa0_sa1": [1e308, 1e308]}, "sum finite"),
+        ({"chips": True}, "key 'chips' = True: .*integer"),
+        ({"chips": "3"}, "key 'chips' = '3': .*integer"),
+        ({"chips": 3.0}, "key 'chips' = 3.0: .*integer"),
+        ({"chips": 10**9}, "less than or equal to 10000"),
+        ({"embeddings": 1}, "boolean"),
+        ({"pattern": {"kind": "clustered", "cluster_radius": 1e9}}, "key 'pattern': .*cluster_radius.* 256"),
         ({"rate": [0.1]}, "did you mean 'rates'"),
     ],
 )

@@ -1,0 +1,117 @@
+"""The chips of a sweep: some silicon per fault rate, drawn when it is needed, as large as what is mapped on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.array.patterns import parse_pattern, pattern_mapping
+from crossvote.sim.array.silicon import Silicon
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.evaluation.config import FaultsConfig
+from crossvote.swstack.inference.embedding_faults import embedding_crossbars
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip to measure: its fault rate, its number at that rate, and how to get its fault map.
+
+    load_table: the fault map of the cells that hold the token embedding table, where that is on the chip.
+    """
+
+    rate: float
+    number: int
+    load: Callable[[], FaultMap]
+    load_table: Callable[[], FaultMap] | None = None
+
+
+def draw_silicon(faults: FaultsConfig, seed: int, rows: int, columns: int) -> tuple[Silicon, ...]:
+    """``faults.chips`` chips of crossbars of ``rows`` x ``columns`` cells per rate, rate by rate.
+
+    A chip depends on the seed, its rate and its number alone, not on which other chips there are.
+    """
+    return tuple(
+        Silicon(seed, number, rate, rows, columns, faults.pattern, faults.sa0_sa1)
+        for rate in faults.rates
+        for number in range(faults.chips)
+    )
+
+
+def silicon_record(silicon: Silicon) -> dict[str, Any]:
+    """The chip as plain values, with a fingerprint that ``silicon_of`` checks."""
+    return {
+        "seed": silicon.seed,
+        "number": silicon.number,
+        "rate": silicon.rate,
+        "rows": silicon.rows,
+        "columns": silicon.columns,
+        "pattern": pattern_mapping(silicon.pattern),
+        "sa0_sa1": list(silicon.sa0_sa1),
+        "fingerprint": silicon.fingerprint,
+    }
+
+
+def silicon_of(record: Mapping[str, Any]) -> Silicon:
+    """The chip of a record.
+
+    Raises:
+        UserError: the program draws another chip from the record than the one that made it.
+    """
+    silicon = Silicon(
+        record["seed"],
+        record["number"],
+        record["rate"],
+        record["rows"],
+        record["columns"],
+        parse_pattern(record["pattern"]),
+        (record["sa0_sa1"][0], record["sa0_sa1"][1]),
+    )
+    if silicon.fingerprint != record["fingerprint"]:
+        raise UserError(
+            f"chip {silicon.number} at rate {silicon.rate!r} is not the one that was drawn before, because this "
+            "version of CrossVote or NumPy draws others; draw the chips again."
+        )
+    return silicon
+
+
+def chips_for(silicon: Sequence[Silicon], images: Sequence[Image], table_crossbars: int = 0) -> tuple[Chip, ...]:
+    """The chips, each as large as the largest image; fault maps are drawn when loaded, always alike.
+
+    Args:
+        table_crossbars: crossbars of the token embedding table, which is another part of the chip; 0 where it is not on
+            the chip.
+
+    Raises:
+        UserError: the images are for crossbars of other sizes than the chips'.
+    """
+    sizes = {(image.rows, image.columns) for image in images} | {(chip.rows, chip.columns) for chip in silicon}
+    if len(sizes) != 1:
+        raise UserError(f"schemes can share a chip only if their crossbars have one size, not {sorted(sizes)}.")
+    crossbars = max(image.crossbars for image in images)
+
+    def chip(own: Silicon) -> Chip:
+        table = partial(own.of_part("embeddings").faults, table_crossbars) if table_crossbars else None
+        return Chip(own.rate, own.number, partial(own.faults, crossbars), table)
+
+    return tuple(map(chip, silicon))
+
+
+def sample_chips(
+    faults: FaultsConfig, seed: int, images: Sequence[Image], model: nn.Module | None = None
+) -> tuple[Chip, ...]:
+    """``draw_silicon`` for ``chips_for`` these images; ``faults.embeddings`` needs the ``model`` they were made from.
+
+    Raises:
+        UserError: no model for the embeddings, or what ``chips_for`` refuses.
+    """
+    rows, columns = images[0].rows, images[0].columns
+    if faults.embeddings and model is None:
+        raise UserError("faults.embeddings needs the model whose embedding table is to be faulty.")
+    table = embedding_crossbars(model, rows, columns) if faults.embeddings and model is not None else 0
+    return chips_for(draw_silicon(faults, seed, rows, columns), images, table)
