@@ -120,7 +120,14 @@ def convert(
             memo[id(module)] = layer_.to(module.weight.device)  # type: ignore[arg-type]
     converted = copy.deepcopy(model, memo).eval()
     setattr(converted, _ATTRIBUTE, tuple(programmable))
+    if hasattr(converted, "save_pretrained"):
+        converted.save_pretrained = _refuse_to_save  # type: ignore[assignment]
     return converted
+
+
+def _refuse_to_save(*_: object, **__: object) -> None:
+    """Stands in for ``save_pretrained``, which would write integers where a loader then makes up weights."""
+    raise UserError("this model is on crossbars; save the model it was made from, and its image (Image.save).")
 
 
 def _mapped_module(modules: Mapping[str, nn.Module], name: str, shape: tuple[int, int]) -> nn.Module:

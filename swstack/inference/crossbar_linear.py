@@ -27,6 +27,7 @@ from torch.nn import functional
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, MatrixImage
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.autograd import through_the_chip
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.quantization import activation_scale, integer_type, round_activations
 
@@ -464,6 +465,20 @@ class MappedLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] != self.in_features:
             raise UserError(f"matrix {self.name} takes {self.in_features} inputs, not {x.shape[-1]}.")
+        if not x.is_floating_point():  # a model that casts to the type of a weight, as T5 does
+            raise UserError(f"matrix {self.name} was handed {x.dtype}; it takes floating-point inputs.")
+        return through_the_chip(self, x)
+
+    def effective_weight(self) -> torch.Tensor:
+        """What the chip makes of single inputs, float32 [N, K]: the faulty weights, scaled; O(K^2 N)."""
+        with torch.no_grad():
+            single = torch.eye(self.in_features, dtype=torch.int32, device=self.scale.device)
+            if self.undriven is not None:
+                single = single.masked_fill(self.undriven, 0)
+            return self.integer_outputs(single).float().mul_(self.scale).T
+
+    def chip_outputs(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs [..., N] for inputs [..., K] of the chip as it is; no gradients."""
         vectors = x.reshape(-1, self.in_features).float()
         if self.undriven is not None:
             vectors = vectors.masked_fill(self.undriven, 0.0)
