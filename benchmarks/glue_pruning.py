@@ -96,25 +96,32 @@ class Plan:
     command: tuple[str, ...]
 
 
-def plan(model: str, glue_dir: str, column_sparsity: float, out: Path) -> list[Plan]:
+def plan(
+    model: str,
+    glue_dir: str,
+    column_sparsity: float,
+    out: Path,
+    recipes: Mapping[str, Recipe] = RECIPES,
+    common: Mapping[str, Any] = COMMON,
+) -> list[Plan]:
     """All runs in the order in which they are done."""
-    rounds = max(recipe.seeds for recipe in RECIPES.values())
+    rounds = max(recipe.seeds for recipe in recipes.values())
     return [
-        _plan(task, seed, model, glue_dir, column_sparsity, out)
+        _plan(task, recipe, seed, {"model.source": f'"{model}"', **common}, glue_dir, column_sparsity, out)
         for seed in range(rounds)
-        for task, recipe in RECIPES.items()
+        for task, recipe in recipes.items()
         if seed < recipe.seeds
     ]
 
 
-def _plan(task: str, seed: int, model: str, glue_dir: str, column_sparsity: float, out: Path) -> Plan:
-    recipe = RECIPES[task]
+def _plan(
+    task: str, recipe: Recipe, seed: int, common: Mapping[str, Any], glue_dir: str, column_sparsity: float, out: Path
+) -> Plan:
     overrides = {
         "seed": seed,
-        "model.source": f'"{model}"',
         "task.name": f'"{task}"',
         **({} if recipe.train_limit is None else {"task.train_limit": recipe.train_limit}),
-        **COMMON,
+        **common,
         **({"prune.augmentation": recipe.augmentation} if recipe.augmentation else {}),
         **({} if recipe.dropout else {"prune.dropout": "false"}),
         "finetune.epochs": recipe.finetune_epochs,
@@ -151,12 +158,12 @@ def near_chance(finetuned: Sequence[Mapping[str, Any]]) -> bool:
     return chance.holds(statistics.mean(one["metrics"][one["metric"]] for one in finetuned))
 
 
-def report(plans: Sequence[Plan]) -> None:
+def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> None:
     """Write the results of all finished runs: tables, runs, the curve if there is one."""
     runs = [one for one in plans if (one.run / "stages" / "prune.json").is_file()]
     if not runs:
         return
-    tables([one.run for one in runs], RESULTS / "glue_pruning")
+    tables([one.run for one in runs], folder)
     rows: list[dict[str, Any]] = []
     losses: dict[str, list[float]] = {}
     finetuned: dict[str, list[dict[str, Any]]] = {}
@@ -186,7 +193,7 @@ def report(plans: Sequence[Plan]) -> None:
                 "command": shlex.join(one.command),
             }
         )
-    write_csv(RESULTS / "glue_pruning" / "runs.csv", rows)
+    write_csv(folder / "runs.csv", rows)
     uncounted = {task for task, results in finetuned.items() if near_chance(results)}
     means = {task: statistics.mean(values) for task, values in losses.items() if task not in uncounted}
     unfinished = sorted({one.task for one in plans} - set(losses))
@@ -199,7 +206,7 @@ def report(plans: Sequence[Plan]) -> None:
         )
     others = [mismatched(one) for one in runs if one.task == "mnli"]
     if others:
-        write_csv(RESULTS / "glue_pruning" / "mnli_mismatched.csv", [_rounded(row) for row in others])
+        write_csv(folder / "mnli_mismatched.csv", [_rounded(row) for row in others])
         mean = statistics.mean(row["loss"] for row in others)
         lines.append(f"Mean loss on MNLI's mismatched dev set (not in the mean above): {mean:.2f} points.\n")
     lines.append(
@@ -208,11 +215,11 @@ def report(plans: Sequence[Plan]) -> None:
     )
     points = curve([one for one in runs if one.seed == 0])
     if points:
-        write_csv(RESULTS / "glue_pruning" / "curve.csv", points)
+        write_csv(folder / "curve.csv", points)
         figure = loss_figure([{**point, "method": point["task"]} for point in points], "the task's metric")
-        save_figure(figure, RESULTS / "glue_pruning", "curve")
+        save_figure(figure, folder, "curve")
         lines.append(to_markdown(highest_within(points)))
-    write_text_atomic(RESULTS / "glue_pruning" / "summary.md", "\n".join(lines))
+    write_text_atomic(folder / "summary.md", "\n".join(lines))
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:

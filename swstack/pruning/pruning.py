@@ -98,8 +98,10 @@ def prune(
         )
         pruner.freeze()
     masks = pruner.masks(model)
+    model.to("cpu")  # type: ignore[arg-type]
     apply_masks(model, masks)
     masks = fold(model, masks)
+    model.to(best_device())  # type: ignore[arg-type]
     metrics = evaluate(model, tokenizer, task, progress=progress)
     model.to("cpu")  # type: ignore[arg-type]
     return PruneResult(

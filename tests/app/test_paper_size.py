@@ -1,0 +1,119 @@
+"""The campaign at the paper's size: the order of its jobs, its readings of what is faulted, and what it concludes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import paper_size
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.experiment.config import load_config, shipped_configs
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.models.masks import dense_masks
+
+OUT = Path("out")
+JOBS, PLANS = paper_size.jobs("mpnet-base", "glue", 0.3, OUT, list(paper_size.RECIPES), 100)
+
+
+def scheme(name: str):
+    config = load_config(shipped_configs()["default"], [f'map.schemes=["{name}"]'])
+    return config.protections()[name]
+
+
+@pytest.fixture(scope="module")
+def image(tiny_mpnet) -> Image:
+    model, _ = load_model(ModelConfig(source=str(tiny_mpnet)), 2, False, seed=0)
+    masks = dense_masks(model)
+    for mask in masks.values():
+        mask.columns[::3] = False
+    return build_image(model, word_line_groups(model), masks, scheme("paper"))
+
+
+def test_every_task_is_trained_once_before_the_first_sweep_and_no_job_comes_twice():
+    names = [job.name for job in JOBS]
+    assert len(set(names)) == len(names)
+    assert len({job.makes for job in JOBS}) == len(JOBS)
+    first_sweep = next(i for i, name in enumerate(names) if name.startswith("sweep"))
+    assert [name.split()[1] for name in names[:first_sweep]] == list(paper_size.RECIPES)
+    # Whatever a job needs is made by one before it.
+    made: set[Path] = set()
+    for job in JOBS:
+        assert set(job.needs) <= made
+        made.add(job.makes)
+
+
+def test_every_point_has_twenty_chips_and_both_readings_and_scales_are_there():
+    plans = paper_size.sweep_plans()
+    assert {plan.chips for plan in plans} == {20}
+    for task in paper_size.SWEPT:
+        own = {(p.variant, p.planes) for p in plans if p.task == task and p.rates == paper_size.PAPER_RATES}
+        pairs = {(v, planes) for v in ("none", "paper", "none-column", "paper-column") for planes in ("all", "msb")}
+        assert own == pairs | {("best", "all")}
+
+
+def test_jobs_run_in_order_as_soon_as_they_can_and_stop_in_time(tmp_path):
+    def job(name, code, needs=()):
+        makes = tmp_path / name
+        script = f"import pathlib, time; {code}; pathlib.Path({str(makes)!r}).touch()"
+        return paper_size.Job(name, (sys.executable, "-c", script), needs, makes, tmp_path / f"{name}.log")
+
+    first = job("first", "pass")
+    done = []
+    paper_size.run_jobs(
+        [first, job("second", "1 / 0", (first.makes,)), job("third", "time.sleep(60)", (tmp_path / "second",))],
+        1, 30, lambda finished, code: done.append((finished.name, code)),
+    )  # fmt: skip
+    assert done == [("first", 0), ("second", 1)]  # the third never had what it needs
+    assert "ZeroDivisionError" in (tmp_path / "second.log").read_text()
+    paper_size.run_jobs([first, job("slow", "time.sleep(60)")], 2, 1, lambda *_: done.append("late"))
+    assert done[2:] == []
+
+
+def test_only_cells_that_hold_an_msb_are_left(image):
+    faults = FaultMap.sample(image.rows, image.columns, image.crossbars, 0.01, seed_sequence(1))
+    left = paper_size.only_top_plane(faults, image)
+    wanted = set()
+    for group in image.groups:
+        for index, cell in enumerate(faults.cells.tolist()):
+            pair, bit_line = cell // (image.rows * image.columns) // 2, cell % image.columns
+            if group.first_pair <= pair < group.first_pair + group.pairs:
+                line = (pair - group.first_pair) % group.column_blocks * group.columns + bit_line
+                if group.column_map.output[line] >= 0 and group.column_map.plane[line] == 6:
+                    wanted.add((cell, bool(faults.stuck_at[index])))
+    assert 0 < len(wanted) < len(faults.cells)
+    assert set(zip(left.cells.tolist(), left.stuck_at.tolist(), strict=True)) == wanted
+
+
+def test_tolerated_rates_lie_between_the_rates_measured():
+    curve = {0.0: 90.0, 0.001: 88.0, 0.002: 78.0, 0.003: 85.0}
+    assert paper_size.tolerated_rate(curve, 10) == pytest.approx(0.0018)
+    assert paper_size.tolerated_rate(curve, 1) == pytest.approx(0.0005)
+    assert paper_size.tolerated_rate(curve, 20) == 0.003
+
+
+def test_the_papers_own_curve_is_at_no_distance():
+    points = [
+        {"task": "mrpc", "variant": variant, "faulted planes": "all", "rate": rate, "mean": value}
+        for variant, values in paper_size.PAPER_TABLE_3.items()
+        for rate, value in zip((0.0, *paper_size.PAPER_RATES), (paper_size.PAPER_FAULT_FREE, *values), strict=True)
+    ]
+    assert paper_size.distance_to_paper(points, "mrpc", "none", "paper", "all") == pytest.approx(0)
+    worse = [{**p, "mean": p["mean"] - 3} if p["rate"] else p for p in points]
+    assert paper_size.distance_to_paper(worse, "mrpc", "none", "paper", "all") == pytest.approx(3)
+    assert paper_size.distance_to_paper(points[:-1], "mrpc", "none", "paper", "all") is None
+
+
+def test_a_sweep_measured_twice_gives_each_point_once():
+    trials = [{"rate": 0.0, "chip": -1, "f1": 90.0}, *({"rate": 0.1, "chip": i, "f1": 50.0 + i} for i in range(3))]
+    one = {"task": "mrpc", "variant": "none", "planes": "all", "scale": "tensor", "metric": "f1", "trials": trials}
+    points = paper_size.points_of([one, one])
+    assert [(point["rate"], point["mean"], point["chips"]) for point in points] == [(0.0, 90.0, 0), (0.1, 51.0, 3)]
+    assert points[1]["variance"] == np.var([50, 51, 52], ddof=1)
