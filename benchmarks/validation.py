@@ -61,7 +61,7 @@ class Case:
 #: Digital work, links and buses without time or contention, and ISAAC's shift-and-add cycle: the closed form's chip.
 IDEAL: dict[str, Any] = {
     "pipeline": {"peripheral": "cycles", "fetch_cycles": 0, "shift_add_cycles": 1, "store_cycles": 0},
-    "tile": {"bus_ps": 0},
+    "tile": {"bus_ps": 0, "buffer_ps": 0},
     "network": {"link_ps": 0, "router_ps": 0},
     "package": {"link_byte_ps": 0},
     "digital": {"macs_per_tile": 10**9, "lanes_per_tile": 10**9},

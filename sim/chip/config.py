@@ -19,8 +19,8 @@ from pydantic import Field, field_validator, model_validator
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml
 
-#: Version of the keys of a chip file; a file without ``format`` is of version 1.
-FORMAT = 1
+#: Version of the keys of a chip file. Up to 1 files held tables of energies and powers; now costs follow structure.
+FORMAT = 2
 
 
 @config_dataclass
@@ -49,6 +49,9 @@ class CellConfig:
     )
     variation: float = Field(0.0, ge=0, le=5, description="standard deviation of the logarithm of the conductance")
     one_disturb: float = Field(0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
+    write_pj: float = Field(1.29, ge=0, description="energy of programming one cell, verification included")
+    write_row_ps: int = Field(85_700, ge=0, description="time of programming one word line of a crossbar")
+    endurance: float = Field(1e8, gt=0, description="writes that a cell survives")
     zero_disturb: float = Field(0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
 
     @model_validator(mode="after")
@@ -128,6 +131,9 @@ class TileConfig:
     kv_share: float = Field(gt=0, le=1, description="part of the buffer that may hold Q, K and V of waiting tokens")
     bus_bits: int = Field(ge=1, description="wires between buffer and IMAs")
     bus_ps: int = Field(ge=0, description="time of one bus transfer")
+    buffer_ports: int = Field(2, ge=1, le=16, description="banks of the buffer that work at the same time")
+    buffer_bits: int = Field(256, ge=8, le=4096, description="bits of one access to a bank")
+    buffer_ps: int = Field(1667, ge=0, description="time from access to access of a bank")
     queue_vectors: int = Field(ge=1, description="places for token vectors in front of every stage of the pipeline")
 
 
@@ -149,6 +155,11 @@ class DigitalConfig:
     unit for GELU.
     """
 
+    attention: Literal["digital", "sram-cim", "reram-write"] = Field(
+        "digital",
+        description="digital: multiply-accumulate units read K and V from the tile buffers; sram-cim: K and V lie in "
+        "SRAM that computes; reram-write: they are written into crossbars, for every sequence anew",
+    )
     clock_ps: int = Field(ge=1, description="clock period")
     macs_per_tile: int = Field(ge=1, description="8-bit multiply-accumulate units per tile (QK^T and AV)")
     lanes_per_tile: int = Field(ge=1, description="vector lanes per tile (softmax, layer norm, GELU, residual)")
@@ -172,36 +183,36 @@ class PackageConfig:
 
 
 @config_dataclass
-class EnergyConfig:
-    """Energy of one action, pJ."""
+class PowerConfig:
+    """What is switched off when it does nothing; static power and leakage of the rest are always drawn."""
 
-    crossbar_read: float = Field(ge=0, description="one read of one crossbar")
-    row_drive: float = Field(ge=0, description="one word line driven in one read")
-    sample_hold: float = Field(ge=0, description="one bit line held")
-    conversion: float = Field(ge=0, description="one ADC conversion")
-    shift_add: float = Field(ge=0, description="one code (or column sum) added")
-    vote: float = Field(ge=0, description="one median of replicas")
-    map_lookup: float = Field(ge=0, description="one entry of the column map read")
-    input_byte: float = Field(ge=0, description="one byte written to and read from an input register")
-    output_byte: float = Field(ge=0, description="one byte written to an output register")
-    buffer_byte: float = Field(ge=0, description="one byte read from or written to a tile buffer")
-    bus_byte: float = Field(ge=0, description="one byte between tile buffer and IMA")
-    flit_hop: float = Field(ge=0, description="one flit over one link")
-    mac: float = Field(ge=0, description="one 8-bit multiply-accumulate")
-    vector_op: float = Field(ge=0, description="one operation of a vector lane")
+    gating: Literal["none", "unused", "idle"] = Field(
+        "none",
+        description="none: all of a chip leaks; unused: tiles without weights are off; idle: so are, in between, units "
+        "that hold no data (converters, drivers, output peripherals, digital units)",
+    )
+    gated_share: float = Field(0.1, ge=0, le=1, description="part of its leakage that a unit draws when switched off")
 
 
 @config_dataclass
-class ComponentConfig:
-    """Parts of the chip that cost power and area."""
+class OverrideConfig:
+    """Measured numbers in the place of a component's model; what is absent follows the model."""
 
-    per: Literal["row", "column", "crossbar", "adc", "opc", "ima", "tile", "router", "mac", "lane", "chip"] = Field(
-        description="what each instance belongs to"
-    )
+    energy_pj: dict[str, float] = Field(default_factory=dict, description="dynamic energy of one action, by name")
+    interval_ps: dict[str, float] = Field(default_factory=dict, description="least time from action to action")
+    area_um2: float | None = Field(None, ge=0, description="area of one instance")
+    leakage_mw: float | None = Field(None, ge=0, description="power of one instance that does nothing")
+
+
+@config_dataclass
+class FurtherConfig:
+    """A part of the chip that no counted action uses: its power and its area are all that is known of it."""
+
+    per: Literal["ima", "tile", "router", "chip"] = Field(description="what each instance belongs to")
     count: float = Field(gt=0, description="instances per such unit")
     power_mw: float = Field(ge=0, description="power of one instance at full activity")
     area_um2: float = Field(ge=0, description="area of one instance")
-    static: bool = Field(False, description="draws its power all the time, not per action")
+    static: bool = Field(False, description="draws its power all the time, not only at full activity")
 
 
 @config_dataclass
@@ -220,15 +231,16 @@ class ChipConfig:
     network: NetworkConfig
     digital: DigitalConfig
     package: PackageConfig
-    energy_pj: EnergyConfig
-    components: dict[str, ComponentConfig]
+    power: PowerConfig = Field(default_factory=PowerConfig)
+    override: dict[str, OverrideConfig] = Field(default_factory=dict, description="measured numbers, by component")
+    further: dict[str, FurtherConfig] = Field(default_factory=dict, description="parts without counted actions")
     sources: dict[str, str] = Field(default_factory=dict, description="origin of each number, by dotted key")
 
     @field_validator("format")
     @classmethod
     def _known_format(cls, version: int) -> int:
-        if version > FORMAT:
-            raise ValueError(f"this program reads chip files of format {FORMAT} and older.")
+        if version != FORMAT:
+            raise ValueError(f"this program reads chip files of format {FORMAT}.")
         return version
 
     @model_validator(mode="after")

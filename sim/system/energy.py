@@ -1,51 +1,39 @@
-"""Energy, power and area: counts times a cited table, so that they can be recomputed without simulating again."""
+"""Energy, power and area: counts times the prices of a chip, so that they can be recomputed without simulating again.
+
+Three kinds of energy add up to the total: *dynamic*, what actions cost; *leakage*, what components draw for being
+powered; *static*, what some parts draw always, whatever is switched off (links to the host, for example).
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from crossvote.sim.chip.config import ChipConfig, EnergyConfig
+from crossvote.sim.chip.bill import ACTIONS, PARTS, Part, bill, prices
+from crossvote.sim.chip.components.opc import Variant
+from crossvote.sim.chip.config import ChipConfig
 
-#: Names of the actions, the keys of the energy table.
-ACTIONS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(EnergyConfig))  # type: ignore[arg-type]
-
-#: Which part of the report each action belongs to.
-PARTS: dict[str, str] = {
-    "crossbar_read": "crossbars",
-    "row_drive": "DACs",
-    "sample_hold": "ADCs",
-    "conversion": "ADCs",
-    "shift_add": "output peripheral",
-    "vote": "output peripheral",
-    "map_lookup": "output peripheral",
-    "input_byte": "tile memory",
-    "output_byte": "tile memory",
-    "buffer_byte": "tile memory",
-    "bus_byte": "tile memory",
-    "flit_hop": "network",
-    "mac": "attention",
-    "vector_op": "vector units",
-}
+__all__ = ["ACTIONS", "PARTS"]
 
 #: How often each action happened in each part of the model: {"layer0.qkv": {"conversion": 12, ...}, ...}.
 Actions = Mapping[str, Mapping[str, int]]
+Gating = Literal["none", "unused", "idle"]
 
 
 def action_energy_pj(chip: ChipConfig, actions: Actions) -> dict[str, dict[str, float]]:
-    """Energy of every scope and action, pJ: count times ``chip.energy_pj``."""
-    table = {name: getattr(chip.energy_pj, name) for name in ACTIONS}
+    """Dynamic energy of every scope and action, pJ: count times price."""
+    table = prices(chip)
     return {scope: {name: count * table[name] for name, count in counts.items()} for scope, counts in actions.items()}
 
 
-def total_energy_pj(chip: ChipConfig, actions: Actions) -> float:
-    """Energy of all actions together, pJ, without static power.
+def dynamic_energy_pj(chip: ChipConfig, actions: Actions) -> float:
+    """Energy of all actions together, pJ.
 
     Counts are added as integers first, so that the sum does not depend on the order of the scopes.
     """
-    counts = total_actions(actions)
-    return sum(counts[name] * getattr(chip.energy_pj, name) for name in ACTIONS)
+    table = prices(chip)
+    return sum(count * table[name] for name, count in total_actions(actions).items())
 
 
 def total_actions(actions: Actions) -> dict[str, int]:
@@ -58,16 +46,61 @@ def total_actions(actions: Actions) -> dict[str, int]:
 
 
 def energy_by_part_pj(chip: ChipConfig, actions: Actions) -> dict[str, float]:
-    """Energy by part of the chip, pJ, largest first."""
-    parts: dict[str, float] = {}
+    """Dynamic energy by part of the chip, pJ, largest first."""
+    table, parts = prices(chip), dict.fromkeys(PARTS.values(), 0.0)
     for name, count in total_actions(actions).items():
-        parts[PARTS[name]] = parts.get(PARTS[name], 0.0) + count * getattr(chip.energy_pj, name)
+        parts[PARTS[name]] += count * table[name]
     return dict(sorted(parts.items(), key=lambda item: -item[1]))
 
 
-def static_power_w(chip: ChipConfig, chips: int = 1) -> float:
-    """Power of the components that draw it all the time, W."""
-    return chips * sum(row.power_w for row in roll_up(chip) if chip.components[row.component].static)
+@dataclass(frozen=True)
+class Powered:
+    """What of the hardware a run uses, for its power when nothing happens.
+
+    Attributes:
+        chips. tiles: that hold something. opcs: output peripherals that the mapping needs, on all chips together.
+        variant: the largest of them. busy: share of the time that units of a component were busy, by name.
+    """
+
+    chips: int
+    tiles: int
+    opcs: int
+    variant: Variant
+    busy: Mapping[str, float]
+
+
+def parts_of(chip: ChipConfig, powered: Powered) -> tuple[Part, ...]:
+    """The parts of one chip of those in use, with as many output peripherals as are needed."""
+    return bill(chip, powered.variant, powered.opcs / powered.chips)
+
+
+def static_w(chip: ChipConfig, powered: Powered) -> float:
+    """Power that is drawn always, W, all chips in use together."""
+    return powered.chips * sum(p.instances * p.static_mw for p in parts_of(chip, powered)) * 1e-3
+
+
+def leakage_w(chip: ChipConfig, powered: Powered, gating: Gating | None = None) -> dict[str, float]:
+    """Leakage by component, W, all chips in use together.
+
+    Args:
+        gating: "none" leaves everything powered, "unused" switches tiles off that hold nothing, "idle" also units that
+            keep no data, between their operations; None is what the chip does. What is off draws ``power.gated_share``.
+    """
+    mode = gating or chip.power.gating
+    off = chip.power.gated_share
+    used = powered.tiles / (powered.chips * chip.package.tiles)
+    found = {}
+    for part in parts_of(chip, powered):
+        # Output peripherals are counted where they are used; parts of a chip have no tile.
+        in_use = 1.0 if part.level == "chip" or part.name == "opc" else used
+        on = 1.0 if mode == "none" else in_use + (1 - in_use) * off
+        if mode == "idle" and part.state == "idle":
+            busy = powered.busy.get(part.name, 0.0)
+            on = in_use * (busy + (1 - busy) * off) + (1 - in_use) * off
+        watts = powered.chips * part.instances * part.estimate.leakage_mw * 1e-3 * on
+        if watts:
+            found[part.name] = watts
+    return found
 
 
 def conversions_per_mac(chip: ChipConfig) -> float:
@@ -76,61 +109,21 @@ def conversions_per_mac(chip: ChipConfig) -> float:
 
 
 @dataclass(frozen=True)
-class RollUpRow:
-    """A component of one chip: instances, power at full activity (W) and area (mm2) of all of them."""
-
-    component: str
-    level: str
-    instances: float
-    power_w: float
-    area_mm2: float
-
-
-def roll_up(chip: ChipConfig) -> tuple[RollUpRow, ...]:
-    """Power at full activity and area of one chip, by component."""
-    tiles = chip.package.tiles
-    crossbars = tiles * chip.crossbars_per_tile
-    units = {
-        "row": crossbars * chip.crossbar.rows,
-        "column": crossbars * chip.crossbar.columns,
-        "crossbar": crossbars,
-        "adc": crossbars * chip.adc.per_crossbar / chip.adc.shared_by,
-        "opc": crossbars / chip.signs * chip.crossbar.columns / chip.opc.columns,
-        "ima": tiles * chip.tile.imas,
-        "tile": tiles,
-        "router": tiles / chip.network.tiles_per_router,
-        "mac": tiles * chip.digital.macs_per_tile,
-        "lane": tiles * chip.digital.lanes_per_tile,
-        "chip": 1,
-    }
-    level = {"tile": "tile", "router": "tile", "mac": "tile", "lane": "tile", "chip": "chip"}
-    return tuple(
-        RollUpRow(
-            name,
-            level.get(component.per, "ima"),
-            units[component.per] * component.count,
-            units[component.per] * component.count * component.power_mw * 1e-3,
-            units[component.per] * component.count * component.area_um2 * 1e-6,
-        )
-        for name, component in chip.components.items()
-    )
-
-
-@dataclass(frozen=True)
 class Level:
-    """Power at full activity (W) and area (mm2) of one IMA, tile or chip, everything inside included."""
+    """Power (W) when each part does all it can, and area (mm2), of one IMA, tile or chip, everything inside
+    included."""
 
     power_w: float
     area_mm2: float
 
 
 def levels(chip: ChipConfig) -> dict[str, Level]:
-    """``ima``, ``tile`` and ``chip``."""
-    rows = roll_up(chip)
+    """``ima``, ``tile`` and ``chip``: nameplate powers and areas added up, as published tables do."""
+    rows = bill(chip)
 
     def total(names: tuple[str, ...], share: float) -> Level:
         inside = [row for row in rows if row.level in names]
-        return Level(sum(r.power_w for r in inside) * share, sum(r.area_mm2 for r in inside) * share)
+        return Level(sum(r.peak_w for r in inside) * share, sum(r.area_mm2 for r in inside) * share)
 
     tiles = chip.package.tiles
     return {
@@ -138,6 +131,13 @@ def levels(chip: ChipConfig) -> dict[str, Level]:
         "tile": total(("ima", "tile"), 1 / tiles),
         "chip": total(("ima", "tile", "chip"), 1),
     }
+
+
+def area_mm2(chip: ChipConfig, powered: Powered) -> float:
+    """Area of the tiles in use, mm2, with the output peripherals that the mapping needs."""
+    parts = parts_of(chip, powered)
+    tile = sum(p.area_mm2 for p in parts if p.level != "chip" and p.name != "opc") / chip.package.tiles
+    return tile * powered.tiles + powered.chips * sum(p.area_mm2 for p in parts if p.name == "opc")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,36 +54,61 @@ def utilisation_bars(usage: Sequence[Usage], title: str, most: int = 24) -> str:
         return _svg(figure)
 
 
+def _label(name: str, width: int = 22) -> str:
+    return "\n".join(textwrap.wrap(name, width))
+
+
+def _stack(axes: Any, names: Sequence[str], values: Mapping[str, Sequence[float]]) -> None:
+    """Stacked bars, one per name; ``values`` holds a number per name for every part, drawn from the bottom up."""
+    bottom = np.zeros(len(names))
+    for number, (part, heights) in enumerate(values.items()):
+        hatch = "//" if number >= len(PALETTE) else None
+        colour = PALETTE[number % len(PALETTE)]
+        axes.bar(range(len(names)), heights, bottom=bottom, color=colour, label=part, hatch=hatch, edgecolor="white")
+        bottom += np.asarray(heights)
+    for at, total in enumerate(bottom):
+        axes.text(at, total, f"{total:,.4g}", ha="center", va="bottom", fontsize=7)
+    axes.set_xticks(range(len(names)), [_label(name) for name in names], fontsize=7)
+
+
 def energy_bars(results: Mapping[str, SystemResult]) -> str:
-    """Dynamic energy per sequence, stacked by part of the chip: one bar per result and layer."""
+    """Energy per sequence of all results side by side: dynamic by part of the chip, then all of it."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 2.6 * len(results)))
-        parts = sorted(set(energy.PARTS.values()))
-        colours = {part: PALETTE[i % len(PALETTE)] for i, part in enumerate(parts)}
-        for number, (name, result) in enumerate(results.items(), 1):
-            axes = figure.add_subplot(len(results), 1, number, sharey=figure.axes[0] if figure.axes else None)
-            layers = [layer.name for layer in result.workload.layers]
-            sequences = len(result.sequence_ps)
-            bottom = np.zeros(len(layers))
-            for part in parts:
-                height = np.zeros(len(layers))
-                for i, layer in enumerate(layers):
-                    for scope, counts in result.actions.items():
-                        if scope.rpartition(".")[0] == layer:
-                            height[i] += sum(
-                                count * getattr(result.chip.energy_pj, action)
-                                for action, count in counts.items()
-                                if energy.PARTS[action] == part
-                            )
-                height /= sequences * 1e6
-                axes.bar(range(len(layers)), height, bottom=bottom, color=colours[part], label=part)
-                bottom += height
-            axes.set_xticks(range(len(layers)), [str(i) for i in range(len(layers))])
-            axes.set_ylabel("energy per sequence, uJ")
-            axes.set_title(name)
-        figure.axes[-1].set_xlabel("layer")
-        figure.axes[0].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
-        figure.subplots_adjust(hspace=0.4)
+        figure = Figure(figsize=(max(6.4, 1.6 * len(results)), 6.4))
+        top, below = figure.add_subplot(2, 1, 1), figure.add_subplot(2, 1, 2)
+        per = {name: 1e6 * len(result.sequence_ps) for name, result in results.items()}
+        dynamic = {n: energy.energy_by_part_pj(r.chip, r.actions) for n, r in results.items()}
+        parts = sorted({part for found in dynamic.values() for part in found if found[part]})
+        _stack(top, list(results), {p: [dynamic[n].get(p, 0.0) / per[n] for n in results] for p in parts})
+        top.set_ylabel("dynamic energy, uJ")
+        top.set_title("energy of one sequence alone")
+        kinds = {
+            "dynamic": [r.dynamic_energy_pj / per[n] for n, r in results.items()],
+            "leakage": [r.leakage_energy_pj() / per[n] for n, r in results.items()],
+            "static": [r.static_energy_pj / per[n] for n, r in results.items()],
+        }
+        _stack(below, list(results), kinds)
+        below.set_ylabel("total energy, uJ")
+        for axes in (top, below):
+            axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        figure.subplots_adjust(hspace=0.45)
+        return _svg(figure)
+
+
+def energy_by_stage(results: Mapping[str, SystemResult]) -> str:
+    """Dynamic energy per sequence of all results side by side, by stage of the pipeline, all layers together."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(max(6.4, 1.6 * len(results)), 3.4))
+        axes = figure.add_subplot()
+        found: dict[str, dict[str, float]] = {}
+        for name, result in results.items():
+            for scope, actions in energy.action_energy_pj(result.chip, result.actions).items():
+                stage = found.setdefault(scope.rpartition(".")[2], {})
+                stage[name] = stage.get(name, 0.0) + sum(actions.values()) / len(result.sequence_ps) / 1e6
+        _stack(axes, list(results), {stage: [own.get(n, 0.0) for n in results] for stage, own in found.items()})
+        axes.set_ylabel("dynamic energy per sequence, uJ")
+        axes.set_title("by stage of the pipeline, all layers")
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
         return _svg(figure)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
@@ -12,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from simpy.events import Event
 
+from crossvote.sim.chip.bill import bill, own_variant
+from crossvote.sim.chip.components.opc import VARIANTS
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.kernel import (
     Booking,
-    DeadlockError,
     Measurement,
     Module,
     Period,
@@ -27,6 +29,8 @@ from crossvote.sim.kernel import (
 )
 from crossvote.sim.kernel.simulation import Behaviour
 from crossvote.sim.system import energy
+from crossvote.sim.system.actions import group_actions, size_bytes
+from crossvote.sim.system.attention import kv_places, plan_attention
 from crossvote.sim.system.computed import ComputedCrossbars
 from crossvote.sim.system.cosim import CosimRequest, Cosimulation
 from crossvote.sim.system.network import Network
@@ -67,7 +71,7 @@ class SystemResult:
     Attributes:
         sequence_ps: (first token offered, last token done) of every sequence.
         passed_ps: when the last token of every sequence left the last crossbars.
-        layer_ps: (first token in, last token out) of every layer, first sequence.
+        layer_ps: (first token in, last token out) of every layer, first sequence. barrier_ps: when its attention began.
         actions: counts by scope ("layer0.qkv") and action; energy follows from them (``crossvote.sim.system.energy``).
         usage: one entry per unit. crossbar_operations: int64[crossbars], token vectors per crossbar at
             resolution = "crossbar", else one entry per coarser unit.
@@ -83,6 +87,7 @@ class SystemResult:
     sequence_ps: tuple[tuple[int, int], ...]
     passed_ps: tuple[int, ...]
     layer_ps: tuple[tuple[int, int], ...]
+    barrier_ps: tuple[int, ...]
     actions: dict[str, dict[str, int]]
     usage: tuple[Usage, ...]
     crossbar_operations: NDArray[np.int64]
@@ -102,26 +107,80 @@ class SystemResult:
         return max(end for _, end in self.sequence_ps)
 
     @property
-    def sequences_per_s(self) -> float:
-        """Throughput behind the last crossbars, from the first to the last sequence; one over the latency of one."""
-        if len(self.passed_ps) == 1:
-            return 1e12 / self.latency_ps
-        return 1e12 * (len(self.passed_ps) - 1) / (self.passed_ps[-1] - self.passed_ps[0])
+    def interval_ps(self) -> float | None:
+        """Time from sequence to sequence in a full pipeline, ps; None when it was not measured.
+
+        Exact where the stream repeats itself, else from the later half of the sequences.
+        """
+        if self.period is not None:
+            return self.period.time_ps / self.period.items
+        half = len(self.passed_ps) // 2
+        if half < 1:
+            return None
+        return (self.passed_ps[-1] - self.passed_ps[half - 1]) / (len(self.passed_ps) - half)
 
     @property
-    def tops(self) -> float:
-        """Unpruned operations per second, 1e12: two per multiply-accumulate."""
-        return 2 * self.workload.macs * self.sequences_per_s * 1e-12
+    def sequences_per_s(self) -> float | None:
+        """Throughput of a full pipeline; None for one sequence, which measures latency."""
+        return 1e12 / self.interval_ps if self.interval_ps else None
+
+    @property
+    def operations(self) -> int:
+        """Unpruned operations of one sequence: two per multiply-accumulate."""
+        return 2 * self.workload.macs
+
+    @cached_property
+    def powered(self) -> energy.Powered:
+        """What of the hardware is used, and how busy it is."""
+        groups = [place.group for layer in self.placement.groups for place in layer.values()]
+        timings = [GroupTiming(self.chip, group) for group in groups]
+        own = own_variant(self.chip)
+        needed = max((group.variant for group in groups), key=VARIANTS.index)
+        crossbars = _share(self.usage, "crossbars")
+        busy = dict.fromkeys(("driver", "sample_hold", "adc", "opc", "shift_add", "adder"), crossbars)
+        return energy.Powered(
+            chips=self.placement.chips,
+            tiles=self.placement.tiles,
+            opcs=sum(timing.opcs for timing in timings),
+            variant=own if "scale" in own else needed,
+            busy={**busy, "attention": _share(self.usage, "attention"), "vector": _share(self.usage, "vector")},
+        )
 
     @cached_property
     def dynamic_energy_pj(self) -> float:
         """Energy of all actions, pJ."""
-        return energy.total_energy_pj(self.chip, self.actions)
+        return energy.dynamic_energy_pj(self.chip, self.actions)
+
+    def leakage_energy_pj(self, gating: energy.Gating | None = None) -> float:
+        """Leakage over the length of the run, pJ; None: gated as the chip is."""
+        return sum(energy.leakage_w(self.chip, self.powered, gating).values()) * self.elapsed_ps
 
     @property
     def static_energy_pj(self) -> float:
-        """Static power times the length of the run, pJ."""
-        return energy.static_power_w(self.chip, self.placement.chips) * self.elapsed_ps
+        """What is drawn always, over the length of the run, pJ."""
+        return energy.static_w(self.chip, self.powered) * self.elapsed_ps
+
+    @property
+    def total_energy_pj(self) -> float:
+        """Dynamic energy, leakage and static energy, pJ."""
+        return self.dynamic_energy_pj + self.leakage_energy_pj() + self.static_energy_pj
+
+    @property
+    def average_power_w(self) -> float:
+        """Total energy over the length of the run, W."""
+        return self.total_energy_pj / self.elapsed_ps
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of the tiles in use, with the output peripherals that the mapping needs, mm2."""
+        return energy.area_mm2(self.chip, self.powered)
+
+
+def _share(usage: Sequence[Usage], kind: str) -> float:
+    """Mean utilisation of all units of a kind."""
+    chosen = [u for u in usage if kind in u.kind]
+    capacity = sum(u.servers * u.elapsed_ps for u in chosen)
+    return sum(u.busy_ps for u in chosen) / capacity if capacity else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +230,15 @@ def simulate(
             their tokens are real, and the peripheral's clock cycles set their time. Not for "analytic".
 
     Raises:
-        UserError: the workload does not fit onto the chip.
-        DeadlockError: the tile buffers cannot hold a sequence.
+        UserError: the workload does not fit onto the chip: too few tiles, tile buffers that cannot hold a sequence,
+            ADCs that would clip, or a structure that no model covers.
     """
     start = time.perf_counter()
     if sequences < 1:
         raise UserError(f"sequences = {sequences} must be at least 1.")
+    bill(chip)  # refuses what no model covers, before anything runs
     placement = place(workload, chip)
+    check(workload, placement)
     unknown = set(computed or ()) - {g.name for layer in workload.layers for g in layer.groups.values()}
     if unknown:
         raise UserError(f"{workload.name} has no word-line group '{min(unknown)}' that could be computed.")
@@ -190,17 +251,23 @@ def simulate(
 
 def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Network, workload: Workload) -> list[Step]:
     """The stages a token passes in one layer, in order; attention waits for the whole sequence at "qk"."""
-    chip, tokens = placement.chip, workload.tokens
+    chip = placement.chip
     groups = placement.groups[index]
-    tiles = len(placement.layer_tiles[index])
+    tiles = placement.layer_tiles[index]
     width = chip.opc.input_bits
-    hidden = _bytes(layer.hidden, width)
-    intermediate = _bytes(layer.intermediate, width)
-    before = placement.groups[index - 1]["ffn2"].home if index else placement.layer_tiles[0][0]
+    intermediate = size_bytes(layer.intermediate, width)
+    before = placement.groups[index - 1]["ffn2"].home if index else tiles[0]
+    attention = plan_attention(chip, layer, tiles, workload.heads, workload.keys)
 
-    def crossbars(role: Role, home: int, size: int, sources: list[tuple[int, int]]) -> Step:
+    def crossbars(
+        role: Role,
+        home: int,
+        size: int,
+        sources: Sequence[tuple[int, int]],
+        exchanged: Sequence[tuple[int, int, int]] = (),
+    ) -> Step:
         group = groups[role]
-        route = network.build(sources, home, group.tiles.tolist(), size)
+        route = network.build(sources, home, group.tiles.tolist(), size, exchanged=exchanged)
         timing = GroupTiming(chip, group.group)
 
         def make(parent: Module, units: _Units, resolution: str) -> Crossbars:
@@ -218,9 +285,9 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
             make,
         )
 
-    def collect(role: Role) -> Step:
+    def collect(role: Role, to: Sequence[int] = (), size: int = 0, scattered: Sequence[tuple[int, int]] = ()) -> Step:
         group = groups[role]
-        route = network.build(_sources(group), group.home, [], 0)
+        route = network.build(_sources(group), group.home, to, size, scattered)
         return Step(
             f"{role}_collect",
             f"{role} links",
@@ -230,73 +297,76 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
             lambda parent, units, resolution: Transfer(parent, "transfer", units.network, route),
         )
 
-    def digital(name: str, work: int, unit: str, least_ps: int) -> Step:
-        d = chip.digital
-        rate = tiles * (d.macs_per_tile if unit == "attention" else d.lanes_per_tile)
-        occupied = -(-work // rate) * d.clock_ps
+    def digital(name: str, unit: str, occupied: int, least_ps: int, actions: dict[str, int]) -> Step:
         return Step(
             name,
             f"{unit} unit",
             occupied,
             max(occupied, least_ps),
-            {"mac" if unit == "attention" else "vector_op": work},
+            actions,
             lambda parent, units, resolution: Digital(parent, "operation", getattr(units, unit), occupied, least_ps),
         )
 
     d = chip.digital
+
+    def vector(name: str, work: int, least_ps: int, moved: int = 0) -> Step:
+        occupied = -(-work // (len(tiles) * d.lanes_per_tile)) * d.clock_ps
+        return digital(name, "vector", occupied, least_ps, {"vector_op": work, "buffer_byte": 2 * moved})
+
+    def attend(name: str) -> Step:
+        return digital(name, "attention", attention.occupied_ps, d.attention_ps, attention.actions)
+
     norm = layer.hidden * (d.layer_norm_ops + d.residual_ops)
+    scores = round(workload.heads * workload.keys)
+    hidden, kept = size_bytes(layer.hidden, width), size_bytes(scores, width)
+    gate = layer.intermediate if layer.gated else 0
     return [
         crossbars("qkv", before, hidden, []),
-        collect("qkv"),
-        digital("qk", layer.hidden * tokens, "attention", d.attention_ps),
-        digital("softmax", workload.heads * tokens * d.softmax_ops, "vector", d.softmax_ps),
-        digital("av", layer.hidden * tokens, "attention", d.attention_ps),
-        crossbars("o", groups["qkv"].home, hidden, []),
+        collect("qkv", tiles, attention.query_bytes, attention.scattered),
+        attend("qk"),
+        # Scores and the residual are written to a buffer and read again.
+        vector("softmax", scores * d.softmax_ops, d.softmax_ps, kept),
+        attend("av"),
+        crossbars("o", groups["qkv"].home, size_bytes(layer.queries, width), attention.gathered, attention.exchanged),
         collect("o"),
-        digital("norm1", norm, "vector", d.layer_norm_ps),
+        vector("norm1", norm, d.layer_norm_ps, hidden),
         crossbars("ffn1", groups["o"].home, hidden, []),
-        digital("gelu", layer.intermediate * d.gelu_ops, "vector", d.gelu_ps),
+        vector("gelu", layer.intermediate * d.gelu_ops + gate, d.gelu_ps),
         crossbars("ffn2", groups["ffn1"].home, intermediate, _sources(groups["ffn1"])),
         collect("ffn2"),
-        digital("norm2", norm, "vector", d.layer_norm_ps),
+        vector("norm2", norm, d.layer_norm_ps, hidden),
     ]
-
-
-def group_actions(chip: ChipConfig, place: GroupPlace) -> dict[str, int]:
-    """Actions of one token vector in the crossbars of a group, network apart.
-
-    Unused bit lines are neither held nor converted, pruned inputs are not driven, unused crossbars are not read.
-    """
-    group = place.group
-    lines, driven = int(group.lines.sum()), int(group.driven.sum())
-    codes = lines * group.row_blocks * chip.reads
-    votes_per = 1 if group.vote == "output" else group.row_blocks
-    mapped = chip.pipeline.peripheral == "rtl"
-    vector = _bytes(group.inputs, chip.opc.input_bits)
-    tiles = len(place.tiles)
-    return {
-        "crossbar_read": group.blocks * chip.signs * chip.reads,
-        "row_drive": driven * group.column_blocks * chip.signs * chip.reads,
-        "sample_hold": codes * chip.signs,
-        "conversion": codes * chip.digitised,
-        # Every code is accumulated; every voted column sum is added to its output.
-        "shift_add": codes * chip.digitised + group.sums * votes_per,
-        "vote": group.votes * votes_per,
-        "map_lookup": lines * votes_per if mapped else 0,
-        "input_byte": _bytes(driven, chip.opc.input_bits) * group.column_blocks,
-        "output_byte": 3 * group.outputs * group.row_blocks,
-        # Inputs are written to and read from the buffer of every tile, outputs are written and read once.
-        "buffer_byte": 2 * vector * tiles + 2 * int(place.output_bytes.sum()),
-        "bus_byte": vector * tiles + int(place.output_bytes.sum()),
-    }
-
-
-def _bytes(values: int, bits: int) -> int:
-    return -(-values * bits // 8)
 
 
 def _sources(group: GroupPlace) -> list[tuple[int, int]]:
     return list(zip(group.tiles.tolist(), group.output_bytes.tolist(), strict=True))
+
+
+def check(workload: Workload, placement: Placement) -> None:
+    """Refuse what would go wrong after the start.
+
+    Raises:
+        UserError: ADCs that clip although they should not, or tile buffers that cannot hold a sequence.
+    """
+    chip = placement.chip
+    driven = max((int(group.driven.max()) for layer in workload.layers for group in layer.groups.values()), default=0)
+    largest = driven * ((1 << chip.crossbar.cell_bits) - 1) * ((1 << chip.dac.bits) - 1)
+    last = chip.adc.full_scale or (1 << chip.adc.bits) - 1
+    if largest > last and not chip.adc.may_clip:
+        raise UserError(
+            f"{workload.name}: {driven} driven word lines can add up to {largest}, but ADCs of {chip.adc.bits} bits "
+            f"end at {last:g} on chip '{chip.name}': set adc.bits = {largest.bit_length()}, or adc.may_clip = true."
+        )
+    for tiles, layer in zip(placement.layer_tiles, workload.layers, strict=True):
+        places = kv_places(tiles, layer, chip)
+        if places < workload.tokens:
+            token = size_bytes(layer.queries + 2 * layer.keys, chip.opc.input_bits)
+            needed = math.ceil(workload.tokens * token / len(tiles) / chip.tile.kv_share)
+            raise UserError(
+                f"{workload.name}: the {len(tiles)} tile buffers of {layer.name} hold Q, K and V of {places} tokens, "
+                f"but a sequence has {workload.tokens}: set tile.buffer_bytes = {needed}, raise tile.kv_share, or "
+                "shorten the sequence."
+            )
 
 
 def _scoped_actions(layer: LayerWork, steps: list[Step], counts: list[int]) -> dict[str, dict[str, int]]:
@@ -306,33 +376,64 @@ def _scoped_actions(layer: LayerWork, steps: list[Step], counts: list[int]) -> d
     }
 
 
-def kv_places(layer_tiles: range, layer: LayerWork, chip: ChipConfig) -> int:
-    """Tokens whose Q, K and V fit into the share of the layer's tile buffers that is meant for them; at least 1."""
-    token = _bytes(3 * layer.hidden, chip.opc.input_bits)
-    return max(1, int(len(layer_tiles) * chip.tile.buffer_bytes * chip.tile.kv_share) // token)
+@dataclass(frozen=True)
+class _Span:
+    """When the first and the last token enter and leave a layer, and when its attention begins, ps."""
+
+    first_in: int
+    last_in: int
+    barrier: int
+    first_out: int
+    last_out: int
+
+
+def _latest(steps: Sequence[Step], tokens: int, first: int, last: int) -> int:
+    """When at the earliest the last of ``tokens`` tokens is out of ``steps``, entered between ``first`` and ``last``,
+    ps.
+
+    Three bounds: the last token takes the latency of all steps; the slowest step takes all tokens one by one; and so
+    does a unit that several steps share, for all of them together, between the first time it is used and what follows
+    it.
+    """
+    through = sum(s.latency_ps for s in steps)
+    found = max(last, first + (tokens - 1) * max(s.interval_ps for s in steps)) + through
+    for unit in {s.unit for s in steps}:
+        own = [n for n, s in enumerate(steps) if s.unit == unit]
+        before = sum(s.latency_ps for s in steps[: own[0]])
+        behind = sum(s.latency_ps for s in steps[own[-1] :]) - steps[own[-1]].interval_ps
+        found = max(found, first + before + tokens * sum(steps[n].interval_ps for n in own) + behind)
+    return found
+
+
+def _layer_span(steps: Sequence[Step], tokens: int, first: int, last: int, causal: bool) -> _Span:
+    """One layer whose tokens arrive between ``first`` and ``last``, without contention between layers."""
+    before, after = steps[:2], steps[2:]
+    arrived = first + sum(s.latency_ps for s in before)
+    barrier = arrived if causal else _latest(before, tokens, first, last)
+    first_out = barrier + sum(s.latency_ps for s in after)
+    if causal:
+        return _Span(first, last, barrier, first_out, _latest(steps, tokens, first, last))
+    return _Span(first, last, barrier, first_out, _latest(after, tokens, barrier, barrier))
 
 
 def _estimate(workload: Workload, placement: Placement, sequences: int, started: float) -> SystemResult:
-    """Times without contention: within a layer, tokens follow each other at the pace of the slowest stage.
+    """Times without contention between layers: a lower bound (``_latest``), exact where nothing waits.
 
-    One sequence: T = sum over layers of ((S - 1) max(pace before, pace up to the barrier) + latencies of all stages)
-    + (S - 1) pace of the last layer; the next sequence follows S times the pace of the busiest unit or link later.
+    The next sequence follows after as long as the busiest unit or link needs for a sequence.
     """
     chip, tokens = placement.chip, workload.tokens
     network = Network(Simulation(), "network", chip, placement.tiles)
     steps = [layer_steps(layer, i, placement, network, workload) for i, layer in enumerate(workload.layers)]
-    pace = host = _bytes(workload.layers[0].hidden, chip.opc.input_bits) * chip.package.link_byte_ps
-    now, spans = host, []
+    host = size_bytes(workload.layers[0].hidden, chip.opc.input_bits) * chip.package.link_byte_ps
+    found: list[_Span] = []
     slowest = max(host, network.load_ps())
+    first, last = host, tokens * host
     for layer in steps:
-        before, after = layer[:2], layer[2:]
-        barrier = now + (tokens - 1) * max(pace, *(s.interval_ps for s in before)) + sum(s.latency_ps for s in before)
-        first_out = barrier + sum(s.latency_ps for s in after)
-        pace = max(s.interval_ps for s in after)
-        spans.append((now, first_out + (tokens - 1) * pace))
-        now = first_out
+        found.append(_layer_span(layer, tokens, first, last, workload.causal))
+        first, last = found[-1].first_out, found[-1].last_out
         shared = {unit: sum(s.interval_ps for s in layer if s.unit == unit) for unit in {s.unit for s in layer}}
         slowest = max(slowest, *shared.values(), *(s.interval_ps for s in layer))
+    spans = [(span.first_in, span.last_out) for span in found]
     elapsed = spans[-1][1] + (sequences - 1) * tokens * slowest
     passed = tokens * sequences
     actions: dict[str, dict[str, int]] = {}
@@ -348,6 +449,7 @@ def _estimate(workload: Workload, placement: Placement, sequences: int, started:
         sequence_ps=tuple((n * tokens * slowest, spans[-1][1] + n * tokens * slowest) for n in range(sequences)),
         passed_ps=tuple(spans[-1][1] + n * tokens * slowest for n in range(sequences)),
         layer_ps=tuple(spans),
+        barrier_ps=tuple(span.barrier for span in found),
         actions=actions,
         usage=tuple(usage),
         crossbar_operations=np.full(sum(len(layer.groups) for layer in workload.layers), passed, np.int64),
@@ -413,7 +515,8 @@ class SystemRun:
         by_name = {step.name: stage for step, stage in zip(self.steps[index], stages, strict=True)}
         barrier = Barrier(module, "barrier", tokens, by_name["qk"].queue)
         by_name["qkv_collect"].after = barrier.arrive
-        by_name["qk"].before = lambda token: barrier.open(token.sequence)
+        if not self.workload.causal:
+            by_name["qk"].before = lambda token: barrier.open(token.sequence)
         by_name["av"].after = barrier.leave
         return stages, units.attention, units.vector
 
@@ -438,7 +541,7 @@ class SystemRun:
 
     def _source(self) -> Behaviour:
         """Offer the tokens of all sequences in order; the first queue holds it back."""
-        size = _bytes(self.workload.layers[0].hidden, self.placement.chip.opc.input_bits)
+        size = size_bytes(self.workload.layers[0].hidden, self.placement.chip.opc.input_bits)
         occupied = size * self.placement.chip.package.link_byte_ps
         queue, sequence, total = self.layers[0][0][0].queue, 0, self.sequences
         self._offered = queue
@@ -466,17 +569,8 @@ class SystemRun:
     def go(self) -> None:
         """Run until the last token is done."""
         self.simulation.start(self.host, self._source())
-        try:
-            self.simulation.run(self.done)
-            self.repetition.finish()
-        except DeadlockError as error:
-            places = min(stage.queue.capacity for stages, _, _ in self.layers for stage in stages if stage.keep_places)
-            if places >= self.workload.tokens:
-                raise
-            raise DeadlockError(
-                f"{error} The tile buffers of a layer hold Q, K and V of {places} tokens, but a sequence has "
-                f"{self.workload.tokens}: raise tile.buffer_bytes or tile.kv_share, or shorten the sequence."
-            ) from None
+        self.simulation.run(self.done)
+        self.repetition.finish()
 
     def result(self, started: float) -> SystemResult:
         elapsed = self.simulation.now
@@ -539,6 +633,7 @@ class SystemRun:
             layer_ps=tuple(
                 (layer[0][0].first_ps, end) for layer, end in zip(self.layers, self.layer_ends, strict=True)
             ),
+            barrier_ps=tuple(next(stage.first_ps for stage in layer[0] if stage.keep_places) for layer in self.layers),
             actions=actions,
             usage=tuple(usage),
             crossbar_operations=np.concatenate(operations),

@@ -66,16 +66,31 @@ class Network(Module):
         """Time that the busiest link needs per token vector when every route is used once."""
         return max(self._load.values(), default=0)
 
-    def build(self, sources: Iterable[tuple[int, int]], home: int, destinations: Iterable[int], size: int) -> Route:
+    def build(
+        self,
+        sources: Iterable[tuple[int, int]],
+        home: int,
+        destinations: Iterable[int],
+        size: int,
+        scattered: Iterable[tuple[int, int]] = (),
+        exchanged: Iterable[tuple[int, int, int]] = (),
+    ) -> Route:
         """A route that collects bytes at the router of tile ``home`` and sends ``size`` bytes from there on.
 
         Args:
             sources: (tile, bytes) of what is collected; empty when the vector is already at home.
             destinations: tiles that get the vector (a multicast: a shared link carries it once); empty to stop at home.
+            scattered: (tile, bytes) of parts that go from home to one tile each.
+            exchanged: (tile, tile, bytes) of what moves between tiles before anything is collected.
         """
         load: dict[tuple[object, ...], int] = {}
-        collected_hops = 0
+        collected_hops = exchanged_hops = 0
         path: list[tuple[object, ...]]
+        for tile, other, sent in exchanged:
+            path = [("out", tile), *self._path(tile, other), ("in", other)]
+            exchanged_hops = max(exchanged_hops, len(path))
+            for link in path:
+                load[link] = load.get(link, 0) + sent
         for tile, sent in sources:
             path = [("out", tile), *self._path(tile, home)] if sent else []
             collected_hops = max(collected_hops, len(path))
@@ -83,13 +98,22 @@ class Network(Module):
                 load[link] = load.get(link, 0) + sent
         collect = dict(load)
         hops = []
+        dealt_hops = 0
         spread: set[tuple[object, ...]] = set()
         for tile in destinations:
             path = [*self._path(home, tile), ("in", tile)]
             spread.update(path)
             hops.append(len(path))
+        dealt: dict[tuple[object, ...], int] = {}
+        for tile, sent in scattered:
+            path = [*self._path(home, tile), ("in", tile)] if sent else []
+            dealt_hops = max(dealt_hops, len(path))
+            for link in path:
+                dealt[link] = dealt.get(link, 0) + sent
         for link in sorted(spread, key=str):
             load[link] = load.get(link, 0) + size
+        for link, sent in dealt.items():
+            load[link] = load.get(link, 0) + sent
         network, package = self.chip.network, self.chip.package
         router = network.router_ps
 
@@ -102,10 +126,13 @@ class Network(Module):
         for link, taken in busy.items():
             self._load[link] = self._load.get(link, 0) + taken
         collecting = max((time(link, sent) for link, sent in collect.items()), default=0)
-        spreading = max((time(link, size) for link in spread), default=0)
+        spreading = max(
+            (time(link, size * (link in spread) + dealt.get(link, 0)) for link in {*spread, *dealt}), default=0
+        )
         # Cut-through: heads pay a router per hop, the body follows at the rate of the slowest link of the whole way.
         body = max(collecting, spreading)
-        arrival = np.array([h * router for h in hops] or [0], np.int64) + collected_hops * router + body
+        spread_hops = np.array(hops or [dealt_hops], np.int64)
+        arrival = (spread_hops + collected_hops + exchanged_hops) * router + body
         return Route(
             links=tuple((self._number(link), taken) for link, taken in busy.items()),
             arrival_ps=arrival,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.system.workload import GroupWork, Role, Workload, spread
+from crossvote.sim.system.workload import GroupWork, LayerWork, Role, Workload, spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +94,7 @@ def place(workload: Workload, chip: ChipConfig) -> Placement:
             block_tile = tile + (block + np.arange(group.blocks)) // per_tile
             placed[role] = GroupPlace(group, block_tile, _output_bytes(group, block_tile))
             block += group.blocks
+        block += written_blocks(chip, layer, workload.tokens)
         needed = -(-block // per_tile)
         counts = np.full(needed, per_tile, np.int64)
         counts[-1] = block - (needed - 1) * per_tile
@@ -113,7 +114,9 @@ def place(workload: Workload, chip: ChipConfig) -> Placement:
 def _output_bytes(group: GroupWork, block_tile: NDArray[np.int64]) -> NDArray[np.int64]:
     """Bytes per token vector each tile of the group sends; outputs are spread evenly over the column blocks."""
     per_column = block_tile.reshape(group.column_blocks, group.row_blocks)
-    outputs = spread(group.outputs, group.column_blocks)
+    # Blocks without a bit line in use make nothing, and pruned outputs are not sent.
+    used = np.cumsum(group.lines > 0)
+    outputs = np.where(group.lines > 0, spread(group.kept, max(1, int(used[-1])))[used - 1], 0)
     tiles = np.unique(block_tile)
     sent = np.zeros(len(tiles), np.int64)
     split = per_column[:, 0] != per_column[:, -1]
@@ -121,3 +124,11 @@ def _output_bytes(group: GroupWork, block_tile: NDArray[np.int64]) -> NDArray[np
     for column in np.flatnonzero(split):
         sent[np.searchsorted(tiles, np.unique(per_column[column]))] += 3 * outputs[column]
     return sent
+
+
+def written_blocks(chip: ChipConfig, layer: LayerWork, tokens: int) -> int:
+    """Blocks of crossbars that hold K and V of one sequence when these are written into cells; else 0."""
+    if chip.digital.attention != "reram-write":
+        return 0
+    cells = chip.crossbar.rows * (chip.crossbar.columns // chip.slices)
+    return -(-2 * layer.keys * tokens // cells)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.sim.array.image import GroupImage, Image, Vote
+from crossvote.sim.chip.components.opc import Variant
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 
@@ -29,7 +32,10 @@ class GroupWork:
         opc_lines: int64[output peripherals of a row block], bit lines that each of them serves.
         sums: column sums of one token vector that become a weighted plane after the vote, per row block.
         votes: of these, how many are the median of several replicas.
-        vote: where the replicas vote.
+        vote: where the replicas vote. kept: outputs that are not pruned.
+        conducting: cells on driven word lines, both signs together, in units of a cell at full conductance; cells at 0
+            count by the on/off ratio. ones: share of input bits that are 1.
+        programmed: cells in bit lines in use. variant: the smallest output peripheral that can serve this group.
     """
 
     name: str
@@ -41,6 +47,16 @@ class GroupWork:
     sums: int
     votes: int
     vote: Vote
+    kept: int
+    conducting: float
+    programmed: int
+    variant: Variant
+    ones: float = 0.5
+
+    @property
+    def read_blocks(self) -> int:
+        """Blocks that are read: those with a driven word line and a bit line in use."""
+        return int((self.driven > 0).sum()) * int((self.lines > 0).sum())
 
     @property
     def row_blocks(self) -> int:
@@ -60,6 +76,10 @@ class GroupWork:
         kept = np.zeros(group.row_blocks * group.rows, np.int64)
         kept[: group.inputs] = group.kept_inputs
         places = group.column_map.vote_groups
+        used = group.column_map.used
+        votes = sum(len(p.output) for p in places if p.lines.shape[1] > 1)
+        # Fixed bit lines hold every plane once, plain and with its own weight.
+        mapped = bool((group.column_map.flipped | group.column_map.repeats).any())
         return cls(
             name=group.name,
             inputs=group.inputs,
@@ -70,8 +90,12 @@ class GroupWork:
                 [len(bundle.lines) for bundle in group.bundles(chip.opc.columns, chip.opc.outputs)], np.int64
             ),
             sums=sum(len(p.output) for p in places),
-            votes=sum(len(p.output) for p in places if p.lines.shape[1] > 1),
+            votes=votes,
             vote=group.vote,
+            kept=len(np.unique(group.column_map.output[used])),
+            conducting=_conducting(group, chip),
+            programmed=2 * int(used.sum()) * int(group.kept_inputs.sum()),
+            variant="map + voter" if votes else "map" if mapped else "plain",
         )
 
     @classmethod
@@ -87,15 +111,19 @@ class GroupWork:
         pruned: float = 0.0,
         embedded: bool = False,
         whole_outputs: bool = True,
+        flipped: int = 0,
     ) -> GroupWork:
         """A group from plain sizes; every matrix starts in a crossbar of its own.
+
+        Without weights, the cells that conduct are those of normally distributed ones (``plane_density``).
 
         Args:
             matrices: outputs of each matrix. replicas: extra bit lines per output.
             pruned: share of the outputs that are pruned.
             embedded: replicas live in the bit lines of pruned outputs (blocks are added only when these do not
                 suffice); otherwise they lie beside their output, and pruned outputs leave holes.
-            whole_outputs: no output is split over two crossbars.
+            whole_outputs: no output is split over two crossbars. flipped: how many planes, from the top one down, store
+            1-bit in both crossbars of a pair.
         """
         columns, slices = chip.crossbar.columns, chip.slices
         width = slices if embedded else slices + replicas
@@ -116,6 +144,12 @@ class GroupWork:
         row_blocks = -(-inputs // chip.crossbar.rows)
         driven = np.full(row_blocks, chip.crossbar.rows, np.int64)
         driven[-1] = inputs - (row_blocks - 1) * chip.crossbar.rows
+        density = plane_density(chip)
+        signs = chip.signs
+        copies = np.ones(slices)
+        copies[-1] += replicas
+        share = np.where(np.arange(slices) >= slices - flipped, signs - density, density)
+        share += (signs - share) * _off(chip)
         return cls(
             name=name,
             inputs=inputs,
@@ -126,7 +160,58 @@ class GroupWork:
             sums=kept_total * slices,
             votes=kept_total * (replicas // 2),
             vote=vote if replicas else "none",
+            kept=kept_total,
+            conducting=float(kept_total * inputs * (share * copies).sum()),
+            programmed=signs * kept_total * (slices + replicas) * inputs,
+            variant="map + voter" if replicas else "map" if flipped else "plain",
         )
+
+
+def plane_density(chip: ChipConfig) -> NDArray[np.float64]:
+    """Mean conductance of a cell over that of a full one, slice by slice, lowest first; both signs together.
+
+    Weights are taken as normally distributed with the largest at five standard deviations, as in a matrix of about a
+    million; that is what makes high planes sparse. Weights that are not in pairs are stored with an offset: half.
+    """
+    if chip.signs == 1:
+        return np.full(chip.slices, 0.5)
+    planes, bits = chip.opc.planes, chip.crossbar.cell_bits
+    top = (1 << planes) - 1
+    edges = (np.arange(top + 2) - 0.5) * 5 / top / math.sqrt(2)
+    below = np.array([math.erf(edge) for edge in edges])
+    chance = np.diff(np.maximum(below, 0.0))
+    chance[-1] += 1 - below[-1]
+    values = np.arange(top + 1)
+    levels = (1 << bits) - 1
+    return np.array([(((values >> (bits * s)) & levels) * chance).sum() / levels for s in range(chip.slices)])
+
+
+def _off(chip: ChipConfig) -> float:
+    """Conductance of a cell at 0 over that of a full one."""
+    return 1 / chip.cell.on_off_ratio if chip.cell.on_off_ratio else 0.0
+
+
+def _conducting(group: GroupImage, chip: ChipConfig) -> float:
+    """Cells of an image that conduct on kept word lines, in units of a cell at full conductance."""
+    total = 0
+    kept = np.zeros(group.row_blocks * group.rows, np.bool_)
+    kept[: group.inputs] = group.kept_inputs
+    for block in range(group.row_blocks):
+        rows = kept[block * group.rows : (block + 1) * group.rows]
+        if group.cell_bits == 1:
+            packed = group.cells[:, block * group.rows : (block + 1) * group.rows][:, rows]
+            total += int(np.bitwise_count(packed).sum(dtype=np.int64))
+        else:
+            total += int(group.block_cells(block)[:, rows].sum(dtype=np.int64))
+    full = total / group.last_level
+    cells = 2 * int(kept.sum()) * int(group.column_map.used.sum())
+    return full + (cells - full) * _off(chip)
+
+
+def ones_share(x: NDArray[np.integer], bits: int) -> float:
+    """Share of ones among the two's complement bits of inputs, int[tokens, K]."""
+    unsigned = np.asarray(x, np.int64) & ((1 << bits) - 1)
+    return float(np.bitwise_count(unsigned).sum()) / (bits * unsigned.size) if unsigned.size else 0.0
 
 
 def spread(total: int, parts: int) -> NDArray[np.int64]:
@@ -146,8 +231,23 @@ class LayerWork:
         return self.groups["o"].outputs
 
     @property
+    def queries(self) -> int:
+        """Width of Q, and of what attention gives."""
+        return self.groups["o"].inputs
+
+    @property
+    def keys(self) -> int:
+        """Width of K, and of V: less than that of Q when heads share them."""
+        return (self.groups["qkv"].outputs - self.queries) // 2
+
+    @property
     def intermediate(self) -> int:
-        return self.groups["ffn1"].outputs
+        return self.groups["ffn2"].inputs
+
+    @property
+    def gated(self) -> bool:
+        """The first feed-forward matrix has a gate beside it, as in gated linear units."""
+        return self.groups["ffn1"].outputs == 2 * self.intermediate
 
     @property
     def blocks(self) -> int:
@@ -156,23 +256,38 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class Workload:
-    """Encoder layers that every token passes in order, with full attention over ``tokens`` tokens.
+    """Transformer layers that every token passes in order, with attention over ``tokens`` tokens.
 
     Attributes:
-        heads: attention heads per layer. tokens: sequence length.
+        heads: attention heads per layer. tokens: sequence length. causal: a token sees itself and those before it, as
+            when a decoder reads its prompt, and need not wait for the others.
     """
 
     name: str
     layers: tuple[LayerWork, ...]
     heads: int
     tokens: int
+    causal: bool = False
+
+    @property
+    def keys(self) -> float:
+        """Tokens that a token sees, on average."""
+        return (self.tokens + 1) / 2 if self.causal else self.tokens
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one sequence, unpruned: static matrices and attention."""
         static = sum(g.inputs * g.outputs for layer in self.layers for g in layer.groups.values())
-        attention = sum(2 * layer.hidden * self.tokens for layer in self.layers)
+        attention = sum(round(2 * layer.queries * self.keys) for layer in self.layers)
         return self.tokens * (static + attention)
+
+    def with_ones(self, shares: Mapping[str, float]) -> Workload:
+        """The same work with the share of ones among the input bits of each group, by its name."""
+        layers = []
+        for layer in self.layers:
+            groups = {r: replace(g, ones=shares.get(g.name, g.ones)) for r, g in layer.groups.items()}
+            layers.append(LayerWork(layer.name, groups))
+        return replace(self, layers=tuple(layers))
 
     @classmethod
     def from_image(cls, image: Image, chip: ChipConfig, heads: int, tokens: int, name: str = "image") -> Workload:
@@ -196,12 +311,21 @@ class Workload:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Sizes of a BERT encoder."""
+    """Sizes of a transformer.
+
+    Attributes:
+        queries, keys: widths of Q and of K and V; None: as the hidden size. gated: the first feed-forward matrix has a
+            gate of the same size beside it. causal: tokens see only those before them.
+    """
 
     layers: int
     hidden: int
     intermediate: int
     heads: int
+    queries: int | None = None
+    keys: int | None = None
+    gated: bool = False
+    causal: bool = False
 
 
 #: BERT-base (Devlin et al., NAACL 2019) and the six-layer MiniLM shape of all-MiniLM-L6-v2.
@@ -219,9 +343,10 @@ def bert_workload(
     pruned: float = 0.0,
     embedded: bool = False,
     whole_outputs: bool = True,
+    flipped: int = 0,
     name: str = "bert",
 ) -> Workload:
-    """A BERT encoder of plain sizes; the options are those of ``GroupWork.dense``.
+    """A transformer of plain sizes; the options are those of ``GroupWork.dense``.
 
     Raises:
         UserError: sizes that are not positive, or heads that do not divide the hidden size.
@@ -229,12 +354,13 @@ def bert_workload(
     d = dimensions
     if min(d.layers, d.hidden, d.intermediate, d.heads, tokens) < 1:
         raise UserError(f"layers, hidden size, intermediate size, heads and tokens must be positive: {d}, {tokens}.")
-    if d.hidden % d.heads:
-        raise UserError(f"{d.heads} heads do not divide a hidden size of {d.hidden}.")
+    queries, keys = d.queries or d.hidden, d.keys or d.hidden
+    if queries % d.heads:
+        raise UserError(f"{d.heads} heads do not divide a hidden size of {queries}.")
     sizes: dict[Role, tuple[int, tuple[int, ...]]] = {
-        "qkv": (d.hidden, (d.hidden,) * 3),
-        "o": (d.hidden, (d.hidden,)),
-        "ffn1": (d.hidden, (d.intermediate,)),
+        "qkv": (d.hidden, (queries, keys, keys)),
+        "o": (queries, (d.hidden,)),
+        "ffn1": (d.hidden, (d.intermediate,) * (2 if d.gated else 1)),
         "ffn2": (d.intermediate, (d.hidden,)),
     }
     groups = {
@@ -248,7 +374,9 @@ def bert_workload(
             pruned=pruned,
             embedded=embedded,
             whole_outputs=whole_outputs,
+            flipped=flipped,
         )
         for role, (inputs, matrices) in sizes.items()
     }
-    return Workload(name, tuple(LayerWork(f"layer{i}", groups) for i in range(d.layers)), d.heads, tokens)
+    layers = tuple(LayerWork(f"layer{i}", groups) for i in range(d.layers))
+    return Workload(name, layers, d.heads, tokens, d.causal)

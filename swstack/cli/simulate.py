@@ -17,13 +17,24 @@ from crossvote.swstack.cli.output import Output
 def simulate(
     out: Output,
     source: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run directory with images, or bert-base or minilm-l6 by size alone.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run directory with images; or, by size alone, bert-base, bert-large, distilbert, minilm-l6 or a "
+            "model's config.json.",
+        ),
     ] = "runs/default",
     chip: Annotated[str | None, typer.Option(help="Chip preset or TOML file in the place of the run's chip.")] = None,
     override: Overrides = [],  # noqa: B006 - typer copies it
     scheme: Annotated[list[str], typer.Option(help="Only this scheme of the run. May be repeated.")] = [],  # noqa: B006
-    tokens: Annotated[int, typer.Option(min=1, help="Length of a sequence.")] = 128,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Length of a sequence; otherwise the mean of the run's dev examples, or 128."),
+    ] = None,
     sequences: Annotated[int, typer.Option(min=1, help="Sequences in the pipeline; 1 measures latency.")] = 1,
+    stream: Annotated[
+        int, typer.Option(min=1, help="Sequences of the stream that measures throughput beside it; 1 leaves it out.")
+    ] = 32,
     resolution: Annotated[str, typer.Option(help="analytic, matrix, tile or crossbar.")] = "crossbar",
     trace: Annotated[bool, typer.Option("--trace", help="Write a timeline for ui.perfetto.dev.")] = False,
     rtl: Annotated[
@@ -32,7 +43,12 @@ def simulate(
             metavar="BACKEND", help="Compute every ADC code of real tokens with this OPC: verilator, numpy or auto."
         ),
     ] = None,
-    what_if: Annotated[bool, typer.Option("--what-if", help="Also double one resource of the chip at a time.")] = False,
+    remap: Annotated[
+        bool, typer.Option("--remap", help="Map the run's pruned model anew onto the chip, in memory.")
+    ] = False,
+    what_if: Annotated[
+        bool, typer.Option("--what-if", help="Also double resources of the chip, one and two at a time.")
+    ] = False,
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where the results go; otherwise RUN/system.")
     ] = None,
@@ -42,9 +58,10 @@ def simulate(
 
     from crossvote.sim.peripheral import Backend
     from crossvote.sim.system.model import Resolution
-    from crossvote.sim.system.report import bottleneck_table, compare
+    from crossvote.sim.system.report import bottleneck_table, compare, critical_path, ledger
     from crossvote.sim.system.report import what_if as double
     from crossvote.swstack.experiment.simulate import simulate_source
+    from crossvote.swstack.experiment.workloads import DENSE, PLAIN
 
     if resolution not in get_args(Resolution):
         raise UserError(f"--resolution {resolution}: must be one of {', '.join(get_args(Resolution))}.")
@@ -58,6 +75,8 @@ def simulate(
             schemes=scheme,
             tokens=tokens,
             sequences=sequences,
+            stream=stream,
+            remap=remap,
             resolution=cast(Resolution, resolution),
             trace=trace,
             rtl=cast(Backend | None, rtl),
@@ -65,14 +84,23 @@ def simulate(
             progress=progress,
         )
         last = list(simulated.results.values())[-1]
-        doubled = double(last.workload, simulated.chip, sequences, progress) if what_if else []
-    out.table(compare(simulated.results))
-    out.text("")
-    out.table(bottleneck_table(last))
+        doubled = double(last.workload, simulated.chip, progress=progress) if what_if else []
+    compared = compare(simulated.results, simulated.streams)
+    tables = [
+        ("", compared),
+        ("What protection costs", ledger(simulated.results, DENSE, PLAIN, simulated.streams)),
+        (f"Busiest units: {list(simulated.results)[-1]}", bottleneck_table(last)),
+        (f"Where the latency goes: {list(simulated.results)[-1]}", critical_path(last)),
+        ("Over the lengths of the dev examples", simulated.lengths),
+    ]
     if doubled:
-        out.text("")
-        changes = [[name, f"{latency:.3f}", f"{rate:.3f}"] for name, latency, rate in doubled]
-        out.table([["what if", "latency x", "throughput x"], *changes])
+        changes = [[name, f"{latency:.3f}", f"{interval:.3f}"] for name, latency, interval in doubled]
+        tables.append(("", [["what if", "latency x", "time per sequence, bound x"], *changes]))
+    for title, rows in tables:
+        if rows:
+            if title:
+                out.text(f"\n{title}")
+            out.table(rows)
     for name, checks in simulated.checks.items():
         # Needs the extra of the models, like the checks themselves.
         from crossvote.swstack.report.claims import computed_line
@@ -81,6 +109,6 @@ def simulate(
         out.text(f"{name}: {computed_line(checks, run.wall_seconds, run.elapsed_ps * 1e-12)}")
     for path in simulated.files:
         out.text(str(path))
-    out.result({"files": [str(path) for path in simulated.files], "table": compare(simulated.results)})
+    out.result({"files": [str(path) for path in simulated.files], "table": compared})
     if any(not check.equal for checks in simulated.checks.values() for check in checks):
         raise typer.Exit(FAILED)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crossvote.sim.array.image import Image
+import numpy as np
+from numpy.typing import NDArray
+
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
@@ -20,25 +23,23 @@ from crossvote.sim.peripheral import Backend
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.model import Resolution, SystemResult, simulate
 from crossvote.sim.system.report import write_report
-from crossvote.sim.system.workload import (
-    BERT_BASE,
-    MINILM_L6,
-    Dimensions,
-    GroupWork,
-    LayerWork,
-    Workload,
-    bert_workload,
+from crossvote.sim.system.workload import Workload, ones_share
+from crossvote.swstack.experiment.config import RunConfig, find_config, load_config, parse_override
+from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
+from crossvote.swstack.experiment.workloads import (
+    DENSE,
+    PLAIN,
+    PRUNED,
+    encoder_workloads,
+    run_workloads,
 )
-from crossvote.swstack.experiment.config import find_config, load_config, parse_override
 
 if TYPE_CHECKING:  # both need PyTorch, which an encoder of plain sizes does without
     from crossvote.swstack.evaluation.cosimulation import CosimRecord, OnChip
 
-#: Encoders that can be simulated by their sizes alone.
-ENCODERS: dict[str, Dimensions] = {"bert-base": BERT_BASE, "minilm-l6": MINILM_L6}
 FOLDER = "system"
-DENSE = "dense, unprotected"
-PRUNED = "pruned/model"
+#: Sequences of the stream that measures throughput, where a run itself is not a stream.
+STREAM = 32
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class Simulated:
     """Results by scheme, the unprotected dense encoder first, and the files that were written.
 
     checks: by scheme, what came out of the word-line groups that were computed with real tokens.
+    streams: the same workloads as streams, which measure throughput. lengths: table over the run's real lengths.
     """
 
     chip: ChipConfig
     results: dict[str, SystemResult]
     checks: dict[str, tuple[CosimRecord, ...]]
     files: list[Path]
+    streams: dict[str, SystemResult] = field(default_factory=dict)
+    lengths: list[list[str]] = field(default_factory=list)
 
 
 def simulate_source(
@@ -60,19 +64,24 @@ def simulate_source(
     chip: str | None = None,
     overrides: Sequence[str] = (),
     schemes: Sequence[str] = (),
-    tokens: int = 128,
+    tokens: int | None = None,
     sequences: int = 1,
+    stream: int = STREAM,
     resolution: Resolution = "crossbar",
     trace: bool = False,
     rtl: Backend | None = None,
+    remap: bool = False,
     folder: Path | None = None,
     progress: Progress = no_progress,
 ) -> Simulated:
     """Simulate every protection scheme of a run, or of an encoder of plain sizes, side by side.
 
     Args:
-        source: a run directory whose images exist, or a name from ``ENCODERS``.
+        source: a run directory whose images exist, a name from ``ENCODERS``, or a model's ``config.json``.
         chip: preset or TOML file instead of the run's own chip. overrides: ``chip.KEY=VALUE``.
+        tokens: length of a sequence; None: the mean length of the run's dev examples, 128 for an encoder.
+        sequences: one measures latency. stream: then as many measure throughput, beside it; 1 leaves it out.
+        remap: map the run's pruned model anew onto the chip, in memory.
         schemes: which of the run's schemes; empty means all. trace: write the timeline of the last scheme.
         rtl: compute every word-line group of the run's schemes with this backend of the output peripheral, on real
             tokens of the dev set and the first chip of the highest fault rate.
@@ -83,26 +92,34 @@ def simulate_source(
     """
     placed: dict[str, OnChip] = {}
     computed: dict[str, dict[str, CosimRequest]] = {}
-    if source in ENCODERS:
+    lengths: NDArray[np.int64] | None = None
+    if source in ENCODERS or is_config(source):
         if rtl is not None:
             raise UserError(f"{source} has no weights and no tokens; real tokens need a run directory.")
         config = load_chip(chip or "crossvote", _chip_overrides(overrides))
-        workloads = encoder_workloads(ENCODERS[source], config, tokens)
+        sizes = ENCODERS[source] if source in ENCODERS else read_dimensions(source)
+        workloads = encoder_workloads(sizes, config, tokens or 128)
     else:
-        config, workloads = _run_workloads(Path(source), chip, overrides, schemes, tokens)
-        folder = folder or Path(source) / FOLDER
+        run = Path(source)
+        own = _own_config(run)
+        config = _chip_of(run, own, chip, overrides)
+        lengths = None if tokens else _dev_lengths(run, own)
+        tokens = tokens or (math.ceil(lengths.mean()) if lengths is not None else own.task.max_length)
+        workloads = run_workloads(run, own, config, schemes, tokens, remap)
+        folder = folder or run / FOLDER
         if rtl is not None:
-            from crossvote.swstack.experiment.simulate_tokens import schemes_on_chip
-
-            placed = schemes_on_chip(Path(source), [name for name in workloads if name != DENSE], tokens)
-            found = min((len(x) for one in placed.values() for x in one.inputs.values()), default=tokens)
-            if found < tokens:
-                raise UserError(f"{source}: the dev set has {found} tokens, fewer than tokens = {tokens}.")
+            placed = _on_chip(run, [name for name in workloads if name not in (DENSE, PLAIN)], tokens)
             for name, one in placed.items():
                 computed[name] = one.requests(config, rtl, evidence=folder / f"mismatch-{name}")
+            workloads = _with_real_bits(workloads, placed, config)
     results: dict[str, SystemResult] = {}
+    streams: dict[str, SystemResult] = {}
     timeline = Trace() if trace else None
     for number, (name, workload) in enumerate(workloads.items(), 1):
+
+        def told(_: str, done: int, total: int, name: str = name) -> None:
+            progress(f"simulate {name}", done, total)
+
         results[name] = simulate(
             workload,
             config,
@@ -110,43 +127,56 @@ def simulate_source(
             sequences=sequences,
             computed=computed.get(name),
             trace=timeline if number == len(workloads) else None,
-            progress=lambda _, done, total, name=name: progress(f"simulate {name}", done, total),  # type: ignore[misc]
+            progress=told,
         )
+        if sequences == 1 and stream > 1:
+            quick: Resolution = "analytic" if resolution == "analytic" else "matrix"
+            streams[name] = simulate(workload, config, resolution=quick, sequences=stream, progress=told)
     checks = {
         name: tuple(one.record(result) for result in results[name].computed.values()) for name, one in placed.items()
     }
-    files = write_report(folder, results, timeline) if folder else []
+    files = write_report(folder, results, timeline, streams, (DENSE, PLAIN)) if folder else []
+    spread = length_rows(workloads, config, lengths) if lengths is not None else []
+    if folder and spread:
+        write_text_atomic(
+            folder / "lengths.csv", to_csv([dict(zip(spread[0], row, strict=True)) for row in spread[1:]])
+        )
+        files.append(folder / "lengths.csv")
     if folder and checks:
         rows = {name: [dataclasses.asdict(check) for check in found] for name, found in checks.items()}
         write_text_atomic(folder / "computed.json", json.dumps(rows, indent=1) + "\n")
         files.append(folder / "computed.json")
-    return Simulated(config, results, checks, files)
+    return Simulated(config, results, checks, files, streams, spread)
 
 
-def encoder_workloads(
-    dimensions: Dimensions, chip: ChipConfig, tokens: int, pruned: float = 0.3
+def _on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str, OnChip]:
+    """Every scheme's model on the run's chip, with real tokens.
+
+    Raises:
+        UserError: the dev set is too short.
+    """
+    from crossvote.swstack.experiment.simulate_tokens import schemes_on_chip
+
+    placed = schemes_on_chip(run, schemes, tokens)
+    found = min((len(x) for one in placed.values() for x in one.inputs.values()), default=tokens)
+    if found < tokens:
+        raise UserError(f"{run}: the dev set has {found} tokens, fewer than tokens = {tokens}.")
+    return placed
+
+
+def _with_real_bits(
+    workloads: Mapping[str, Workload], placed: Mapping[str, OnChip], chip: ChipConfig
 ) -> dict[str, Workload]:
-    """An encoder unprotected, with the MSB three times beside it, and with the copies in pruned outputs' bit lines."""
-    options: dict[str, dict[str, object]] = {
-        DENSE: {},
-        "MSB x3 beside": {"replicas": 2, "vote": "crossbar"},
-        f"MSB x3 in {pruned:.0%} pruned, vote at the output": {
-            "replicas": 2,
-            "vote": "output",
-            "pruned": pruned,
-            "embedded": True,
-        },
-        f"MSB x3 in {pruned:.0%} pruned, vote per crossbar": {
-            "replicas": 2,
-            "vote": "crossbar",
-            "pruned": pruned,
-            "embedded": True,
-        },
-    }
-    return {
-        name: bert_workload(dimensions, chip, tokens, name=name, **chosen)  # type: ignore[arg-type]
-        for name, chosen in options.items()
-    }
+    """The workloads with the share of ones among the bits of real inputs, those of the first scheme for all of them."""
+    known = next(iter(placed.values()))
+    shares = {name: ones_share(x, chip.opc.input_bits) for name, x in known.inputs.items()}
+    return {name: workload.with_ones(shares) for name, workload in workloads.items()}
+
+
+def _dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:
+    from crossvote.swstack.experiment.lengths import dev_lengths
+
+    return dev_lengths(run / PRUNED, config)
 
 
 def _chip_overrides(overrides: Sequence[str]) -> dict[str, object]:
@@ -159,79 +189,15 @@ def _chip_overrides(overrides: Sequence[str]) -> dict[str, object]:
     return merged
 
 
-def _run_workloads(
-    run: Path, chip: str | None, overrides: Sequence[str], schemes: Sequence[str], tokens: int
-) -> tuple[ChipConfig, dict[str, Workload]]:
+def _own_config(run: Path) -> RunConfig:
     if not run.is_dir():
-        raise UserError(f"{run}: neither a run directory nor one of {', '.join(ENCODERS)}.")
-    own = load_config(find_config(str(run)))
-    if chip or overrides:
-        changed = _chip_overrides(overrides)
-        config = load_chip(chip, changed) if chip else load_config(find_config(str(run)), overrides).chip
-    else:
-        config = own.chip
-    wanted = tuple(schemes) or own.map.schemes
-    unknown = [name for name in wanted if name not in own.map.schemes]
-    if unknown:
-        raise UserError(f"{run}: '{unknown[0]}' is not one of the run's schemes ({', '.join(own.map.schemes)}).")
-    heads = _heads(run)
-    workloads: dict[str, Workload] = {}
-    for name in wanted:
-        path = run / "images" / f"{name}.safetensors"
-        if not path.is_file():
-            raise UserError(f"{path}: no such image yet; make it with: crossvote map {run}")
-        image = Image.load(path)
-        _check(image, config, path)
-        if not workloads:
-            workloads[DENSE] = dense_workload(image, config, heads, tokens)
-        workloads[name] = Workload.from_image(image, config, heads, tokens, name)
-    return config, workloads
+        names = ", ".join(ENCODERS)
+        raise UserError(f"{run}: neither a run directory, nor a model's config.json, nor one of {names}.")
+    return load_config(find_config(str(run)))
 
 
-def dense_workload(image: Image, chip: ChipConfig, heads: int, tokens: int) -> Workload:
-    """The same matrices unpruned and unprotected: every output with one bit line per plane."""
-    mapped = Workload.from_image(image, chip, heads, tokens, DENSE)
-    groups = {group.name: group for group in image.groups}
-    layers = []
-    for layer in mapped.layers:
-        dense = {}
-        for role, work in layer.groups.items():
-            group = groups[work.name]
-            # As in the mapping, the matrices of a group follow each other without a gap.
-            dense[role] = GroupWork.dense(work.name, group.inputs, (group.outputs,), chip)
-        layers.append(LayerWork(layer.name, dense))
-    return Workload(DENSE, tuple(layers), heads, tokens)
-
-
-def _heads(run: Path) -> int:
-    path = run / PRUNED / "config.json"
-    try:
-        config: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the pruned model's configuration cannot be read ({error}).") from None
-    for key in ("num_attention_heads", "n_heads", "n_head"):
-        value = config.get(key)
-        if isinstance(value, int):
-            return value
-    raise UserError(f"{path}: the model's configuration does not say how many attention heads there are.")
-
-
-def _check(image: Image, chip: ChipConfig, path: Path) -> None:
-    """Refuse an image that this chip cannot hold as it is."""
-    c = chip.crossbar
-    if (image.rows, image.columns) != (c.rows, c.columns):
-        raise UserError(
-            f"{path}: made for crossbars of {image.rows} x {image.columns}, but chip '{chip.name}' has "
-            f"{c.rows} x {c.columns}."
-        )
-    bits = image.groups[0].cell_bits
-    if c.pair == "none" or c.cell_bits != bits:
-        raise UserError(
-            f"{path}: holds differential pairs of {bits}-bit cells, but chip '{chip.name}' has "
-            f"cells of {c.cell_bits} bit(s) and pair = '{c.pair}'."
-        )
-    if image.input_bits != chip.opc.input_bits:
-        raise UserError(
-            f"{path}: made for {image.input_bits}-bit inputs, but chip '{chip.name}' has opc.input_bits = "
-            f"{chip.opc.input_bits}."
-        )
+def _chip_of(run: Path, own: RunConfig, chip: str | None, overrides: Sequence[str]) -> ChipConfig:
+    if not chip and not overrides:
+        return own.chip
+    changed = _chip_overrides(overrides)
+    return load_chip(chip, changed) if chip else load_config(find_config(str(run)), overrides).chip

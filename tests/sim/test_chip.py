@@ -69,7 +69,8 @@ def test_bad_chips_are_one_sentence(overrides, message):
         ({"cell": {"variation": True}}, r"key 'cell\.variation' = True: .*number"),
         ({"cell": {"variation": "0.1"}}, r"key 'cell\.variation' = '0\.1': .*number"),
         ({"cell": {"variation": 0.1, "one_disturb": 0.1}}, r"cell\.variation and cell\.one_disturb"),
-        ({"format": 2}, r"key 'format' = 2: this program reads chip files of format 1"),
+        ({"format": 3}, r"key 'format' = 3: this program reads chip files of format 2"),
+        ({"format": 1}, r"key 'format' = 1: this program reads chip files of format 2"),
         ({"name": 3}, r"key 'name' = 3: .*string"),
     ],
 )

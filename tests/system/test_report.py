@@ -6,8 +6,11 @@ import json
 import xml.etree.ElementTree as ET
 
 import pytest
+import tomli_w
 
+from crossvote.sim.chip.bill import prices
 from crossvote.sim.chip.config import chip_presets, load_chip
+from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.kernel import Trace
 from crossvote.sim.system.diagram import diagram
 from crossvote.sim.system.energy import total_actions
@@ -16,7 +19,9 @@ from crossvote.sim.system.report import (
     bottleneck_table,
     bottlenecks,
     compare,
+    critical_path,
     crossbar_rows,
+    ledger,
     read_energy,
     summary,
     what_if,
@@ -56,14 +61,22 @@ def test_everything_is_written_and_equal_runs_give_equal_files(tmp_path):
     # Two sequences of 12 tokens: four groups and six digital operations in each of two layers, and the host link.
     assert len(spans) == 2 * 12 * (2 * 10 + 1)
     rows = list(csv.DictReader((tmp_path / "a" / "energy.csv").read_text().splitlines()))
-    total = sum(float(row["energy_pj"]) for row in rows if row["result"] == "protected")
-    assert total == pytest.approx(results["protected"].dynamic_energy_pj)
+    own = [row for row in rows if row["result"] == "protected"]
+    dynamic = sum(float(row["energy_pj"]) for row in own if row["kind"] == "dynamic")
+    assert dynamic == pytest.approx(results["protected"].dynamic_energy_pj)
+    assert sum(float(row["energy_pj"]) for row in own) == pytest.approx(results["protected"].total_energy_pj)
 
 
 def test_the_energy_of_another_table_needs_no_simulation(tmp_path):
     write_report(tmp_path, {"a": run()})
     own = read_energy(tmp_path / "system.json")["a"]
-    assert read_energy(tmp_path / "system.json", "neurosim-22nm")["a"] < own
+    assert own == run().dynamic_energy_pj
+    cheap = tmp_path / "cheap.toml"
+    chip = to_mapping(CHIP)
+    chip["override"] = {"adc": {"energy_pj": {"conversion": 0.0}}}
+    cheap.write_text(tomli_w.dumps(chip))
+    saved = total_actions(run().actions)["conversion"] * prices(CHIP)["conversion"]
+    assert own - read_energy(tmp_path / "system.json", str(cheap))["a"] == pytest.approx(saved)
 
 
 @pytest.mark.parametrize("preset", ["crossvote", "prime-like", "isaac-ce"])
@@ -74,18 +87,71 @@ def test_every_crossbar_is_accounted_for_by_name(preset):
     assert len(rows) == len({row["crossbar"] for row in rows}) == result.placement.crossbars
     assert rows[0]["crossbar"] == "chip0.tile0.ima0.xb0"
     totals = total_actions(result.actions)
-    assert sum(row["reads"] for row in rows) == totals["crossbar_read"]
+    blocks = sum(g.read_blocks for layer in result.workload.layers for g in layer.groups.values())
+    assert sum(row["reads"] for row in rows) == 2 * 6 * blocks * chip.signs * chip.reads
     assert sum(row["conversions"] for row in rows) == totals["conversion"]
     assert all(0 < float(row["utilisation"]) <= 1 for row in rows)
 
 
-def test_schemes_stand_side_by_side():
-    table = compare({"unprotected": run(), "protected": run(replicas=2, vote="crossbar")})
+def test_schemes_stand_side_by_side_with_their_totals():
+    results = {"unprotected": run(), "protected": run(replicas=2, vote="crossbar")}
+    table = compare(results)
     assert table[0] == ["", "unprotected", "protected"]
     rows = {row[0]: row[1:] for row in table[1:]}
-    assert float(rows["dynamic energy per sequence, uJ"][0].replace(",", "")) > 0
-    assert "(+" in rows["energy of ADCs, uJ"][1]
+
+    def shown(title):
+        return float(rows[title][0].replace(",", ""))
+
+    parts = ("of it dynamic, uJ", "of it leakage (alone), uJ", "of it static (alone), uJ")
+    total = results["unprotected"].total_energy_pj / 2 / 1e6
+    assert shown("TOTAL energy of a sequence alone, uJ") == pytest.approx(total, rel=1e-5)
+    assert sum(shown(part) for part in parts) == pytest.approx(total, rel=1e-5)
+    assert shown("TOPS/W of total energy, alone") < shown("TOPS/W of dynamic energy only") / 10
+    assert "(+" in rows["dynamic energy of ADCs, uJ"][1]
     assert rows["bound by"][0] == "crossbars (crossbar read)"
+
+
+def test_one_sequence_has_no_throughput_and_says_so():
+    result = simulate(bert_workload(TINY, CHIP, 12), CHIP, resolution="matrix")
+    rows = {row[0]: row[1:] for row in compare({"a": result})[1:]}
+    assert rows["throughput of a full pipeline, TOPS"] == ["not measured"]
+    stream = simulate(bert_workload(TINY, CHIP, 12), CHIP, resolution="matrix", sequences=12)
+    values = summary(result, stream)
+    assert values["latency_us"] == result.latency_ps / 1e6
+    assert values["interval_us"] == stream.interval_ps / 1e6 < values["latency_us"]
+    still = values["power_at_rest_w"]
+    streamed = (
+        values["dynamic_uj_per_sequence"] + (still["static"] + still["leakage_gating_none"]) * values["interval_us"]
+    )
+    assert values["energy_uj_per_sequence_streamed"] == pytest.approx(streamed)
+
+
+def test_the_ledger_names_what_protection_costs_against_both_baselines():
+    options = {
+        "dense": {},
+        "plain": {"pruned": 0.25},
+        "voted": {"pruned": 0.25, "replicas": 2, "vote": "crossbar", "embedded": True, "flipped": 1},
+        "shared": {"pruned": 0.25, "replicas": 2, "vote": "output", "embedded": True, "flipped": 1},
+    }
+    table = ledger({name: run(**chosen) for name, chosen in options.items()}, "dense", "plain")
+    assert table[0][1:] == ["dense", "plain", "voted", "shared"]
+    rows = {row[0]: row[1:] for row in table[1:]}
+
+    def against(title, scheme):
+        """Shares against the dense and the pruned model."""
+        text = rows[title][scheme].split("(")[1]
+        return [float(part.strip(" )%")) for part in text.split(",")]
+
+    dense, plain = against("energy of conversions, uJ", 2)
+    assert dense == pytest.approx(100 * (0.75 * 9 / 7 - 1), abs=0.06)
+    assert plain == pytest.approx(100 * (9 / 7 - 1), abs=0.06)
+    # Look-ups and votes are protection's own: neither baseline has them.
+    assert rows["energy of map look-ups, uJ"][:2] == ["0", "0 (-)"]
+    assert rows["energy of votes, uJ"][:2] == ["0", "0 (-)"]
+    assert against("conducting cells on driven word lines", 2)[1] > 100
+    assert against("area, mm2", 2)[1] > 0
+    assert against("programming once, uJ", 2)[1] > 28
+    assert "energy of requantisation, uJ" in rows
 
 
 def test_the_busiest_unit_comes_first():
@@ -93,6 +159,7 @@ def test_the_busiest_unit_comes_first():
     shares = [unit.utilisation for unit in bottlenecks(result)]
     assert shares == sorted(shares, reverse=True)
     table = bottleneck_table(result, most=3)
+    assert float(table[1][3]) == pytest.approx(bottlenecks(result)[0].busy_ps / bottlenecks(result)[0].servers / 2e6)
     assert [row[0] for row in table] == ["unit", *(unit.unit for unit in bottlenecks(result)[:3])]
     assert summary(result)["bound_by"] == bottlenecks(result)[0].kind
 
@@ -101,8 +168,28 @@ def test_what_if_finds_the_bottleneck():
     chip = load_chip("crossvote", {"digital": {"lanes_per_tile": 1}})
     work = bert_workload(Dimensions(1, 64, 512, 2), chip, 16)
     ratios = {name: latency for name, latency, _ in what_if(work, chip)}
-    assert min(ratios, key=ratios.get) == "twice the vector lanes"
+    assert min((name for name in ratios if " and " not in name), key=ratios.get) == "twice the vector lanes"
     assert ratios["twice the ADCs"] == 1.0
+
+
+def test_what_if_shows_two_that_only_help_together():
+    """Reads take 100 ns and 128 conversions 99.97: each alone brings nothing, both together nearly half."""
+    chip = load_chip("crossvote", {"digital": {"lanes_per_tile": 64, "macs_per_tile": 64}})
+    work = bert_workload(Dimensions(1, 128, 128, 2), chip, 32)
+    rows = {name: (latency, interval) for name, latency, interval in what_if(work, chip)}
+    assert min(rows["reads twice as fast"][0], rows["twice the ADCs"][0]) > 0.85
+    assert rows["reads twice as fast and twice the ADCs"][1] == pytest.approx(0.5, abs=0.02)
+    assert rows["reads twice as fast and twice the ADCs"][0] < 0.75
+    assert "twice the OPC clock and twice the queues" not in rows
+
+
+def test_the_latency_is_split_at_the_barrier():
+    result = run()
+    rows = critical_path(result)
+    assert [row[0] for row in rows] == ["layer", "0", "1"]
+    for (start, end), barrier, row in zip(result.layer_ps, result.barrier_ps, rows[1:], strict=True):
+        assert start < barrier < end
+        assert float(row[4]) + float(row[5]) == pytest.approx((end - start) / 1e6, abs=2e-3)
 
 
 @pytest.mark.parametrize("preset", chip_presets())

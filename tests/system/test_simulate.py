@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,11 +10,17 @@ from typer.testing import CliRunner
 
 from benchmarks.validation import conservation
 from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
+from crossvote.sim.system.baselines import unprotected
+from crossvote.sim.system.model import simulate
+from crossvote.sim.system.workload import Dimensions, GroupWork
 from crossvote.swstack.cli.main import app
 from crossvote.swstack.experiment.config import load_config, shipped_configs
-from crossvote.swstack.experiment.simulate import DENSE, simulate_source
+from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
+from crossvote.swstack.experiment.simulate import simulate_source
+from crossvote.swstack.experiment.workloads import DENSE, PLAIN, encoder_workloads, length_rows
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
@@ -53,21 +60,133 @@ def run(tmp_path):
 
 def test_a_run_is_simulated_scheme_by_scheme(run):
     schemes = ["none", "paper", "best"]
-    done = simulate_source(str(run), schemes=schemes, tokens=12, sequences=2, trace=True)
-    assert list(done.results) == [DENSE, *schemes]
+    done = simulate_source(str(run), schemes=schemes, tokens=8, sequences=2, trace=True)
+    assert list(done.results) == [DENSE, PLAIN, *schemes]
     assert (run / "system" / "system.json").is_file()
     assert (run / "system" / "trace.json.gz").is_file()
     for result in done.results.values():
         assert all(holds for _, holds in conservation(result))
-    dense, none, paper = (done.results[name] for name in (DENSE, "none", "paper"))
-    assert none.dynamic_energy_pj < paper.dynamic_energy_pj < dense.dynamic_energy_pj
+    dense, plain, none, paper, best = (done.results[name] for name in (DENSE, PLAIN, *schemes))
+    # The pruned baseline is the unprotected image, whatever scheme it was taken from.
+    assert plain.actions == none.actions
+    assert (plain.powered.variant, plain.powered.opcs) == ("plain", none.powered.opcs)
+    assert plain.dynamic_energy_pj < paper.dynamic_energy_pj
     assert dense.placement.crossbars == none.placement.crossbars
     assert none.workload.layers[0].groups["qkv"].blocks == paper.workload.layers[0].groups["qkv"].blocks
+    # Flipped planes conduct where their bit is 0: protection is paid for in the array above all.
+    conducting = [
+        sum(g.conducting for layer in r.workload.layers for g in layer.groups.values()) for r in (none, paper, best)
+    ]
+    assert conducting[0] * 1.5 < conducting[1] < conducting[2]
+    assert (run / "system" / "ledger.csv").is_file()
+
+
+def test_the_pruned_baseline_is_the_image_without_its_copies():
+    plain = image("none")
+    for scheme in ("paper", "best"):
+        stripped = tuple(unprotected(group) for group in image(scheme).groups)
+        for group, expected in zip(stripped, plain.groups, strict=True):
+            assert GroupWork.from_image(group, load_chip("crossvote")).conducting == pytest.approx(
+                GroupWork.from_image(expected, load_chip("crossvote")).conducting
+            )
+            assert group.column_map.used.sum() == expected.column_map.used.sum()
+
+
+def test_a_run_takes_the_tokens_of_its_task(run):
+    """No tokenizer here, so the task's longest input; a given number wins."""
+    config = load_config(shipped_configs()["default"])
+    done = simulate_source(str(run), schemes=["none"], resolution="analytic")
+    assert done.results["none"].workload.tokens == config.task.max_length
+    assert (
+        simulate_source(str(run), schemes=["none"], tokens=5, resolution="analytic").results["none"].workload.tokens
+        == 5
+    )
+
+
+def test_latency_and_throughput_are_both_measured(run):
+    done = simulate_source(str(run), schemes=["none"], tokens=6, resolution="matrix", stream=8)
+    assert done.results["none"].interval_ps is None
+    assert done.streams["none"].interval_ps < done.results["none"].latency_ps
+    assert simulate_source(str(run), schemes=["none"], tokens=6, resolution="matrix", stream=1).streams == {}
+
+
+def test_lengths_are_weighted():
+    chip = load_chip("crossvote")
+    works = encoder_workloads(ENCODERS["minilm-l6"], chip, 8)
+    rows = length_rows({DENSE: works[DENSE]}, chip, np.array([4, 4, 4, 16]))
+    assert rows[1][:3] == [DENSE, "7.0", "16"]
+    short, long = (simulate(dataclasses.replace(works[DENSE], tokens=n), chip, resolution="analytic") for n in (4, 16))
+    assert float(rows[1][3]) == pytest.approx((3 * short.latency_ps + long.latency_ps) / 4e6, rel=1e-5)
+    assert float(rows[1][4]) == pytest.approx(long.latency_ps / 1e6, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {
+                "model_type": "bert",
+                "num_hidden_layers": 2,
+                "hidden_size": 64,
+                "num_attention_heads": 4,
+                "intermediate_size": 96,
+            },
+            Dimensions(2, 64, 96, 4, 64, 64),
+        ),
+        (
+            {"model_type": "gpt2", "n_layer": 3, "n_embd": 48, "n_head": 4, "n_inner": None},
+            Dimensions(3, 48, 192, 4, 48, 48, causal=True),
+        ),
+        (
+            {
+                "model_type": "llama",
+                "num_hidden_layers": 2,
+                "hidden_size": 64,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 2,
+                "intermediate_size": 128,
+            },
+            Dimensions(2, 64, 128, 8, 64, 16, gated=True, causal=True),
+        ),
+    ],
+)
+def test_any_transformer_by_its_configuration(tmp_path, config, expected):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert is_config(str(tmp_path))
+    assert read_dimensions(str(tmp_path)) == read_dimensions(str(tmp_path / "config.json")) == expected
+    done = simulate_source(str(tmp_path), tokens=4, resolution="analytic", stream=1)
+    dense = done.results[DENSE].workload
+    inner = expected.intermediate
+    static = expected.hidden * (2 * expected.queries + 2 * expected.keys + (3 if expected.gated else 2) * inner)
+    keys = 2.5 if expected.causal else 4
+    assert dense.macs == expected.layers * 4 * (static + 2 * expected.queries * keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "a model's configuration cannot be read"),
+        ("[]", "must be a table of keys"),
+        ('{"hidden_size": 64}', "says the model's heads"),
+        ('{"hidden_size": 64, "num_attention_heads": 0}', "num_attention_heads = 0 must be a whole number"),
+        ('{"is_encoder_decoder": true}', "an encoder and a decoder"),
+    ],
+)
+def test_a_configuration_that_says_too_little_is_one_sentence(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_dimensions(str(tmp_path))
+
+
+def test_bert_large_is_known():
+    chip = load_chip("crossvote", {"package": {"chips": 16}})
+    works = encoder_workloads(ENCODERS["bert-large"], chip, 128)
+    assert works[DENSE].macs == 128 * (24 * (4 * 1024**2 + 2 * 1024 * 4096) + 24 * 2 * 1024 * 128)
 
 
 def test_chip_keys_can_be_changed(run):
-    slow = simulate_source(str(run), tokens=4, schemes=["none"], overrides=["chip.crossbar.read_ps=200000"])
-    fast = simulate_source(str(run), tokens=4, schemes=["none"])
+    slow = simulate_source(str(run), tokens=4, stream=1, schemes=["none"], overrides=["chip.crossbar.read_ps=200000"])
+    fast = simulate_source(str(run), tokens=4, stream=1, schemes=["none"])
     assert slow.results["none"].latency_ps > fast.results["none"].latency_ps
 
 
@@ -77,10 +196,10 @@ def test_real_tokens_need_a_run_with_fault_maps(run):
 
 
 def test_an_encoder_needs_no_run(tmp_path):
-    done = simulate_source("minilm-l6", tokens=8, resolution="matrix", folder=tmp_path / "out")
-    assert len(done.results) == 4
+    done = simulate_source("minilm-l6", tokens=4, resolution="matrix", stream=1, folder=tmp_path / "out")
+    assert len(done.results) == 5
     assert (tmp_path / "out" / "compare.csv").is_file()
-    embedded = [r.placement.crossbars for name, r in done.results.items() if "pruned" in name]
+    embedded = [r.placement.crossbars for name, r in done.results.items() if "in 30% pruned" in name]
     assert set(embedded) == {done.results[DENSE].placement.crossbars}
 
 
@@ -104,7 +223,7 @@ def test_missing_parts_are_named(run):
     (run / "images" / "best.safetensors").unlink()
     with pytest.raises(UserError, match="no such image yet; make it with: crossvote map"):
         simulate_source(str(run), tokens=4)
-    with pytest.raises(UserError, match="neither a run directory nor one of bert-base, minilm-l6"):
+    with pytest.raises(UserError, match=r"neither a run directory, nor a model's config\.json, nor one of bert-base"):
         simulate_source(str(run / "nowhere"), tokens=4)
     (run / "pruned" / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="does not say how many attention heads"):
@@ -116,16 +235,24 @@ def test_the_command_prints_the_tables(tmp_path):
         "simulate",
         "minilm-l6",
         "--tokens",
-        "8",
+        "4",
         "--resolution",
-        "matrix",
+        "analytic",
         "--what-if",
         "--out",
         str(tmp_path),
     ]
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    for text in ("dense, unprotected", "bound by", "slack", "twice the ADCs", "system.json"):
+    for text in (
+        "dense, unprotected",
+        "bound by",
+        "slack",
+        "twice the ADCs",
+        "system.json",
+        "TOTAL energy",
+        "What protection costs",
+    ):
         assert text in done.output
 
 

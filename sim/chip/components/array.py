@@ -24,7 +24,7 @@ def read_pj(read_ps: float) -> float:
     return REFERENCE_PJ / (REFERENCE_CELLS * MIX) * read_ps / REFERENCE_PS
 
 
-def array(rows: int, columns: int, read_ps: float) -> Estimate:
+def array(rows: int, columns: int, read_ps: float, write_pj: float = WRITE_PJ) -> Estimate:
     """One crossbar; ``cell_read`` is one conducting cell in one read, ``cell_write`` one cell programmed.
 
     Raises:
@@ -36,7 +36,7 @@ def array(rows: int, columns: int, read_ps: float) -> Estimate:
     return Estimate(
         {
             "cell_read": Action(read_pj(read_ps), read_ps / (cells * MIX)),
-            "cell_write": Action(WRITE_PJ),
+            "cell_write": Action(write_pj),
         },
         REFERENCE_UM2 * cells / REFERENCE_CELLS,
         0.0,

@@ -1,7 +1,8 @@
 """Attention and vector units, and what else multiplies: operations of digital datapaths.
 
 Horowitz (ISSCC 2014), 45 nm: 8-bit multiply 0.2 pJ and 282 um2, 32-bit add 0.1 pJ and 137 um2; fp16 multiply 1.1 pJ and
-1640 um2, add 0.4 pJ and 1360 um2; 32-bit multiply 3.1 pJ. To 32 nm by the ratio of the nodes (area: its square).
+1640 um2, add 0.4 pJ and 1360 um2; 32-bit multiply 3.1 pJ and 3495 um2. To 32 nm by the ratio of the nodes (area: its
+square).
 Leakage: PUMA's ALU, by area. SRAM that computes in memory: 40 TOPS/W and 187 KB/mm2 at 8 bits in 22 nm (IMAGINE,
 arXiv 2412.19750: a macro's own best point, so this is an optimistic choice); leakage of its cells as of SRAM.
 """
@@ -9,13 +10,15 @@ arXiv 2412.19750: a macro's own best point, so this is an optimistic choice); le
 from __future__ import annotations
 
 from crossvote.sim.chip.components.base import Action, Estimate
-from crossvote.sim.chip.components.logic import BIT_LEAK_MW, LEAK_MW_PER_UM2, SHRINK
+from crossvote.sim.chip.components.logic import BIT_LEAK_MW, BIT_PJ, LEAK_MW_PER_UM2, SHRINK
 
 MAC_PJ, MAC_UM2 = (0.2 + 0.1) * SHRINK, (282 + 137) * SHRINK**2
 VECTOR_PJ, VECTOR_UM2 = (1.1 + 0.4) * SHRINK, (1640 + 1360) * SHRINK**2
 #: A multiplication of 17 by 29 bits: Horowitz's of 32 by 32, by the product of the widths.
 SCALE_PJ = 3.1 * SHRINK * 17 * 29 / 32**2
 CIM_MAC_PJ, CIM_UM2_PER_BYTE = 2 / 40, 1e6 / (187 * 1024)
+#: 2.6 TOPS/mm2 at 8 bits of the same macro, by its bytes.
+CIM_MACS_PER_NS_BYTE = 2600 / 2 / (187 * 1024)
 
 
 def mac_unit(clock_ps: float) -> Estimate:
@@ -28,6 +31,16 @@ def vector_lane(clock_ps: float) -> Estimate:
     return Estimate({"vector_op": Action(VECTOR_PJ, clock_ps)}, VECTOR_UM2, VECTOR_UM2 * LEAK_MW_PER_UM2)
 
 
+def adder(clock_ps: float) -> Estimate:
+    """What finishes outputs in a tile: ``partial_add`` adds 32 bits, ``scale`` multiplies an output by its scale."""
+    area = (137 + 3495) * SHRINK**2
+    return Estimate(
+        {"partial_add": Action(0.1 * SHRINK, clock_ps), "scale": Action(SCALE_PJ, clock_ps)},
+        area,
+        area * LEAK_MW_PER_UM2,
+    )
+
+
 def cim_byte() -> Estimate:
     """One byte of SRAM that multiplies in place: ``cim_mac`` is one 8-bit multiply-accumulate."""
-    return Estimate({"cim_mac": Action(CIM_MAC_PJ)}, CIM_UM2_PER_BYTE, 8 * BIT_LEAK_MW)
+    return Estimate({"cim_mac": Action(CIM_MAC_PJ), "cim_write": Action(8 * BIT_PJ)}, CIM_UM2_PER_BYTE, 8 * BIT_LEAK_MW)

@@ -17,7 +17,6 @@ from typing import Literal, get_args
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.components import logic
 from crossvote.sim.chip.components.base import Action, Estimate
-from crossvote.sim.chip.components.digital import SCALE_PJ
 from crossvote.sim.common.errors import UserError
 
 #: What is built around the shift-and-add: fixed bit lines; a writable map; the median as well; scaling as well.
@@ -83,9 +82,10 @@ def opc_cells(parameters: OpcParameters, variant: Variant) -> Cells:
 
 
 def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimate:
-    """One OPC. Actions: ``opc_pair`` (a pair of codes accumulated: the gates of a lane, its column sum read and
-    written), ``opc_step`` (a column sum read out and added to its output), ``map_lookup``, ``vote`` and ``scale`` (an
-    output).
+    """One OPC.
+
+    Actions: ``opc_pair`` (a pair of codes accumulated: the gates of a lane, its column sum read and written),
+    ``opc_step`` (a column sum read out and added to its output), ``map_lookup`` and ``vote``.
     """
     cells = opc_cells(parameters, variant)
     reference, rows = _table()
@@ -104,7 +104,6 @@ def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimat
             "opc_step": Action(step, clock_ps),
             "map_lookup": Action(lookup if variant != "plain" else 0.0, clock_ps if variant != "plain" else 0.0),
             "vote": Action(voter if "voter" in variant else 0.0),
-            "scale": Action(SCALE_PJ),
         },
         logic.area_um2(cells.gates, cells.memory_bits),
         logic.leakage_mw(cells.gates, cells.memory_bits),

@@ -1,0 +1,50 @@
+"""What a protected image is compared with: the same pruned weights without protection, and the dense model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from crossvote.sim.array.image import ColumnMap, GroupImage, Image
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.system.workload import GroupWork, LayerWork, Workload
+
+
+def unprotected(group: GroupImage) -> GroupImage:
+    """The group with one plain line of full weight for every plane that it has: no replicas, copies or flips.
+
+    The first line of each (output, plane) stays where it is; the others are freed, their cells cleared.
+    """
+    own = group.column_map
+    keep = own.used & ~own.repeats
+    zeros = np.zeros_like(own.plane)
+    column_map = ColumnMap(np.where(keep, own.output, -1).astype(np.int32), own.plane, zeros, zeros.astype(np.bool_))
+    bits = np.repeat(keep, group.cell_bits)
+    flipped = np.repeat(keep & own.flipped, group.cell_bits)
+    cells = (group.cells ^ np.packbits(flipped)) & np.packbits(bits)
+    return dataclasses.replace(group, column_map=column_map, cells=cells, vote="none")
+
+
+def pruned_workload(image: Image, chip: ChipConfig, heads: int, tokens: int, name: str) -> Workload:
+    """The image's weights without protection: what pruning alone gives."""
+    plain = dataclasses.replace(image, groups=tuple(unprotected(group) for group in image.groups))
+    return Workload.from_image(plain, chip, heads, tokens, name)
+
+
+def dense_workload(image: Image, chip: ChipConfig, heads: int, tokens: int, name: str) -> Workload:
+    """The same matrices unpruned and unprotected: every output with one bit line per plane.
+
+    Its weights are not in the image; cells conduct as often as those that were kept do.
+    """
+    pruned = pruned_workload(image, chip, heads, tokens, name)
+    layers = []
+    for layer in pruned.layers:
+        dense = {}
+        for role, work in layer.groups.items():
+            # As in the mapping, the matrices of a group follow each other without a gap.
+            group = GroupWork.dense(work.name, work.inputs, (work.outputs,), chip)
+            share = work.conducting / work.programmed if work.programmed else 0.0
+            dense[role] = dataclasses.replace(group, conducting=share * group.programmed)
+        layers.append(LayerWork(layer.name, dense))
+    return Workload(name, tuple(layers), heads, tokens)

@@ -1,0 +1,41 @@
+"""Power of a tile at full load: every crossbar reads all the time. From the same counts as everything else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crossvote.sim.chip.bill import PARTS, bill, prices
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.system.actions import group_actions
+from crossvote.sim.system.placement import GroupPlace
+from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.workload import GroupWork
+
+
+def full_tile(chip: ChipConfig) -> GroupPlace:
+    """A group of one row block whose outputs fill every crossbar of one tile."""
+    blocks = chip.crossbars_per_tile // chip.signs
+    outputs = chip.crossbar.columns // chip.slices * blocks
+    group = GroupWork.dense("full", chip.crossbar.rows, (outputs,), chip)
+    return GroupPlace(group, np.zeros(group.blocks, np.int64), np.array([outputs]))
+
+
+def full_load_w(chip: ChipConfig) -> dict[str, float]:
+    """Power of one tile with all crossbars busy, W, by part of the report, leakage and further parts apart.
+
+    Parts whose work does not follow from that of the crossbars (network, attention, vector units) have none here.
+    """
+    place = full_tile(chip)
+    interval, table = GroupTiming(chip, place.group).interval_ps, prices(chip)
+    found: dict[str, float] = {}
+    for action, count in group_actions(chip, place).items():
+        found[PARTS[action]] = found.get(PARTS[action], 0.0) + count * table[action] / interval
+    return found
+
+
+def tile_at_full_load_w(chip: ChipConfig) -> float:
+    """Power of one tile with all crossbars busy, W: actions, leakage, and further parts at their published power."""
+    still = sum(
+        p.instances * (p.estimate.leakage_mw + p.static_mw + p.nameplate_mw) for p in bill(chip) if p.level != "chip"
+    )
+    return sum(full_load_w(chip).values()) + still * 1e-3 / chip.package.tiles

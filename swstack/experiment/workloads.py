@@ -1,0 +1,149 @@
+"""The workloads that ``crossvote simulate`` compares: a run's images and what they stand against, or plain sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossvote.sim.array.image import Image
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.system.baselines import dense_workload, pruned_workload
+from crossvote.sim.system.model import simulate
+from crossvote.sim.system.workload import Dimensions, Workload, bert_workload
+from crossvote.swstack.experiment.config import RunConfig
+
+DENSE = "dense, unprotected"
+PLAIN = "pruned, unprotected"
+PRUNED = "pruned/model"
+
+
+def length_rows(workloads: Mapping[str, Workload], chip: ChipConfig, lengths: NDArray[np.int64]) -> list[list[str]]:
+    """Latency and dynamic energy over the real lengths, header first: means over the examples, and the longest one.
+
+    Times are the analytic bound, once for every length that occurs.
+    """
+    values, counts = np.unique(lengths, return_counts=True)
+    rows = [
+        ["", "tokens, mean", "tokens, longest", "latency, mean us", "latency, longest us", "dynamic energy, mean uJ"]
+    ]
+    for name, workload in workloads.items():
+        runs = [simulate(dataclasses.replace(workload, tokens=int(n)), chip, resolution="analytic") for n in values]
+        latency = np.array([run.latency_ps for run in runs]) / 1e6
+        dynamic = np.array([run.dynamic_energy_pj for run in runs]) / 1e6
+        means = [np.average(found, weights=counts) for found in (latency, dynamic)]
+        row = [f"{lengths.mean():.1f}", str(values[-1]), f"{means[0]:.6g}", f"{latency[-1]:.6g}", f"{means[1]:.6g}"]
+        rows.append([name, *row])
+    return rows
+
+
+def encoder_workloads(
+    dimensions: Dimensions, chip: ChipConfig, tokens: int, pruned: float = 0.3
+) -> dict[str, Workload]:
+    """A transformer without protection, dense and pruned, and with the MSB three times: beside it, or where it was
+    pruned.
+
+    The top plane is flipped, as in the paper; where the copies lie beside their output, nothing is pruned.
+    """
+    copies = {"replicas": 2, "flipped": 1}
+    inside = {**copies, "pruned": pruned, "embedded": True}
+    options: dict[str, dict[str, object]] = {
+        DENSE: {},
+        PLAIN: {"pruned": pruned},
+        "MSB x3 beside": {**copies, "vote": "crossbar"},
+        f"MSB x3 in {pruned:.0%} pruned, vote at the output": {**inside, "vote": "output"},
+        f"MSB x3 in {pruned:.0%} pruned, vote per crossbar": {**inside, "vote": "crossbar"},
+    }
+    if chip.signs == 1:
+        for chosen in options.values():
+            chosen.pop("flipped", None)
+    return {
+        name: bert_workload(dimensions, chip, tokens, name=name, **chosen)  # type: ignore[arg-type]
+        for name, chosen in options.items()
+    }
+
+
+def run_workloads(
+    run: Path, own: RunConfig, chip: ChipConfig, schemes: Sequence[str], tokens: int, remap: bool = False
+) -> dict[str, Workload]:
+    """The dense and the pruned unprotected model of a run, then its schemes, on a chip.
+
+    Args:
+        remap: map the pruned model anew, onto this chip, instead of using the run's images.
+
+    Raises:
+        UserError: no such scheme, no image yet, or an image that is for another chip.
+    """
+    wanted = tuple(schemes) or own.map.schemes
+    unknown = [name for name in wanted if name not in own.map.schemes]
+    if unknown:
+        raise UserError(f"{run}: '{unknown[0]}' is not one of the run's schemes ({', '.join(own.map.schemes)}).")
+    heads = _heads(run)
+    if remap:
+        from crossvote.swstack.experiment.simulate_tokens import mapped_anew
+
+        images = mapped_anew(run, own, chip, wanted)
+    else:
+        images = {name: _image(run, name, chip) for name in wanted}
+    # Some codes leave planes out; the baseline is the image that holds most.
+    plain = max(images.values(), key=_single_lines)
+    workloads = {
+        DENSE: dense_workload(plain, chip, heads, tokens, DENSE),
+        PLAIN: pruned_workload(plain, chip, heads, tokens, PLAIN),
+    }
+    for name, image in images.items():
+        workloads[name] = Workload.from_image(image, chip, heads, tokens, name)
+    return workloads
+
+
+def _single_lines(image: Image) -> int:
+    """Lines that are no copies."""
+    return sum(int((group.column_map.used & ~group.column_map.repeats).sum()) for group in image.groups)
+
+
+def _image(run: Path, name: str, chip: ChipConfig) -> Image:
+    path = run / "images" / f"{name}.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: no such image yet; make it with: crossvote map {run}")
+    image = Image.load(path)
+    _check(image, chip, path)
+    return image
+
+
+def _heads(run: Path) -> int:
+    path = run / PRUNED / "config.json"
+    try:
+        config: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the pruned model's configuration cannot be read ({error}).") from None
+    for key in ("num_attention_heads", "n_heads", "n_head"):
+        value = config.get(key)
+        if isinstance(value, int):
+            return value
+    raise UserError(f"{path}: the model's configuration does not say how many attention heads there are.")
+
+
+def _check(image: Image, chip: ChipConfig, path: Path) -> None:
+    """Refuse an image that this chip cannot hold as it is."""
+    c = chip.crossbar
+    if (image.rows, image.columns) != (c.rows, c.columns):
+        raise UserError(
+            f"{path}: made for crossbars of {image.rows} x {image.columns}, but chip '{chip.name}' has "
+            f"{c.rows} x {c.columns}; map it anew with --remap."
+        )
+    bits = image.groups[0].cell_bits
+    if c.pair == "none" or c.cell_bits != bits:
+        raise UserError(
+            f"{path}: holds differential pairs of {bits}-bit cells, but chip '{chip.name}' has "
+            f"cells of {c.cell_bits} bit(s) and pair = '{c.pair}'; pairs can be mapped anew with --remap."
+        )
+    if image.input_bits != chip.opc.input_bits:
+        raise UserError(
+            f"{path}: made for {image.input_bits}-bit inputs, but chip '{chip.name}' has opc.input_bits = "
+            f"{chip.opc.input_bits}; map it anew with --remap."
+        )
