@@ -14,11 +14,11 @@ import numpy as np
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.machine import cores
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
-from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.cosim import cosim_requests
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import BERT_BASE, MINILM_L6, Dimensions, Workload

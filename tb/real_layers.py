@@ -57,10 +57,11 @@ def draw() -> list[LayerStimulus]:
         UserError: the embedded encoder is not installed.
     """
     from crossvote.sim.array.faults import FaultMap
+    from crossvote.sim.chip.bill import opc_parameters
     from crossvote.sim.chip.config import load_chip
     from crossvote.sim.common.seeds import seed_sequence
     from crossvote.sim.peripheral import NumpyPeripheral
-    from crossvote.sim.peripheral.opc_array import OpcArray, opc_parameters
+    from crossvote.sim.peripheral.opc_array import OpcArray
     from crossvote.swstack.evaluation.captured import captured_inputs
     from crossvote.swstack.inference.convert import convert, swap_faults
     from crossvote.swstack.mapping.mapping import build_image, quantize_group

@@ -45,8 +45,8 @@ class Component:
     on: Callable[[ChipConfig], bool] = lambda chip: True
 
 
-def opc_parameters_of(chip: ChipConfig) -> OpcParameters:
-    """The RTL's parameters of the chip's output peripheral, voter and map left to the variant.
+def opc_parameters(chip: ChipConfig) -> OpcParameters:
+    """The RTL's parameters for a chip.
 
     Raises:
         UserError: sizes that the RTL cannot have.
@@ -70,7 +70,7 @@ def opc_parameters_of(chip: ChipConfig) -> OpcParameters:
 
 def own_variant(chip: ChipConfig) -> Variant:
     """What the chip file says its output peripheral has."""
-    return variant_of(opc_parameters_of(chip)) if _rtl(chip) else "plain"
+    return variant_of(opc_parameters(chip)) if _rtl(chip) else "plain"
 
 
 def _input_bytes(chip: ChipConfig) -> int:
@@ -110,7 +110,7 @@ COMPONENTS: dict[str, Component] = {
         "opc",
         ("opc_pair", "opc_step", "map_lookup", "vote"),
         "idle",
-        lambda c, variant: opc(opc_parameters_of(c), variant, c.opc.clock_ps),
+        lambda c, variant: opc(opc_parameters(c), variant, c.opc.clock_ps),
         _rtl,
     ),
     "shift_add": Component(

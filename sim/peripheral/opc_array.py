@@ -14,36 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.array.crossbar import driven_bits, read_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Bundle, GroupImage
 from crossvote.sim.chip.config import ChipConfig
-from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import OpcMap, Peripheral, PeripheralResult
-
-
-def opc_parameters(chip: ChipConfig) -> OpcParameters:
-    """The RTL's parameters for a chip.
-
-    Raises:
-        UserError: sizes that the RTL cannot have.
-    """
-    opc = chip.opc
-    try:
-        return OpcParameters(
-            columns=opc.columns,
-            lanes=opc.lanes,
-            planes=opc.planes,
-            input_bits=opc.input_bits,
-            adc_bits=chip.adc.bits,
-            row_blocks=opc.row_blocks,
-            voter=opc.voter,
-            column_map=opc.column_map,
-            scale_bits=opc.scale_bits,
-        )
-    except ValueError as error:
-        raise UserError(f"chip '{chip.name}': the output peripheral cannot be built: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)

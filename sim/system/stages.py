@@ -11,10 +11,10 @@ import numpy as np
 from simpy.events import Event
 
 from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Target, Transaction, Wait
 from crossvote.sim.kernel.simulation import Behaviour, Key
-from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
 from crossvote.sim.system.workload import GroupWork

@@ -19,8 +19,8 @@ def verilog(
 ) -> None:
     """Export the synthesizable Verilog of the output peripheral."""
     from crossvote.rtl.export import export
+    from crossvote.sim.chip.bill import opc_parameters
     from crossvote.sim.chip.config import load_chip
-    from crossvote.sim.peripheral.opc_array import opc_parameters
 
     paths = [str(path) for path in export(opc_parameters(load_chip(chip)), folder)]
     for path in paths:

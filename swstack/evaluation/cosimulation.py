@@ -17,12 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.machine import cores
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.peripheral import Backend, create_peripheral
-from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.cosim import CosimRequest, Cosimulation, cosim_requests, cosimulate
 from crossvote.swstack.evaluation.captured import captured_inputs
 from crossvote.swstack.evaluation.config import CosimConfig

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.sim.chip.config import ChipConfig, load_chip
+from crossvote.sim.common.csv_rows import to_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
@@ -31,6 +32,7 @@ from crossvote.swstack.experiment.workloads import (
     PLAIN,
     PRUNED,
     encoder_workloads,
+    length_rows,
     run_workloads,
 )
 

@@ -5,11 +5,11 @@ import pytest
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage
+from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
-from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.cosim import cosimulate as cosimulate_request
 

@@ -8,11 +8,11 @@ import pytest
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
-from crossvote.sim.peripheral.opc_array import opc_parameters
 from crossvote.sim.system.cosim import CosimRequest, cosim_requests, linear_outputs
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Workload
@@ -165,7 +165,7 @@ def test_wrong_inputs_are_refused(change, message):
 
 
 def test_a_clipping_chip_is_computed_and_compared_bit_by_bit():
-    chip = load_chip("crossvote", {"adc": {"bits": 5}})
+    chip = load_chip("crossvote", {"adc": {"bits": 5, "may_clip": True}})
     mapped = image("none")
     real = CosimRequest(mapped.groups[0], inputs()["l.0.qkv"], lambda: create_peripheral("numpy", opc_parameters(chip)))
     computed = simulate(Workload.from_image(mapped, chip, 2, TOKENS), chip, computed={"l.0.qkv": real}).computed
