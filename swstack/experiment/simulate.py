@@ -194,7 +194,7 @@ def _chip_overrides(overrides: Sequence[str]) -> dict[str, object]:
 def _own_config(run: Path) -> RunConfig:
     if not run.is_dir():
         names = ", ".join(ENCODERS)
-        raise UserError(f"{run}: neither a run directory, nor a model's config.json, nor one of {names}.")
+        raise UserError(f"{run}: neither a run directory nor one of {names}, nor a model's config.json.")
     return load_config(find_config(str(run)))
 
 

@@ -223,7 +223,7 @@ def test_missing_parts_are_named(run):
     (run / "images" / "best.safetensors").unlink()
     with pytest.raises(UserError, match="no such image yet; make it with: crossvote map"):
         simulate_source(str(run), tokens=4)
-    with pytest.raises(UserError, match=r"neither a run directory, nor a model's config\.json, nor one of bert-base"):
+    with pytest.raises(UserError, match="neither a run directory nor one of bert-base"):
         simulate_source(str(run / "nowhere"), tokens=4)
     (run / "pruned" / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="does not say how many attention heads"):
