@@ -55,7 +55,7 @@ BACKENDS: dict[str, BackendKind] = {
     kind.name: kind
     for kind in (
         BackendKind("numpy", "the NumPy model of the output peripheral", False, NumpyPeripheral),
-        BackendKind("verilator", "the Verilog of the output peripheral, compiled by Verilator", True, _verilator),
+        BackendKind("verilator", "the Verilog of the output peripheral (compiled by Verilator)", True, _verilator),
         BackendKind("amaranth", "the RTL of the output peripheral in Amaranth's simulator", True, _amaranth),
     )
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from crossvote.sim.array.faults import PAPER_SA0_SA1, UNIFORM, sa1_share
@@ -74,4 +76,17 @@ class CosimConfig:
     )
     quantum: int = Field(
         8, ge=1, description="Token vectors that the crossbars run ahead of the OPCs' time; 1 is exact."
+    )
+
+
+@config_dataclass
+class SimulateConfig:
+    """How the whole chip is simulated for the costs in the report."""
+
+    tokens: int | None = Field(
+        None, ge=1, description="Length of a sequence; left out: the mean length of the dev examples."
+    )
+    stream: int = Field(16, ge=2, description="Sequences of the stream that measures throughput beside the latency.")
+    resolution: Literal["analytic", "matrix", "tile", "crossbar"] = Field(
+        "matrix", description="Units with queues of their own: analytic, matrix, tile or crossbar."
     )

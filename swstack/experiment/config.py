@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
-from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig
+from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig, SimulateConfig
 from crossvote.swstack.experiment.run_directory import CONFIG
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.protection import PRESETS
@@ -69,6 +69,7 @@ class RunConfig:
     faults: FaultsConfig = _defaults(FaultsConfig)
     eval: EvalConfig = _defaults(EvalConfig)
     cosim: CosimConfig = _defaults(CosimConfig)
+    simulate: SimulateConfig = _defaults(SimulateConfig)
     chip: ChipConfig = Field(default_factory=lambda: load_chip(DEFAULT_CHIP))
 
     @model_validator(mode="after")

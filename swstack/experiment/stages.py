@@ -22,6 +22,8 @@ from crossvote.swstack.evaluation.evaluation import rows as trial_rows
 from crossvote.swstack.evaluation.evaluation import sweep
 from crossvote.swstack.experiment.calibration import CALIBRATION, read_steps
 from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.config_changes import changed_keys
+from crossvote.swstack.experiment.cost import costs
 from crossvote.swstack.experiment.pipeline import Context, Stage, versions
 from crossvote.swstack.experiment.run_directory import CONFIG, RunDirectory, digest, file_digest
 from crossvote.swstack.inference.embedding_faults import embedding_crossbars
@@ -31,7 +33,7 @@ from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load_model, locate, save_model
 from crossvote.swstack.models.masks import load_masks, save_masks
 from crossvote.swstack.pruning.pruning import prune
-from crossvote.swstack.report.claims import cosimulation_line, equal, telling_rate, verdict
+from crossvote.swstack.report.claims import cosimulation_line, cost_claims, equal, telling_rate, verdict
 from crossvote.swstack.report.page import PAGE, has_replicas, write_report
 from crossvote.swstack.tasks import Task, glue, load_task
 from crossvote.swstack.tasks.chance import chance_level
@@ -266,8 +268,12 @@ def _telling_chip(context: Context[RunConfig], rate: float, images: Mapping[str,
 def _do_cosim(context: Context[RunConfig]) -> Sequence[str]:
     """Co-simulate on the first chip of the highest fault rate."""
     config = context.config
+    rate = max(config.faults.rates)
+    if config.chip.crossbar.cell_bits > 1:
+        skipped = f"the output peripheral takes cells of 1 bit, and the chip's have {config.chip.crossbar.cell_bits}."
+        return [context.run.write_json(RESULTS["cosim"], {"rate": rate, "matrices": [], "skipped": skipped})]
     model, tokenizer, task = _load(context, PRUNED)
-    rate, images = max(config.faults.rates), _images(context)
+    images = _images(context)
     matrices = cosimulate_matrices(
         model,
         tokenizer,
@@ -281,7 +287,13 @@ def _do_cosim(context: Context[RunConfig]) -> Sequence[str]:
         context.progress,
     )
     summary = {"rate": rate, "matrices": [dataclasses.asdict(matrix) for matrix in matrices]}
-    return [context.run.write_json("results/cosimulation.json", summary)]
+    return [context.run.write_json(RESULTS["cosim"], summary)]
+
+
+def _do_simulate(context: Context[RunConfig]) -> Sequence[str]:
+    """The whole chip under every scheme."""
+    result = costs(context.run.path, context.config.simulate, context.progress)
+    return [context.run.write_json(RESULTS["simulate"], result)]
 
 
 def _do_report(context: Context[RunConfig]) -> Sequence[str]:
@@ -294,6 +306,7 @@ def _do_report(context: Context[RunConfig]) -> Sequence[str]:
         {
             **results,
             "seed": config.seed,
+            "changes": changed_keys(config),
             "config": (run.path / CONFIG).read_text(encoding="utf-8"),
             "stages": [dataclasses.asdict(record) for name in RESULTS if (record := run.record(name))],
             "versions": versions(),
@@ -311,6 +324,7 @@ RESULTS = {
     "faults": FAULTS,
     "eval": "results/accuracy.json",
     "cosim": "results/cosimulation.json",
+    "simulate": "results/system.json",
 }
 
 
@@ -350,13 +364,15 @@ STAGES: tuple[Stage[RunConfig], ...] = (
     Stage(
         "cosim", ("finetune", "prune", "map", "faults"), _settings("task", "quantization", "chip", "cosim"), _do_cosim
     ),
-    Stage("report", ("finetune", "prune", "map", "faults", "eval", "cosim"), to_mapping, _do_report),
+    Stage("simulate", ("prune", "map"), _settings("task", "chip", "simulate"), _do_simulate),
+    Stage("report", ("finetune", "prune", "map", "faults", "eval", "cosim", "simulate"), to_mapping, _do_report),
 )
 
 
 def cosimulation_is_exact(run: RunDirectory) -> bool:
     """Whether every co-simulated output equalled the reference."""
-    return equal(run.read_json(RESULTS["cosim"])["matrices"])
+    found = run.read_json(RESULTS["cosim"])
+    return "skipped" in found or equal(found["matrices"])
 
 
 def summarize(run: RunDirectory, target: str) -> list[str]:
@@ -391,4 +407,8 @@ def summarize(run: RunDirectory, target: str) -> list[str]:
             f"(standard deviation {point['sd']:.2f}, {point['chips']} chips)"
             for point in result["points"]
         ]
+    if target == "simulate":
+        return cost_claims(result)
+    if "skipped" in result:
+        return [f"not co-simulated: {result['skipped']}"]
     return [cosimulation_line(matrix) for matrix in result["matrices"]]

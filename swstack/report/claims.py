@@ -25,7 +25,8 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
         *chance_claims(accuracy),
         *accuracy_claims(accuracy),
         *space_claims(results["map"]),
-        *cosimulation_claims(results["cosim"]["matrices"]),
+        *cost_claims(results["simulate"]),
+        *cosimulation_claims(results["cosim"]),
     ]
 
 
@@ -154,9 +155,48 @@ def equal(records: Sequence[Record]) -> bool:
     return any(record["outputs"] for record in records) and all(record["equal"] for record in records)
 
 
-def cosimulation_claims(records: Sequence[Record]) -> list[str]:
+#: What a cost is called, and its key in the system model's summary.
+COSTS = {
+    "latency": "latency_us",
+    "throughput": "sequences_per_s",
+    "energy of a sequence": "energy_uj_per_sequence",
+    "tile area": "area_mm2",
+}
+
+
+def relative_costs(system: Record) -> dict[str, dict[str, float]]:
+    """Scheme -> cost -> change against the dense, unprotected encoder as a fraction; nothing where none ran.
+
+    A cost that was not measured is left out.
+    """
+    if not system["schemes"]:
+        return {}
+    base = system["schemes"][system["baseline"]]
+    return {
+        name: {title: own[key] / base[key] - 1 for title, key in COSTS.items() if base.get(key) and own.get(key)}
+        for name, own in system["schemes"].items()
+        if name not in system["unprotected"]
+    }
+
+
+def cost_claims(system: Record) -> list[str]:
+    """What every scheme costs on the simulated chip, in one sentence each."""
+    if "skipped" in system:
+        return [f"Latency, energy and area were not simulated: {system['skipped']}"]
+    tokens = system["tokens"]
+    return [
+        f"On the simulated chip '{name}' changes "
+        f"{', '.join(f'{title} by {100 * change:+.1f} %' for title, change in changes.items())} "
+        f"against the dense, unprotected encoder (sequences of {tokens} tokens)."
+        for name, changes in relative_costs(system).items()
+    ]
+
+
+def cosimulation_claims(cosim: Record) -> list[str]:
     """One sentence for every back end that ran: what it was, how much was compared, and the outcome."""
-    sentences = []
+    if "skipped" in cosim:
+        return [f"Nothing was co-simulated: {cosim['skipped']}"]
+    records, sentences = cosim["matrices"], []
     for name in dict.fromkeys(record["backend"] for record in records):
         own = [record for record in records if record["backend"] == name]
         compared = sum(record["outputs"] for record in own)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,16 @@ STYLE: dict[Any, Any] = {
 }
 
 
+#: Fixed colours of a picture in a file, and what takes their place in a page that has a light and a dark theme.
+THEMED = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--line)",
+    "#000000": "var(--ink)",
+    "#ffffff": "var(--paper)",
+}
+
+
 def save_figure(figure: Figure, folder: Path, name: str) -> str:
     """Write ``name.svg`` and ``name.png`` and return the SVG text, ready to stand inside an HTML page."""
     svg, png = io.BytesIO(), io.BytesIO()
@@ -60,6 +72,16 @@ def save_figure(figure: Figure, folder: Path, name: str) -> str:
     write_text_atomic(folder / f"{name}.svg", text)
     write_bytes_atomic(folder / f"{name}.png", png.getvalue())
     return text[text.index("<svg") :]
+
+
+def inline_svg(svg: str, name: str, text: str) -> str:
+    """An SVG picture as part of a page: ids of its own, colours of the page's theme, ``text`` for who cannot see it."""
+    for colour, variable in THEMED.items():
+        svg = svg.replace(colour, variable)
+    svg = re.sub(r'(\bid=")', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
+    label = html.escape(text, quote=True)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
 def loss_figure(points: Sequence[Mapping[str, Any]], metric: str) -> Figure:
@@ -93,14 +115,16 @@ def loss_figure(points: Sequence[Mapping[str, Any]], metric: str) -> Figure:
     return figure
 
 
-def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free: float) -> Figure:
+def accuracy_figure(
+    points: Sequence[Mapping[str, Any]], metric: str, fault_free: float, chance: float | None = None
+) -> Figure:
     """Task metric against fault rate, one line per scheme, with the 95 % interval of the mean over chips as a band.
 
     ``points`` carry ``scheme``, ``rate`` (a fraction) and ``mean``, ``low``, ``high`` in percent; ``fault_free`` is
-    the metric of the pruned model in floating point, in percent, drawn dashed.
+    the metric of the pruned model in floating point, in percent, drawn dashed, and ``chance`` that of one answer.
     """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.4, 4.0))
+        figure, axes = plt.subplots(figsize=(7.4, 4.2), layout="constrained")
         schemes = list(dict.fromkeys(point["scheme"] for point in points))
         for i, scheme in enumerate(schemes):
             own = sorted((p for p in points if p["scheme"] == scheme and p["rate"] > 0), key=lambda p: p["rate"])
@@ -108,7 +132,9 @@ def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free
                 continue
             rate = [100 * p["rate"] for p in own]
             colour = PALETTE[i % len(PALETTE)]
-            axes.fill_between(rate, [p["low"] for p in own], [p["high"] for p in own], color=colour, alpha=0.16, lw=0)
+            # No metric exceeds 100 %, but an interval by Student's t may.
+            low, high = (np.clip([p[end] for p in own], -100, 100) for end in ("low", "high"))
+            axes.fill_between(rate, low, high, color=colour, alpha=0.16, lw=0)
             axes.plot(
                 rate,
                 [p["mean"] for p in own],
@@ -119,7 +145,6 @@ def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free
                 label=scheme,
             )
         axes.axhline(fault_free, color=INK, ls=(0, (5, 4)), lw=1.1, label="fault-free, floating point")
-        # A metric cannot exceed 100 %, an interval by Student's t can.
         axes.set_ylim(top=min(axes.get_ylim()[1], 102))
         axes.set_xscale("log")
         ticks = sorted({100 * p["rate"] for p in points if p["rate"] > 0})
@@ -129,7 +154,10 @@ def accuracy_figure(points: Sequence[Mapping[str, Any]], metric: str, fault_free
         axes.set_ylabel(f"{metric}, %")
         axes.grid(axis="y", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
-        axes.legend(loc="best", fontsize=9)
+        if chance is not None:
+            axes.axhline(chance, color=MUTED, ls=":", lw=1.1, label="always one answer")
+        # Beside the axes, because no place inside is free of curves for every result.
+        figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 

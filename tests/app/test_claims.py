@@ -33,30 +33,30 @@ def test_verdict_names_the_most_telling_rate_and_the_crossbars():
 @pytest.mark.parametrize(
     ("backend", "subject", "verilog", "rtl"),
     [
-        ("verilator", "The Verilog of the output peripheral, compiled by Verilator, gave", True, False),
+        ("verilator", "The Verilog of the output peripheral (compiled by Verilator) gave", True, False),
         ("amaranth", "The RTL of the output peripheral in Amaranth's simulator gave", False, True),
         ("numpy", "The NumPy model of the output peripheral gave", False, False),
         ("somebody's", "The output peripheral 'somebody's' gave", False, False),
     ],
 )
 def test_only_the_back_end_that_ran_is_said_to_have_run(backend, subject, verilog, rtl):
-    (sentence,) = claims.cosimulation_claims(records(backend))
-    assert sentence.replace(" gave", ", gave" if backend == "verilator" else " gave").startswith(subject)
+    (sentence,) = claims.cosimulation_claims({"matrices": records(backend)})
+    assert sentence.startswith(subject)
     assert "960 integers, all equal to the reference" in sentence
     assert ("Verilog" in sentence, "RTL" in sentence) == (verilog, rtl)
     assert ("no hardware description was simulated" in sentence) == (not (verilog or rtl))
-    (wrong,) = claims.cosimulation_claims(records(backend, equal=False))
+    (wrong,) = claims.cosimulation_claims({"matrices": records(backend, equal=False)})
     assert "DIFFERS from the reference in 1 of 1" in wrong
     assert "equal" not in wrong
 
 
 def test_two_back_ends_are_two_claims():
-    assert len(claims.cosimulation_claims(records("numpy") + records("verilator"))) == 2
+    assert len(claims.cosimulation_claims({"matrices": records("numpy") + records("verilator")})) == 2
 
 
 @pytest.mark.parametrize("nothing", [[], records("verilator", outputs=0)])
 def test_nothing_compared_is_nothing_claimed(nothing):
-    assert claims.cosimulation_claims(nothing) == [
+    assert claims.cosimulation_claims({"matrices": nothing}) == [
         "No output was co-simulated, so nothing is said about the hardware description."
     ]
     assert not claims.equal(nothing)
@@ -118,7 +118,7 @@ def test_a_model_above_chance_is_not_accused():
     ("backend", "said"),
     [
         ("numpy", "ADC codes through the NumPy model of the output peripheral"),
-        ("verilator", "ADC codes through the Verilog of the output peripheral, compiled by Verilator"),
+        ("verilator", "ADC codes through the Verilog of the output peripheral (compiled by Verilator)"),
         ("amaranth", "ADC codes through the RTL of the output peripheral in Amaranth's simulator"),
     ],
 )
@@ -131,3 +131,22 @@ def test_a_system_run_names_the_back_end_that_computed(backend, said):
     assert line.endswith("every integer equal")
     assert claims.computed_line([dataclasses.replace(check, equal=False)], 2.0, 1e-6).endswith("1 groups DIFFER")
     assert claims.computed_line([dataclasses.replace(check, outputs=0)], 2.0, 1e-6).endswith("nothing compared")
+
+
+def test_costs_are_said_against_the_dense_encoder():
+    first, second, third = claims.cost_claims(synthetic.results()["simulate"])
+    assert first.startswith("On the simulated chip 'none' changes latency by +0.0 %")
+    assert "'paper' changes latency by +75.0 %, throughput by -42.9 %, energy of a sequence by -10.0 %" in second
+    assert "tile area by +0.0 % against the dense, unprotected encoder (sequences of 64 tokens)" in second
+    assert third.startswith("On the simulated chip 'best'")
+
+
+def test_what_was_skipped_is_said_and_nothing_else():
+    skipped = {"tokens": 64, "skipped": "the chip has no digital pairs.", "schemes": {}}
+    assert claims.cost_claims(skipped) == [
+        "Latency, energy and area were not simulated: the chip has no digital pairs."
+    ]
+    assert claims.relative_costs(skipped) == {}
+    assert claims.cosimulation_claims({"matrices": [], "skipped": "cells of 2 bits."}) == [
+        "Nothing was co-simulated: cells of 2 bits."
+    ]

@@ -89,7 +89,7 @@ def test_an_encoder_with_relative_positions_agrees_too(tiny_mpnet):
     faults = FaultMap.sample(16, 128, image.crossbars, 0.01, seed_sequence(3))
     config = CosimConfig(matrices=("layer.0.attention.attn.k", "layer.1.output.dense"), tokens=4, backend=BACKEND)
     results = cosimulate_matrices(model, tokenizer, task, {"scheme": image}, faults, CHIP, config)
-    assert [result.matrix for result in results] == [
+    assert [result.name for result in results] == [
         "mpnet.encoder.layer.0.attention.attn.k",
         "mpnet.encoder.layer.1.output.dense",
     ]

@@ -74,11 +74,12 @@ def outputs(directory: Path, stage: str) -> dict[str, str]:
 
 
 def test_every_stage_leaves_its_artefacts(finished):
-    for stage in ("finetune", "prune", "map", "faults", "eval", "cosim", "report"):
+    for stage in ("finetune", "prune", "map", "faults", "eval", "cosim", "simulate", "report"):
         assert (finished / "stages" / f"{stage}.json").is_file()
     page = (finished / "report" / "index.html").read_text(encoding="utf-8")
     assert "tiny-bert on grammar-single" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 6
+    assert "On the simulated chip &#39;paper&#39; changes latency by" in page
     assert [entry.name for entry in (finished / "work").iterdir()] == ["trials"]
 
 

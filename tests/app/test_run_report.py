@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import json
 import re
 
 import numpy as np
@@ -10,38 +12,148 @@ import pytest
 import synthetic_run as synthetic
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.swstack.report import figures
+from crossvote.swstack.report import charts, explorer, figures
 from crossvote.swstack.report import page as report
 
 
-def write(folder, results=None):
-    report.write_report(folder, results or synthetic.results(), synthetic.images(), synthetic.chip())
-    return (folder / report.PAGE).read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A report that no test changes."""
+    folder = tmp_path_factory.mktemp("run")
+    report.write_report(folder, synthetic.results(), synthetic.images(), synthetic.chip())
+    return folder
 
 
-def test_the_page_is_self_contained_and_carries_the_numbers(tmp_path):
-    page = write(tmp_path)
-    assert "<script" not in page
-    assert not re.search(r'(src|href)="https?:', page)
-    assert page.count("<svg") == 2
+@pytest.fixture(scope="module")
+def text(written):
+    return (written / report.PAGE).read_text(encoding="utf-8")
+
+
+def page(results):
+    """The page without its pictures, whose drawing takes longest."""
+    stub = report.Picture("<svg></svg>", "data:,", "a picture")
+    names = ("accuracy", "occupancy", "sparsity", "difference", "cost", "energy")
+    return report.page(results, dict.fromkeys(names, stub), synthetic.images(), synthetic.chip())
+
+
+def test_the_page_is_self_contained_and_carries_the_numbers(text, written):
+    page = text
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
+    assert page.count("<svg") == page.count('role="img" aria-label="') - 1 == 6
     assert "71.50" in page
     assert "n = 5" in page
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "index.html", "accuracy.svg", "accuracy.png", "accuracy.csv", "occupancy.svg", "occupancy.png",
-        "sparsity.csv", "crossbars.csv", "cosimulation.csv",
+    names = {"accuracy", "occupancy", "sparsity", "difference", "cost", "energy"}
+    files = {f"{name}.{kind}" for name in names for kind in ("svg", "png", "csv")}
+    assert {path.name for path in (written / "report").iterdir()} == {
+        "index.html", "crossbars.csv", "cosimulation.csv", *files
     }  # fmt: skip
 
 
-def test_equal_results_give_equal_bytes(tmp_path):
-    write(tmp_path / "a")
-    write(tmp_path / "b")
-    for path in (tmp_path / "a" / "report").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / "report" / path.name).read_bytes(), path.name
+def test_ids_of_the_page_are_its_own(text):
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
 
 
-def test_csv_holds_every_point(tmp_path):
-    write(tmp_path)
-    with (tmp_path / "report" / "accuracy.csv").open() as file:
+def test_the_data_of_every_figure_is_in_the_page(text, written):
+    page = text
+    for name in ("accuracy", "occupancy", "sparsity", "difference", "cost", "energy"):
+        (data,) = re.findall(rf'download="{name}\.csv" href="data:text/csv;base64,([^"]+)"', page)
+        assert base64.b64decode(data) == (written / "report" / f"{name}.csv").read_bytes()
+
+
+def test_costs_stand_beside_what_is_kept(text):
+    rows = {row["scheme"]: row for row in report.overview(synthetic.results())}
+    assert rows["paper"]["score"] == "82.10 %"
+    assert rows["paper"]["tolerated"] == "0.05 %"
+    assert rows["paper"]["costs"]["latency"] == pytest.approx(0.75)
+    assert rows["none"]["tolerated"] == "none measured"
+    assert "+75.0 %" in text
+    assert "&#39;paper&#39; changes latency by +75.0 %" in text
+
+
+def test_a_run_without_costs_says_why():
+    results = synthetic.results()
+    results["simulate"] = {"tokens": 64, "skipped": "the chip is too odd.", "schemes": {}}
+    found = page(results)
+    assert "Costs were not simulated: the chip is too odd." in found
+    assert "latency by" not in found
+
+
+def test_a_model_at_chance_level_tolerates_nothing_on_the_page():
+    found = page(synthetic.results(dense=51.0, pruned=50.2))
+    assert 'class="verdict warn"' in found
+    assert "stays within" not in found
+    assert {row["tolerated"] for row in report.overview(synthetic.results(pruned=50.2))} == {"none measured"}
+
+
+def test_no_band_exceeds_what_a_metric_can_reach():
+    points = synthetic.results()["eval"]["points"]
+    high = [{**point, "mean": 99.0, "low": 80.0, "high": 118.0} for point in points]
+    figure = figures.accuracy_figure(high, "accuracy", 99.5)
+    (axes,) = figure.axes
+    bands = [path.vertices[:, 1].max() for band in axes.collections for path in band.get_paths()]
+    assert max(bands) == 100
+    assert axes.get_ylim()[1] <= 102
+
+
+def test_no_legend_lies_over_a_curve():
+    results = synthetic.results()
+    for figure in (
+        figures.accuracy_figure(results["eval"]["points"], "accuracy", 91.2, 50.0),
+        charts.difference_figure(
+            charts.paired_differences(results["eval"]["points"], "none"), "none", "accuracy", ["none", "paper", "best"]
+        ),
+        charts.breakdown_figure({"a": {"x": 1.0, "y": 2.0}}, "energy"),
+    ):
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        for axes in figure.axes:
+            assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+def test_paired_differences_are_over_the_same_chips():
+    points = [
+        {"scheme": "a", "rate": 0.1, "scores": (50.0, 70.0, 90.0)},
+        {"scheme": "b", "rate": 0.1, "scores": (52.0, 73.0, 91.0)},
+        {"scheme": "b", "rate": 0.2, "scores": (1.0,)},
+    ]
+    (row,) = charts.paired_differences(points, "a")
+    assert (row["scheme"], row["rate"], row["chips"], row["mean"]) == ("b", 0.1, 3, 2.0)
+    # Student's t of 2 degrees of freedom, standard deviation 1 over sqrt(3).
+    assert row["high"] - row["mean"] == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+
+
+def test_groups_with_the_same_numbers_share_a_row():
+    results = synthetic.results()
+    results["prune"]["groups"] = [{**results["prune"]["groups"][0], "name": f"layer.{i}.ffn1"} for i in range(3)]
+    for scheme in results["map"]["schemes"]:
+        scheme["groups"] = scheme["groups"] * 3
+    (row,) = report.group_rows(results)
+    assert row["name"] == "3 groups: layer.0.ffn1 … layer.2.ffn1"
+
+
+def test_the_explorer_holds_what_the_image_holds():
+    images = synthetic.images()
+    data = json.loads(explorer.explorer_data(images, synthetic.chip()))
+    assert list(data) == list(images)
+    one, group = data["paper"]["layer.0.ffn1"], images["paper"].groups[0]
+    cells = np.unpackbits(np.frombuffer(base64.b64decode(one["cells"]), np.uint8))[: 128 * 128].reshape(128, 128)
+    assert np.array_equal(cells, group.block_cells(0)[0][:, :128])
+    assert one["output"] == group.column_map.output[:128].tolist()
+    words, lines, effects = figures.fault_effects(group, synthetic.chip())
+    named = ["harmless", "outvoted", "changes a weight"]
+    assert [(w, b, named[e]) for w, b, _, e in one["stuck"]] == list(zip(words, lines, effects, strict=True))
+
+
+def test_equal_results_give_equal_bytes(tmp_path, written):
+    report.write_report(tmp_path, synthetic.results(), synthetic.images(), synthetic.chip())
+    for path in (tmp_path / "report").iterdir():
+        assert path.read_bytes() == (written / "report" / path.name).read_bytes(), path.name
+
+
+def test_csv_holds_every_point(written):
+    with (written / "report" / "accuracy.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(synthetic.results()["eval"]["points"])
     assert {row["scheme"] for row in rows} == {"none", "paper", "best"}
@@ -58,34 +170,27 @@ def test_best_scheme_of_each_rate_is_marked_unless_it_is_at_chance_level():
 
 
 @pytest.mark.parametrize("equal", [True, False])
-def test_a_page_without_a_hardware_description_speaks_of_none(tmp_path, equal):
-    page = write(tmp_path, synthetic.results(equal=equal, backend="numpy"))
-    assert "no hardware description was simulated" in page
-    assert not re.search(r"verilog|\bRTL\b|clock cycles of", page, re.IGNORECASE)
-    assert "960</b>" in page
-    assert f"integers of the NumPy model of the output peripheral, {'' if equal else 'NOT '}exact" in page
+def test_a_page_without_a_hardware_description_speaks_of_none(equal):
+    found = page(synthetic.results(equal=equal, backend="numpy"))
+    assert "no hardware description was simulated" in found
+    assert not re.search(r"verilog|\bRTL\b|clock cycles of", found, re.IGNORECASE)
+    assert "960</b>" in found
+    assert f"integers of the NumPy model of the output peripheral, {'' if equal else 'NOT '}exact" in found
 
 
 @pytest.mark.parametrize(
     ("backend", "what"),
     [
-        ("verilator", "the Verilog of the output peripheral, compiled by Verilator"),
+        ("verilator", "the Verilog of the output peripheral (compiled by Verilator)"),
         ("amaranth", "the RTL of the output peripheral in Amaranth&#39;s simulator"),
     ],
 )
-def test_a_page_names_the_back_end_that_ran(tmp_path, backend, what):
-    page = write(tmp_path, synthetic.results(backend=backend))
-    assert what in page
-    assert f"clock cycles of {what}, exact" in page
-    assert "no hardware description" not in page
-    assert ("Verilog" in page) == (backend == "verilator")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(8.44, "8.4 s"), (59.97, "60.0 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
-)
-def test_durations_read_well(seconds, text):
-    assert report.duration(seconds) == text
+def test_a_page_names_the_back_end_that_ran(backend, what):
+    found = page(synthetic.results(backend=backend))
+    assert what in found
+    assert f"clock cycles of {what}, exact" in found
+    assert "no hardware description" not in found
+    assert ("Verilog" in found) == (backend == "verilator")
 
 
 def fault_at(group, word_line, bit_line, stuck_at, crossbar=0):
