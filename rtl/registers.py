@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from crossvote.rtl.column_map import ONLY, entry_layout
+from crossvote.rtl.column_map import HOLD, OPERATION_BITS, entry_layout, operations
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
 from crossvote.rtl.scale import scale_layout
 
 #: A column map entry as a register word, the same for all parameters.
-ENTRY_WORD = data.StructLayout({"line": 12, "output": 12, "plane": 4, "replica": 2, "flip": 1, "used": 1})
+ENTRY_WORD = data.StructLayout({"line": 12, "operation": OPERATION_BITS, "flip": 1})
 #: The scale of an output as a register word, the same for all parameters.
 SCALE_WORD = data.StructLayout({"multiplier": 24, "shift": 8})
 
@@ -29,10 +29,25 @@ class Register(IntEnum):
     STATUS = 0
     ROW_BLOCKS = 1
     DISAGREEMENTS = 2
+    STEPS = 3
+    INTERRUPTS = 4
+    ID = 5
+    VERSION = 6
+    SIZES = 7
+    OPTIONS = 8
+
+
+#: Content of ID: "OPC" and a zero byte, first letter in the highest byte.
+IDENTIFIER = 0x4F504300
+#: Content of VERSION: of this register map; the upper half counts changes that break drivers.
+REGISTERS_VERSION = 2 << 16
+#: Fields of SIZES and OPTIONS, by which a driver knows what it found.
+SIZES_WORD = data.StructLayout({"columns": 13, "lane_bits": 4, "planes": 4, "input_bits": 5, "adc_bits": 5})
+OPTIONS_WORD = data.StructLayout({"row_blocks": 9, "scale_bits": 5, "voter": 1, "column_map": 1})
 
 
 class Status(IntEnum):
-    """Bits of STATUS; all but BUSY stay set until 1 is written to them."""
+    """Bits of STATUS; all but BUSY stay set until 1 is written to them. INTERRUPTS has the same bits."""
 
     BUSY = 0
     MISFRAMED = 1
@@ -42,7 +57,7 @@ class Status(IntEnum):
 
 def index_bits(parameters: OpcParameters) -> int:
     """Address bits below the window select."""
-    return max(2, parameters.line_bits)
+    return max(4, parameters.line_bits)
 
 
 def map_address(parameters: OpcParameters, step: int) -> int:
@@ -50,10 +65,23 @@ def map_address(parameters: OpcParameters, step: int) -> int:
     return (1 << index_bits(parameters)) + step
 
 
-def entry_word(*, line: int, output: int, plane: int, replica: int, flip: bool) -> int:
-    """The word that programs a used column map entry; 0 is unused. ``replica``: see ``crossvote.rtl.column_map``."""
-    fields = {"line": line, "output": output, "plane": plane, "replica": replica, "flip": int(flip), "used": 1}
+def entry_word(*, line: int, operation: int, flip: bool) -> int:
+    """The word that programs a column map entry. ``operation``: see ``crossvote.rtl.column_map``."""
+    fields = {"line": line, "operation": operation, "flip": int(flip)}
     return sum(value << ENTRY_WORD[name].offset for name, value in fields.items())
+
+
+def capability_words(parameters: OpcParameters) -> dict[Register, int]:
+    """What the registers say about the hardware they belong to."""
+    p = parameters
+    sizes = {name: int(getattr(p, name)) << SIZES_WORD[name].offset for name in SIZES_WORD.members}
+    options = {name: int(getattr(p, name)) << OPTIONS_WORD[name].offset for name in OPTIONS_WORD.members}
+    return {
+        Register.ID: IDENTIFIER,
+        Register.VERSION: REGISTERS_VERSION,
+        Register.SIZES: sum(sizes.values()),
+        Register.OPTIONS: sum(options.values()),
+    }
 
 
 def scale_address(parameters: OpcParameters, output: int) -> int:
@@ -69,8 +97,10 @@ def scale_word(*, multiplier: int, shift: int) -> int:
 class RegisterPort(wiring.Signature):
     """A register access, seen from the side that asks.
 
-    ``write`` stores ``write_data`` at ``address``, unless ``error`` is set in the same clock: then nothing changes.
-    ``read_data`` is the content of ``address`` one clock later; reading has no side effects.
+    ``write`` stores ``write_data`` at ``address``, unless ``error`` is set in the same clock: then nothing changes but
+    REFUSED. ``write_strobe`` says which bytes are meant; registers take whole words only. ``read`` looks at
+    ``address``; ``read_data`` is its content one clock later, or 0 with ``read_error`` where there is nothing. Reading
+    has no side effects on what is computed.
     """
 
     def __init__(self, address_bits: int) -> None:
@@ -78,8 +108,11 @@ class RegisterPort(wiring.Signature):
             {
                 "address": Out(address_bits),
                 "write": Out(1),
+                "write_strobe": Out(4, init=0xF),
                 "write_data": Out(32),
+                "read": Out(1),
                 "read_data": In(32),
+                "read_error": In(1),
                 "error": In(1),
             }
         )
@@ -88,14 +121,14 @@ class RegisterPort(wiring.Signature):
 class Registers(wiring.Component):
     """Address decoder and registers.
 
-    A write to ROW_BLOCKS, to the map or to the scales while the OPC is busy, a value out of range, and an unknown
-    address are refused.
+    A write to ROW_BLOCKS, to the map or to the scales while the OPC is busy, a value out of range, part of a word, and
+    an address without a register that takes values are refused.
 
     Ports:
-        bus: the register port. busy: a vector is in flight.
+        bus: the register port. busy: a vector is in flight. irq: a status bit is set that INTERRUPTS lets through.
         misframed, illegal_map, disagreement: events, one clock each.
-        row_blocks: row blocks per vector.
-        map_index, map_write, map_entry, map_read: the column map's table port.
+        row_blocks: row blocks per vector. last_step: number of the map's last entry.
+        map_index, map_write, map_entry, map_look, map_read, map_restart: the column map's side of the registers.
         scale_index, scale_write, scale_entry, scale_read: the scale stage's table port.
     """
 
@@ -104,6 +137,7 @@ class Registers(wiring.Component):
         ports = {
             "bus": In(RegisterPort(index_bits(p) + 2)),
             "busy": In(1),
+            "irq": Out(1),
             "misframed": In(1),
             "row_blocks": Out(bits_for(p.row_blocks), init=1),
         }
@@ -112,10 +146,13 @@ class Registers(wiring.Component):
         if p.column_map:
             ports |= {
                 "illegal_map": In(1),
+                "last_step": Out(p.line_bits),
                 "map_index": Out(p.line_bits),
                 "map_write": Out(1),
                 "map_entry": Out(entry_layout(p)),
+                "map_look": Out(1),
                 "map_read": In(entry_layout(p)),
+                "map_restart": Out(1),
             }
         if p.scale_bits:
             ports |= {
@@ -130,77 +167,119 @@ class Registers(wiring.Component):
         m = Module()
         p = self.parameters
         bus, word = self.bus, self.bus.write_data
-        window = bus.address[index_bits(p) :]
-        index = bus.address[: index_bits(p)]
-        read_word, read_window = Signal(32), Signal(2)
+        window, index = bus.address[index_bits(p) :], bus.address[: index_bits(p)]
+        read_word = Signal(32, name="read_word")
+        read_window = Signal(2, name="read_window")
+        known = Signal(name="read_known")
+        # What the address takes; a write is refused unless it says so.
+        takes = Signal(name="takes")
+        write = Signal(name="taken_write")
+        m.d.comb += [
+            bus.error.eq(bus.write & ~(takes & bus.write_strobe.all())),
+            write.eq(bus.write & takes & bus.write_strobe.all()),
+        ]
+        m.d.sync += [read_word.eq(0), read_window.eq(window), known.eq(0)]
+
         # Sticky status bits and the events that set them; an event wins over a write that clears the bit.
         events = {Status.MISFRAMED: self.misframed, Status.REFUSED: bus.error}
         if p.column_map:
             events[Status.ILLEGAL_MAP] = self.illegal_map
-        status = Signal(len(Status))
+        sticky = {bit: Signal(name=bit.name.lower()) for bit in events}
+        enabled = {bit: Signal(name=f"{bit.name.lower()}_interrupts") for bit in (Status.BUSY, *events)}
+        clears = Signal(len(Status), name="clears")
+        status = Signal(len(Status), name="status")
+        interrupts = Signal(len(Status), name="interrupts")
+        m.d.comb += status[Status.BUSY].eq(self.busy)
+        for bit, event in events.items():
+            m.d.sync += sticky[bit].eq(sticky[bit] & ~clears[bit] | event)
+            m.d.comb += status[bit].eq(sticky[bit])
+        # BUSY interrupts when it is over.
+        idle = Mux(self.busy, 0, 1)
+        m.d.comb += [
+            *(interrupts[bit].eq(on) for bit, on in enabled.items()),
+            self.irq.eq((interrupts[Status.BUSY] & idle) | (status[1:] & interrupts[1:]).any()),
+        ]
 
-        m.d.comb += bus.error.eq(bus.write)
-        m.d.sync += [read_word.eq(0), read_window.eq(window)]
-        clears = Signal(len(Status))
-        m.d.sync += [status[bit].eq(status[bit] & ~clears[bit] | event) for bit, event in events.items()]
+        if p.column_map:
+            # Belongs to the map, so it outlasts a reset as the map does.
+            last_step = Signal(p.line_bits, init=p.columns - 1, reset_less=True, name="steps_less_one")
+            m.d.comb += self.last_step.eq(last_step)
 
         with m.If(window == 0), m.Switch(index):
+            for address, content in capability_words(p).items():
+                with m.Case(address):
+                    m.d.sync += [read_word.eq(content), known.eq(1)]
             with m.Case(Register.STATUS):
-                m.d.comb += bus.error.eq(0)
-                m.d.sync += read_word.eq(status | self.busy << Status.BUSY)
-                with m.If(bus.write):
+                m.d.comb += takes.eq(1)
+                m.d.sync += [read_word.eq(status), known.eq(1)]
+                with m.If(write):
                     m.d.comb += clears.eq(word)
             with m.Case(Register.ROW_BLOCKS):
-                fits = (word != 0) & (word <= p.row_blocks)
-                m.d.comb += bus.error.eq(bus.write & (self.busy | ~fits))
-                m.d.sync += read_word.eq(self.row_blocks)
-                with m.If(bus.write & ~bus.error):
+                m.d.comb += takes.eq(~self.busy & (word != 0) & (word <= p.row_blocks))
+                m.d.sync += [read_word.eq(self.row_blocks), known.eq(1)]
+                with m.If(write):
                     m.d.sync += self.row_blocks.eq(word)
+            with m.Case(Register.INTERRUPTS):
+                m.d.comb += takes.eq(word < 1 << len(Status))
+                m.d.sync += [read_word.eq(interrupts), known.eq(1)]
+                with m.If(write):
+                    m.d.sync += [on.eq(word[bit]) for bit, on in enabled.items()]
+            if p.column_map:
+                with m.Case(Register.STEPS):
+                    m.d.comb += takes.eq(~self.busy & (word != 0) & (word <= p.columns))
+                    m.d.sync += [read_word.eq(last_step + 1), known.eq(1)]
+                    with m.If(write):
+                        m.d.comb += self.map_restart.eq(1)
+                        m.d.sync += last_step.eq(word - 1)
             if p.voter:
+                disagreements = Signal(32)
                 with m.Case(Register.DISAGREEMENTS):
-                    disagreements = Signal(32)
-                    m.d.comb += bus.error.eq(0)
-                    m.d.sync += read_word.eq(disagreements)
+                    m.d.comb += takes.eq(1)
+                    m.d.sync += [read_word.eq(disagreements), known.eq(1)]
         if p.voter:
-            clear = bus.write & (window == 0) & (index == Register.DISAGREEMENTS)
-            with m.If(clear):
-                m.d.sync += disagreements.eq(0)
+            with m.If(write & (window == 0) & (index == Register.DISAGREEMENTS)):
+                m.d.sync += disagreements.eq(word)
             with m.Elif(self.disagreement & ~disagreements.all()):
                 m.d.sync += disagreements.eq(disagreements + 1)
-        if p.column_map:
-            given = data.View(ENTRY_WORD, word)
-            fits = (given.line < p.columns) & (given.output < p.outputs) & (given.plane < p.planes)
-            if not p.voter:
-                fits &= given.replica == ONLY
-            m.d.comb += self.map_index.eq(index)
-            m.d.comb += [self.map_entry[name].eq(given[name]) for name in ENTRY_WORD.members]
-            with m.If(window == 1):
-                m.d.comb += [
-                    bus.error.eq(bus.write & (self.busy | ~fits | (index >= p.columns))),
-                    self.map_write.eq(bus.write & ~bus.error),
-                ]
-        if p.scale_bits:
-            asked = data.View(SCALE_WORD, word)
-            known, read_known = index < p.outputs, Signal()
-            in_range = known & (asked.multiplier < 1 << p.scale_bits) & (asked.shift < 1 << SHIFT_BITS)
-            m.d.sync += read_known.eq(known)
-            m.d.comb += self.scale_index.eq(index)
-            m.d.comb += [self.scale_entry[name].eq(asked[name]) for name in SCALE_WORD.members]
-            with m.If(window == 2):
-                m.d.comb += [
-                    bus.error.eq(bus.write & (self.busy | ~in_range)),
-                    self.scale_write.eq(bus.write & ~bus.error),
-                ]
 
-        m.d.comb += bus.read_data.eq(read_word)
+        m.d.comb += [bus.read_data.eq(read_word), bus.read_error.eq(~known)]
         if p.column_map:
-            stored = Signal(ENTRY_WORD)
-            m.d.comb += [stored[name].eq(self.map_read[name]) for name in ENTRY_WORD.members]
-            with m.If(read_window == 1):
+            given = data.View(ENTRY_WORD, word[: ENTRY_WORD.size])
+            stored = Signal(ENTRY_WORD, name="stored")
+            spare = word >> ENTRY_WORD.size
+            fits = (given.line < p.columns) & (spare == 0) & (index < p.columns)
+            if not p.voter:
+                fits &= (given.operation != HOLD) & self._votes_not(given.operation)
+            m.d.comb += [
+                self.map_index.eq(index),
+                self.map_look.eq(bus.read & (window == 1)),
+                *(self.map_entry[name].eq(given[name]) for name in ENTRY_WORD.members),
+                *(stored[name].eq(self.map_read[name]) for name in ENTRY_WORD.members),
+            ]
+            with m.If(window == 1):
+                m.d.comb += [takes.eq(~self.busy & fits), self.map_write.eq(write)]
+                m.d.sync += known.eq(index < p.columns)
+                with m.If(write):
+                    m.d.comb += self.map_restart.eq(1)
+            with m.If((read_window == 1) & known):
                 m.d.comb += bus.read_data.eq(stored)
         if p.scale_bits:
-            scale = Signal(SCALE_WORD)
-            m.d.comb += [scale[name].eq(self.scale_read[name]) for name in SCALE_WORD.members]
-            with m.If((read_window == 2) & read_known):
+            asked = data.View(SCALE_WORD, word)
+            scale = Signal(SCALE_WORD, name="scale")
+            in_range = (asked.multiplier < 1 << p.scale_bits) & (asked.shift < 1 << SHIFT_BITS) & (index < p.outputs)
+            m.d.comb += [
+                self.scale_index.eq(index),
+                *(self.scale_entry[name].eq(asked[name]) for name in SCALE_WORD.members),
+                *(scale[name].eq(self.scale_read[name]) for name in SCALE_WORD.members),
+            ]
+            with m.If(window == 2):
+                m.d.comb += [takes.eq(~self.busy & in_range), self.scale_write.eq(write)]
+                m.d.sync += known.eq(index < p.outputs)
+            with m.If((read_window == 2) & known):
                 m.d.comb += bus.read_data.eq(scale)
         return m
+
+    @staticmethod
+    def _votes_not(operation: Value) -> Value:
+        """The operation is none that votes."""
+        return ~Cat(operation == number for number, vote, *_ in operations() if vote).any()

@@ -48,7 +48,8 @@ class Scaler(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.parameters
-        shift, total_shift = Signal(SHIFT_BITS), Signal(SHIFT_BITS)
+        shift = Signal(SHIFT_BITS, name="taken_shift")
+        total_shift = Signal(SHIFT_BITS, name="total_shift")
         half = Signal(p.scale_bits + (1 << SHIFT_BITS) - 1)
         total = Signal(signed(p.product_bits))
         terms = [half]
@@ -99,23 +100,24 @@ class ScaleStage(wiring.Component):
         m.submodules.scaler = scaler = Scaler(p)
 
         move = Signal()
-        valid, numbers = Signal(p.scale_stages), [Signal(p.output_bits) for _ in range(p.scale_stages)]
-        looked_up = Signal(signed(p.sum_bits))
+        valid = Signal(p.scale_stages)
+        # What an output is, beside its sum, in every stage.
+        passed = [Signal(output_layout(p), name=f"passed_{stage}") for stage in range(p.scale_stages)]
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
             self.i.ready.eq(move),
             use.addr.eq(self.i.payload.output),
             use.en.eq(move),
             scaler.enable.eq(move),
-            scaler.sum.eq(looked_up),
+            scaler.sum.eq(passed[0].sum),
             scaler.multiplier.eq(use.data.multiplier),
             scaler.shift.eq(use.data.shift),
             self.o.valid.eq(valid[-1]),
+            self.o.payload.eq(passed[-1]),
             self.o.payload.sum.eq(scaler.scaled),
-            self.o.payload.output.eq(numbers[-1]),
             self.busy.eq(valid.any()),
         ]
         with m.If(move):
-            m.d.sync += [valid.eq((valid << 1) | self.i.valid), looked_up.eq(self.i.payload.sum)]
-            m.d.sync += [to.eq(number) for number, to in zip([self.i.payload.output, *numbers], numbers, strict=False)]
+            m.d.sync += valid.eq((valid << 1) | self.i.valid)
+            m.d.sync += [to.eq(held) for held, to in zip([self.i.payload, *passed], passed, strict=False)]
         return m

@@ -34,8 +34,11 @@ class ShiftAdd(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # -d = ~d + 1: the 1 enters as a carry, so that one adder serves both signs.
-        previous, addend, carry = Signal.like(self.previous), Signal.like(self.difference), Signal()
-        clear, shift = Signal(), Signal()
+        previous = Signal.like(self.previous, name="taken_previous")
+        addend = Signal.like(self.difference, name="addend")
+        carry = Signal(name="carry")
+        clear = Signal(name="taken_clear")
+        shift = Signal(name="taken_shift")
         with m.If(self.enable):
             # The previous sum comes from a memory, late in its clock; it is shifted in the next one.
             m.d.sync += [

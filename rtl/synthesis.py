@@ -23,6 +23,7 @@ from typing import Any
 
 from amaranth.back import rtlil
 
+from crossvote.rtl.column_map import entry_layout
 from crossvote.rtl.export import write_atomic
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
@@ -85,11 +86,11 @@ def _cells(report: Path) -> dict[str, int]:
 
 
 def memory_bits(parameters: OpcParameters) -> int:
-    """Bits of all memories: two banks of column sums, the column map and the flip bits, the scales."""
+    """Bits of all memories: two banks of column sums, the column map, the scales."""
     p = parameters
-    entry = p.line_bits + p.output_bits + p.plane_bits + 2 + 1 + 1
+    entry = entry_layout(p).size
     scales = p.outputs * (p.scale_bits + SHIFT_BITS) if p.scale_bits else 0
-    return 2 * p.columns * p.column_sum_bits + (p.columns * (entry + 1) if p.column_map else 0) + scales
+    return 2 * p.columns * p.column_sum_bits + (p.columns * entry if p.column_map else 0) + scales
 
 
 def synthesize(parameters: OpcParameters, variant: str, folder: Path) -> Cost:

@@ -18,8 +18,10 @@ def table_ports(index_bits: int, layout: data.Layout) -> dict[str, Member]:
 
 def add_table(m: Module, component: Component, layout: data.Layout, depth: int) -> ReadPort:
     """Add the table of `depth` entries behind the component's ``table_ports``; returns a read port of its own."""
-    m.submodules.table = table = Memory(shape=layout, depth=depth, init=[])
-    write, own, read = table.write_port(), table.read_port(), table.read_port()
+    m.submodules.entries = table = Memory(shape=layout, depth=depth, init=[])
+    write = table.write_port()
+    own = table.read_port()
+    read = table.read_port()
     m.d.comb += [
         write.addr.eq(component.index),
         write.en.eq(component.write),

@@ -30,8 +30,8 @@ class MedianVoter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a, b, c = Signal.like(self.value), Signal.like(self.value), Signal.like(self.value)
-        ab, bc, ca = Signal(), Signal(), Signal()
+        a, b, c = (Signal.like(self.value, name=name) for name in ("a", "b", "c"))
+        ab, bc, ca = (Signal(name=name) for name in ("ab", "bc", "ca"))
         with m.If(self.take):
             m.d.sync += [
                 a.eq(b),

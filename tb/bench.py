@@ -14,7 +14,7 @@ from cocotb.triggers import RisingEdge, Timer
 from numpy.typing import NDArray
 
 from crossvote.rtl.column_map import MAP_REFILL
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register, Status
 from crossvote.sim.peripheral.base import OpcMap, PeripheralResult
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
@@ -57,13 +57,16 @@ class OpcBench:
     valid and ready say right after the edge.
     """
 
-    INPUTS = ("i__valid", "i__payload", "o__ready", "bus__address", "bus__write", "bus__write_data")
+    INPUTS: tuple[str, ...] = ("i__valid", "i__payload", "o__ready")
+    INPUTS += ("bus__address", "bus__read", "bus__write", "bus__write_strobe", "bus__write_data")
 
     def __init__(self, dut: HierarchyObject) -> None:
         self.dut = dut
         self.scales: OpcScales | None = None
         self._draws = np.random.default_rng(99)
         self.outputs: list[tuple[int, int]] = []
+        #: (last, tag, error) of every output.
+        self.marks: list[tuple[int, int, int]] = []
         self.accepted_at: list[int] = []
         self.delivered_at: list[int] = []
 
@@ -83,21 +86,33 @@ class OpcBench:
         self.dut.rst.value = 0
         await RisingEdge(self.dut.clk)
 
-    async def write(self, address: int, word: int) -> bool:
+    async def write(self, address: int, word: int, strobe: int = 0xF) -> bool:
         """Write a register; False when the OPC refuses it."""
         dut = self.dut
         dut.bus__address.value, dut.bus__write_data.value, dut.bus__write.value = address, word, 1
+        dut.bus__write_strobe.value = strobe
         await RisingEdge(dut.clk)
         refused = bool(dut.bus__error.value)
         dut.bus__write.value = 0
         return not refused
 
     async def read(self, address: int) -> int:
-        """Read a register."""
-        self.dut.bus__address.value = address
+        """Read a register; there must be one."""
+        word = await self.look(address)
+        assert word is not None, f"there is no register at {address:#x}"
+        return word
+
+    async def look(self, address: int) -> int | None:
+        """Read a register, or find out that there is none."""
+        self.dut.bus__address.value, self.dut.bus__read.value = address, 1
         await RisingEdge(self.dut.clk)
+        self.dut.bus__read.value = 0
         await RisingEdge(self.dut.clk)
-        return int(self.dut.bus__read_data.value)
+        word = int(self.dut.bus__read_data.value)
+        if self.dut.bus__read_error.value:
+            assert word == 0
+            return None
+        return word
 
     async def program(self, opc_map: OpcMap, row_blocks: int) -> None:
         """Load the column map, the number of row blocks and, where there is a scale stage, random scales."""
@@ -160,15 +175,23 @@ class OpcBench:
         expected = self.reference(opc_map).process(codes)
         assert await self.write(Register.DISAGREEMENTS, 0)
         self.outputs.clear()
+        self.marks.clear()
         sender = cocotb.start_soon(self.send(beat_payloads(PARAMETERS, codes), offer()))
         await self.receive(expected.outputs.size, take())
         assert sender.done(), "outputs came before all beats were accepted"
         numbers = list(range(opc_map.outputs)) * len(codes)
         assert self.outputs == list(zip(numbers, expected.outputs.ravel().tolist(), strict=True))
+        assert self.marks == self.whole_marks(opc_map, len(codes))
         assert await self.read(Register.DISAGREEMENTS) == expected.disagreements
         await self.idle()
         assert await self.read(Register.STATUS) == 0
         return expected
+
+    @staticmethod
+    def whole_marks(opc_map: OpcMap, vectors: int) -> list[tuple[int, int, int]]:
+        """Marks of the outputs of vectors of which no beat was lost."""
+        outputs = range(opc_map.outputs)
+        return [(int(n == outputs[-1]), v % (1 << TAG_BITS), 0) for v in range(vectors) for n in outputs]
 
     async def idle(self) -> None:
         """Wait until the OPC is no longer busy (unused map entries are read after the last output)."""
@@ -196,4 +219,6 @@ class OpcBench:
                 value = payload & ((1 << p.sum_bits) - 1)
                 value -= (value >> (p.sum_bits - 1)) << p.sum_bits
                 self.delivered_at.append(cycle)
-                self.outputs.append((payload >> p.sum_bits, value))
+                marks = payload >> (p.sum_bits + p.output_bits)
+                self.outputs.append((payload >> p.sum_bits & (1 << p.output_bits) - 1, value))
+                self.marks.append((marks & 1, marks >> 1 & (1 << TAG_BITS) - 1, marks >> (1 + TAG_BITS)))

@@ -41,13 +41,18 @@ class Mutant:
 
 
 MUTANTS = (
-    Mutant("operands swapped", "difference.py", "~total[1:], total[1:]", "total[1:], ~total[1:]"),
-    Mutant("flip does not negate", "difference.py", "Mux(self.flip, ~total[1:], total[1:])", "total[1:]"),
+    Mutant("operands swapped", "difference.py", "self.positive - self.negative)", "self.negative - self.positive)"),
     Mutant(
-        "flipped difference off by one",
-        "difference.py",
-        "carry = Signal(self._adc_bits + 2), ~self.flip",
-        "carry = Signal(self._adc_bits + 2), self.flip | ~self.flip",
+        "row blocks change amid a vector",
+        "sequencer.py",
+        "(self.row_blocks - 1)[: len(blocks)], settled_blocks)",
+        "(self.row_blocks - 1)[: len(blocks)], (self.row_blocks - 1)[: len(blocks)])",
+    ),
+    Mutant("error of the vector before", "sequencer.py", "(~starts & begun.error)", "begun.error"),
+    Mutant("error forgotten", "sequencer.py", "(~starts & begun.error) | ", ""),
+    Mutant("tag of the last beat", "sequencer.py", "Mux(starts, self.tag, begun.tag)", "self.tag"),
+    Mutant(
+        "tag of the other bank", "opc.py", "Mux(read_bank, marks[1], marks[0])", "Mux(read_bank, marks[0], marks[1])"
     ),
     Mutant("new vector adds to the old one", "shift_add.py", "Mux(clear, 0, Mux(", "Mux(0, 0, Mux("),
     Mutant(
@@ -72,7 +77,12 @@ MUTANTS = (
     ),
     Mutant("one row block too many", "sequencer.py", "(self.row_blocks - 1)[", "self.row_blocks["),
     Mutant("every row block shifts", "sequencer.py", "self.shift.eq(block == 0)", "self.shift.eq(1)"),
-    Mutant("mark `last` not checked", "sequencer.py", " | (self.last != self.complete)", ""),
+    Mutant(
+        "mark `last` not checked",
+        "sequencer.py",
+        "self.misframed.eq((self.first == self.middle) | (self.last != self.complete))",
+        "self.misframed.eq(self.first == self.middle)",
+    ),
     Mutant("banks exchanged on write", "lane.py", "(self.bank == number)", "(self.bank != number)"),
     Mutant("both banks written", "lane.py", "self.commit & (self.bank == number)", "self.commit"),
     Mutant("sum of a lone bit line not forwarded", "lane.py", "if p.groups == 1:", "if False:"),
@@ -92,39 +102,34 @@ MUTANTS = (
     Mutant("unanimity from two comparisons", "voter.py", "ab & bc & ca", "ab & bc"),
     Mutant("equal values count as different", "voter.py", "bc.eq(c >= self.value)", "bc.eq(c > self.value)"),
     Mutant("voter takes values while stalled", "voter.py", "with m.If(self.take):", "with m.If(1):"),
+    Mutant("stuck map bit", "column_map.py", "decoded.line.eq(entry.line)", "decoded.line.eq(entry.line & ~1)"),
     Mutant(
-        "stuck map bit",
+        "map ends one entry early",
         "column_map.py",
-        "self.o.payload.entry.eq(step_port.data)",
-        "self.o.payload.entry.eq(step_port.data.as_value() & ~1)",
+        "last.eq(step == self.last_step)",
+        "last.eq(step + 1 == self.last_step)",
     ),
-    Mutant("map ends one entry early", "column_map.py", "last = step == p.columns - 1", "last = step == p.columns - 2"),
-    Mutant("map entry lost under stall", "column_map.py", "fetch.eq(~fetched | move)", "fetch.eq(1)"),
-    Mutant("stale entries after a write", "column_map.py", "with m.If(self.write):", "with m.If(0):"),
+    Mutant("map entry lost under stall", "column_map.py", "at.eq(Mux(fetched & move, ", "at.eq(Mux(fetched, "),
+    Mutant("map entry lost to a read", "column_map.py", "fetched.eq(~self.read)]", "fetched.eq(1)]"),
+    Mutant("stale entries after a write", "column_map.py", "with m.If(self.restart):", "with m.If(0):"),
     Mutant(
-        "off-by-one plane",
-        "readout.py",
-        "self.o.valid.eq(valued & (value_step.entry.plane == 0))",
-        "self.o.valid.eq(valued & (value_step.entry.plane == 1))",
+        "waiting replicas count",
+        "column_map.py",
+        "decoded.value.eq(entry.operation > HOLD)",
+        "decoded.value.eq(entry.operation >= HOLD)",
     ),
+    Mutant("ends too early", "readout.py", "self.o.valid.eq(valued & step.end)", "self.o.valid.eq(valued)"),
+    Mutant("outputs run into each other", "readout.py", "added = Mux(begins, 0, total.sum)", "added = total.sum"),
     Mutant(
-        "outputs run into each other",
-        "readout.py",
-        "Mux(begins, 0, self.o.payload.sum << 1)",
-        "(self.o.payload.sum << 1)",
+        "flip does not negate", "readout.py", "Mux(step.flip, ~plane_value, plane_value) + step.flip", "plane_value"
     ),
+    Mutant("flipped value off by one", "readout.py", "plane_value) + step.flip", "plane_value)"),
+    Mutant("advances only by one", "readout.py", "added << step.advance)", "added << (step.advance != 0))"),
+    Mutant("outputs all the first", "readout.py", "number.eq(number + step.end)", "number.eq(number)"),
+    Mutant("last output not marked", "readout.py", "total.last.eq(step.last)", "total.last.eq(0)"),
     Mutant("output lost under stall", "readout.py", "self.ready.eq(~self.o.valid | self.o.ready)", "self.ready.eq(1)"),
     Mutant(
-        "second replica counts as a plane",
-        "readout.py",
-        "valued.eq(compared & (only | third))",
-        "valued.eq(compared & (compared_step.entry.replica != 1))",
-    ),
-    Mutant(
-        "first replica instead of the median",
-        "readout.py",
-        "Mux(only, voter.newest, voter.median)",
-        "Mux(only | (compared_step.entry.replica == 1), voter.newest, voter.newest)",
+        "newest replica instead of the median", "readout.py", "Mux(vote, voter.median, voter.newest)", "voter.newest"
     ),
     Mutant(
         "disagreement counted again under stall",
@@ -135,13 +140,13 @@ MUTANTS = (
     Mutant(
         "sum of the first lanes chosen", "readout.py", "column_sum.eq(Array(sums)[chosen])", "column_sum.eq(sums[0])"
     ),
-    Mutant("illegal map spoils the next vector", "readout.py", "begins.eq(1)  #", "begins.eq(begins)  #"),
+    Mutant("illegal map spoils the next vector", "readout.py", "begins.eq(1), number.eq(0)]", "number.eq(0)]"),
     Mutant("beat dropped under stall", "opc.py", "forward.eq(~pending | commit)", "forward.eq(1)"),
     Mutant(
         "bank overwritten while read", "opc.py", "commit.eq(pending & ~full.bit_select(bank, 1))", "commit.eq(pending)"
     ),
     Mutant("input accepts while full", "opc.py", "self.i.ready.eq(~captured | forward)", "self.i.ready.eq(1)"),
-    Mutant("banks never change", "opc.py", "bank.eq(~bank)]", "bank.eq(bank)]"),
+    Mutant("banks never change", "opc.py", "bank.eq(~bank), ", "bank.eq(bank), "),
     Mutant(
         "bank released before its last column",
         "opc.py",
@@ -154,32 +159,59 @@ MUTANTS = (
         'Mux(full[number], read_group, control["group"])',
         'Mux(full[number], control["group"], read_group)',
     ),
-    Mutant("flip bits of all lanes written", "opc.py", " & (written.line[: p.lane_bits] == number)", ""),
     Mutant(
-        "settings change while busy",
+        "row blocks change while busy",
         "registers.py",
-        "bus.error.eq(bus.write & (self.busy | ~fits | ",
-        "bus.error.eq(bus.write & (~fits | ",
-    ),
-    Mutant("plane range not checked", "registers.py", " & (given.plane < p.planes)", ""),
-    Mutant("map reads back as 0", "registers.py", "with m.If(read_window == 1):", "with m.If(read_window == 3):"),
-    Mutant(
-        "status bits cannot be cleared", "registers.py", "status[bit] & ~clears[bit] | event", "status[bit] | event"
+        "takes.eq(~self.busy & (word != 0) & (word <= p.row_blocks))",
+        "takes.eq((word != 0) & (word <= p.row_blocks))",
     ),
     Mutant(
-        "disagreements cannot be cleared",
+        "map changes while busy", "registers.py", "[takes.eq(~self.busy & fits), self.map", "[takes.eq(fits), self.map"
+    ),
+    Mutant(
+        "steps change while busy",
         "registers.py",
-        "m.d.sync += disagreements.eq(0)",
-        "m.d.sync += disagreements.eq(disagreements)",
+        "takes.eq(~self.busy & (word != 0) & (word <= p.columns))",
+        "takes.eq((word != 0) & (word <= p.columns))",
     ),
-    Mutant("an output may come twice", "map_check.py", "entry.output > before.output", "entry.output >= before.output"),
-    Mutant("a plane may be missing", "map_check.py", "entry.plane + 1 == before.plane", "entry.plane < before.plane"),
-    Mutant("map may end anywhere", "map_check.py", " | (self.step.last & ~closes)", ""),
+    Mutant("line range not checked", "registers.py", "fits = (given.line < p.columns) & ", "fits = "),
+    Mutant(
+        "parts of words written",
+        "registers.py",
+        "write.eq(bus.write & takes & bus.write_strobe.all())",
+        "write.eq(bus.write & takes)",
+    ),
+    Mutant("map reads back as 0", "registers.py", "(read_window == 1) & known", "(read_window == 3) & known"),
+    Mutant(
+        "status bits cannot be cleared", "registers.py", "sticky[bit] & ~clears[bit] | event", "sticky[bit] | event"
+    ),
+    Mutant("disagreements cannot be set", "registers.py", "disagreements.eq(word)", "disagreements.eq(disagreements)"),
+    Mutant("disagreements run over", "registers.py", " & ~disagreements.all()", ""),
+    Mutant(
+        "a bit of the disagreements sticks",
+        "registers.py",
+        "read_word.eq(disagreements)",
+        "read_word.eq(disagreements & ~1024)",
+    ),
+    Mutant("interrupt while busy", "registers.py", "idle = Mux(self.busy, 0, 1)", "idle = Mux(self.busy, 1, 0)"),
+    Mutant("interrupts not masked", "registers.py", "(status[1:] & interrupts[1:]).any()", "status[1:].any()"),
+    Mutant("nothing there is not said", "registers.py", "bus.read_error.eq(~known)", "bus.read_error.eq(0)"),
+    Mutant(
+        "any number of replicas waits",
+        "map_check.py",
+        "misplaced.eq(waiting != Mux(step.vote, 2, 0))",
+        "misplaced.eq(0)",
+    ),
+    Mutant("any weight is taken", "map_check.py", "(misplaced | heavy | ", "(misplaced | "),
+    Mutant("any number of outputs", "map_check.py", " | (step.end & (outputs == p.outputs))", ""),
+    Mutant("map may end anywhere", "map_check.py", " | (step.last & ~step.end))", ")"),
     Mutant("halves below zero round up", "scale.py", " - (self.sum < 0)", ""),
     Mutant("high slice taken as unsigned", "scale.py", "piece = piece.as_signed()", "piece = piece.as_unsigned()"),
     Mutant("rounding shifted by one", "scale.py", "Const(1 << (p.scale_bits - 1))", "Const(1 << p.scale_bits)"),
     Mutant("shift of the next output", "scale.py", ">> p.scale_bits >> total_shift", ">> p.scale_bits >> shift"),
-    Mutant("scale of another output", "scale.py", "use.addr.eq(self.i.payload.output)", "use.addr.eq(numbers[0])"),
+    Mutant(
+        "scale of another output", "scale.py", "use.addr.eq(self.i.payload.output)", "use.addr.eq(passed[0].output)"
+    ),
     Mutant("scale changes under stall", "scale.py", "use.en.eq(move)", "use.en.eq(1)"),
     Mutant("scaled output lost under stall", "scale.py", "move.eq(~self.o.valid | self.o.ready)", "move.eq(1)"),
     Mutant(
@@ -191,17 +223,21 @@ MUTANTS = (
     Mutant(
         "scales change while busy",
         "registers.py",
-        "bus.error.eq(bus.write & (self.busy | ~in_range))",
-        "bus.error.eq(bus.write & ~in_range)",
+        "[takes.eq(~self.busy & in_range), self.scale",
+        "[takes.eq(in_range), self.scale",
     ),
     Mutant("shift range not checked", "registers.py", " & (asked.shift < 1 << SHIFT_BITS)", ""),
-    Mutant("partial bus writes accepted", "axi_lite.py", "bus.write.eq(write & whole)", "bus.write.eq(write)"),
-    Mutant("bus errors not reported", "axi_lite.py", "Mux(whole & ~bus.error, OKAY, SLVERR)", "OKAY"),
+    Mutant("partial bus writes accepted", "axi_lite.py", "Mux(aligned, strobe, 0)", "Mux(aligned, 15, 0)"),
+    Mutant("unaligned writes accepted", "axi_lite.py", "Mux(aligned, strobe, 0)", "strobe"),
+    Mutant(
+        "unaligned reads accepted", "axi_lite.py", "found = whole_word & ~bus.read_error", "found = ~bus.read_error"
+    ),
+    Mutant("bus errors not reported", "axi_lite.py", "Mux(bus.error, SLVERR, OKAY)", "OKAY"),
     Mutant(
         "bus reads while it writes",
         "axi_lite.py",
-        "show = asked & ~shown & ~write & ~axi.rvalid",
-        "show = asked & ~shown & ~axi.rvalid",
+        "show.eq(asked & ~shown & ~write & ~axi.rvalid)",
+        "show.eq(asked & ~shown & ~axi.rvalid)",
     ),
 )
 

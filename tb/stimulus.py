@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from crossvote.rtl.column_map import MOST_ADVANCE, MOST_TAIL
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.scales import OpcScales
@@ -50,6 +51,39 @@ def random_map(
             line = next(free)
             output[line], plane[line], replica[line], flips[line] = o, b, r, flip
     return OpcMap(output, plane, replica, flips)
+
+
+def coded_map(rng: np.random.Generator, parameters: OpcParameters) -> OpcMap:
+    """A valid map of summed and missing copies: terms of any weights that an OPC can add, some of which vote.
+
+    An output's lowest shift is 0 to ``MOST_TAIL``; from term to term shifts rise by 0 to ``MOST_ADVANCE`` as long as
+    the weights fit, so terms of equal shift occur, which count as copies of one plane.
+    """
+    p = parameters
+    free = iter(rng.permutation(p.columns).tolist())
+    left = p.columns
+    fields = np.zeros((5, p.columns), np.int64)
+    fields[0] = -1
+    for output in range(int(rng.integers(1, p.outputs + 1))):
+        shift = int(rng.integers(0, min(MOST_TAIL, p.planes - 1) + 1))
+        weight, copies = 0, {}
+        for term in range(int(rng.integers(1, 2 * p.planes + 1))):
+            lines = 3 if p.voter and left >= 3 and rng.random() < 0.4 else 1
+            if left < lines or shift >= p.planes or weight + (1 << shift) >= 1 << p.planes:
+                break
+            if term and left <= p.outputs - output:
+                break  # every further output gets at least one bit line
+            copies[shift] = copies.get(shift, -1) + 1
+            flip = rng.random() < 0.5
+            for replica in range(lines):
+                fields[:, next(free)] = output, shift, copies[shift], replica, flip
+            left -= lines
+            weight += 1 << shift
+            shift += int(rng.integers(0, MOST_ADVANCE + 1))
+    output, shift, copy, replica, flips = fields.astype(np.int8)
+    present, output = np.unique(output, return_inverse=True)
+    output = output.astype(np.int32) - (present[0] < 0)
+    return OpcMap(output, shift, replica, flips.astype(np.bool_), shift, copy)
 
 
 def random_scales(rng: np.random.Generator, parameters: OpcParameters, outputs: int) -> OpcScales:

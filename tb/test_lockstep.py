@@ -6,6 +6,7 @@ import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
 
+from crossvote.rtl.parameters import TAG_BITS
 from crossvote.rtl.registers import Register
 from crossvote.sim.kernel import Module, clocked
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
@@ -37,7 +38,7 @@ async def both_hosts_write_the_same_log(dut: HierarchyObject, seed: int, pause_c
     compiled = VerilatorPeripheral(P)
     compiled.load_map(opc_map)
     compiled.write(Register.ROW_BLOCKS, 1)
-    width = (2 * P.lanes * P.adc_bits + 2 + 7) // 8
+    width = (2 * P.lanes * P.adc_bits + 2 + TAG_BITS + 7) // 8
     there = Surroundings(beats, outputs, pause, seed)
 
     def step(beat: int | None, ready: bool) -> tuple[bool, int | None]:

@@ -8,12 +8,19 @@ import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
 
-from crossvote.rtl.column_map import ONLY, SECOND, THIRD
-from crossvote.rtl.registers import Register, Status, entry_word, map_address
+from crossvote.rtl.column_map import HOLD, MOST_TAIL, OPERATION_BITS, SKIP, operation, operations
+from crossvote.rtl.parameters import TAG_BITS
+from crossvote.rtl.registers import (
+    Register,
+    Status,
+    capability_words,
+    entry_word,
+    map_address,
+)
 from crossvote.sim.array import arithmetic
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes
-from tb.bench import PARAMETERS, OpcBench, always, sometimes
-from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map
+from tb.bench import PARAMETERS, PATIENCE, OpcBench, always, sometimes
+from tb.stimulus import agreeing_codes, coded_map, extreme_codes, random_codes, random_map, random_scales
 
 P = PARAMETERS
 
@@ -39,6 +46,20 @@ async def random_vectors(dut: HierarchyObject, stalls: str, seed: int) -> None:
     offer, take = STALLS[stalls]
     await bench.check(opc_map, random_codes(rng, P, 3, blocks), offer, take)
     await bench.check(opc_map, agreeing_codes(rng, P, opc_map, 2, blocks, 0.3), offer, take)
+
+
+@cocotb.test()
+@cocotb.parametrize(seed=[12, 13, 14, 15])
+async def summed_and_missing_copies(dut: HierarchyObject, seed: int) -> None:
+    """Terms of any weights: several of one, none of another, votes among them."""
+    rng = np.random.default_rng(seed)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = coded_map(rng, P)
+    await bench.program(opc_map, 1)
+    await bench.check(opc_map, extreme_codes(P, opc_map, 1))
+    codes = agreeing_codes(rng, P, opc_map, 3, 1, 0.4)
+    await bench.check(opc_map, codes, lambda: sometimes(6, 0.8), lambda: sometimes(7, 0.8))
 
 
 @cocotb.test()
@@ -97,6 +118,161 @@ async def reconfiguration(dut: HierarchyObject) -> None:
 
 
 @cocotb.test()
+async def row_blocks_written_with_the_first_beat(dut: HierarchyObject) -> None:
+    """Whether or not the write is taken, the vector has the row blocks that were set before it began."""
+    rng = np.random.default_rng(29)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P)
+    await bench.program(opc_map, 1)
+    codes = random_codes(rng, P, 1, 1)
+    expected = bench.reference(opc_map).process(codes).outputs.ravel().tolist()
+    first, *rest = beat_payloads(P, codes)
+    bench.outputs.clear()
+    dut.i__valid.value, dut.i__payload.value = 1, first
+    assert dut.i__ready.value
+    taken = await bench.write(Register.ROW_BLOCKS, 2)
+    dut.i__valid.value = 0
+    await bench.send(rest, always())
+    await bench.receive(len(expected), always())
+    assert [value for _, value in bench.outputs] == expected
+    await bench.idle()
+    assert await bench.read(Register.STATUS) == 0
+    blocks = await bench.read(Register.ROW_BLOCKS)
+    assert blocks == (2 if taken else 1)
+    await bench.check(opc_map, random_codes(rng, P, 1, blocks))
+
+
+@cocotb.test()
+async def a_lost_beat_shows_at_the_outputs(dut: HierarchyObject) -> None:
+    """Wherever a beat is lost or comes twice: vectors that come out without an error mark are right, by their tag."""
+    rng = np.random.default_rng(34)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P)
+    await bench.program(opc_map, 1)
+    beats = P.beats(1)
+    codes = random_codes(rng, P, 5, 1)
+    expected = bench.reference(opc_map).process(codes).outputs
+    whole = list(beat_payloads(P, codes))
+    for at in (0, beats // 2, beats - 1):
+        for damaged in (
+            whole[: 2 * beats + at] + whole[2 * beats + at + 1 :],
+            whole[: 2 * beats + at + 1] + whole[2 * beats + at :],
+        ):
+            bench.outputs.clear()
+            bench.marks.clear()
+            dut.o__ready.value = 1
+            await bench.send(damaged, always())
+            await bench.idle()
+            dut.o__ready.value = 0
+            right = {}
+            for (number, value), (_, tag, error) in zip(bench.outputs, bench.marks, strict=True):
+                if not error:
+                    right.setdefault(tag, {})[number] = value
+            assert {0, 1, 4} <= set(right), "a vector away from the fault is marked"
+            for tag, values in right.items():
+                assert list(values.values()) == expected[tag].tolist()
+            assert await bench.read(Register.STATUS) == 1 << Status.MISFRAMED
+            assert await bench.write(Register.STATUS, 1 << Status.MISFRAMED)
+
+
+@cocotb.test()
+async def tags_go_round(dut: HierarchyObject) -> None:
+    """More vectors than there are tags; every output carries its vector's."""
+    rng = np.random.default_rng(35)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P, outputs=1)
+    await bench.program(opc_map, 1)
+    if P.beats(1) < PATIENCE // 50:
+        await bench.check(opc_map, random_codes(rng, P, (1 << TAG_BITS) + 3, 1))
+
+
+@cocotb.test()
+async def disagreements_stay_at_the_most(dut: HierarchyObject) -> None:
+    """Every bit of the counter is read and written; it does not run over."""
+    rng = np.random.default_rng(36)
+    bench = OpcBench(dut)
+    await bench.start()
+    for bit in range(32):
+        assert await bench.write(Register.DISAGREEMENTS, 1 << bit)
+        assert await bench.read(Register.DISAGREEMENTS) == 1 << bit
+    opc_map = random_map(rng, P, outputs=1, replicated=1.0)
+    await bench.program(opc_map, 1)
+    codes = random_codes(rng, P, 3, 1)
+    votes = (await bench.check(opc_map, codes)).disagreements
+    most = (1 << 32) - 1
+    assert votes >= 2
+    for start in (most - 1, most - votes, (1 << 31) - 1, 0x5555_5555):
+        assert await bench.write(Register.DISAGREEMENTS, start)
+        bench.outputs.clear()
+        dut.o__ready.value = 1
+        await bench.send(beat_payloads(P, codes), always())
+        await bench.idle()
+        dut.o__ready.value = 0
+        assert await bench.read(Register.DISAGREEMENTS) == min(start + votes, most)
+
+
+@cocotb.test()
+async def identity_and_interrupt(dut: HierarchyObject) -> None:
+    """The hardware says what it is, takes no value for that, and reports the status bits that it was told to."""
+    rng = np.random.default_rng(37)
+    bench = OpcBench(dut)
+    await bench.start()
+    for address, word in capability_words(P).items():
+        assert await bench.read(address) == word
+        assert not await bench.write(address, word)
+    for nothing in (len(Register), map_address(P, 0) * 3):
+        assert await bench.look(nothing) is None
+    assert await bench.read(Register.STATUS) == 1 << Status.REFUSED
+    assert not dut.irq.value
+    assert await bench.write(Register.INTERRUPTS, 1 << Status.MISFRAMED)
+    assert await bench.read(Register.INTERRUPTS) == 1 << Status.MISFRAMED
+    assert not dut.irq.value
+    assert await bench.write(Register.INTERRUPTS, 1 << Status.REFUSED)
+    assert await bench.read(Register.INTERRUPTS) == 1 << Status.REFUSED
+    assert dut.irq.value
+    assert await bench.write(Register.STATUS, 1 << Status.REFUSED)
+    assert await bench.read(Register.STATUS) == 0
+    assert not dut.irq.value
+    assert await bench.write(Register.INTERRUPTS, 1 << Status.BUSY)
+    assert await bench.read(Register.STATUS) == 0
+    assert dut.irq.value
+    opc_map = random_map(rng, P)
+    await bench.program(opc_map, 1)
+    await bench.send(list(beat_payloads(P, random_codes(rng, P, 1, 1)))[:1], always())
+    assert await bench.read(Register.STATUS) == 1 << Status.BUSY
+    assert not dut.irq.value
+    assert not await bench.write(Register.INTERRUPTS, 1 << len(Status))
+    assert await bench.read(Register.STATUS) == 1 << Status.BUSY | 1 << Status.REFUSED
+
+
+@cocotb.test()
+async def the_map_is_read_while_it_is_used(dut: HierarchyObject) -> None:
+    """Reads share the map's memory with read-out: vectors stay right, and so do the words."""
+    rng = np.random.default_rng(38)
+    bench = OpcBench(dut)
+    await bench.start()
+    opc_map = random_map(rng, P, outputs=P.outputs)
+    await bench.program(opc_map, 1)
+    writes = map_writes(P, opc_map)
+    codes = random_codes(rng, P, 4, 1)
+    expected = bench.reference(opc_map).process(codes).outputs.ravel().tolist()
+    bench.outputs.clear()
+    sender = cocotb.start_soon(bench.send(beat_payloads(P, codes), always()))
+    taker = cocotb.start_soon(bench.receive(len(expected), sometimes(8, 0.7), 4 * PATIENCE))
+    reads = 0
+    while not taker.done():
+        address, word = writes[int(rng.integers(len(writes)))]
+        assert await bench.read(address) == word
+        reads += 1
+    assert sender.done()
+    assert reads > P.outputs
+    assert [value for _, value in bench.outputs] == expected
+
+
+@cocotb.test()
 async def reset_in_mid_vector(dut: HierarchyObject) -> None:
     """After a reset in mid-vector and in mid-read-out the next vector is complete and right; the map survives."""
     rng = np.random.default_rng(24)
@@ -133,7 +309,7 @@ async def wrong_marks(dut: HierarchyObject) -> None:
     assert await bench.read(Register.STATUS) == 0
     await bench.check(opc_map, codes)
     unmarked = list(beat_payloads(P, codes))
-    unmarked[-1] &= (1 << 2 * P.adc_bits * P.lanes) - 1
+    unmarked[-1] &= ~(2 << 2 * P.adc_bits * P.lanes)
     bench.outputs.clear()
     await bench.send(unmarked, always())
     await bench.receive(len(expected), always())
@@ -142,39 +318,44 @@ async def wrong_marks(dut: HierarchyObject) -> None:
     assert await bench.read(Register.STATUS) == 1 << Status.MISFRAMED
 
 
+async def program_entries(bench: OpcBench, entries: list[int]) -> None:
+    """A map of operations on the bit lines in order, legal or not."""
+    for step, code in enumerate(entries):
+        word = entry_word(line=step, operation=code, flip=False)
+        assert await bench.write(map_address(P, step), word)
+    assert await bench.write(Register.STEPS, len(entries))
+
+
 @cocotb.test()
 async def illegal_maps(dut: HierarchyObject) -> None:
     """A map out of order sets the status bit, the OPC comes to rest, and a legal map works right afterwards."""
     bench = OpcBench(dut)
     await bench.start()
-    top = P.planes - 1
-    whole = [(0, plane, 0) for plane in reversed(range(P.planes))]  # (output, plane, replica field)
-    triple = [(0, 0, 1), (0, 0, 2), (0, 0, 3)]
-    above = whole[:-1]
+    add = operation(vote=False, end=False, advance=1)
+    vote, end = operation(vote=True, end=False, advance=1), operation(vote=False, end=True, advance=0)
+    vote_end, plain = operation(vote=True, end=True, advance=0), operation(vote=False, end=False, advance=0)
+    above = [add] * (P.planes - 1)
     broken = {
-        "no plane 0": above,
-        "a plane twice": [*above, above[-1], (0, 0, 0)],
-        "an output twice": [*whole, *whole],
-        "replicas before the first": [*above, *triple[1:], *triple[:1]],
-        "two replicas": [*above, *triple[:2]],
-        "four replicas": [*above, *triple[:2], *triple[1:]],
-        "a copy beside replicas": [*above, (0, 0, 0), *triple],
-        "replicas of two planes": [*above[:-1], (0, 1, 1), (0, 0, 2), (0, 0, 3)],
+        "no end": [*above, plain],
+        "nothing but skips": [SKIP],
+        "ends with a skip": [*above, end, SKIP],
+        "ends with a waiting replica": [*above, end, HOLD],
+        "a vote without replicas": [*above, vote_end],
+        "a vote on two": [*above, HOLD, vote_end],
+        "four replicas": [*above, HOLD, HOLD, HOLD, vote_end],
+        "a value between replicas": [*above, HOLD, plain, HOLD, vote_end],
+        "a value behind two replicas": [*above, HOLD, HOLD, end],
+        "too much weight": [*above, plain, end],
+        "too far up": [add] * P.planes + [end],
+        "too large a tail": [*above, operation(vote=False, end=True, advance=MOST_TAIL)],
+        "too much weight by a vote": [add] * (P.planes - 1) + [HOLD, HOLD, vote, end],
+        "too many outputs": [end] * (P.outputs + 1),
     }
-    if P.outputs > 1:
-        broken["outputs fall"] = [(1, plane, 0) for _, plane, _ in whole] + whole
-        broken["another output's plane"] = [*above, (1, 0, 0)]
-        broken["another output's replica"] = [*above, *triple[:2], (1, 0, 3)]
-    if top > 1:
-        broken["a plane missing"] = [whole[0], *whole[2:]]
     rng = np.random.default_rng(27)
     for name, entries in broken.items():
-        entries = entries[: P.columns]
-        words = [
-            entry_word(line=line, output=o, plane=b, replica=r, flip=False) for line, (o, b, r) in enumerate(entries)
-        ]
-        for step in range(P.columns):
-            assert await bench.write(map_address(P, step), words[step] if step < len(words) else 0)
+        if len(entries) > P.columns:
+            continue
+        await program_entries(bench, entries)
         dut.o__ready.value = 1
         await bench.send(beat_payloads(P, random_codes(rng, P, 1, 1)), always())
         await bench.idle()
@@ -187,23 +368,41 @@ async def illegal_maps(dut: HierarchyObject) -> None:
 
 
 @cocotb.test()
+async def skips_are_passed_over(dut: HierarchyObject) -> None:
+    """Entries that read nothing change nothing, wherever they stand in front of the end."""
+    rng = np.random.default_rng(39)
+    bench = OpcBench(dut)
+    await bench.start()
+    plain = random_map(rng, P, outputs=1, flipped=0.0, replicated=0.0, scattered=False)
+    await bench.program(plain, 1)
+    add, end = operation(vote=False, end=False, advance=1), operation(vote=False, end=True, advance=0)
+    await program_entries(bench, [*[add] * (P.planes - 1), SKIP, end])
+    codes = random_codes(rng, P, 2, 1)
+    moved = codes.copy()
+    moved[..., P.planes, :] = codes[..., P.planes - 1, :]
+    expected = bench.reference(plain).process(codes).outputs.ravel().tolist()
+    bench.outputs.clear()
+    dut.o__ready.value = 1
+    await bench.send(beat_payloads(P, moved), always())
+    await bench.idle()
+    assert [value for _, value in bench.outputs] == expected
+    assert await bench.read(Register.STATUS) == 0
+
+
+@cocotb.test()
 async def votes_of_an_illegal_map(dut: HierarchyObject) -> None:
-    """A third copy votes over the last three entries, whatever they were; the vote counts once, however long it stalls.
+    """A vote is over the last three entries read, whatever they were; it counts once, however long it stalls.
 
     An output waits right when the vote is two entries behind it, which no legal map can make.
     """
     rng = np.random.default_rng(28)
     bench = OpcBench(dut)
     await bench.start()
-    plain = random_map(rng, P, outputs=2, flipped=0.0)
+    plain = random_map(rng, P, outputs=1, flipped=0.0, replicated=0.0)
     await bench.program(plain, 1)
-    entries = [(0, 0, ONLY), (1, 0, SECOND), (1, 0, THIRD)]
-    for step in range(P.columns):
-        word = 0
-        if step < len(entries):
-            output, plane, replica = entries[step]
-            word = entry_word(line=step, output=output, plane=plane, replica=replica, flip=False)
-        assert await bench.write(map_address(P, step), word)
+    end, vote_end = operation(vote=False, end=True, advance=0), operation(vote=True, end=True, advance=0)
+    entries = [end, HOLD, vote_end]
+    await program_entries(bench, entries)
     codes = random_codes(rng, P, 4, 1)
     codes[1] = codes[1, :, :, :1]
     sums = bench.reference(plain).column_sums(codes)[:, : len(entries)]
@@ -211,9 +410,11 @@ async def votes_of_an_illegal_map(dut: HierarchyObject) -> None:
     assert 0 < split.sum() < len(codes)
     expected = np.stack([sums[:, 0], medians], axis=1)
     if bench.scales is not None:
+        await bench.load_scales(random_scales(rng, P, 2))
         expected = arithmetic.scale(expected, bench.scales.multiplier, P.scale_bits + bench.scales.shift)
     assert await bench.write(Register.DISAGREEMENTS, 0)
     cocotb.start_soon(bench.send(beat_payloads(P, codes), always()))
+    bench.outputs.clear()
     await bench.receive(expected.size, sometimes(5, 0.1))
     assert bench.outputs == [(number, value) for vector in expected.tolist() for number, value in enumerate(vector)]
     await bench.idle()
@@ -229,29 +430,39 @@ async def refused_writes(dut: HierarchyObject) -> None:
     await bench.start()
     opc_map = random_map(rng, P)
     await bench.program(opc_map, 1)
-    good = {"line": 0, "output": 0, "plane": 0, "replica": 0, "flip": False}
+    good = {"line": 0, "operation": HOLD, "flip": False}
     bad = [
         (map_address(P, 0), entry_word(**{**good, "line": P.columns})),
-        (map_address(P, 0), entry_word(**{**good, "output": P.outputs})),
-        (map_address(P, 0), entry_word(**{**good, "plane": P.planes})),
+        (map_address(P, 0), entry_word(**good) | 1 << 31),
         (Register.ROW_BLOCKS, 0),
         (Register.ROW_BLOCKS, P.row_blocks + 1),
+        (Register.STEPS, 0),
+        (Register.STEPS, P.columns + 1),
+        (Register.ID, 1),
         (len(Register), 1),
         (map_address(P, 0) * 3, 1),
     ]
-    before = [await bench.read(address) for address, _ in bad]
+    codes_of_operations = {SKIP, HOLD, *(code for code, *_ in operations())}
+    assert codes_of_operations == set(range(1 << OPERATION_BITS)), "there are operations to refuse"
+    before = [await bench.look(address) for address, _ in bad]
     for address, word in bad:
         assert not await bench.write(address, word)
         assert await bench.read(Register.STATUS) == 1 << Status.REFUSED
         assert await bench.write(Register.STATUS, 1 << Status.REFUSED)
         assert await bench.read(Register.STATUS) == 0
-    assert [await bench.read(address) for address, _ in bad] == before
+    for strobe in range(15):
+        assert not await bench.write(Register.ROW_BLOCKS, 2, strobe)
+        assert await bench.read(Register.STATUS) == 1 << Status.REFUSED
+        assert await bench.write(Register.STATUS, 1 << Status.REFUSED)
+    assert await bench.read(Register.ROW_BLOCKS) == 1
+    assert [await bench.look(address) for address, _ in bad] == before
 
     codes = random_codes(rng, P, 1, 1)
     beats = list(beat_payloads(P, codes))
     await bench.send(beats[:1], always())
     assert not await bench.write(Register.ROW_BLOCKS, 1)
     assert not await bench.write(map_address(P, 0), 0)
+    assert not await bench.write(Register.STEPS, 1)
     assert await bench.write(Register.STATUS, 1 << Status.REFUSED)
     expected = bench.reference(opc_map).process(codes).outputs.ravel().tolist()
     bench.outputs.clear()

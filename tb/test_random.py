@@ -11,13 +11,14 @@ from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 from numpy.typing import NDArray
 
+from crossvote.rtl.column_map import MOST_ADVANCE, MOST_TAIL
 from crossvote.rtl.registers import Register
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import beat_payloads
 from tb.bench import PARAMETERS, OpcBench, always, sometimes
 from tb.coverage import Coverage
-from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map
+from tb.stimulus import agreeing_codes, coded_map, extreme_codes, random_codes, random_map
 
 P = PARAMETERS
 COPIES = ("only", "first", "second", "third")
@@ -33,6 +34,8 @@ def crosses() -> dict[str, tuple[tuple[str | int | bool, ...], ...]]:
         "codes, flip, top bit": (LEVELS, LEVELS, flags, flags),
         "vote": (("unanimous", "one differs", "all differ"), flags),
         "shape": (("side by side", "scattered"), ("full", "gaps")),
+        "value, advance": (("sum", "median"), tuple(range(min(MOST_ADVANCE, P.planes - 1) + 1))),
+        "value, tail": (("sum", "median"), tuple(range(min(MOST_TAIL, P.planes - 1) + 1))),
         "copies": (("side by side", "scattered"), ("replicas", "single copies")),
         "row blocks, vectors": (("one", "more"), ("one", "back to back")),
         "stalls": (("input waits", "input gap", "output waits"), ("accumulating", "reading out")),
@@ -47,6 +50,11 @@ def observe_map(coverage: Coverage, opc_map: OpcMap, scattered: bool) -> None:
         for place in lines.tolist():
             for line, name in zip(place, names, strict=True):
                 coverage.hit("flip, plane, copy", bool(opc_map.flipped[line]), int(opc_map.plane[line]), name)
+    voted = set(triple.ravel().tolist())
+    for line, advance, end in zip(opc_map.read_order.tolist(), opc_map.advances.tolist(), opc_map.ends, strict=True):
+        if line not in voted or opc_map.replica[line] == 2:
+            kind = "median" if line in voted else "sum"
+            coverage.hit("value, tail" if end else "value, advance", kind, advance)
     order = "scattered" if scattered else "side by side"
     coverage.hit("shape", order, "full" if len(opc_map.read_order) == P.columns else "gaps")
     coverage.hit("copies", order, "replicas" if len(triple) else "single copies")
@@ -95,7 +103,7 @@ async def observe_stalls(coverage: Coverage, dut: HierarchyObject) -> None:
 
 def draw_stalls(rng: np.random.Generator) -> Iterator[bool]:
     """No stalls, rare ones or frequent ones."""
-    probability = float(rng.choice([1.0, 0.9, 0.3]))
+    probability = float(rng.choice([1.0, 0.9, 0.3, 0.05]))
     return always() if probability == 1.0 else sometimes(int(rng.integers(2**31)), probability)
 
 
@@ -113,7 +121,9 @@ async def constrained_random(dut: HierarchyObject) -> None:
             scattered = bool(rng.random() < 0.7)
             replicated = float(rng.choice([0.0, 0.4, 1.0]))
             fill = bool(rng.random() < 0.3)
-            drawn = random_map(rng, P, replicated=replicated, flipped=rng.random(), scattered=scattered, fill=fill)
+            coded = bool(rng.random() < 0.4)
+            plain = random_map(rng, P, replicated=replicated, flipped=rng.random(), scattered=scattered, fill=fill)
+            drawn = coded_map(rng, P) if coded else plain
             new_blocks = int(rng.integers(1, min(P.row_blocks, 3) + 1))
             if run:
                 coverage.hit("reconfigured", "map")
@@ -121,7 +131,7 @@ async def constrained_random(dut: HierarchyObject) -> None:
                     coverage.hit("reconfigured", "row blocks")
             opc_map, blocks = drawn, new_blocks
             await bench.program(opc_map, blocks)
-            observe_map(coverage, opc_map, scattered)
+            observe_map(coverage, opc_map, scattered or coded)
         vectors = int(rng.integers(1, 4))
         draw = rng.random()
         if draw < 0.2:

@@ -45,7 +45,7 @@ async def corners(dut: HierarchyObject) -> None:
 
 @cocotb.test()
 async def new_scales_between_vectors(dut: HierarchyObject) -> None:
-    """The map stays, the scales change; they read back as written, and places behind the last output read as 0."""
+    """The map stays, the scales change; they read back as written, and there is none behind the last output."""
     rng = np.random.default_rng(31)
     bench = OpcBench(dut)
     await bench.start()
@@ -56,7 +56,7 @@ async def new_scales_between_vectors(dut: HierarchyObject) -> None:
         await bench.load_scales(scales)
         for address, word in scale_writes(P, scales):
             assert await bench.read(address) == word
-        assert await bench.read(scale_address(P, P.outputs)) == 0
+        assert await bench.look(scale_address(P, P.outputs)) is None
         await bench.check(opc_map, random_codes(rng, P, 2, 1))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.opc import Opc
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register
 from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
@@ -34,7 +34,6 @@ class AmaranthPeripheral:
     def load_map(self, opc_map: OpcMap) -> None:
         """See ``Peripheral.load_map``."""
         opc_map.check_fits(self.parameters)
-        opc_map.check_plain()
         self._map = opc_map
 
     def load_scales(self, scales: OpcScales) -> None:
@@ -76,7 +75,9 @@ class AmaranthPeripheral:
                 if accepted and beat is not None:
                     beat = next(beats, None)
                 if valid:
-                    outputs[delivered // opc_map.outputs, payload.output] = payload.sum
+                    vector = delivered // opc_map.outputs
+                    assert (payload.error, payload.tag) == (0, vector % (1 << TAG_BITS))
+                    outputs[vector, payload.output] = payload.sum
                     delivered += 1
             ctx.set(dut.bus.address, Register.DISAGREEMENTS)
             *_, disagreements = await ctx.tick().sample(dut.bus.read_data).repeat(2)

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from crossvote.rtl.column_map import MOST_ADVANCE, MOST_TAIL
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.array.image import Bundle, ColumnMap
 from crossvote.sim.common.errors import UserError
@@ -136,30 +137,53 @@ class OpcMap:
             return name
         return f"{name}, shift {self.shift[line]}, copy {self.copy[line]}"
 
-    def check_plain(self) -> None:
-        """Refuse what an OPC that doubles its sum between one term and the next cannot add.
+    @cached_property
+    def advances(self) -> NDArray[np.int64]:
+        """int64[used lines] in read order: places between a term's shift and the next one's, or 0 behind the last.
 
-        Raises:
-            UserError: an output whose terms do not fall from its largest shift by one to 0.
+        0 where a replica waits for the vote: the third carries the advance of its term.
         """
-        terms = self.read_order[self._begins]
-        output, shift = self.output[terms], self.shift[terms].astype(np.int64)
-        last = np.append(np.diff(output) != 0, True)
-        following = np.append(shift[1:], 0)
-        broken = np.flatnonzero(np.where(last, shift != 0, following != shift - 1))
-        if broken.size:
-            line = terms[broken[0]]
+        lines, begins = self.read_order, np.flatnonzero(self._begins)
+        output, shift = self.output[lines[begins]], self.shift[lines[begins]].astype(np.int64)
+        advances = np.zeros(len(lines), np.int64)
+        following = np.where(np.append(np.diff(output) == 0, False), np.append(shift[1:], 0), 0)
+        advances[np.append(begins[1:], len(lines)) - 1] = shift - following
+        return advances
+
+    @cached_property
+    def ends(self) -> NDArray[np.bool_]:
+        """bool[used lines] in read order: the line completes its output."""
+        return np.append(np.diff(self.output[self.read_order]) != 0, True)
+
+    def _check_weights(self, parameters: OpcParameters) -> None:
+        """Refuse terms whose shifts lie too far apart, or whose weights are more than an output's width holds."""
+        most = np.where(self.ends, MOST_TAIL, MOST_ADVANCE)
+        wide = np.flatnonzero(self.advances > most)
+        if wide.size:
+            at = wide[0]
+            line = self.read_order[at]
             raise UserError(
-                f"output {self.output[line]} has a term of shift {self.shift[line]} and no single one of shift "
-                f"{self.shift[line] - 1} after it; the hardware adds one term per shift, down to 0."
+                f"output {self.output[line]} has a term of shift {self.shift[line]} and its next lower one at shift "
+                f"{self.shift[line] - self.advances[at]}; the OPC goes down by {MOST_ADVANCE} at most between terms."
+                if not self.ends[at]
+                else f"output {self.output[line]} has {self.shift[line]} as its lowest shift; the OPC takes "
+                f"{MOST_TAIL} at most."
+            )
+        terms = self.read_order[self._begins]
+        weights = np.bincount(self.output[terms], weights=2.0 ** self.shift[terms])
+        if weights.max() >= 1 << parameters.planes:
+            output = int(weights.argmax())
+            raise UserError(
+                f"the terms of output {output} weigh {int(weights[output])} together; the OPC, built for "
+                f"{parameters.planes} planes, adds {(1 << parameters.planes) - 1} at most."
             )
 
     def check_fits(self, parameters: OpcParameters) -> None:
         """Refuse a map that this OPC cannot hold.
 
         Raises:
-            UserError: another number of bit lines, too high a plane or shift, too many outputs, or replicas for an OPC
-                without voter.
+            UserError: another number of bit lines, too high a plane or shift, too many outputs, replicas for an OPC
+                without voter or flipped in part, shifts too far apart, or too much weight in an output.
         """
         if not parameters.column_map:
             raise UserError("the OPC was built with column_map = False, so it has no writable column map.")
@@ -179,6 +203,11 @@ class OpcMap:
             )
         if not parameters.voter and self.replica[used].any():
             raise UserError("the map has replicas, but the OPC was built without a voter.")
+        third = np.flatnonzero(self.replica[self.read_order] == 2)
+        voted = self.flipped[self.read_order[third[:, None] + np.arange(-2, 1)]]
+        if (voted != voted[:, :1]).any():
+            raise UserError("the replicas of a term must be all flipped or all plain; the OPC changes a median's sign.")
+        self._check_weights(parameters)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 // Drives a Verilated OPC: register writes, single clocks, and whole runs without leaving C++.
-// Parameters come as macros: LANES, COLUMNS, INPUT_BITS, ADC_BITS, SUM_BITS, OUTPUT_BITS, STATUS (register address),
-// BUSY (its bit), and CLOCK_BEFORE where it is known: the model's note of what clk was when it was last evaluated.
+// Parameters come as macros: LANES, COLUMNS, INPUT_BITS, ADC_BITS, SUM_BITS, OUTPUT_BITS, TAG_BITS, STATUS (register
+// address), BUSY (its bit), and CLOCK_BEFORE where it is known: the model's note of what clk was at its last evaluation.
 // INNER_EVALUATION: set where this Verilator has the function that is declared below; needed for CLOCK_BEFORE.
 // Verilator spells "__" of a port name as "___05F" in C++.
 #include <cstdint>
@@ -68,8 +68,15 @@ uint64_t number_of(Payload payload) {
     return static_cast<uint64_t>(payload >> SUM_BITS) & ((uint64_t{1} << OUTPUT_BITS) - 1);
 }
 
-// Codes of LANES bit lines, (positive, negative) alternating, into the beat's bits from bit 0 on.
-template <typename Code> void pack(uint8_t *beat, const Code *codes, bool first, bool last) {
+// The vector's tag, and whether its beats were marked as they should be.
+uint64_t tag_of(Payload payload) {
+    return static_cast<uint64_t>(payload >> (SUM_BITS + OUTPUT_BITS + 1)) & ((uint64_t{1} << TAG_BITS) - 1);
+}
+
+bool spoilt(Payload payload) { return payload >> (SUM_BITS + OUTPUT_BITS + 1 + TAG_BITS) & 1; }
+
+// Codes of LANES bit lines, (positive, negative) alternating, into the beat's bits from bit 0 on, then the marks.
+template <typename Code> void pack(uint8_t *beat, const Code *codes, bool first, bool last, int64_t tag) {
     uint64_t pending = 0;
     int bits = 0;
     if constexpr (ADC_BITS == 8) {
@@ -81,9 +88,9 @@ template <typename Code> void pack(uint8_t *beat, const Code *codes, bool first,
             for (bits += ADC_BITS; bits >= 8; bits -= 8, pending >>= 8) *beat++ = static_cast<uint8_t>(pending);
         }
     }
-    pending |= static_cast<uint64_t>(first | last << 1) << bits;
-    *beat++ = static_cast<uint8_t>(pending);
-    if (bits > 6) *beat = static_cast<uint8_t>(pending >> 8);
+    const uint64_t marks = first | last << 1 | (tag & ((1 << TAG_BITS) - 1)) << 2;
+    pending |= marks << bits;
+    for (bits += 2 + TAG_BITS; bits > 0; bits -= 8, pending >>= 8) *beat++ = static_cast<uint8_t>(pending);
 }
 
 template <typename Code>
@@ -100,12 +107,13 @@ int64_t run(Opc &opc, const Code *codes, int64_t vectors, int64_t blocks, int64_
             const bool begins = bit == INPUT_BITS - 1 && block == 0 && group == 0;
             const bool ends = bit == 0 && block == blocks - 1 && group == GROUPS - 1;
             const int64_t read = (vector * blocks + block) * INPUT_BITS + bit;
-            pack(opc.beat(), codes + (read * GROUPS + group) * 2 * LANES, begins, ends);
+            pack(opc.beat(), codes + (read * GROUPS + group) * 2 * LANES, begins, ends, vector);
         }
         // Neither "ready" of the input nor the output depends on this clock's inputs: both are settled already.
         fresh = top.i___05Fready;
         if (top.o___05Fvalid) {
             const Payload payload = opc.output();
+            if (spoilt(payload) || tag_of(payload) != (delivered / per_vector & ((1 << TAG_BITS) - 1))) return -1;
             outputs[delivered / per_vector * per_vector + number_of(payload)] = sum_of(payload);
             ++delivered;
         }
@@ -139,6 +147,7 @@ extern "C" {
 void *opc_new() {
     Opc *opc = new Opc;
     opc->top.rst = 1;
+    opc->top.bus___05Fwrite_strobe = 0xF;
     opc->top.clk = 0;
     opc->top.eval();
     opc->tick();
@@ -166,7 +175,9 @@ int opc_write(void *handle, uint32_t address, uint32_t word) {
 uint32_t opc_read(void *handle, uint32_t address) {
     Opc &opc = *static_cast<Opc *>(handle);
     opc.top.bus___05Faddress = address;
+    opc.top.bus___05Fread = 1;
     opc.tick();
+    opc.top.bus___05Fread = 0;
     return opc.top.bus___05Fread_data;
 }
 
@@ -176,7 +187,7 @@ int opc_step(void *handle, int valid, const uint8_t *beat, int ready, uint8_t *o
     Opc &opc = *static_cast<Opc *>(handle);
     opc.top.i___05Fvalid = valid;
     opc.top.o___05Fready = ready;
-    if (valid) std::memcpy(opc.beat(), beat, (CODE_BITS + 2 + 7) / 8);
+    if (valid) std::memcpy(opc.beat(), beat, (CODE_BITS + 2 + TAG_BITS + 7) / 8);
     opc.eval();
     const int result = (valid && opc.top.i___05Fready) | (ready && opc.top.o___05Fvalid) << 1;
     const Payload payload = opc.output();
@@ -186,7 +197,8 @@ int opc_step(void *handle, int valid, const uint8_t *beat, int ready, uint8_t *o
 }
 
 // Vectors back to back, output always ready. codes: [vectors][blocks][INPUT_BITS][COLUMNS][2] of `code_bytes` each,
-// outputs: [vectors][per_vector]. Returns clock cycles from the first beat to the last output, -1 if outputs fail to come.
+// outputs: [vectors][per_vector]. Returns clock cycles from the first beat to the last output, -1 if outputs fail to come
+// or are not those of their vector.
 int64_t opc_run(void *handle, const void *codes, int code_bytes, int64_t vectors, int64_t blocks, int64_t *outputs,
                 int64_t per_vector) {
     Opc &opc = *static_cast<Opc *>(handle);

@@ -7,28 +7,24 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.column_map import FIRST, ONLY
-from crossvote.rtl.parameters import OpcParameters
-from crossvote.rtl.registers import entry_word, map_address, scale_address, scale_word
+from crossvote.rtl.column_map import HOLD, operation
+from crossvote.rtl.parameters import TAG_BITS, OpcParameters
+from crossvote.rtl.registers import Register, entry_word, map_address, scale_address, scale_word
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.scales import OpcScales
 
 
 def map_writes(parameters: OpcParameters, opc_map: OpcMap) -> list[tuple[int, int]]:
-    """(address, word) of the register writes that program a column map, unused entries included."""
+    """(address, word) of the register writes that program a column map and the number of its entries."""
     voted = set(opc_map.places[1].ravel().tolist())
-    words = [
-        entry_word(
-            line=line,
-            output=int(opc_map.output[line]),
-            plane=int(opc_map.shift[line]),
-            replica=FIRST + int(opc_map.replica[line]) if line in voted else ONLY,
-            flip=bool(opc_map.flipped[line]),
-        )
-        for line in opc_map.read_order.tolist()
-    ]
-    words += [0] * (parameters.columns - len(words))
-    return [(map_address(parameters, step), word) for step, word in enumerate(words)]
+    writes = [(int(Register.STEPS), len(opc_map.read_order))]
+    for step, line in enumerate(opc_map.read_order.tolist()):
+        code = HOLD
+        if line not in voted or opc_map.replica[line] == 2:
+            code = operation(vote=line in voted, end=bool(opc_map.ends[step]), advance=int(opc_map.advances[step]))
+        word = entry_word(line=line, operation=code, flip=bool(opc_map.flipped[line]))
+        writes.append((map_address(parameters, step), word))
+    return writes
 
 
 def scale_writes(parameters: OpcParameters, scales: OpcScales) -> list[tuple[int, int]]:
@@ -41,7 +37,10 @@ def scale_writes(parameters: OpcParameters, scales: OpcScales) -> list[tuple[int
 
 
 def beat_payloads(parameters: OpcParameters, codes: NDArray[np.unsignedinteger]) -> Iterator[int]:
-    """Payloads of the input stream for codes [V, row blocks, n_x, columns, 2], one integer per beat."""
+    """Payloads of the input stream for codes [V, row blocks, n_x, columns, 2], one integer per beat.
+
+    Vectors carry their number as the tag, as far as it goes.
+    """
     p = parameters
     vectors, blocks = codes.shape[:2]
     lanes = codes.reshape(vectors, blocks, p.input_bits, p.groups, 2 * p.lanes)
@@ -49,5 +48,6 @@ def beat_payloads(parameters: OpcParameters, codes: NDArray[np.unsignedinteger])
     shifts = np.array([p.adc_bits * i for i in range(2 * p.lanes)], object)
     beats = p.beats(blocks)
     for number, value in enumerate((ordered << shifts).sum(axis=1)):
-        first, last = number % beats == 0, number % beats == beats - 1
-        yield value | (first | last << 1) << (2 * p.adc_bits * p.lanes)
+        vector, beat = divmod(number, beats)
+        marks = (beat == 0) | (beat == beats - 1) << 1 | vector % (1 << TAG_BITS) << 2
+        yield value | marks << (2 * p.adc_bits * p.lanes)

@@ -24,7 +24,7 @@ import platformdirs
 import crossvote.rtl
 from crossvote.rtl.export import to_verilog
 from crossvote.rtl.opc import Opc
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register, Status
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic, writing
@@ -187,6 +187,7 @@ def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], li
         "ADC_BITS": p.adc_bits,
         "SUM_BITS": p.sum_bits,
         "OUTPUT_BITS": p.output_bits,
+        "TAG_BITS": TAG_BITS,
         "STATUS": int(Register.STATUS),
         "BUSY": int(Status.BUSY),
     }

@@ -34,11 +34,8 @@ FAULTS = {
     "median": Mutant(
         "median is the largest", "voter.py", "Mux(ab == ca, a, Mux(ab == bc, b, c))", "Mux(ab & ~ca, a, Mux(bc, b, c))"
     ),
-    "flip_is_swap": Mutant(
-        "no carry",
-        "difference.py",
-        "Signal(self._adc_bits + 2), ~self.flip",
-        "Signal(self._adc_bits + 2), self.flip & 0",
+    "differences_are_exact": Mutant(
+        "a bit too narrow", "difference.py", "Out(signed(adc_bits + 1))", "Out(signed(adc_bits))"
     ),
     "column_sums_fit": Mutant(
         "a bit too narrow",
@@ -62,7 +59,7 @@ FAULTS = {
         "output not held", "readout.py", "self.ready.eq(~self.o.valid | self.o.ready)", "self.ready.eq(1)"
     ),
     "map_reads_back": Mutant(
-        "write to the next entry", "table.py", "write.addr.eq(component.index)", "write.addr.eq(component.index + 1)"
+        "write to the next entry", "column_map.py", "port.addr.eq(self.index)", "port.addr.eq(self.index + 1)"
     ),
     "results_are_right": Mutant("beat dropped under stall", "opc.py", "forward.eq(~pending | commit)", "forward.eq(1)"),
 }

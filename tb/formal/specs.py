@@ -21,7 +21,6 @@ from amaranth.hdl import (
     unsigned,
 )
 
-from crossvote.rtl.column_map import ONLY
 from crossvote.rtl.difference import Difference
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
@@ -101,24 +100,14 @@ class MedianIsMedian(Spec):
             ]
 
 
-class FlipIsSwap(Spec):
-    """A flipped difference is the difference with its operands exchanged, and a plain one is exact."""
+class DifferencesAreExact(Spec):
+    """A difference is that of the two codes, and no bit of it is missing."""
 
     def build(self, m: Module) -> None:
         bits = SHIPPED.adc_bits
-        m.submodules.flipped = flipped = Difference(bits)
-        m.submodules.swapped = swapped = Difference(bits)
+        m.submodules.dut = dut = Difference(bits)
         a, b = self.free(bits, "a"), self.free(bits, "b")
-        m.d.comb += [
-            flipped.positive.eq(a),
-            flipped.negative.eq(b),
-            flipped.flip.eq(1),
-            swapped.positive.eq(b),
-            swapped.negative.eq(a),
-            swapped.flip.eq(0),
-            Assert(flipped.difference == swapped.difference),
-            Assert(swapped.difference == b - a),
-        ]
+        m.d.comb += [dut.positive.eq(a), dut.negative.eq(b), Assert(dut.difference == a - b)]
 
 
 class ColumnSumsFit(Spec):
@@ -161,32 +150,35 @@ class ColumnSumsFit(Spec):
 
 
 class OutputsFit(Spec):
-    """The planes of an output add up exactly at the shipped widths, whatever the column sums."""
+    """The values of an output add up exactly at the shipped widths: any column sums, any legal weights, any flips."""
 
     def build(self, m: Module) -> None:
         p = SHIPPED
         m.submodules.dut = dut = ReadOut(p)
         column_sum = self.free(signed(p.column_sum_bits), "column_sum")
-        plane = Signal(range(p.planes), init=p.planes - 1)
-        exact, complete = Signal(signed(p.sum_bits + 4)), Signal()
-        total = Mux(plane == p.planes - 1, 0, exact << 1) + column_sum
-        m.d.sync += [
-            plane.eq(Mux(plane == 0, p.planes - 1, plane - 1)),
-            exact.eq(total),
-            complete.eq(plane == 0),
+        flip, end, advance = self.free(1, "flip"), self.free(1, "end"), self.free(2, "advance")
+        exact, weight, complete = Signal(signed(p.sum_bits + 4)), Signal(p.planes + 4), Signal()
+        total, heavier = Signal.like(exact), Signal.like(weight)
+        m.d.comb += [
+            total.eq((exact + Mux(flip, -column_sum, column_sum)) << advance),
+            heavier.eq((weight + 1) << advance),
         ]
+        m.d.sync += [exact.eq(Mux(end, 0, total)), weight.eq(Mux(end, 0, heavier)), complete.eq(end)]
         m.d.comb += [
             Assume((column_sum <= p.column_sum_magnitude) & (column_sum >= -p.column_sum_magnitude)),
+            Assume(heavier < 1 << p.planes),
             dut.read.eq(1),
             dut.sums[0].eq(column_sum),
-            dut.step.entry.used.eq(1),
-            dut.step.entry.plane.eq(plane),
-            dut.step.entry.replica.eq(ONLY),
+            dut.step.read.eq(1),
+            dut.step.value.eq(1),
+            dut.step.flip.eq(flip),
+            dut.step.end.eq(end),
+            dut.step.advance.eq(advance),
             dut.o.ready.eq(1),
         ]
-        # The output comes when the entry of plane 0 has gone through the read-out stages behind the column sums.
+        # The output comes when its last entry has gone through the read-out stages behind the column sums.
         delay = p.pipeline - 3
-        expected, due = exact, complete
+        expected, due = past(m, total), complete
         for _ in range(delay - 1):
             expected, due = past(m, expected), past(m, due)
         m.d.comb += Assert(dut.o.valid == due)
@@ -243,6 +235,8 @@ class OpcSpec(Spec):
             dut.bus.address.eq(self.free(len(dut.bus.address), "address")),
             dut.bus.write.eq(self.free(1, "write")),
             dut.bus.write_data.eq(self.free(32, "write_data")),
+            dut.bus.write_strobe.eq(self.free(4, "write_strobe")),
+            dut.bus.read.eq(self.free(1, "read")),
         ]
 
 
@@ -270,8 +264,8 @@ class MapReadsBack(OpcSpec):
         here = dut.bus.address == map_address(self.parameters, 0) + entry
         with m.If(dut.bus.write & ~dut.bus.error & here):
             m.d.sync += [word.eq(dut.bus.write_data), known.eq(1)]
-        with m.If(past(m, here & known & ~dut.bus.write)):
-            m.d.comb += Assert(dut.bus.read_data == word)
+        with m.If(past(m, here & known & dut.bus.read & ~dut.bus.write)):
+            m.d.comb += [Assert(dut.bus.read_data == word), Assert(~dut.bus.read_error)]
 
 
 class ResultsAreRight(OpcSpec):
@@ -335,9 +329,9 @@ class Property:
 
 PROPERTIES = (
     Property("median", MedianIsMedian, "bmc", 7),
-    Property("flip_is_swap", FlipIsSwap, "bmc", 1),
+    Property("differences_are_exact", DifferencesAreExact, "bmc", 1),
     Property("column_sums_fit", ColumnSumsFit, "bmc", 3),
-    Property("outputs_fit", OutputsFit, "bmc", 24),
+    Property("outputs_fit", OutputsFit, "bmc", 14),
     Property("scaled_sums_fit", ScaledSumsFit, "bmc", 4),
     Property("output_is_stable", OutputIsStable, "prove", 2),
     Property("map_reads_back", MapReadsBack, "bmc", 5),

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator, SimulatorContext
 
 from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.opc import Opc
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register
 from crossvote.sim.peripheral import OpcMap, OpcScales
 from crossvote.sim.peripheral.programming import map_writes, scale_writes
@@ -116,7 +116,7 @@ def run_compiled(
     if scales:
         opc.load_scales(scales)
     opc.write(Register.ROW_BLOCKS, row_blocks)
-    length = (2 * parameters.adc_bits * parameters.lanes + 2 + 7) // 8
+    length = (2 * parameters.adc_bits * parameters.lanes + 2 + TAG_BITS + 7) // 8
     events: Events = []
     clocks, answer = drive(beats, pattern, count, events), None
     with suppress(StopIteration):

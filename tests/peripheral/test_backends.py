@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opc_hardware import HARDWARE, needs_compiler, run_amaranth, run_compiled, stalls
 
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import OpcMap, create_peripheral
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import beat_payloads
-from tb.stimulus import agreeing_codes, extreme_codes, random_codes, random_map
+from tb.stimulus import agreeing_codes, coded_map, extreme_codes, random_codes, random_map
 
 SHIPPED = OpcParameters()
 ODD = OpcParameters(columns=12, lanes=4, planes=3, input_bits=3, adc_bits=5, row_blocks=3)
@@ -73,23 +73,6 @@ def test_numpy_is_the_definition(seed: int, vectors: int, blocks: int) -> None:
     assert peripheral.process(codes).outputs.tolist() == brute_force(opc_map, codes)
 
 
-def coded_map(rng: np.random.Generator, parameters: OpcParameters) -> OpcMap:
-    """Outputs of one to four terms each, of any shift, some of which vote; equal ones differ in their copy."""
-    lines = iter(rng.permutation(parameters.columns).tolist())
-    fields = np.zeros((6, parameters.columns), np.int64)
-    fields[0] = -1
-    for output in range(2):
-        copies: dict[tuple[int, int], int] = {}
-        for _ in range(int(rng.integers(1, 3))):
-            plane, shift = (int(n) for n in rng.integers(0, parameters.planes, 2))
-            copy = copies[plane, shift] = copies.get((plane, shift), -1) + 1
-            flip = rng.random() < 0.5
-            for replica in range(3 if rng.random() < 0.4 else 1):
-                fields[:, next(lines)] = output, plane, shift, copy, replica, flip
-    output, plane, shift, copy, replica, flips = fields.astype(np.int8)
-    return OpcMap(output.astype(np.int32), plane, replica, flips.astype(np.bool_), shift, copy)
-
-
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 @settings(max_examples=40, deadline=None)
 def test_numpy_adds_and_votes_as_the_codes_say(seed: int, blocks: int) -> None:
@@ -121,7 +104,7 @@ def small_parameters(draw: st.DrawFn) -> OpcParameters:
 def test_amaranth_equals_numpy(p: OpcParameters, seed: int, vectors: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     blocks = data.draw(st.integers(1, p.row_blocks))
-    opc_map = random_map(rng, p)
+    opc_map = data.draw(st.sampled_from([random_map, coded_map]))(rng, p)
     codes = agreeing_codes(rng, p, opc_map, vectors, blocks, wrong=0.3)
     assert_same(p, opc_map, codes, "amaranth")
 
@@ -155,8 +138,9 @@ def test_amaranth_equals_numpy_with_many_lanes() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_compiled_equals_numpy(parameters: OpcParameters, dtype: type) -> None:
     rng = np.random.default_rng(2)
-    for _ in range(10):
-        opc_map = random_map(rng, parameters, replicated=rng.random(), flipped=rng.random())
+    for run in range(10):
+        coded = coded_map(rng, parameters)
+        opc_map = coded if run % 2 else random_map(rng, parameters, replicated=rng.random(), flipped=rng.random())
         blocks = int(rng.integers(1, 4))
         codes = agreeing_codes(rng, parameters, opc_map, int(rng.integers(0, 8)), blocks, wrong=0.3)
         assert_same(parameters, opc_map, codes.astype(dtype), "verilator")
@@ -188,10 +172,13 @@ def test_nothing_is_lost_under_stalls(run_hardware: Callable[..., Any], seed: in
     beats = beat_payloads(ODD, codes)
     events = run_hardware(ODD, opc_map, blocks, beats, stalls(seed, offer, take), expected.size)
     payloads = [event[2] for event in events if event[1] == "out"]
-    mask = (1 << ODD.sum_bits) - 1
-    numbers = np.tile(np.arange(opc_map.outputs), len(codes))
     assert payloads == [
-        (n << ODD.sum_bits) | (y & mask) for n, y in zip(numbers.tolist(), expected.ravel().tolist(), strict=True)
+        (y & (1 << ODD.sum_bits) - 1)
+        | n << ODD.sum_bits
+        | (n == opc_map.outputs - 1) << (ODD.sum_bits + ODD.output_bits)
+        | v << (ODD.sum_bits + ODD.output_bits + 1)
+        for v, vector in enumerate(expected.tolist())
+        for n, y in enumerate(vector)
     ]
     assert sum(event[1] == "in" for event in events) == len(codes) * ODD.beats(blocks)
 
@@ -258,10 +245,11 @@ def test_unknown_backend_is_refused() -> None:
 
 
 @needs_compiler
-@pytest.mark.slow
 def test_outputs_wider_than_a_machine_word() -> None:
-    """Sum and number together need 65 bits here; every output comes out whole."""
-    wide = OpcParameters(columns=4096, lanes=16, planes=15, input_bits=16, adc_bits=16, row_blocks=256)
+    """Sum, number and marks together need more than 64 bits here; every output comes out whole."""
+    wide = OpcParameters(columns=160, lanes=4, planes=15, input_bits=16, adc_bits=16, row_blocks=256)
+    assert wide.sum_bits + wide.output_bits + 1 + TAG_BITS + 1 > 64
     rng = np.random.default_rng(3)
     opc_map = random_map(rng, wide, outputs=wide.outputs, replicated=0.0)
-    assert_same(wide, opc_map, extreme_codes(wide, opc_map, 1), "verilator")
+    codes = np.concatenate([extreme_codes(wide, opc_map, 2), random_codes(rng, wide, 20, 2)])
+    assert_same(wide, opc_map, codes, "verilator")

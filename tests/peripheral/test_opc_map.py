@@ -48,14 +48,25 @@ def test_impossible_maps_are_refused(rows: ROWS, message: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([(0, 1, 0)], "output 0 has a term of shift 1 and no single one of shift 0 after it"),
-        ([(0, 2, 0), (0, 0, 0)], "shift 2 and no single one of shift 1 after it"),
+        ([(0, 4, 0)], "output 0 has 4 as its lowest shift; the OPC takes 3 at most"),
+        ([(0, 3, 0), (0, 0, 0)], "a term of shift 3 and its next lower one at shift 0; the OPC goes down by 2 at most"),
     ],
 )
-def test_what_the_hardware_cannot_add_is_refused_for_it_only(rows: ROWS, message: str) -> None:
-    opc_map = make(rows)
+def test_terms_too_far_apart_are_refused(rows: ROWS, message: str) -> None:
+    parameters = OpcParameters(columns=6, lanes=1, planes=6)
     with pytest.raises(UserError, match=message):
-        opc_map.check_plain()
+        make([*rows, *[(-1, 0, 0)] * (6 - len(rows))]).check_fits(parameters)
+
+
+def test_too_much_weight_and_half_flipped_votes_are_refused() -> None:
+    parameters = OpcParameters(columns=6, lanes=1, planes=2)
+    zeros = np.zeros(6, np.int8)
+    output = np.array([0, 0, 0, -1, -1, -1], np.int32)
+    copies = np.array([0, 1, 2, 0, 0, 0], np.int8)
+    with pytest.raises(UserError, match=r"the terms of output 0 weigh 6 together; .* adds 3 at most"):
+        OpcMap(output, zeros + 1, zeros, zeros.astype(np.bool_), zeros + 1, copies).check_fits(parameters)
+    with pytest.raises(UserError, match="all flipped or all plain"):
+        OpcMap(output, zeros, copies, copies == 1).check_fits(parameters)
 
 
 def test_summed_lines_are_read_by_falling_shift_and_never_taken_for_a_vote() -> None:

@@ -46,10 +46,12 @@ def test_description_agrees_with_the_verilog(tmp_path: Path) -> None:
         for direction, high, name in re.findall(r"^  (input|output)\s+(?:\[(\d+):0\] )?(\w+);", top, re.MULTILINE)
     }
     assert declared == {(port["name"], port["direction"], port["width"]) for port in described["ports"]}
-    word = entry_word(line=1, output=2, plane=3, replica=1, flip=True)
+    word = entry_word(line=1, operation=7, flip=True)
     fields = described["map"]["entry_fields"]
     values = {name: word >> low & (1 << width) - 1 for name, (low, width) in fields.items()}
-    assert values == {"line": 1, "output": 2, "plane": 3, "replica": 1, "flip": 1, "used": 1}
+    assert values == {"line": 1, "operation": 7, "flip": 1}
+    operations = described["map"]["operations"]["values"]
+    assert {"operation": 7, "vote": False, "end": True, "advance": 2} in operations
 
 
 def test_impossible_parameters_are_one_sentence(tmp_path: Path) -> None:
@@ -81,9 +83,22 @@ def test_scale_stage_is_described(tmp_path: Path) -> None:
     assert json.loads(description.read_text())["scales"]["entries"] == 0
 
 
+def test_every_register_has_a_name_and_a_source(tmp_path: Path) -> None:
+    """Names are those of the description, so that waveforms and reports can be read; paths are relative."""
+    source, _ = export(dataclasses.replace(SMALL, columns=32, lanes=16, scale_bits=6), tmp_path, bus="axi")
+    text = source.read_text()
+    registers = re.findall(r"^  reg (?:\[[^\]]*\] )?(\S+)", text, re.MULTILINE)
+    assert len(registers) > 100
+    names = [name.removeprefix("\\").rstrip(";") for name in registers]
+    assert [name for name in names if not re.fullmatch(r"[a-z]\w*(\.\w+)*", name)] == []
+    sources = {place for places in re.findall(r'/\* src = "([^"]*)" \*/', text) for place in places.split("|")}
+    assert {place.split("/")[0] for place in sources} <= {"rtl", "amaranth"}
+    assert any(re.fullmatch(r"rtl/readout.py:\d+", place) for place in sources)
+
+
 def test_nothing_follows_a_falling_edge(tmp_path: Path) -> None:
     """What lets the compiled model leave falling edges out, running the exported text as it is."""
     source, _ = export(dataclasses.replace(SMALL, scale_bits=6), tmp_path, bus="axi")
-    edges = set(re.findall(r"@\s*\(([^)]*)\)", source.read_text()))
+    edges = set(re.findall(r"@\s*\(([^)]*)\)", re.sub(r"/\*.*?\*/", "", source.read_text())))
     assert "posedge clk" in edges
     assert edges <= {"posedge clk", "*"}, edges

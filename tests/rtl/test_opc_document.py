@@ -5,8 +5,29 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from crossvote.rtl.column_map import (
+    HOLD,
+    MOST_ADVANCE,
+    MOST_TAIL,
+    OPERATION_BITS,
+    SKIP,
+    entry_layout,
+    operation,
+    operations,
+)
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
-from crossvote.rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, index_bits, map_address, scale_address
+from crossvote.rtl.registers import (
+    ENTRY_WORD,
+    IDENTIFIER,
+    OPTIONS_WORD,
+    SCALE_WORD,
+    SIZES_WORD,
+    Register,
+    Status,
+    index_bits,
+    map_address,
+    scale_address,
+)
 
 TEXT = (Path(__file__).parents[2] / "docs" / "opc.md").read_text(encoding="utf-8")
 SHIPPED = OpcParameters()
@@ -34,12 +55,37 @@ def test_entry_fields() -> None:
     documented = {
         name: (int(low), int(high) - int(low) + 1) for high, low, name in rows(r"^\| (\d+):(\d+) \| (\w+) \|")
     }
-    documented |= {name: (int(bit), 1) for bit, name in rows(r"^\| (\d+) \| (flip|used) \|")}
+    documented |= {name: (int(bit), 1) for bit, name in rows(r"^\| (\d+) \| (flip) \|")}
     fields = {**ENTRY_WORD.members, **SCALE_WORD.members}
     words = {name: ENTRY_WORD if name in ENTRY_WORD.members else SCALE_WORD for name in fields}
     assert documented == {name: (word[name].offset, word[name].width) for name, word in words.items()}
     assert f"| shift | k, 0 to {2**SHIFT_BITS - 1} |" in TEXT
     assert f"below 2^-{2**SHIFT_BITS} u" in TEXT
+
+
+def test_operations() -> None:
+    documented = {SKIP, HOLD}
+    for first, text in rows(r"^\| (\d+) \+ a \| (.*) \|$"):
+        vote, end = "median" in text or "the same" in text, "completes" in text
+        most = int(text.split(" to ")[1])
+        assert most == (MOST_TAIL if end else MOST_ADVANCE)
+        for advance in range(most + 1):
+            assert operation(vote=vote, end=end, advance=advance) == int(first) + advance
+            documented.add(int(first) + advance)
+    assert documented == {SKIP, HOLD, *(code for code, *_ in operations())}
+    assert f"at\nmost {MOST_ADVANCE} apart, and whose lowest shift is at most {MOST_TAIL}." in TEXT
+    assert f"operation of {OPERATION_BITS} bits and a sign: {entry_layout(SHIPPED).size} bits\nat 128" in TEXT
+
+
+def test_capabilities() -> None:
+    assert f"| {IDENTIFIER:#010X}".replace("0X", "0x") in TEXT
+    for name, word in (("SIZES", SIZES_WORD), ("OPTIONS", OPTIONS_WORD)):
+        line = next(line for line in TEXT.splitlines() if f"| {name} | read |" in line)
+        found = re.findall(r"`(\w+)` \((?:bits )?(\d+)(?::(\d+))?\)", line)
+        documented = [
+            ("lane_bits" if field == "lanes" else field, int(low or high), int(high)) for field, high, low in found
+        ]
+        assert documented == [(f, word[f].offset, word[f].offset + word[f].width - 1) for f in word.members]
 
 
 def test_widths() -> None:
