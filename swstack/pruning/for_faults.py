@@ -143,7 +143,7 @@ class FaultyWeights(TrainingHooks):
         modules = []
         for name, law in self._laws.items():
             module = model.get_submodule(name)
-            transposed = is_transposed(model, name)
+            transposed = not is_transposed(model, name)  # the law takes N x K, as Linear keeps it
             weight = module.weight
             keep = torch.ones((), device=self._device).expand(weight.shape)  # type: ignore[operator, union-attr]
             if name in self._masks:

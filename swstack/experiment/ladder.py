@@ -1,0 +1,446 @@
+"""The ladder: every protection on the same silicon, from no protection to codes with training for faults.
+
+A *rung* is a scheme, on the pruned model or, with ``+trained``, on that model after training for faults under the
+scheme's own error law. Chips come in the outer loop: each is drawn once, and every rung is measured on it.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from scipy import stats
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Image
+from crossvote.sim.array.patterns import pattern_mapping
+from crossvote.sim.array.silicon import Silicon
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.schema import config_dataclass, to_mapping
+from crossvote.swstack.evaluation.chips import draw_silicon
+from crossvote.swstack.evaluation.config import FaultsConfig
+from crossvote.swstack.evaluation.evaluation import Point, Trial, summarize
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.stages import MASKS, PRUNED
+from crossvote.swstack.inference.convert import convert, swap_faults
+from crossvote.swstack.mapping.config import Activations
+from crossvote.swstack.mapping.error_law import matrix_laws
+from crossvote.swstack.mapping.mapping import build_image, mapping_report
+from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.mapping.scheme import Scheme
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.models.loading import load_model, save_model
+from crossvote.swstack.models.masks import Masks, load_masks
+from crossvote.swstack.pruning.config import FaultTrainingConfig
+from crossvote.swstack.pruning.for_faults import train_for_faults
+from crossvote.swstack.tasks import Task, load_task
+from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.training.loop import best_device
+from crossvote.swstack.training.predict import predicted_metrics
+
+FOLDER = "ladder"
+#: Ending of a rung's name for the model that was trained for faults.
+TRAINED = "+trained"
+#: Chips that are drawn while others are measured.
+_DRAWN_AHEAD = 3
+
+DEFAULT_RUNGS = (
+    "none",
+    "none-column",
+    "paper",
+    "best",
+    "mean5",
+    "code",
+    "code-tensor",
+    "mean5+trained",
+    "code+trained",
+    "code-tensor+trained",
+)
+
+
+def _training_defaults() -> FaultTrainingConfig:
+    return FaultTrainingConfig(epochs=2, learning_rate=5e-5)
+
+
+@config_dataclass
+class LadderConfig:
+    """Which rungs are measured, on which chips."""
+
+    rungs: tuple[str, ...] = Field(
+        DEFAULT_RUNGS, min_length=1, description="Schemes by name; with '+trained' after training for faults."
+    )
+    faults: FaultsConfig = Field(
+        default_factory=lambda: FaultsConfig(rates=(0.002, 0.01, 0.03, 0.05, 0.08, 0.1), chips=30),
+        description="The chips.",
+    )
+    training: FaultTrainingConfig = Field(
+        default_factory=_training_defaults, description="How to train for faults; its scheme is the rung's."
+    )
+    batch_size: int = Field(256, ge=1, description="Dev examples run at once.")
+    limit: int | None = Field(None, ge=1, description="Use only the first so many dev examples.")
+
+
+@dataclass(frozen=True, eq=False)
+class Rung:
+    """A scheme on a model.
+
+    Attributes:
+        name: of the rung. scheme: what protects. model: what is mapped. image: its mapping.
+    """
+
+    name: str
+    scheme: Scheme
+    model: PreTrainedModel
+    image: Image
+
+
+def ladder_in_run(
+    directory: Path, config: RunConfig, settings: LadderConfig, progress: Progress = no_progress
+) -> list[dict[str, Any]]:
+    """Climb the ladder with the pruned model of a run; what is finished is not done again.
+
+    Writes ``ladder/rates.csv`` (a row per rung and rate), ``ladder/paired.csv`` (differences on the same chips) and
+    ``ladder/ladder.csv`` (a row per rung: what it tolerates and costs), and returns the rows of the last.
+
+    Raises:
+        UserError: an unknown rung, the run is in use, or nothing was pruned yet.
+    """
+    schemes = _schemes(settings.rungs, {**PRESETS, **config.map.protection})
+    with RunDirectory.open(directory) as run:
+        folder = run.path / FOLDER
+        if not (run.path / MASKS).is_file():
+            raise UserError(f"{directory}: nothing is pruned there yet; run: crossvote prune {directory}")
+        task = load_task(config.task, config.seed)
+        masks = load_masks(run.path / MASKS)
+        pruned, tokenizer = _load(run.path / PRUNED, task, config.seed)
+        rungs = []
+        for name, scheme in schemes.items():
+            model = pruned
+            if name.endswith(TRAINED):
+                model = _trained(run.path, folder, name, scheme, task, masks, config, settings, progress)
+            rungs.append(Rung(name, scheme, model, _image(model, masks, scheme, config, name)))
+        images = [rung.image for rung in rungs]
+        silicon = draw_silicon(settings.faults, config.seed, images[0].rows, images[0].columns)
+        trials = climb(
+            rungs,
+            tokenizer,
+            task,
+            silicon,
+            folder / "trials.jsonl",
+            batch_size=settings.batch_size,
+            limit=settings.limit,
+            activations=config.quantization.activations,
+            progress=progress,
+        )
+        points = summarize([*trials])
+        rates, paired, rows = ladder_tables(points, task.primary_metric, rungs)
+        for name, table in (("rates", rates), ("paired", paired), ("ladder", rows)):
+            if table:
+                write_csv(folder / f"{name}.csv", table)
+        conditions = {
+            "task": task.name,
+            "metric": task.primary_metric,
+            "data": task.provenance,
+            "examples": len(task.dev[: settings.limit]),
+            "settings": to_mapping(settings),
+            "schemes": {rung.name: to_mapping(rung.scheme) for rung in rungs},
+            "fault_scope": "every cell of every crossbar of the encoder's matrices, copies included",
+            "activations": config.quantization.activations,
+            "seed": config.seed,
+        }
+        write_text_atomic(
+            folder / "ladder.json", json.dumps({**conditions, "rows": rows, "rates": rates}, indent=1) + "\n"
+        )
+        return rows
+
+
+def _schemes(names: Sequence[str], known: Mapping[str, Scheme]) -> dict[str, Scheme]:
+    found = {}
+    for name in names:
+        plain = name.removesuffix(TRAINED)
+        if plain not in known:
+            raise UserError(f"rung '{name}': '{plain}' is no protection scheme; known are {', '.join(known)}.")
+        found[name] = known[plain]
+    return found
+
+
+def _load(folder: Path, task: Task, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return load_model(ModelConfig(source=str(folder)), task.num_labels, task.regression, seed)
+
+
+def _image(model: PreTrainedModel, masks: Masks, scheme: Scheme, config: RunConfig, name: str) -> Image:
+    chip = config.chip
+    return build_image(
+        model,
+        word_line_groups(model),
+        masks,
+        scheme,
+        config.quantization,
+        rows=chip.crossbar.rows,
+        columns=chip.crossbar.columns,
+        adc_bits=chip.adc.bits,
+        name=name,
+    )
+
+
+def _trained(
+    run: Path,
+    folder: Path,
+    name: str,
+    scheme: Scheme,
+    task: Task,
+    masks: Masks,
+    config: RunConfig,
+    settings: LadderConfig,
+    progress: Progress,
+) -> PreTrainedModel:
+    """The pruned model after training for faults under the scheme's law; kept in the ladder's folder."""
+    target = folder / "models" / name.replace("+", "-")
+    key = _digest(
+        to_mapping(settings.training), to_mapping(scheme), to_mapping(config.task), config.seed, _files(run / PRUNED)
+    )
+    record = target / "ladder.json"
+    if record.is_file() and json.loads(record.read_text(encoding="utf-8"))["key"] == key:
+        return _load(target, task, config.seed)[0]
+    model, tokenizer = _load(run / PRUNED, task, config.seed)
+    laws = matrix_laws(_image(model, masks, scheme, config, name), settings.training.design_rate)
+    result = train_for_faults(
+        model,
+        tokenizer,
+        task,
+        masks,
+        laws,
+        settings.training,
+        config.seed,
+        folder / "work" / f"{name}-{key[:12]}",
+        progress,
+    )
+    save_model(model, tokenizer, target)
+    summary = {"key": key, "metrics": result.dev_metrics, "history": list(result.history)}
+    write_text_atomic(record, json.dumps(summary, indent=1) + "\n")
+    return model
+
+
+def _files(folder: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def climb(
+    rungs: Sequence[Rung],
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    silicon: Sequence[Silicon],
+    store: Path,
+    *,
+    batch_size: int = 256,
+    limit: int | None = None,
+    activations: Activations = "token",
+    progress: Progress = no_progress,
+) -> tuple[Trial, ...]:
+    """Every rung without faults and on every chip, in this order; on a CUDA device if there is one.
+
+    Finished trials are lines of ``store``, each written at once and taken up again.
+    """
+    encoded = encode(tokenizer, task.dev[:limit], task.max_length)
+    device = best_device()
+    crossbars = max(rung.image.crossbars for rung in rungs)
+    setting = _digest(task.name, task.provenance, len(encoded), activations, list(task.metrics))
+    models = {rung.name: _digest(setting, _weights(rung.model), rung.image.content_hash) for rung in rungs}
+    finished = _stored(store)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    on_chip: dict[str, PreTrainedModel] = {}
+    trials: list[Trial] = []
+    chips: list[Silicon | None] = [None, *silicon]
+
+    def key(rung: Rung, chip: Silicon | None) -> str:
+        return _digest(models[rung.name], None if chip is None else _law(chip))
+
+    needed = [n for n, chip in enumerate(chips) if chip and any(key(rung, chip) not in finished for rung in rungs)]
+    with ThreadPoolExecutor(_DRAWN_AHEAD) as pool, store.open("a", encoding="utf-8") as file:
+        drawing: dict[int, Future[FaultMap]] = {}
+        for number, chip in enumerate(chips):
+            faults, waiting = None, [rung for rung in rungs if key(rung, chip) not in finished]
+            for ahead in [n for n in needed if n >= number][: _DRAWN_AHEAD + 1]:  # while this one is measured
+                if ahead not in drawing:
+                    drawing[ahead] = pool.submit(chips[ahead].faults, crossbars)  # type: ignore[union-attr]
+            if number in drawing:
+                faults = drawing.pop(number).result()
+                needed.remove(number)
+            for rung in waiting:
+                if rung.name not in on_chip:
+                    on_chip[rung.name] = convert(rung.model, rung.image, activations).to(device)  # type: ignore[arg-type]
+                swap_faults(on_chip[rung.name], faults)
+                metrics = predicted_metrics(on_chip[rung.name], encoded, task, batch_size, no_progress)
+                stuck = 0 if faults is None else len(faults.of_crossbars(0, rung.image.crossbars)[0])
+                finished[key(rung, chip)] = {"metrics": metrics, "faults": stuck}
+                file.write(json.dumps({"key": key(rung, chip), **finished[key(rung, chip)]}) + "\n")
+                file.flush()
+            for rung in rungs:
+                found = finished[key(rung, chip)]
+                where = (0.0, -1) if chip is None else (chip.rate, chip.number)
+                trials.append(Trial(rung.name, *where, found["faults"], found["metrics"]))
+            progress("ladder", number + 1, len(chips))
+    on_chip.clear()
+    gc.collect()
+    return tuple(trials)
+
+
+def _law(chip: Silicon) -> list[Any]:
+    """What the silicon follows from, in plain values."""
+    return [chip.seed, chip.number, chip.rate, chip.rows, chip.columns, pattern_mapping(chip.pattern), chip.sa0_sa1]
+
+
+def _weights(model: PreTrainedModel) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """Finished trials by key; a line that was cut off is done again."""
+    found: dict[str, Any] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            found[row.pop("key")] = row
+    return found
+
+
+def tolerated_rate(rates: Sequence[float], lost: Sequence[float], allowed: float) -> tuple[float, bool]:
+    """Largest fault rate up to which no more than ``allowed`` is lost, and whether the last rate measured is within it.
+
+    Between two rates the loss is taken as linear; rates ascend and begin with 0.
+    """
+    for at, loss in enumerate(lost):
+        if loss > allowed:
+            if at == 0:
+                return 0.0, False
+            share = (allowed - lost[at - 1]) / (loss - lost[at - 1])
+            return rates[at - 1] + share * (rates[at] - rates[at - 1]), False
+    return rates[-1], True
+
+
+def ladder_tables(
+    points: Sequence[Point], metric: str, rungs: Sequence[Rung]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows per rung and rate, paired differences, and rows per rung.
+
+    Points are lost against the unprotected mapping of the pruned model without faults and training: the rung
+    ``none-column``, or the first one where that is missing.
+    """
+    by_rung: dict[str, dict[float, Point]] = {}
+    for point in points:
+        if point.metric == metric:
+            by_rung.setdefault(point.scheme, {})[point.rate] = point
+    base = "none-column" if "none-column" in by_rung else rungs[0].name
+    clean = by_rung[base][0.0].mean
+    rates = [
+        {
+            "rung": rung.name,
+            "rate": rate,
+            "mean": point.mean,
+            "sd": point.sd,
+            "low": point.low,
+            "high": point.high,
+            "min": point.min,
+            "lost": clean - point.mean,
+            "chips": point.chips,
+        }
+        for rung in rungs
+        for rate, point in sorted(by_rung[rung.name].items())
+    ]
+    paired = [
+        row
+        for rung in rungs
+        for other in ("none-column", "paper", "best")
+        if other in by_rung and other != rung.name
+        for row in _paired(by_rung[rung.name], by_rung[other], rung.name, other)
+    ]
+    found = {}
+    for rung in rungs:
+        grid = sorted(by_rung[rung.name])
+        lost = [clean - by_rung[rung.name][rate].mean for rate in grid]
+        found[rung.name] = {
+            allowed: tolerated_rate(grid, lost, amount) for allowed, amount in (("1 point", 1.0), ("10 %", clean / 10))
+        }
+    rows = []
+    for rung in rungs:
+        own = found[rung.name]
+        bare = "none-column" if rung.scheme.scale == "column" else "none"
+        row: dict[str, Any] = {"rung": rung.name, "scale": rung.scheme.scale, "clean": by_rung[rung.name][0.0].mean}
+        for allowed, (rate, beyond) in own.items():
+            row[f"tolerated, {allowed}"] = rate
+            row[f"all rates within {allowed}"] = beyond
+            for other in (bare, "paper"):
+                reference = found[other][allowed][0] if other in found else 0.0
+                row[f"over {'unprotected' if other == bare else other}, {allowed}"] = (
+                    rate / reference if reference else None
+                )
+        rows.append({**row, **costs(rung.image)})
+    return rates, paired, rows
+
+
+def _paired(
+    own: Mapping[float, Point], other: Mapping[float, Point], name: str, other_name: str
+) -> list[dict[str, Any]]:
+    """Mean differences on the same chips with their 95 % intervals."""
+    rows = []
+    for rate in sorted(own):
+        if rate and rate in other:
+            difference = np.array(own[rate].scores) - np.array(other[rate].scores)
+            n = len(difference)
+            half = float(stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / n**0.5) if n > 1 else 0.0
+            mean = float(difference.mean())
+            row = {"rung": name, "against": other_name, "rate": rate, "difference": mean}
+            rows.append({**row, "low": mean - half, "high": mean + half, "chips": n})
+    return rows
+
+
+def costs(image: Image) -> dict[str, Any]:
+    """What an image takes: crossbars, bit lines, conducting cells, conversions of a token vector."""
+    report = mapping_report(image)
+    crossbars, dense = sum(g.crossbars for g in report), sum(g.dense_crossbars for g in report)
+    lines = conversions = conducting = weights = 0
+    for group in image.groups:
+        used = int(group.column_map.used.sum())
+        lines += used
+        conversions += 2 * used * group.row_blocks * image.input_bits
+        kept = np.unique(group.column_map.output[group.column_map.used]).size
+        weights += kept * int(group.kept_inputs.sum())
+        for block in range(group.row_blocks):
+            span = group.kept_inputs[block * group.rows : (block + 1) * group.rows]
+            cells = group.block_cells(block)[:, : len(span)][:, span][:, :, group.column_map.used]
+            conducting += int((cells > 0).sum())
+    return {
+        "extra crossbars": crossbars - dense,
+        "zero space": all(g.zero_space for g in report),
+        "bit lines": lines,
+        "conducting cells per weight": conducting / max(1, weights),
+        "conversions per token": conversions,
+    }

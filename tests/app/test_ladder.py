@@ -1,0 +1,132 @@
+"""The ladder: rungs on the same chips, taken up where it stopped, and tables that add up."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from crossvote.sim.common.schema import build
+from crossvote.swstack.cli.main import app
+from crossvote.swstack.evaluation.evaluation import Point
+from crossvote.swstack.experiment import ladder
+from crossvote.swstack.experiment.ladder import LadderConfig, ladder_tables, tolerated_rate
+from crossvote.swstack.mapping.protection import PRESETS
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        ([0.0, 0.5, 2.5], (0.01 + 0.25 * 0.02, False)),
+        ([0.0, 0.5, 0.9], (0.03, True)),
+        ([1.5, 0.0, 0.0], (0.0, False)),
+        ([0.0, 2.0, 0.0], (0.005, False)),
+        ([-1.0, 3.0, 9.0], (0.005, False)),
+    ],
+)
+def test_tolerated_rate_is_where_the_loss_first_exceeds_what_is_allowed(lost, expected):
+    rate, beyond = tolerated_rate([0.0, 0.01, 0.03], lost, 1.0)
+    assert (rate, beyond) == (pytest.approx(expected[0]), expected[1])
+
+
+def rows(path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
+    run = tmp_path / "run"
+    command = ["ladder", "default", "--run-dir", str(run), "--chips", "3", "--rate", "0.02", "--rate", "0.3"]
+    command += ["--rung", "none-column", "--rung", "paper", "--rung", "code+trained", "--epochs", "1"]
+    for text in (
+        f"model.source={tiny_bert}",
+        "task.train_limit=48",
+        "task.eval_limit=24",
+        "prune.gate_epochs=1",
+        "finetune.epochs=1",
+    ):
+        command += ["-o", text]
+    measured = []
+    original = ladder.predicted_metrics
+
+    def counted(model, *arguments):
+        measured.append(model)
+        if len(measured) == 5:
+            raise KeyboardInterrupt
+        return original(model, *arguments)
+
+    monkeypatch.setattr(ladder, "predicted_metrics", counted)
+    assert CliRunner().invoke(app, command).exit_code == 130
+    assert len((run / "ladder/trials.jsonl").read_text().splitlines()) == 4
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert len(measured) == 5 + 3 * 7 - 4  # three rungs on six chips and on none, four of them done before
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert len(measured) == 5 + 3 * 7 - 4
+
+    rates = rows(run / "ladder/rates.csv")
+    assert [(row["rung"], row["rate"], row["chips"]) for row in rates if row["rung"] == "paper"] == [
+        ("paper", "0.0", "1"),
+        ("paper", "0.02", "3"),
+        ("paper", "0.3", "3"),
+    ]
+    table = {row["rung"]: row for row in rows(run / "ladder/ladder.csv")}
+    assert list(table) == ["none-column", "paper", "code+trained"]
+    assert table["code+trained"]["zero space"] == "True"
+    assert int(table["code+trained"]["bit lines"]) > int(table["none-column"]["bit lines"])
+    assert {row["against"] for row in rows(run / "ladder/paired.csv")} == {"none-column", "paper"}
+    document = json.loads((run / "ladder/ladder.json").read_text())
+    assert document["settings"]["faults"]["chips"] == 3
+    clean = float(table["none-column"]["clean"])
+    for row in rates:
+        assert float(row["lost"]) == pytest.approx(clean - float(row["mean"]))
+
+
+def test_an_unknown_rung_is_one_sentence(tmp_path, tiny_bert):
+    command = ["ladder", "default", "--run-dir", str(tmp_path / "run"), "--rung", "magic+trained"]
+    for text in (f"model.source={tiny_bert}", "task.train_limit=48", "prune.gate_epochs=1", "finetune.epochs=1"):
+        command += ["-o", text]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "rung 'magic+trained': 'magic' is no protection scheme" in " ".join(result.output.split())
+
+
+def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
+    monkeypatch.setattr(ladder, "costs", lambda image: {})
+
+    def points(name: str, scores: dict[float, tuple[float, ...]]) -> list[Point]:
+        return [
+            Point(name, "accuracy", rate, float(np.mean(own)), 0.0, 0.0, 0.0, 0.0, 0.0, len(own), own)
+            for rate, own in scores.items()
+        ]
+
+    class Rung:
+        def __init__(self, name: str) -> None:
+            self.name, self.scheme, self.image = name, PRESETS[name], None
+
+    given = [
+        *points("none", {0.0: (90.0,), 0.1: (70.0, 70.0)}),
+        *points("none-column", {0.0: (90.0,), 0.1: (80.0, 80.0)}),
+        *points("paper", {0.0: (90.0,), 0.1: (86.0, 84.0)}),
+        *points("code", {0.0: (90.0,), 0.1: (89.5, 88.5)}),
+    ]
+    names = ("none", "none-column", "paper", "code")
+    _, paired, table = ladder_tables(given, "accuracy", [Rung(name) for name in names])  # type: ignore[misc]
+    by_name = {row["rung"]: row for row in table}
+    assert by_name["none"]["tolerated, 1 point"] == pytest.approx(0.005)
+    assert by_name["none-column"]["tolerated, 1 point"] == pytest.approx(0.01)
+    assert by_name["code"]["over unprotected, 1 point"] == pytest.approx(10)
+    assert by_name["paper"]["over unprotected, 1 point"] == pytest.approx(4)
+    assert by_name["code"]["over paper, 1 point"] == pytest.approx(0.1 / 0.02)
+    difference = next(row for row in paired if row["rung"] == "code" and row["against"] == "paper")
+    assert difference["difference"] == pytest.approx(4.0)
+    assert difference["high"] == pytest.approx(4.0 + 12.706204736 * np.std([3.5, 4.5], ddof=1) / 2**0.5)
+
+
+def test_defaults_are_shipped_schemes():
+    settings = build(LadderConfig, {}, "test")
+    assert all(name.removesuffix(ladder.TRAINED) in PRESETS for name in settings.rungs)
+    assert settings.faults.chips == 30
