@@ -125,13 +125,17 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class Job:
-    """A process. needs: files that must be there first. makes: the file by which it is known to be finished."""
+    """A process. needs: files that must be there first. makes: the file by which it is known to be finished.
+
+    holds: a run directory that it works in, which no other job may do at that time.
+    """
 
     name: str
     command: tuple[str, ...]
     needs: tuple[Path, ...]
     makes: Path
     log: Path
+    holds: Path | None = None
 
 
 def sweep_plans() -> list[SweepPlan]:
@@ -189,9 +193,8 @@ def _pruned(one: Plan) -> Path:
 
 
 def _training(one: Plan) -> Job:
-    return Job(
-        f"train {one.task} {one.seed}", _crossvote(*one.command[1:]), (), _pruned(one), one.run.with_suffix(".log")
-    )
+    name, log = f"train {one.task} {one.seed}", one.run.with_suffix(".log")
+    return Job(name, _crossvote(*one.command[1:]), (), _pruned(one), log, one.run)
 
 
 def _sweeping(one: SweepPlan, out: Path) -> Job:
@@ -206,7 +209,9 @@ def _comparison(one: Plan, name: str, methods: Sequence[str], shares: Sequence[f
     options += [text for share in shares for text in ("--column-sparsity", f"{share:g}")]
     last = one.run / "comparison" / f"{methods[-1]}-{100 * shares[-1]:g}-{one.seed}" / "result.json"
     command = _crossvote("compare", str(one.run), *options)
-    return Job(f"{name} {one.task} {one.seed}", command, (_pruned(one),), last, one.run.with_suffix(f".{name}.log"))
+    return Job(
+        f"{name} {one.task} {one.seed}", command, (_pruned(one),), last, one.run.with_suffix(f".{name}.log"), one.run
+    )
 
 
 def _system(one: Plan, out: Path) -> Job:
@@ -215,7 +220,7 @@ def _system(one: Plan, out: Path) -> Job:
     steps = [_crossvote("map", str(one.run), "-o", schemes), _crossvote("simulate", str(one.run), "--out", str(folder))]
     command = " && ".join(shlex.join(step) for step in [*steps, ("touch", str(folder / "finished"))])
     log = one.run.with_suffix(".system.log")
-    return Job(f"system {one.task}", ("bash", "-c", command), (_pruned(one),), folder / "finished", log)
+    return Job(f"system {one.task}", ("bash", "-c", command), (_pruned(one),), folder / "finished", log, one.run)
 
 
 def run_jobs(todo: Sequence[Job], parallel: int, seconds: float, after: Any) -> None:
@@ -235,7 +240,11 @@ def run_jobs(todo: Sequence[Job], parallel: int, seconds: float, after: Any) -> 
             ready = [job for job in waiting if all(path.exists() for path in job.needs)]
             if not ready and not running:
                 break
-            for job in ready[: parallel - len(running)]:
+            for job in ready:
+                if len(running) == parallel:
+                    break
+                if job.holds is not None and job.holds in {other.holds for other in running.values()}:
+                    continue
                 waiting.remove(job)
                 job.log.parent.mkdir(parents=True, exist_ok=True)
                 with job.log.open("a") as log:
