@@ -214,4 +214,7 @@ def _find_matrix(image: Image, name: str) -> str:
 
 
 def _first_feed_forward(image: Image) -> str:
-    return next(group for group in image.groups if group.name.endswith(".ffn1")).matrices[0].name
+    """The first feed-forward matrix; of groups without roles, the first with more outputs than inputs, or any."""
+    named = (group for group in image.groups if group.name.endswith(".ffn1"))
+    wide = (group for group in image.groups if group.outputs > len(group.matrices) * group.inputs)
+    return next(named, next(wide, image.groups[0])).matrices[0].name

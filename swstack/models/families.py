@@ -21,7 +21,8 @@ Folding = Literal["value", "query", "feed-forward"]
 class LayerLayout:
     """One arrangement of a layer.
 
-    families: names of model types known to be arranged so, for messages and the documentation.
+    families: model types for which a test proves what is said here; others may be arranged alike and are then mapped
+        alike, but nothing of them is folded.
     roles: role -> module paths inside the layer; matrices of a role share their inputs.
     attention: how query, key and value lie in the matrices of ``qkv``.
     folding: which constants of pruned columns may be folded; an empty one needs a ``reason``.
@@ -108,7 +109,7 @@ LAYOUTS: tuple[LayerLayout, ...] = (
         reason=_NO_BIASES,
     ),
     LayerLayout(
-        ("t5 (gated)", "mt5", "umt5"),
+        ("t5", "mt5", "umt5"),
         _roles(
             "layer.0.SelfAttention.q layer.0.SelfAttention.k layer.0.SelfAttention.v",
             "layer.0.SelfAttention.o",

@@ -15,7 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.models.families import LAYOUTS, LayerLayout
+from crossvote.swstack.models.families import LAYOUTS, Folding, LayerLayout
 
 #: Attribute of a model whose groups were traced; they cannot be told from module names.
 TRACED = "crossvote_traced_groups"
@@ -43,11 +43,27 @@ class WordLineGroup:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a known layout: its module path, its layout, and its groups by role in execution order."""
+    """One layer of a known layout: its module path, its layout, and its groups by role in execution order.
+
+    family: what the model calls itself, which may be a family that merely has the same modules.
+    """
 
     path: str
     layout: LayerLayout
     groups: Mapping[str, WordLineGroup]
+    family: str
+
+    @property
+    def folding(self) -> tuple[Folding, ...]:
+        """Which constants of pruned columns may be folded; none for a family for which nobody has proven it."""
+        return self.layout.folding if self.family in self.layout.families else ()
+
+    @property
+    def no_folding(self) -> str:
+        """Why not all three kinds of constants are folded; empty if they are."""
+        if self.family not in self.layout.families:
+            return f"nobody has proven that constants fold in {self.family!r}, which has the modules of another family"
+        return self.layout.reason
 
 
 def is_matrix(module: nn.Module | None) -> bool:
@@ -70,7 +86,7 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
             matrices = tuple(_join(path, name) for name in names)
             heads = _heads(model, module, layout, len(names)) if role == "qkv" else (1,) * len(names)
             groups[role] = WordLineGroup(_join(path, role), matrices, heads)
-        found.append(Layer(path, layout, groups))
+        found.append(Layer(path, layout, groups, family_name(model)))
     return tuple(found)
 
 
@@ -97,7 +113,10 @@ def traced_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
 
 def family_name(model: nn.Module) -> str:
     """The model type as its configuration gives it, or the name of the class."""
-    return str(getattr(getattr(model, "config", None), "model_type", None) or type(model).__name__)
+    config = getattr(model, "config", None)
+    if config is None and any(isinstance(module, nn.TransformerEncoderLayer) for module in model.modules()):
+        return "torch.nn.TransformerEncoder"
+    return str(getattr(config, "model_type", None) or type(model).__name__)
 
 
 def _layout_of(path: str, modules: Mapping[str, nn.Module]) -> LayerLayout | None:

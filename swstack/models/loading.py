@@ -28,12 +28,15 @@ from transformers.utils import logging as transformers_logging
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.swstack.models.accounting import account_for
-from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.accounting import Account, account_for
+from crossvote.swstack.models.config import Layout, ModelConfig
 from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
+from crossvote.swstack.models.layouts import TRACED, WordLineGroup, layers
 from crossvote.swstack.models.sources import locate
 from crossvote.swstack.models.tokenizers import check_words, fit_tokenizer
+from crossvote.swstack.models.tracing import trace
+from crossvote.swstack.models.unpacking import unpack_attention
 
 _CLASSES: dict[HeadKind, Any] = {
     "sequence-classification": AutoModelForSequenceClassification,
@@ -43,6 +46,8 @@ _CLASSES: dict[HeadKind, Any] = {
     "causal-lm": AutoModelForCausalLM,
     "image-classification": AutoModelForImageClassification,
 }
+#: Key of a model's configuration that says how its word-line groups were found.
+_LAYOUT_KEY = "crossvote_layout"
 #: Ends of the names of constants that older versions saved among the weights.
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "attention.bias")
 
@@ -91,8 +96,34 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
     new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     outside = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     adopt_labels(model, head, dict(named.id2label or {}), bool(new & outside), cfg.source)
-    account_for(model)
+    find_groups(model, cfg.layout)
     return model.eval(), tokenizer
+
+
+def find_groups(model: nn.Module, layout: Layout = "auto") -> Account:
+    """Settle the word-line groups of `model`, in place, and account for every matrix of its encoder.
+
+    What was settled goes into the model's configuration, so that a saved model is read back with the same groups.
+
+    Raises UserError naming the first module that is in the way.
+    """
+    unpack_attention(model)
+    config: Any = getattr(model, "config", None)
+    if layout == "auto":
+        layout = getattr(config, _LAYOUT_KEY, "auto")
+    if layout == "auto" and not layers(model):
+        layout = "traced"
+    if layout == "traced":
+        trace(model)
+    elif layout == "single":
+        setattr(
+            model,
+            TRACED,
+            tuple(WordLineGroup(name, (name,), (1,)) for group in trace(model) for name in group.matrices),
+        )
+    if config is not None and layout != "auto":
+        setattr(config, _LAYOUT_KEY, layout)
+    return account_for(model)
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:

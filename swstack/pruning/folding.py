@@ -12,7 +12,7 @@ output and of the second feed-forward matrix. Word lines that carry a folded con
 the row is pruned for nothing.
 
 Which of the three holds depends on the family: its layout says so (``crossvote.swstack.models.families``), and a test
-proves it for each by comparing logits in double precision.
+proves it for each by comparing logits in double precision. A family that is not named there folds nothing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def fold(model: nn.Module, masks: Mapping[str, MatrixMask]) -> Masks:
 
 
 def _fold_layer(model: nn.Module, layer: Layer, masks: Masks) -> None:
-    folding, groups = layer.layout.folding, layer.groups
+    folding, groups = layer.folding, layer.groups
     biased = {
         role: all(matrix_bias(model, name) is not None for name in group.matrices) for role, group in groups.items()
     }

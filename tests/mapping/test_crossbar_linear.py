@@ -20,10 +20,12 @@ from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGr
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 
 
-def on_chip(group: GroupImage, faults: FaultMap | None, input_bits: int = 8, **options) -> ProgrammedGroup:
+def on_chip(
+    group: GroupImage, faults: FaultMap | None, input_bits: int = 8, dense_from: float | None = None, **options
+) -> ProgrammedGroup:
     placed_group = PlacedGroup(group)
     layers = tuple(CrossbarLinear(placed_group, matrix, input_bits, **options) for matrix in group.matrices)
-    programmed = ProgrammedGroup(placed_group, layers)
+    programmed = ProgrammedGroup(placed_group, layers, dense_from)
     programmed.program(faults)
     return programmed
 
@@ -58,14 +60,15 @@ protections = st.builds(
     rate=st.sampled_from([0.0, 0.005, 0.05, 0.5, 1.0]),
     inputs=st.integers(1, 40),
     count=st.integers(1, 20),
+    dense_from=st.sampled_from([0.0, 2.0]),
 )
-def test_outputs_equal_the_reference(seed, protection, planes, cell_bits, rate, inputs, count):
+def test_outputs_equal_the_reference(seed, protection, planes, cell_bits, rate, inputs, count, dense_from):
     rng = np.random.default_rng(seed)
     _, group = placed(rng, protection, planes=planes, first_pair=2, cell_bits=cell_bits, inputs=inputs, outputs=count)
     faults = chip(group, rate, seed)
     x = driven_inputs(rng, group)
     expected = reference_outputs(group, x, 8, 8, faults)
-    np.testing.assert_array_equal(outputs(on_chip(group, faults), x), expected)
+    np.testing.assert_array_equal(outputs(on_chip(group, faults, dense_from=dense_from), x), expected)
 
 
 @settings(deadline=None, max_examples=60)
@@ -77,8 +80,9 @@ def test_outputs_equal_the_reference(seed, protection, planes, cell_bits, rate, 
     rate=st.sampled_from([0.0, 0.01, 0.1, 0.5]),
     inputs=st.integers(1, 40),
     broken=st.booleans(),
+    dense_from=st.sampled_from([0.0, 2.0]),
 )
-def test_codes_equal_the_reference(seed, code, vote, flipped, rate, inputs, broken):
+def test_codes_equal_the_reference(seed, code, vote, flipped, rate, inputs, broken, dense_from):
     rng = np.random.default_rng(seed)
     quantized, group = coded(rng, CODES[code], vote, flipped, inputs=inputs)
     x = driven_inputs(rng, group)
@@ -89,7 +93,8 @@ def test_codes_equal_the_reference(seed, code, vote, flipped, rate, inputs, brok
     else:
         np.testing.assert_array_equal(reference_outputs(group, x, 8, 8), x @ quantized.q)
     faults = chip(group, rate, seed)
-    np.testing.assert_array_equal(outputs(on_chip(group, faults), x), reference_outputs(group, x, 8, 8, faults))
+    got = outputs(on_chip(group, faults, dense_from=dense_from), x)
+    np.testing.assert_array_equal(got, reference_outputs(group, x, 8, 8, faults))
 
 
 def test_a_summed_code_needs_no_corrections():
@@ -103,8 +108,9 @@ def test_chips_can_be_swapped_and_leave_no_trace(scheme):
     rng = np.random.default_rng(3)
     _, group = placed(rng, SCHEMES[scheme])
     x = driven_inputs(rng, group)
-    programmed = on_chip(group, None)
-    for faults in (chip(group, 0.3, 1), chip(group, 0.02, 2), chip(group, 1.0, 3), None, chip(group, 0.02, 2)):
+    programmed = on_chip(group, None, dense_from=0.1)
+    chips = [chip(group, rate, seed) for seed, rate in enumerate((0.3, 0.02, 1.0, 0.2))]
+    for faults in (*chips, None, *chips[1:]):
         programmed.program(faults)
         np.testing.assert_array_equal(outputs(programmed, x), reference_outputs(group, x, 8, 8, faults))
 
@@ -164,7 +170,7 @@ def test_a_minority_of_wrong_replicas_costs_nothing_and_a_majority_is_corrected(
         # The positive cell at 1, the negative one at 0: a flipped plane reads -1, never so at a positive weight.
         return FaultMap(group.rows, group.columns, 2 * group.pairs, cells, cells // area % 2 == 0)
 
-    one, two = on_chip(group, stuck(lines[:1])), on_chip(group, stuck(lines[:2]))
+    one, two = (on_chip(group, stuck(lines[:count]), dense_from=2.0) for count in (1, 2))
     assert [len(layer.corrections) for layer in one.layers] == [0, 0]
     assert sum(len(layer.corrections) for layer in two.layers) == 1
     x = driven_inputs(rng, group)
@@ -220,6 +226,9 @@ def test_float_activations_see_the_same_faults(scheme):
     faults = chip(group, 0.1, 9)
     x = driven_inputs(rng, group)
     layers = on_chip(group, faults, activations="float").layers
+    y = torch.cat([layer(torch.from_numpy(x).float()) for layer in layers], dim=1)
+    np.testing.assert_array_equal(y.numpy(), reference_outputs(group, x, 8, 8, faults))
+    layers = on_chip(group, faults, activations="float", dense_from=2.0).layers
     y = torch.cat([layer(torch.from_numpy(x).float()) for layer in layers], dim=1)
     np.testing.assert_array_equal(y.numpy(), reference_outputs(group, x, 8, 8, faults))
 

@@ -1,0 +1,333 @@
+"""What a Python program uses: nouns with ``save`` and ``load``, verbs as functions without state.
+
+    import crossvote as cv
+
+    data = cv.task("sst2", glue_dir="~/glue")
+    model = cv.finetune(cv.load("bert-base-uncased", data), data)
+    pruned = cv.prune(model, data, columns=0.30)
+    image = cv.map(pruned, scheme="best", chip="crossvote")
+    chips = cv.chips(rate=0.01, number=30, seed=0)
+    scores = cv.evaluate(image, pruned, data, chips)
+    cost = cv.simulate(image, pruned)
+    proof = cv.cosim(image, pruned, data, chips[0])
+
+Every verb returns something new and leaves its arguments as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossvote.sim.array.image import Image
+from crossvote.sim.array.patterns import parse_pattern
+from crossvote.sim.array.silicon import Silicon
+from crossvote.sim.chip.config import ChipConfig, load_chip
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.schema import build
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from crossvote.sim.system.model import SystemResult
+    from crossvote.swstack.evaluation.cosimulation import MatrixCosim
+    from crossvote.swstack.evaluation.evaluation import Sweep
+    from crossvote.swstack.evaluation.product import Path as ProductPath
+    from crossvote.swstack.mapping.scheme import Scheme
+    from crossvote.swstack.models.masks import Masks
+    from crossvote.swstack.tasks import Task
+
+_MASKS = "masks.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A transformer with the head of a task, its tokenizer, and what was pruned of it.
+
+    Attributes:
+        module: the transformer; any that CrossVote can map. tokenizer: its own. masks: kept rows and columns of every
+            mapped matrix, or None if nothing was pruned.
+    """
+
+    module: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    masks: Masks | None = None
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``save_pretrained`` layout, and the masks beside it; an older folder is replaced whole."""
+        from crossvote.swstack.models.loading import save_model
+        from crossvote.swstack.models.masks import save_masks
+
+        save_model(self.module, self.tokenizer, Path(folder))
+        if self.masks is not None:
+            save_masks(self.masks, Path(folder) / _MASKS)
+
+    @classmethod
+    def load(cls, folder: str | Path, data: Task) -> Model:
+        """What ``save`` wrote, for the same task.
+
+        Raises:
+            UserError: the folder is absent or damaged, or its head has other labels.
+        """
+        from crossvote.swstack.models.masks import load_masks
+
+        loaded = load(str(folder), data)
+        masks = Path(folder) / _MASKS
+        return cls(loaded.module, loaded.tokenizer, load_masks(masks) if masks.is_file() else None)
+
+
+def task(name: str, seed: int = 0, **settings: Any) -> Task:
+    """A task with its data: embedded, from GLUE, or one's own.
+
+    settings: the other keys of the section [task] of a configuration, for example ``glue_dir`` and ``train_limit``.
+
+    Raises:
+        UserError: an unknown task or setting, or data that is absent or broken.
+    """
+    from crossvote.swstack.tasks import TaskConfig, load_task
+
+    if "glue_dir" in settings:
+        settings["glue_dir"] = str(Path(settings["glue_dir"]).expanduser())
+    return load_task(build(TaskConfig, {"name": name, **settings}, "task"), seed)
+
+
+def load(
+    source: str | PreTrainedModel, data: Task, tokenizer: PreTrainedTokenizerBase | None = None, seed: int = 0
+) -> Model:
+    """A transformer for a task.
+
+    Args:
+        source: a packaged encoder's name, a folder in ``save_pretrained`` layout, a name on the Hugging Face hub, or
+            a transformers module, which needs its ``tokenizer``.
+        data: decides the head. A head that the source lacks is drawn from ``seed``.
+
+    Raises:
+        UserError: the source is absent, damaged, or of a family that cannot be mapped.
+    """
+    if not isinstance(source, str):
+        if tokenizer is None:
+            raise UserError("a module needs its tokenizer: load(module, data, tokenizer=...).")
+        from crossvote.swstack.models.accounting import account_for
+
+        account_for(source)
+        return Model(source, tokenizer)
+    from crossvote.swstack.models.config import ModelConfig
+    from crossvote.swstack.models.loading import load_model
+
+    found = load_model(build(ModelConfig, {"source": source}, "load"), data.num_labels, data.regression, seed)
+    return Model(*found)
+
+
+def finetune(model: Model, data: Task, *, seed: int = 0, progress: Progress = no_progress, **settings: Any) -> Model:
+    """The model fine-tuned on the task's train examples. settings: keys of [finetune], for example ``epochs``."""
+    from crossvote.swstack.training.config import FinetuneConfig
+    from crossvote.swstack.training.finetune import finetune as train
+
+    module = copy.deepcopy(model.module)
+    config = build(FinetuneConfig, settings, "finetune")
+    with tempfile.TemporaryDirectory() as work:
+        train(module, model.tokenizer, data, config, seed, Path(work), progress)
+    return Model(module, model.tokenizer)
+
+
+def prune(
+    model: Model,
+    data: Task,
+    columns: float = 0.30,
+    *,
+    seed: int = 0,
+    progress: Progress = no_progress,
+    **settings: Any,
+) -> Model:
+    """The model with a share of the columns of every word-line group pruned while it trains on.
+
+    settings: the other keys of [prune], for example ``method`` and ``gate_epochs``.
+
+    Raises:
+        UserError: a group cannot reach the share, or an unknown or impossible setting.
+    """
+    from crossvote.swstack.pruning.config import PruneConfig
+    from crossvote.swstack.pruning.pruning import prune as train
+
+    module = copy.deepcopy(model.module)
+    config = build(PruneConfig, {"column_sparsity": columns, **settings}, "prune")
+    with tempfile.TemporaryDirectory() as work:
+        result = train(module, model.tokenizer, data, config, seed, Path(work), progress)
+    return Model(module, model.tokenizer, result.masks)
+
+
+def chip(name: str | Path | ChipConfig = "crossvote") -> ChipConfig:
+    """The description of a chip: a preset, a TOML file, or what is one already.
+
+    Raises:
+        UserError: no such preset or file, or an impossible value in it.
+    """
+    return _described(name)
+
+
+def _described(name: str | Path | ChipConfig) -> ChipConfig:
+    return name if isinstance(name, ChipConfig) else load_chip(str(name))
+
+
+def map(
+    model: Model,
+    scheme: str | Scheme = "best",
+    chip: str | Path | ChipConfig = "crossvote",
+    weight_bits: int = 8,
+    progress: Progress = no_progress,
+) -> Image:
+    """The image of a model: quantized, protected and placed on the crossbars of a chip.
+
+    Raises:
+        UserError: an unknown scheme, or one that does not fit.
+    """
+    from crossvote.swstack.mapping.config import QuantizationConfig
+    from crossvote.swstack.mapping.mapping import build_image
+    from crossvote.swstack.mapping.protection import preset
+    from crossvote.swstack.models.layouts import word_line_groups
+
+    described = _described(chip)
+    return build_image(
+        model.module,
+        word_line_groups(model.module),
+        model.masks,
+        preset(scheme) if isinstance(scheme, str) else scheme,
+        build(QuantizationConfig, {"weight_bits": weight_bits}, "map"),
+        rows=described.crossbar.rows,
+        columns=described.crossbar.columns,
+        adc_bits=described.adc.bits,
+        input_bits=described.opc.input_bits,
+        cell_bits=described.crossbar.cell_bits,
+        name=scheme if isinstance(scheme, str) else type(scheme).__name__.lower(),
+        progress=progress,
+    )
+
+
+def chips(
+    rate: float,
+    number: int = 1,
+    seed: int = 0,
+    chip: str | Path | ChipConfig = "crossvote",
+    pattern: str | Mapping[str, Any] = "uniform",
+) -> tuple[Silicon, ...]:
+    """Faulty chips: each cell stuck with probability ``rate``. The same numbers give the same silicon everywhere.
+
+    Raises:
+        UserError: a rate outside 0 to 1, no chips, or an unknown pattern.
+    """
+    if not 0 < rate <= 1:
+        raise UserError(f"rate = {rate}: must be above 0 and at most 1.")
+    if number < 1:
+        raise UserError(f"number = {number}: at least one chip is needed.")
+    crossbar = _described(chip).crossbar
+    law = parse_pattern(pattern)
+    return tuple(Silicon(seed, i, rate, crossbar.rows, crossbar.columns, law) for i in range(number))
+
+
+def evaluate(
+    image: Image | Mapping[str, Image],
+    model: Model,
+    data: Task,
+    chips: Sequence[Silicon],
+    *,
+    limit: int | None = None,
+    progress: Progress = no_progress,
+) -> Sweep:
+    """The task's metrics on every chip and without faults, exact; several images meet the same chips.
+
+    Args:
+        image: one, or several by name. model: what they were made from. limit: use only so many dev examples.
+    """
+    from crossvote.swstack.evaluation.chips import chips_for
+    from crossvote.swstack.evaluation.config import EvalConfig
+    from crossvote.swstack.evaluation.evaluation import sweep
+
+    images = {"image": image} if isinstance(image, Image) else dict(image)
+    config = build(EvalConfig, {} if limit is None else {"limit": limit}, "evaluate")
+    drawn = chips_for(chips, list(images.values()))
+    return sweep(model.module, model.tokenizer, data, images, drawn, config, progress=progress)
+
+
+def simulate(
+    image: Image, model: Model, chip: str | Path | ChipConfig = "crossvote", tokens: int = 128, sequences: int = 1
+) -> SystemResult:
+    """Latency, throughput, energy and area of a mapped model on the whole chip.
+
+    Args:
+        model: says how many attention heads there are. tokens: length of a sequence. sequences: in the pipeline.
+
+    Raises:
+        UserError: an image for another chip, or a chip too small.
+    """
+    from crossvote.sim.system.model import simulate as run
+    from crossvote.sim.system.workload import Workload
+
+    described = _described(chip)
+    heads = int(model.module.config.num_attention_heads)
+    return run(Workload.from_image(image, described, heads, tokens), described, sequences=sequences)
+
+
+def cosim(
+    image: Image,
+    model: Model,
+    data: Task,
+    silicon: Silicon,
+    chip: str | Path | ChipConfig = "crossvote",
+    *,
+    progress: Progress = no_progress,
+    **settings: Any,
+) -> tuple[MatrixCosim, ...]:
+    """Real activations through crossbars and output peripherals; each result names the back end that ran.
+
+    settings: keys of [cosim], for example ``matrices``, ``tokens`` and ``backend``.
+
+    Raises:
+        UserError: no such matrix or back end.
+    """
+    from crossvote.swstack.evaluation.config import CosimConfig
+    from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
+
+    return cosimulate_matrices(
+        model.module,
+        model.tokenizer,
+        data,
+        {"image": image},
+        silicon.faults(image.crossbars),
+        _described(chip),
+        build(CosimConfig, settings, "cosim"),
+        progress=progress,
+    )
+
+
+def multiply(
+    q: NDArray[np.integer],
+    x: NDArray[np.integer],
+    scheme: str | Scheme = "none",
+    silicon: Silicon | None = None,
+    path: ProductPath = "fast",
+    chip: str | Path | ChipConfig = "crossvote",
+) -> NDArray[np.int64]:
+    """Integers y [T, N] of the matrix q [K, N] for inputs x [T, K] under a scheme, on given silicon, by any path.
+
+    Without faults y = x @ q for every scheme that leaves out no plane. All paths give the same integers.
+
+    Args:
+        path: "fast" (one product of matrices in torch), "explicit" (every ADC code in torch), "numpy" (the reference),
+            "verilator" (the exported Verilog, compiled), "amaranth" (its simulator).
+
+    Raises:
+        UserError: integers out of range, an unknown scheme or path, or one that cannot be had here.
+    """
+    from crossvote.swstack.evaluation.product import product
+    from crossvote.swstack.mapping.protection import preset
+
+    chosen = preset(scheme) if isinstance(scheme, str) else scheme
+    return product(q, x, chosen, _described(chip), silicon, path)

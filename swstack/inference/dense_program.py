@@ -1,0 +1,176 @@
+"""Putting a chip with many faults under a matrix: all cells at once instead of fault by fault, on any device.
+
+The list of faults is spread over the cells of a word-line group, every bit line's d = a+ - a- is formed, and lines
+that do not vote are added into the integer matrix. Time is linear in the cells, whatever the fault rate; the matrices
+stay on the device of the layer. Equal, integer for integer, to the fault-by-fault path of
+``crossvote.swstack.inference.convert``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.swstack.inference.crossbar_linear import PlacedGroup, integer_matmul, median
+
+#: Share of a group's cells that are stuck from which on all cells at once are faster than one fault after the other,
+#: on a CPU and on other devices.
+DENSE_FROM = {"cpu": 0.05, "other": 0.002}
+
+
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """Used bit lines on a device: tensors with one entry per line."""
+
+    line: torch.Tensor
+    output: torch.Tensor
+    plane: torch.Tensor
+    shift: torch.Tensor
+    flipped: torch.Tensor
+
+
+class DenseProgram:
+    """The bit lines of a word-line group, ready to be programmed on a device.
+
+    Args:
+        placed: the group; its integers must be what the cells hold (``placed.plain``).
+    """
+
+    def __init__(self, placed: PlacedGroup, device: torch.device) -> None:
+        self.placed, self.device = placed, device
+        # On a CPU the group's own array: faults that were written into it one by one are taken out before ``apply``.
+        self.weight = torch.from_numpy(placed.weight).to(device)
+        used = np.flatnonzero(placed.output >= 0)
+        single = used[placed.replicas[used] == 1]
+        single = single[np.argsort(placed.output[single], kind="stable")]
+        within = np.arange(len(single)) - np.searchsorted(placed.output[single], placed.output[single])
+        #: Lines that do not vote, in rounds in which no output occurs twice.
+        self.rounds = [self._lines(single[within == i]) for i in range(int(within.max(initial=-1)) + 1)]
+        self.votes: list[tuple[int, _Lines]] = []
+        for count in np.unique(placed.replicas[used]).tolist():
+            if count > 1:
+                lines = used[placed.replicas[used] == count]
+                lines = lines[np.lexsort((placed.term[lines], placed.replica[lines]))]  # replica by replica
+                self.votes.append((count, self._lines(lines)))
+
+    def _lines(self, lines: NDArray[np.int64]) -> _Lines:
+        def put(array: NDArray[np.generic], dtype: torch.dtype) -> torch.Tensor:
+            return torch.from_numpy(array[lines].astype(np.int64)).to(self.device, dtype)
+
+        p = self.placed
+        integer = self.weight.dtype
+        return _Lines(
+            torch.from_numpy(lines).to(self.device),
+            put(p.output, torch.int64),
+            put(p.plane, integer)[:, None],
+            put(p.shift, integer)[:, None],
+            put(p.flipped, integer)[:, None],
+        )
+
+    def apply(self, faults: FaultMap) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """What the chip makes of the group.
+
+        Returns:
+            The integers of all outputs [N, K] without the terms that vote, and for each replica count the values of
+            its lines, int8[lines, K], replica by replica.
+
+        Raises:
+            UserError: the fault map is for another chip.
+        """
+        p, g = self.placed, self.placed.geometry
+        g.check_fits(faults)
+        blocks = g.row_blocks if self.device.type != "cpu" else 1  # one at a time stays in a processor's cache
+        weight = torch.empty_like(self.weight)
+        votes = [
+            torch.empty((len(lines.line), p.inputs), dtype=torch.int8, device=self.device) for _, lines in self.votes
+        ]
+        for first in range(0, g.row_blocks, blocks):
+            stop = min(first + blocks, g.row_blocks)
+            span = slice(first * g.rows, min(stop * g.rows, p.inputs))
+            stuck = self._stuck(faults, first, stop)[:, :, : span.stop - span.start]
+            part = torch.zeros((len(weight), span.stop - span.start), dtype=weight.dtype, device=self.device)
+            for lines in self.rounds:
+                part[lines.output] += self._differences(lines, stuck, span) << lines.shift
+            weight[:, span] = part
+            for values, (_, lines) in zip(votes, self.votes, strict=True):
+                values[:, span] = self._differences(lines, stuck, span).to(torch.int8)
+        return weight, votes
+
+    def votes_of(self, values: list[torch.Tensor], first_output: int, outputs: int) -> list[DenseVotes]:
+        """The voted terms of ``outputs`` outputs from ``first_output`` on, from what ``apply`` gave."""
+        made = []
+        rows = self.placed.rows if self.placed.vote == "crossbar" else self.placed.inputs
+        for own, (count, lines) in zip(values, self.votes, strict=True):
+            terms = len(lines.line) // count
+            output = lines.output[:terms]
+            first, stop = np.searchsorted(output.cpu().numpy(), [first_output, first_output + outputs]).tolist()
+            if stop > first:
+                part = own.view(count, terms, -1)[:, first:stop].reshape(count * (stop - first), -1)
+                shift = lines.shift[first:stop, 0].long()
+                made.append(DenseVotes(part, count, output[first:stop] - first_output, shift, rows))
+        return made
+
+    def _stuck(self, faults: FaultMap, first: int, stop: int) -> torch.Tensor:
+        """int8[2, lines, word lines] of some row blocks: what a cell is stuck at (0 or 1), -1 where it works."""
+        g = self.placed.geometry
+        crossbars = [2 * (g.first_pair + block * g.column_blocks) for block in (first, stop)]
+        cells, stuck_at = faults.of_crossbars(*crossbars)
+        shape = (stop - first, g.column_blocks, 2, g.rows, g.columns)
+        state = torch.full(shape, -1, dtype=torch.int8, device=self.device)
+        at = torch.from_numpy(cells).to(self.device) - crossbars[0] * g.rows * g.columns
+        state.view(-1)[at] = torch.from_numpy(stuck_at).to(self.device).to(torch.int8)
+        return state.permute(2, 1, 4, 0, 3).reshape(2, g.column_blocks * g.columns, (stop - first) * g.rows)
+
+    def _differences(self, lines: _Lines, stuck: torch.Tensor, span: slice) -> torch.Tensor:
+        """d of some lines, [lines, word lines], in the type of the integers; negated on flipped lines."""
+        last = self.placed.last_level
+        weight = self.weight[:, span][lines.output]
+        read = []
+        for sign, own in enumerate((weight, -weight)):
+            level = (own.clamp_(min=0) if sign else own.clamp(min=0)) >> lines.plane & last
+            level = torch.where(lines.flipped.bool(), last - level, level)
+            state = stuck[sign][lines.line]
+            read.append(torch.where(state < 0, level, state.to(level.dtype) * last))
+        return (read[0] - read[1]) * (1 - 2 * lines.flipped)
+
+
+class DenseVotes(nn.Module):
+    """The voted terms of a matrix with a dense set of faults: every line's sums, and their medians.
+
+    Args:
+        values: int8[r * n, K], what the lines of n terms hold, replica by replica. replicas: r.
+        outputs: int64[n], within the matrix. shift: int64[n]. rows: word lines of a crossbar if the crossbar pairs
+            vote, K if the output does.
+    """
+
+    values: torch.Tensor
+    outputs: torch.Tensor
+    weight: torch.Tensor
+
+    def __init__(
+        self, values: torch.Tensor, replicas: int, outputs: torch.Tensor, shift: torch.Tensor, rows: int
+    ) -> None:
+        super().__init__()
+        self.replicas, self.rows = replicas, rows
+        self.register_buffer("values", values, persistent=False)
+        self.register_buffer("outputs", outputs, persistent=False)
+        self.register_buffer("weight", torch.ones_like(shift) << shift, persistent=False)
+
+    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        """y [V, N] += 2^shift * median of the replicas' sums; x [V, K] integers of any type, or floats."""
+        total: torch.Tensor | None = None
+        for start in range(0, x.shape[1], self.rows):
+            part, values = x[:, start : start + self.rows], self.values[:, start : start + self.rows]
+            if x.is_floating_point():
+                sums = part @ values.to(x.dtype).T
+            else:
+                sums = integer_matmul(part.contiguous(), values.contiguous())
+            voted = median(sums.view(len(x), self.replicas, -1))
+            total = voted if total is None else total.add_(voted)
+        if total is not None:
+            y.index_add_(1, self.outputs, (total * self.weight).to(y.dtype))

@@ -1,0 +1,102 @@
+"""Word-line groups of a model whose layers are not known: matrices that are driven by the same tensor share word lines.
+
+Nothing is taken from the names of modules. What is lost against a known layout: constants of pruned columns are not
+folded, and the whole-chip model, which needs to know attention from feed-forward, cannot simulate the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import nn
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.accounting import digital_reason, encoder_of, tiny_inputs
+from crossvote.swstack.models.layouts import TRACED, WordLineGroup, family_name, is_matrix, matrix_weight
+
+
+def trace(model: nn.Module, run: Callable[[], object] | None = None) -> tuple[WordLineGroup, ...]:
+    """Find the groups of `model` in a forward pass and keep them with it, in the order in which they are first driven.
+
+    run: the forward pass; by default one on a few random tokens. Where a model does not say what it takes, every
+        matrix becomes a group of its own: nothing is shared, and nothing is wrong.
+
+    Raises UserError if the forward pass fails or the encoder has no matrix.
+    """
+    prefix, encoder = encoder_of(model)
+    modules = {
+        path: module
+        for path, module in encoder.named_modules(prefix=prefix)
+        if is_matrix(module) and digital_reason(path, module) is None
+    }
+    if not modules:
+        first = next(
+            (path for path, module in encoder.named_modules(prefix=prefix) if _multiplies(path, module)), prefix
+        )
+        raise UserError(
+            f"model family {family_name(model)!r} cannot be mapped: its encoder has no Linear or Conv1D; the first "
+            f"module in the way is {first or type(encoder).__name__}."
+        )
+    if run is None:
+        inputs = tiny_inputs(model)
+        if inputs is not None:
+            run = _forward(model, inputs)
+    shared = [[path] for path in modules] if run is None else _driven(model, modules, run)
+    groups = tuple(_group(model, paths) for paths in shared)
+    setattr(model, TRACED, groups)
+    return groups
+
+
+def _multiplies(path: str, module: nn.Module) -> bool:
+    heavy = any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
+    return heavy and digital_reason(path, module) is None
+
+
+def _forward(model: nn.Module, inputs: dict[str, torch.Tensor]) -> Callable[[], object]:
+    return lambda: model(**inputs)
+
+
+def _driven(model: nn.Module, modules: dict[str, nn.Module], run: Callable[[], object]) -> list[list[str]]:
+    """Paths of the modules by the tensor of their first call."""
+    seen: dict[str, torch.Tensor] = {}  # keeps the tensors, so that no other takes the memory of one
+
+    def watch(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+            seen.setdefault(path, args[0])
+
+        return hook
+
+    hooks = [module.register_forward_pre_hook(watch(path)) for path, module in modules.items()]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            run()
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"{family_name(model)}: a forward pass to trace it fails ({reason}).") from None
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    shared: dict[tuple[object, ...], list[str]] = {}
+    for path, tensor in seen.items():
+        # A view of the same memory in the same shape is the same inputs.
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), matrix_weight(model, path).shape[0])
+        shared.setdefault(key, []).append(path)
+    return list(shared.values())
+
+
+def _group(model: nn.Module, paths: list[str]) -> WordLineGroup:
+    if len(paths) == 1:
+        return WordLineGroup(paths[0], (paths[0],), (1,))
+    parts = [path.split(".") for path in paths]
+    stem = list(takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False)))
+    ends = "+".join(".".join(path.split(".")[len(stem) :]).replace(".", "_") for path in paths)
+    heads = int(getattr(getattr(model, "config", None), "num_attention_heads", None) or 1)
+    # Query, key and value come in threes; matrices that share inputs in pairs are gates, which have no heads.
+    own = [heads if len(paths) == 3 and matrix_weight(model, path).shape[1] % heads == 0 else 1 for path in paths]
+    return WordLineGroup(".".join([*(names[0] for names in stem), ends]), tuple(paths), tuple(own))

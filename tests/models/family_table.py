@@ -1,0 +1,60 @@
+"""The table of families in docs/models.md; run it to write the table anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from test_families import BY_NAME, difference, prepare
+from tiny_families import build
+
+from crossvote.swstack.models.layouts import layers, word_line_groups
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "models.md"
+BEGIN, END = "<!-- families -->\n", "<!-- /families -->"
+HEADER = "| model | layers | groups of a layer (matrices) | difference | folding |\n|---|---|---|---|---|\n"
+
+
+def row(name: str) -> tuple[str, str, str, str]:
+    """Model, how its layers are found, the groups of one layer, folding."""
+    model = build(BY_NAME[name])
+    account = prepare(model, name)
+    groups = word_line_groups(model)
+    found = layers(model)
+    if found:
+        first = ", ".join(f"{role} ({len(group.matrices)})" for role, group in found[0].groups.items())
+        folding = ", ".join(found[0].folding) or "none"
+        if found[0].no_folding:
+            folding += f" ({found[0].no_folding})"
+        inside = sorted({reason for path, reason in account.digital.items() if path.startswith(f"{found[0].path}.")})
+        if inside:
+            first += f"; digital: {', '.join(inside)}"
+    else:
+        sizes = Counter(len(group.matrices) for group in groups)
+        first = ", ".join(f"{count} of {size}" for size, count in sorted(sizes.items(), reverse=True))
+        folding = "none (traced)"
+    return name, "known" if found else "traced", first, folding
+
+
+def written() -> dict[str, list[str]]:
+    """The rows in the document, by model."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    table = text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
+    return {row[0]: row for row in cells}
+
+
+def main() -> None:
+    """Write the table into the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    lines = []
+    for name in BY_NAME:
+        model, kind, groups, folding = row(name)
+        lines.append(f"| {model} | {kind} | {groups} | {100 * difference(name, 8):.1f} % | {folding} |\n")
+    table = HEADER + "".join(lines)
+    start, stop = text.index(BEGIN) + len(BEGIN), text.index(END)
+    DOCUMENT.write_text(text[:start] + table + text[stop:], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Every family converts, with no more difference from the dense model than quantization makes, and folds exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_families import FAMILIES, REFUSED, Family, build, outputs
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.convert import convert
+from crossvote.swstack.inference.crossbar_linear import MappedLinear
+from crossvote.swstack.mapping.config import QuantizationConfig
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.models.layouts import layers, matrix_bias, matrix_names, matrix_weight, word_line_groups
+from crossvote.swstack.models.loading import find_groups
+from crossvote.swstack.models.masks import apply_masks, dense_masks
+from crossvote.swstack.pruning.folding import fold
+
+BY_NAME = {family.name: family for family in FAMILIES}
+family_names = pytest.mark.parametrize("name", BY_NAME)
+
+
+def prepare(model, name):
+    """Groups and account of a model; MobileBERT, which looks like BERT, has to be told."""
+    return find_groups(model, "traced" if name == "MobileBert" else "auto")
+
+
+def converted(model, bits=8):
+    quantization = QuantizationConfig(weight_bits=bits)
+    image = build_image(
+        model, word_line_groups(model), None, PRESETS["none-column"], quantization, input_bits=bits, adc_bits=16
+    )
+    return convert(model, image)
+
+
+def difference(name: str, bits: int) -> float:
+    """Largest difference from the dense outputs, as a share of their spread."""
+    model = build(BY_NAME[name])
+    prepare(model, name)
+    dense = outputs(model)
+    return float((outputs(converted(model, bits)) - dense).abs().max() / dense.std())
+
+
+@family_names
+def test_every_matrix_is_on_crossbars_or_digital_by_decision(name):
+    family: Family = BY_NAME[name]
+    model = build(family)
+    account = prepare(model, name)
+    assert bool(layers(model)) == family.known
+    for layer in layers(model):
+        assert name == "RoFormer" or layer.family in layer.layout.families
+    assert set(account.mapped) == set(matrix_names(model))
+    on_chip = converted(model)
+    mapped = {path for path, module in on_chip.named_modules() if isinstance(module, MappedLinear)}
+    assert mapped == set(account.mapped)
+    assert mapped
+
+
+@family_names
+def test_conversion_costs_what_quantization_costs(name):
+    coarse = difference(name, 8)
+    assert 0 < coarse < 0.3
+    if name.startswith("T5"):  # it casts what goes into wo to the type of the weights, unless that is int8
+        with pytest.raises(UserError, match=r"DenseReluDense\.wo was handed torch\.int16"):
+            difference(name, 14)
+        return
+    fine = difference(name, 14)
+    # Six bits more: an error that does not shrink with the step would be no error of quantization.
+    assert fine < coarse / 10
+    assert fine > 0
+
+
+def prunable(name):
+    model = build(BY_NAME[name]).double()
+    prepare(model, name)
+    rng = np.random.default_rng(0)
+    masks = dense_masks(model)
+    for matrix in matrix_names(model):
+        size = masks[matrix].columns.size
+        masks[matrix].columns[rng.permutation(size)[: size // 3]] = False
+    apply_masks(model, masks)
+    return model, masks
+
+
+@family_names
+def test_folding_is_exact_in_double_precision(name):
+    model, masks = prunable(name)
+    before = outputs(model)
+    biases = {matrix: matrix_bias(model, matrix) for matrix in matrix_names(model)}
+    before_biases = {matrix: None if bias is None else bias.clone() for matrix, bias in biases.items()}
+    folded = fold(model, masks)
+    torch.testing.assert_close(outputs(model), before, rtol=1e-12, atol=1e-12)
+    gained = any(not mask.rows.all() for mask in folded.values())
+    foldable = any(layer.folding for layer in layers(model))
+    assert gained == foldable
+    changed = any(bias is not None and not torch.equal(bias, before_biases[matrix]) for matrix, bias in biases.items())
+    assert changed == foldable
+    for matrix, mask in folded.items():
+        assert not matrix_weight(model, matrix)[torch.from_numpy(~mask.rows), :].any()
+
+
+def test_a_family_without_folding_says_why():
+    assert all(layer.no_folding for name in BY_NAME for layer in layers(build(BY_NAME[name]))
+               if len(layer.folding) < 3)  # fmt: skip
+
+
+@pytest.mark.parametrize("family", REFUSED, ids=lambda family: family.name)
+def test_the_first_module_in_the_way_is_named(family):
+    with pytest.raises(UserError, match=r"(module|first module in the way is) \w+\.encoder\.\S*layers?\.0\.\S+"):
+        find_groups(build(family))
+
+
+def test_every_matrix_can_be_a_group_of_its_own_and_a_saved_model_remembers_it(tmp_path):
+    model = build(BY_NAME["Bert"])
+    find_groups(model, "single")
+    assert [group.matrices for group in word_line_groups(model)] == [(name,) for name in matrix_names(model)]
+    assert len(matrix_names(model)) == 12
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    find_groups(again)
+    assert word_line_groups(again) == word_line_groups(model)
+
+
+def test_tracing_a_known_family_finds_its_groups():
+    known, traced = build(BY_NAME["Bert"]), build(BY_NAME["Bert"])
+    find_groups(known)
+    find_groups(traced, "traced")
+    assert [group.matrices for group in word_line_groups(traced)] == [g.matrices for g in word_line_groups(known)]
+    assert [group.heads for group in word_line_groups(traced)] == [group.heads for group in word_line_groups(known)]

@@ -1,0 +1,20 @@
+"""The table of families in the documentation says what is so."""
+
+from __future__ import annotations
+
+import pytest
+from family_table import row, written
+from test_families import BY_NAME, difference
+
+
+def test_every_family_is_in_the_table_and_there_are_at_least_25():
+    assert list(written()) == list(BY_NAME)
+    assert len(BY_NAME) >= 25
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_table_is_up_to_date(name):
+    model, kind, groups, share, folding = written()[name]
+    assert (model, kind, groups, folding) == row(name)
+    # Processors add floats in different orders; the third digit may differ.
+    assert float(share.removesuffix(" %")) / 100 == pytest.approx(difference(name, 8), rel=0.1, abs=6e-4)

@@ -1,0 +1,120 @@
+"""The public face: the ten lines of a program, and one matrix by every path."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import get_args
+
+import numpy as np
+import pytest
+
+import crossvote as cv
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.evaluation.product import Path as ProductPath
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A tiny random BERT with a tokenizer, in save_pretrained layout."""
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from crossvote.swstack.models.config import EMBEDDED_MODEL
+    from crossvote.swstack.models.packaged import packaged_directory
+
+    tokenizer = AutoTokenizer.from_pretrained(packaged_directory(EMBEDDED_MODEL))
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    folder = tmp_path_factory.mktemp("source")
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data():
+    return cv.task("grammar-single", train_limit=64, eval_limit=24, max_length=32)
+
+
+@pytest.fixture(scope="module")
+def pruned(source, data):
+    return cv.prune(cv.load(str(source), data), data, columns=0.30, gate_epochs=1, final_epochs=0, saliency_steps=1)
+
+
+def test_importing_the_face_loads_nothing_heavy():
+    script = "import sys, crossvote; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert set(cv.__all__) <= set(dir(cv))
+
+
+def test_the_ten_lines(pruned, data, tmp_path):
+    image = cv.map(pruned, scheme="best", chip="crossvote")
+    chips = cv.chips(rate=0.01, number=2, seed=0)
+    scores = cv.evaluate(image, pruned, data, chips)
+    cost = cv.simulate(image, pruned, tokens=16)
+    (proof,) = cv.cosim(image, pruned, data, chips[0], tokens=2, backend="numpy")
+    assert [point.chips for point in scores.of_metric("accuracy")] == [1, 2]
+    assert cost.elapsed_ps > 0
+    assert (proof.equal, proof.backend) == (True, "numpy")
+    image.save(tmp_path / "image.safetensors")
+    assert cv.Image.load(tmp_path / "image.safetensors").content_hash == image.content_hash
+
+
+def test_verbs_leave_their_arguments_as_they_are(source, data):
+    model = cv.load(str(source), data)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    trained = cv.finetune(model, data, epochs=1)
+    assert all(value.equal(before[name]) for name, value in model.module.state_dict().items())
+    assert not all(value.equal(before[name]) for name, value in trained.module.state_dict().items())
+
+
+def test_a_model_comes_back_with_what_was_pruned(pruned, data, tmp_path):
+    pruned.save(tmp_path / "model")
+    again = cv.Model.load(tmp_path / "model", data)
+    assert cv.map(again).content_hash == cv.map(pruned).content_hash
+
+
+@pytest.mark.parametrize("scheme", ["none", "paper", "best", "mean5"])
+def test_a_matrix_by_every_path_on_the_same_silicon(scheme):
+    rng = np.random.default_rng(0)
+    q = rng.integers(-127, 128, (150, 12))
+    q[:, ::3] = 0
+    x = rng.integers(-128, 128, (3, 150))
+    (silicon,) = cv.chips(rate=0.02, seed=4)
+    expected = cv.multiply(q, x, scheme, silicon, "numpy")
+    clean = cv.multiply(q, x, scheme, path="numpy")
+    assert (expected != clean).any()
+    if scheme != "mean5":
+        np.testing.assert_array_equal(clean, x @ q)
+    # Amaranth's simulator is slow: once is enough. The hardware does not add the copies of a plane yet.
+    paths = {"best": get_args(ProductPath), "mean5": ("fast", "explicit")}.get(
+        scheme, ("fast", "explicit", "verilator")
+    )
+    for path in paths:
+        np.testing.assert_array_equal(cv.multiply(q, x, scheme, silicon, path), expected, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: cv.task("nothing"), "unknown task"),
+        (lambda: cv.task("grammar-single", train_limits=3), "did you mean 'train_limit'?"),
+        (lambda: cv.chips(rate=1.5), "must be above 0 and at most 1"),
+        (lambda: cv.chips(rate=0.1, number=0), "at least one chip"),
+        (lambda: cv.multiply(np.full((3, 2), 128), np.zeros((1, 3), int)), "from -127 to 127"),
+        (lambda: cv.multiply(np.ones((3, 2)), np.zeros((1, 3), int)), "integers [inputs, outputs]"),
+        (lambda: cv.multiply(np.ones((3, 2), int), np.full((1, 3), 128)), "from -128 to 127"),
+        (lambda: cv.multiply(np.ones((3, 2), int), np.zeros((1, 3), int), path="slow"), "must be one of fast"),
+        (lambda: cv.multiply(np.ones((3, 2), int), np.zeros((1, 3), int), scheme="guess"), "unknown protection"),
+    ],
+)
+def test_bad_arguments_are_refused_in_a_sentence(call, message):
+    with pytest.raises(UserError) as refused:
+        call()
+    assert message in str(refused.value)
