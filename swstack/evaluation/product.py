@@ -13,10 +13,11 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, MatrixImage
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.silicon import Silicon
+from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import create_peripheral
-from crossvote.sim.peripheral.opc_array import OpcArray, opc_parameters
+from crossvote.sim.peripheral.opc_array import OpcArray
 from crossvote.swstack.inference.convert import ProgrammedGroup
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
