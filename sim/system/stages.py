@@ -13,8 +13,10 @@ from simpy.events import Event
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Target, Transaction, Wait
 from crossvote.sim.kernel.simulation import Behaviour, Key
+from crossvote.sim.peripheral.support import row_blocks_refusal
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
 from crossvote.sim.system.workload import GroupWork
@@ -57,6 +59,11 @@ class GroupTiming:
     def opcs(self) -> int:
         """Output peripherals of the group."""
         return len(self.group.opc_lines) * self.group.row_blocks // self.serial_blocks
+
+    def __post_init__(self) -> None:
+        why = row_blocks_refusal(self.chip, self.group.vote, self.group.row_blocks)
+        if why is not None and self.chip.pipeline.peripheral == "rtl":
+            raise UserError(f"group {self.group.name}: {why}.")
 
     @cached_property
     def _opc(self) -> OpcParameters:

@@ -8,7 +8,7 @@ import os
 from crossvote.swstack.cli.app import app
 
 #: The modules of this folder that register commands, in the order in which help lists them.
-COMMANDS = ("stages", "simulate", "ladder", "compare", "tables", "verilog", "presets", "doctor")
+COMMANDS = ("stages", "simulate", "ladder", "compare", "tables", "verilog", "presets", "support", "doctor")
 
 for _name in COMMANDS:
     importlib.import_module(f"crossvote.swstack.cli.{_name}")

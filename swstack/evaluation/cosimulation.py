@@ -23,6 +23,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.machine import cores
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.peripheral import Backend, create_peripheral
+from crossvote.sim.peripheral.support import cosim_backend, group_demand
 from crossvote.sim.system.cosim import CosimRequest, Cosimulation, cosim_requests, cosimulate
 from crossvote.swstack.evaluation.captured import captured_inputs
 from crossvote.swstack.evaluation.config import CosimConfig
@@ -78,14 +79,16 @@ class OnChip:
         """Every word-line group of the image, by name. ``evidence``: folder for the first wrong transaction.
 
         Raises:
-            UserError: sizes that the output peripheral cannot have, or inputs that do not fit it.
+            UserError: sizes that the output peripheral cannot have, a code that it cannot serve, or inputs that do not
+                fit it.
         """
         parameters = opc_parameters(chip)
+        own = cosim_backend(chip, [group_demand(group) for group in self.image.groups], backend)
         return cosim_requests(
             chip,
             {group.name: group for group in self.image.groups},
             self.inputs,
-            make_peripheral=lambda: create_peripheral(backend, parameters),
+            make_peripheral=lambda: create_peripheral(own, parameters),
             faults=self.faults,
             quantum=quantum,
             threads=cores(),

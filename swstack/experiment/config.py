@@ -16,6 +16,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig, SimulateConfig
 from crossvote.swstack.experiment.run_directory import CONFIG
+from crossvote.swstack.experiment.support import check_run
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import AnyScheme, Scheme
@@ -74,23 +75,32 @@ class RunConfig:
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
-        crossbar = self.chip.crossbar
-        if crossbar.cell_bits > 2 or (crossbar.pair, self.chip.dac.bits) != ("digital", 1):
-            raise ValueError(
-                f"images are for digital pairs of 1- or 2-bit cells with 1-bit inputs, but chip '{self.chip.name}' has "
-                f"chip.crossbar.cell_bits = {crossbar.cell_bits}, chip.crossbar.pair = '{crossbar.pair}' and "
-                f"chip.dac.bits = {self.chip.dac.bits}; such a chip can only be simulated by size (crossvote simulate)."
-            )
-        if self.quantization.planes > self.chip.opc.planes:
-            raise ValueError(
-                f"quantization.weight_bits = {self.quantization.weight_bits} needs {self.quantization.planes} planes, "
-                f"but chip.opc.planes = {self.chip.opc.planes}."
-            )
         known = {**PRESETS, **self.map.protection}
         for name in self.map.schemes:
             if name not in known:
                 raise ValueError(f"key 'map.schemes': '{name}' is no protection scheme; known are {', '.join(known)}.")
+        self.faults.pattern.check(self.chip.crossbar.rows, self.chip.crossbar.columns)
+        self.check_support()
         return self
+
+    def check_support(self, row_blocks: int = 1) -> None:
+        """Refuse what the chip, the schemes and the back ends cannot do together.
+
+        Args:
+            row_blocks: of the widest matrix, where it is known.
+
+        Raises:
+            UserError: the first thing that cannot be done.
+        """
+        quantization = self.quantization
+        check_run(
+            self.chip,
+            self.protections(),
+            quantization.planes,
+            quantization.activations,
+            self.cosim.backend,
+            row_blocks,
+        )
 
     def protections(self) -> dict[str, Scheme]:
         """The protection schemes of ``map.schemes`` in their order."""

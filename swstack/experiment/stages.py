@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import chips_for, draw_silicon, silicon_of, silicon_record
-from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
+from crossvote.swstack.evaluation.cosimulation import CosimRecord, cosimulate_matrices
 from crossvote.swstack.evaluation.evaluation import rows as trial_rows
 from crossvote.swstack.evaluation.evaluation import sweep
 from crossvote.swstack.experiment.calibration import CALIBRATION, read_steps
@@ -26,6 +27,7 @@ from crossvote.swstack.experiment.config_changes import changed_keys
 from crossvote.swstack.experiment.cost import costs
 from crossvote.swstack.experiment.pipeline import Context, Stage, versions
 from crossvote.swstack.experiment.run_directory import CONFIG, RunDirectory, digest, file_digest
+from crossvote.swstack.experiment.support import cosim_engines
 from crossvote.swstack.inference.embedding_faults import embedding_crossbars
 from crossvote.swstack.mapping.mapping import build_image, mapping_report
 from crossvote.swstack.models.config import ModelConfig
@@ -33,7 +35,14 @@ from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load_model, locate, save_model
 from crossvote.swstack.models.masks import load_masks, save_masks
 from crossvote.swstack.pruning.pruning import prune
-from crossvote.swstack.report.claims import cosimulation_line, cost_claims, equal, telling_rate, verdict
+from crossvote.swstack.report.claims import (
+    cosimulation_line,
+    cost_claims,
+    equal,
+    left_out_line,
+    telling_rate,
+    verdict,
+)
 from crossvote.swstack.report.page import PAGE, has_replicas, write_report
 from crossvote.swstack.tasks import Task, glue, load_task
 from crossvote.swstack.tasks.chance import chance_level
@@ -78,10 +87,22 @@ def check_inputs(config: RunConfig) -> None:
     Raises:
         UserError: an unknown task, or local data or a local model that is absent or broken.
     """
-    locate(config.model.source)
+    location = locate(config.model.source)
+    config.check_support(-(-_widest(Path(location)) // config.chip.crossbar.rows))
     if config.task.glue_dir is None and glue.canonical_name(config.task.name) is not None:
         return
     load_task(config.task, config.seed)
+
+
+def _widest(model: Path) -> int:
+    """Inputs of the widest matrix of a model in a directory, as its configuration tells; 1 where it does not."""
+    try:
+        values = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 1
+    keys = ("hidden_size", "intermediate_size", "dim", "hidden_dim", "n_embd", "n_inner")
+    widths = [values.get(key) for key in keys] if isinstance(values, dict) else []
+    return max((width for width in widths if isinstance(width, int)), default=1)
 
 
 def _load(context: Context[RunConfig], folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Task]:
@@ -269,24 +290,33 @@ def _do_cosim(context: Context[RunConfig]) -> Sequence[str]:
     """Co-simulate on the first chip of the highest fault rate."""
     config = context.config
     rate = max(config.faults.rates)
-    if config.chip.crossbar.cell_bits > 1:
-        skipped = f"the output peripheral takes cells of 1 bit, and the chip's have {config.chip.crossbar.cell_bits}."
-        return [context.run.write_json(RESULTS["cosim"], {"rate": rate, "matrices": [], "skipped": skipped})]
     model, tokenizer, task = _load(context, PRUNED)
     images = _images(context)
-    matrices = cosimulate_matrices(
-        model,
-        tokenizer,
-        task,
-        images,
-        _telling_chip(context, rate, images),
-        config.chip,
-        config.cosim,
-        config.quantization.activations,
-        read_steps(context.run.path),
-        context.progress,
+    row_blocks = max(group.row_blocks for image in images.values() for group in image.groups)
+    engines, left_out = cosim_engines(
+        config.chip, config.protections(), config.quantization.planes, config.cosim.backend, row_blocks
     )
-    summary = {"rate": rate, "matrices": [dataclasses.asdict(matrix) for matrix in matrices]}
+    matrices: list[CosimRecord] = []
+    for backend in dict.fromkeys(engines.values()):
+        matrices += cosimulate_matrices(
+            model,
+            tokenizer,
+            task,
+            {name: images[name] for name in engines if engines[name] == backend},
+            _telling_chip(context, rate, images),
+            config.chip,
+            dataclasses.replace(config.cosim, backend=backend),
+            config.quantization.activations,
+            read_steps(context.run.path),
+            context.progress,
+        )
+    order = list(images)
+    matrices.sort(key=lambda record: order.index(record.scheme))
+    summary = {
+        "rate": rate,
+        "matrices": [dataclasses.asdict(matrix) for matrix in matrices],
+        "left_out": [{"scheme": name, "reason": reason} for name, reason in left_out.items()],
+    }
     return [context.run.write_json(RESULTS["cosim"], summary)]
 
 
@@ -371,8 +401,8 @@ STAGES: tuple[Stage[RunConfig], ...] = (
 
 def cosimulation_is_exact(run: RunDirectory) -> bool:
     """Whether every co-simulated output equalled the reference."""
-    found = run.read_json(RESULTS["cosim"])
-    return "skipped" in found or equal(found["matrices"])
+    result = run.read_json(RESULTS["cosim"])
+    return equal(result["matrices"]) if result["matrices"] else bool(result["left_out"])
 
 
 def summarize(run: RunDirectory, target: str) -> list[str]:
@@ -409,6 +439,4 @@ def summarize(run: RunDirectory, target: str) -> list[str]:
         ]
     if target == "simulate":
         return cost_claims(result)
-    if "skipped" in result:
-        return [f"not co-simulated: {result['skipped']}"]
-    return [cosimulation_line(matrix) for matrix in result["matrices"]]
+    return [*map(cosimulation_line, result["matrices"]), *map(left_out_line, result["left_out"])]

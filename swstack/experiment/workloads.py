@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crossvote.sim.array.image import Image
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.support import check_image
 from crossvote.sim.system.baselines import dense_workload, pruned_workload
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Dimensions, Workload, bert_workload
@@ -111,7 +112,10 @@ def _image(run: Path, name: str, chip: ChipConfig) -> Image:
     if not path.is_file():
         raise UserError(f"{path}: no such image yet; make it with: crossvote map {run}")
     image = Image.load(path)
-    _check(image, chip, path)
+    try:
+        check_image(chip, image)
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).rstrip('.')}; pairs can be mapped anew with --remap.") from None
     return image
 
 
@@ -126,24 +130,3 @@ def _heads(run: Path) -> int:
         if isinstance(value, int):
             return value
     raise UserError(f"{path}: the model's configuration does not say how many attention heads there are.")
-
-
-def _check(image: Image, chip: ChipConfig, path: Path) -> None:
-    """Refuse an image that this chip cannot hold as it is."""
-    c = chip.crossbar
-    if (image.rows, image.columns) != (c.rows, c.columns):
-        raise UserError(
-            f"{path}: made for crossbars of {image.rows} x {image.columns}, but chip '{chip.name}' has "
-            f"{c.rows} x {c.columns}; map it anew with --remap."
-        )
-    bits = image.groups[0].cell_bits
-    if c.pair == "none" or c.cell_bits != bits:
-        raise UserError(
-            f"{path}: holds differential pairs of {bits}-bit cells, but chip '{chip.name}' has "
-            f"cells of {c.cell_bits} bit(s) and pair = '{c.pair}'; pairs can be mapped anew with --remap."
-        )
-    if image.input_bits != chip.opc.input_bits:
-        raise UserError(
-            f"{path}: made for {image.input_bits}-bit inputs, but chip '{chip.name}' has opc.input_bits = "
-            f"{chip.opc.input_bits}; map it anew with --remap."
-        )

@@ -193,9 +193,7 @@ def cost_claims(system: Record) -> list[str]:
 
 
 def cosimulation_claims(cosim: Record) -> list[str]:
-    """One sentence for every back end that ran: what it was, how much was compared, and the outcome."""
-    if "skipped" in cosim:
-        return [f"Nothing was co-simulated: {cosim['skipped']}"]
+    """What every back end that ran was, how much was compared, with which outcome; and what was left out."""
     records, sentences = cosim["matrices"], []
     for name in dict.fromkeys(record["backend"] for record in records):
         own = [record for record in records if record["backend"] == name]
@@ -211,7 +209,9 @@ def cosimulation_claims(cosim: Record) -> list[str]:
         )
         rest = "." if kind.hardware else "; no hardware description was simulated."
         sentences.append(f"{subject} {outcome}{rest}")
-    return sentences or ["No output was co-simulated, so nothing is said about the hardware description."]
+    if not sentences:
+        sentences = ["No output was co-simulated, so nothing is said about the hardware description."]
+    return [*sentences, *map(left_out_line, cosim["left_out"])]
 
 
 def cosimulation_line(record: Record) -> str:
@@ -222,6 +222,11 @@ def cosimulation_line(record: Record) -> str:
         f"{record['name']}, {record['scheme']}, {kind.name}: {outcome if record['outputs'] else 'nothing compared'}, "
         f"{record['cycles']:,} {kind.cycles}, {record['simulated_ps'] / 1e6:.3f} us simulated"
     )
+
+
+def left_out_line(left_out: Record) -> str:
+    """Why a scheme was not co-simulated."""
+    return f"Scheme '{left_out['scheme']}' was not co-simulated: {left_out['reason']}."
 
 
 def computed_line(checks: Sequence[CosimRecord], wall_seconds: float, simulated_seconds: float) -> str:

@@ -80,6 +80,7 @@ def results(
         },
         "cosim": {
             "rate": 0.002,
+            "left_out": [],
             "matrices": [
                 {
                     "name": "layer.0.dense",

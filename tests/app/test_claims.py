@@ -40,23 +40,29 @@ def test_verdict_names_the_most_telling_rate_and_the_crossbars():
     ],
 )
 def test_only_the_back_end_that_ran_is_said_to_have_run(backend, subject, verilog, rtl):
-    (sentence,) = claims.cosimulation_claims({"matrices": records(backend)})
+    (sentence,) = claims.cosimulation_claims({"matrices": records(backend), "left_out": []})
     assert sentence.startswith(subject)
     assert "960 integers, all equal to the reference" in sentence
     assert ("Verilog" in sentence, "RTL" in sentence) == (verilog, rtl)
     assert ("no hardware description was simulated" in sentence) == (not (verilog or rtl))
-    (wrong,) = claims.cosimulation_claims({"matrices": records(backend, equal=False)})
+    (wrong,) = claims.cosimulation_claims({"matrices": records(backend, equal=False), "left_out": []})
     assert "DIFFERS from the reference in 1 of 1" in wrong
     assert "equal" not in wrong
 
 
+def test_a_scheme_that_no_output_peripheral_runs_is_said_to_be_left_out():
+    results = synthetic.results()
+    results["cosim"]["left_out"] = [{"scheme": "five", "reason": "it has five replicas"}]
+    assert "Scheme 'five' was not co-simulated: it has five replicas." in claims.verdict(results)
+
+
 def test_two_back_ends_are_two_claims():
-    assert len(claims.cosimulation_claims({"matrices": records("numpy") + records("verilator")})) == 2
+    assert len(claims.cosimulation_claims({"matrices": records("numpy") + records("verilator"), "left_out": []})) == 2
 
 
 @pytest.mark.parametrize("nothing", [[], records("verilator", outputs=0)])
 def test_nothing_compared_is_nothing_claimed(nothing):
-    assert claims.cosimulation_claims({"matrices": nothing}) == [
+    assert claims.cosimulation_claims({"matrices": nothing, "left_out": []}) == [
         "No output was co-simulated, so nothing is said about the hardware description."
     ]
     assert not claims.equal(nothing)
@@ -147,6 +153,8 @@ def test_what_was_skipped_is_said_and_nothing_else():
         "Latency, energy and area were not simulated: the chip has no digital pairs."
     ]
     assert claims.relative_costs(skipped) == {}
-    assert claims.cosimulation_claims({"matrices": [], "skipped": "cells of 2 bits."}) == [
-        "Nothing was co-simulated: cells of 2 bits."
+    left_out = [{"scheme": "best", "reason": "cells of 2 bits"}]
+    assert claims.cosimulation_claims({"matrices": [], "left_out": left_out}) == [
+        "No output was co-simulated, so nothing is said about the hardware description.",
+        "Scheme 'best' was not co-simulated: cells of 2 bits.",
     ]
