@@ -17,6 +17,7 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.closest import ClosestProgram
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
 from crossvote.swstack.inference.dense_program import DENSE_FROM, DenseProgram
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
@@ -43,6 +44,7 @@ class ProgrammedGroup:
 
     Chips with few faults are programmed fault by fault, the others all cells at once, where the layers are; both give
     the same integers. ``dense_from``: share of stuck cells from which on it is all at once; by default ``DENSE_FROM``.
+    ``around``: whether the faults are known and programmed around.
     """
 
     placed: PlacedGroup
@@ -51,6 +53,8 @@ class ProgrammedGroup:
     changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     original: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.int8))
     dense: DenseProgram | None = None
+    around: bool = False
+    closest: ClosestProgram | None = None
     all_at_once: bool = False
 
     @property
@@ -64,6 +68,9 @@ class ProgrammedGroup:
         """
         self._write(self.changed, self.original)
         self.changed, self.original = self.changed[:0], self.original[:0]
+        if faults is not None and self.around:
+            self._program_around(faults)
+            return
         if faults is not None and self.placed.plain and self.geometry.share(faults) >= self._threshold():
             self._program_all(faults)
             return
@@ -97,6 +104,16 @@ class ProgrammedGroup:
             layer.weight = weight[layer.first_output : layer.first_output + layer.out_features]
             layer.corrections = nn.ModuleList()
             layer.votes = nn.ModuleList(self.dense.votes_of(values, layer.first_output, layer.out_features))
+
+    def _program_around(self, faults: FaultMap) -> None:
+        device = self.layers[0].weight.device
+        if self.closest is None or self.closest.dense.device != device:
+            self.closest = ClosestProgram(self.placed, device)
+        weight = self.closest.apply(faults)
+        self.all_at_once = True
+        for layer in self.layers:
+            layer.weight = weight[layer.first_output : layer.first_output + layer.out_features]
+            layer.corrections = nn.ModuleList()
 
     def _write(self, index: NDArray[np.int64], values: NDArray[Any]) -> None:
         self.placed.weight.ravel()[index] = values
@@ -134,6 +151,11 @@ def convert(
     reason = "asked for" if path == "explicit" else loss(image, read_model)
     if reason is not None:
         _log.info("every ADC code is computed: %s", reason)
+    around = bool(image.protection.get("knows_faults"))
+    if around and reason is not None:
+        raise UserError(
+            f"scheme '{image.protection.get('name')}' programs around known faults; {reason}, which it cannot."
+        )
     modules = dict(model.named_modules())
     memo: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     programmable: list[_Programmable] = []
@@ -144,7 +166,7 @@ def convert(
         if reason is None:
             placed = PlacedGroup(group)
             exact = tuple(CrossbarLinear(placed, m, image.input_bits, activations, step) for m in group.matrices)
-            programmable.append(ProgrammedGroup(placed, exact))
+            programmable.append(ProgrammedGroup(placed, exact, around=around))
             layers.extend(exact)
         else:
             for matrix in group.matrices:

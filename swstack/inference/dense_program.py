@@ -8,6 +8,7 @@ stay on the device of the layer. Equal, integer for integer, to the fault-by-fau
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +25,8 @@ DENSE_FROM = {"cpu": 0.05, "other": 0.002}
 
 
 @dataclass(frozen=True, eq=False)
-class _Lines:
-    """Used bit lines on a device: tensors with one entry per line."""
+class Lines:
+    """Bit lines on a device: tensors with one entry per line, ``plane``, ``shift`` and ``flipped`` as a column."""
 
     line: torch.Tensor
     output: torch.Tensor
@@ -50,21 +51,21 @@ class DenseProgram:
         single = single[np.argsort(placed.output[single], kind="stable")]
         within = np.arange(len(single)) - np.searchsorted(placed.output[single], placed.output[single])
         #: Lines that do not vote, in rounds in which no output occurs twice.
-        self.rounds = [self._lines(single[within == i]) for i in range(int(within.max(initial=-1)) + 1)]
-        self.votes: list[tuple[int, _Lines]] = []
+        self.rounds = [self.lines(single[within == i]) for i in range(int(within.max(initial=-1)) + 1)]
+        self.votes: list[tuple[int, Lines]] = []
         for count in np.unique(placed.replicas[used]).tolist():
             if count > 1:
                 lines = used[placed.replicas[used] == count]
                 lines = lines[np.lexsort((placed.term[lines], placed.replica[lines]))]  # replica by replica
-                self.votes.append((count, self._lines(lines)))
+                self.votes.append((count, self.lines(lines)))
 
-    def _lines(self, lines: NDArray[np.int64]) -> _Lines:
+    def lines(self, lines: NDArray[np.int64]) -> Lines:
         def put(array: NDArray[np.generic], dtype: torch.dtype) -> torch.Tensor:
             return torch.from_numpy(array[lines].astype(np.int64)).to(self.device, dtype)
 
         p = self.placed
         integer = self.weight.dtype
-        return _Lines(
+        return Lines(
             torch.from_numpy(lines).to(self.device),
             put(p.output, torch.int64),
             put(p.plane, integer)[:, None],
@@ -82,17 +83,12 @@ class DenseProgram:
         Raises:
             UserError: the fault map is for another chip.
         """
-        p, g = self.placed, self.placed.geometry
-        g.check_fits(faults)
-        blocks = g.row_blocks if self.device.type != "cpu" else 1  # one at a time stays in a processor's cache
         weight = torch.empty_like(self.weight)
+        inputs = self.placed.inputs
         votes = [
-            torch.empty((len(lines.line), p.inputs), dtype=torch.int8, device=self.device) for _, lines in self.votes
+            torch.empty((len(lines.line), inputs), dtype=torch.int8, device=self.device) for _, lines in self.votes
         ]
-        for first in range(0, g.row_blocks, blocks):
-            stop = min(first + blocks, g.row_blocks)
-            span = slice(first * g.rows, min(stop * g.rows, p.inputs))
-            stuck = self._stuck(faults, first, stop)[:, :, : span.stop - span.start]
+        for span, stuck in self.blocks(faults):
             part = torch.zeros((len(weight), span.stop - span.start), dtype=weight.dtype, device=self.device)
             for lines in self.rounds:
                 part[lines.output] += self._differences(lines, stuck, span) << lines.shift
@@ -100,6 +96,20 @@ class DenseProgram:
             for values, (_, lines) in zip(votes, self.votes, strict=True):
                 values[:, span] = self._differences(lines, stuck, span).to(torch.int8)
         return weight, votes
+
+    def blocks(self, faults: FaultMap) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Spans of inputs and what the cells there are stuck at, int8[2, lines, word lines], -1 where they work.
+
+        Raises:
+            UserError: the fault map is for another chip.
+        """
+        p, g = self.placed, self.placed.geometry
+        g.check_fits(faults)
+        blocks = g.row_blocks if self.device.type != "cpu" else 1  # one at a time stays in a processor's cache
+        for first in range(0, g.row_blocks, blocks):
+            stop = min(first + blocks, g.row_blocks)
+            span = slice(first * g.rows, min(stop * g.rows, p.inputs))
+            yield span, self._stuck(faults, first, stop)[:, :, : span.stop - span.start]
 
     def votes_of(self, values: list[torch.Tensor], first_output: int, outputs: int) -> list[DenseVotes]:
         """The voted terms of ``outputs`` outputs from ``first_output`` on, from what ``apply`` gave."""
@@ -126,7 +136,7 @@ class DenseProgram:
         state.view(-1)[at] = torch.from_numpy(stuck_at).to(self.device).to(torch.int8)
         return state.permute(2, 1, 4, 0, 3).reshape(2, g.column_blocks * g.columns, (stop - first) * g.rows)
 
-    def _differences(self, lines: _Lines, stuck: torch.Tensor, span: slice) -> torch.Tensor:
+    def _differences(self, lines: Lines, stuck: torch.Tensor, span: slice) -> torch.Tensor:
         """d of some lines, [lines, word lines], in the type of the integers; negated on flipped lines."""
         last = self.placed.last_level
         weight = self.weight[:, span][lines.output]

@@ -129,7 +129,8 @@ def build_image(
         images.append(place_group(quantized, scheme, quantization.planes, rows, columns, first_pair, cell_bits))
         first_pair += images[-1].pairs
     progress(f"map {name}".rstrip(), len(groups), len(groups))
-    return Image(tuple(images), {"name": name, **to_mapping(scheme)}, input_bits=input_bits, adc_bits=adc_bits)
+    known = {"knows_faults": True} if scheme.knows_faults else {}
+    return Image(tuple(images), {"name": name, **to_mapping(scheme), **known}, input_bits=input_bits, adc_bits=adc_bits)
 
 
 def place_group(

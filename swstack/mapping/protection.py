@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.mapping.scheme import Scheme
+from crossvote.swstack.mapping.schemes.closest import Closest
 from crossvote.swstack.mapping.schemes.fixed import Fixed
 from crossvote.swstack.mapping.schemes.optimal import Optimal
 from crossvote.swstack.mapping.schemes.replicas import Replicas
@@ -31,6 +32,9 @@ PRESETS: dict[str, Scheme] = {
     "code-group": Optimal(per="group"),
     "code-tensor": Optimal(scale="tensor"),
     "code-vote": Optimal(votes=True),
+    # The fault map is known, and cells are programmed around it: to be compared with each other only.
+    "closest": Closest(scale="column", flip="none"),
+    "closest5": Closest(lines=(4, 3, 1, 1, 1), scale="column", flip="none", placement="free"),
 }
 
 

@@ -1,0 +1,103 @@
+"""Programming around stuck cells: for a known fault map, every weight takes the value nearest to what was meant.
+
+A cell stuck at 1 in one crossbar of a pair is cancelled by a 1 in the other, and what a bit line cannot hold its
+neighbours make up for: a line gives any d from lo to hi, where lo and hi follow from which of its two cells are stuck.
+Digits are chosen line by line, largest weight first, so that the rest stays within reach of the lines that follow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.crossbar_linear import PlacedGroup
+from crossvote.swstack.inference.dense_program import DenseProgram
+
+#: Weighs the distance that no later line can make up for against the distance that one could.
+_OUT_OF_REACH = 1 << 16
+
+
+class ClosestProgram:
+    """Chooses what to program under a word-line group on a chip whose faults are known.
+
+    Args:
+        placed: the group; its code must not vote. device: where the matrices are.
+
+    Raises:
+        UserError: a code that votes, or cells of several bits.
+    """
+
+    def __init__(self, placed: PlacedGroup, device: torch.device) -> None:
+        if (placed.replicas > 1).any() or placed.cell_bits != 1:
+            raise UserError("programming around stuck cells needs one-bit cells and a code that does not vote.")
+        self.dense = DenseProgram(placed, device)
+        used = np.flatnonzero(placed.output >= 0)
+        order = used[np.lexsort((used, -placed.shift[used].astype(np.int64), placed.output[used]))]
+        within = np.arange(len(order)) - np.searchsorted(placed.output[order], placed.output[order])
+        #: Lines in rounds of one per output, the largest weight first.
+        self.rounds = [self.dense.lines(order[within == i]) for i in range(int(within.max(initial=-1)) + 1)]
+
+    def apply(self, faults: FaultMap) -> torch.Tensor:
+        """The integers [N, K] that the chip holds when every weight is programmed as near as its cells allow.
+
+        Raises:
+            UserError: the fault map is for another chip.
+        """
+        weight = torch.empty_like(self.dense.weight)
+        for span, stuck in self.dense.blocks(faults):
+            weight[:, span] = self.dense.weight[:, span] - self._digits(stuck, span)[1].to(weight.dtype)
+        return weight
+
+    def _digits(self, stuck: torch.Tensor, span: slice) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """d of every line of every round, and what is missing of every weight [N, word lines]."""
+        intervals = []
+        low = torch.zeros(self.dense.weight[:, span].shape, dtype=torch.int32, device=self.dense.device)
+        high = torch.zeros_like(low)
+        for lines in self.rounds:
+            positive, negative = stuck[0][lines.line], stuck[1][lines.line]
+            least = positive.clamp(min=0) - negative.masked_fill(negative < 0, 1)
+            most = positive.masked_fill(positive < 0, 1) - negative.clamp(min=0)
+            flipped = lines.flipped.bool()
+            least, most = torch.where(flipped, -most, least), torch.where(flipped, -least, most)
+            intervals.append((least.int(), most.int()))
+            low[lines.output] += least.int() << lines.shift.int()
+            high[lines.output] += most.int() << lines.shift.int()
+        rest = self.dense.weight[:, span].int()
+        digits = []
+        for lines, (least, most) in zip(self.rounds, intervals, strict=True):
+            shift = lines.shift.int()
+            low[lines.output] -= least << shift
+            high[lines.output] -= most << shift
+            own, below, above = rest[lines.output], low[lines.output], high[lines.output]
+            best = torch.full_like(own, torch.iinfo(torch.int32).max)
+            digit = torch.zeros_like(own)
+            for value in (0, 1, -1):
+                left = own - (value << shift if value >= 0 else -(-value << shift))
+                missed = (below - left).clamp(min=0) + (left - above).clamp(min=0)
+                cost = missed * _OUT_OF_REACH + left.abs()
+                cost = cost.masked_fill((value < least) | (value > most), torch.iinfo(torch.int32).max)
+                digit = torch.where(cost < best, value, digit)
+                best = torch.minimum(cost, best)
+            rest[lines.output] = own - (digit << shift)
+            digits.append(digit)
+        return digits, rest
+
+    def cells(self, faults: FaultMap) -> torch.Tensor:
+        """What to program, uint8[2, row blocks * rows, lines]: healthy cells so that the digits come out.
+
+        A pair with a stuck cell takes what that leaves; otherwise the side that is not needed stays at 0.
+        """
+        placed, geometry = self.dense.placed, self.dense.placed.geometry
+        shape = (2, len(placed.output), geometry.row_blocks * geometry.rows)
+        cells = torch.zeros(shape, dtype=torch.uint8, device=self.dense.device)
+        for span, stuck in self.dense.blocks(faults):
+            for lines, digit in zip(self.rounds, self._digits(stuck, span)[0], strict=True):
+                difference = torch.where(lines.flipped.bool(), -digit, digit)
+                positive, negative = stuck[0][lines.line].int(), stuck[1][lines.line].int()
+                own = torch.where(negative >= 0, difference + negative, difference.clamp(min=0))
+                own = torch.where(positive >= 0, positive, own)
+                cells[0, lines.line, span] = own.to(torch.uint8)
+                cells[1, lines.line, span] = (own - difference).to(torch.uint8)
+        return cells.transpose(1, 2)

@@ -1,0 +1,36 @@
+"""Programming around stuck cells, for chips whose fault map is known."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from crossvote.sim.common.schema import config_dataclass
+from crossvote.swstack.mapping.scheme import register
+from crossvote.swstack.mapping.schemes.fixed import Fixed
+
+
+@register("closest")
+@config_dataclass
+class Closest(Fixed):
+    """A code without votes whose cells are programmed anew for every chip: each weight takes the nearest value.
+
+    The image holds what is programmed on a chip without faults; ``crossvote.swstack.inference.closest`` changes it.
+    """
+
+    kind: Literal["closest"] = Field(default="closest", description="programmed around the stuck cells of each chip")  # type: ignore[assignment]
+    lines: tuple[int, ...] = Field(
+        default=(1,) * 7, min_length=1, description="bit lines of each kept plane, from the MSB downwards"
+    )
+
+    knows_faults: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _no_votes(self) -> Self:
+        if self.voted:
+            raise ValueError("voted must be empty: where cells are programmed around faults, lines are added.")
+        return self
+
+    def describe(self) -> str:
+        return f"programmed around the known faults of each chip, {Fixed.describe(self)}"

@@ -1,0 +1,113 @@
+"""Programming around known faults: what is chosen is what the chip gives, and nearly always the nearest value."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from mapping_cases import driven_inputs, quantized, tiny_model, tokens
+
+from crossvote.sim.array.crossbar import reference_outputs
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.closest import ClosestProgram
+from crossvote.swstack.inference.convert import convert, swap_faults
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.mapping.mapping import build_image, place_group
+from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.mapping.scheme import scheme_from
+from crossvote.swstack.mapping.schemes.closest import Closest
+from crossvote.swstack.models.layouts import word_line_groups
+
+SCHEMES = {
+    "closest": PRESETS["closest"],
+    "closest5": PRESETS["closest5"],
+    "flipped": Closest(lines=(2, 2, 1, 1), flip="all", placement="free"),
+}
+
+
+def chip(group: GroupImage, rate: float, seed: int = 0) -> FaultMap:
+    crossbars = Image((group,), {}, 8, 8).crossbars
+    return FaultMap.sample(group.rows, group.columns, crossbars, rate, np.random.SeedSequence(seed))
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_what_is_programmed_gives_the_integers_that_are_promised(name, rate):
+    rng = np.random.default_rng(0)
+    group = place_group(quantized(rng), SCHEMES[name], 7, rows=16, columns=24)
+    faults = chip(group, rate)
+    program = ClosestProgram(PlacedGroup(group), torch.device("cpu"))
+    weight = program.apply(faults).numpy()
+    cells = np.packbits(program.cells(faults).numpy(), axis=-1)
+    x = driven_inputs(rng, group)
+    programmed = dataclasses.replace(group, cells=cells)
+    np.testing.assert_array_equal(reference_outputs(programmed, x, 8, 8, faults), x @ weight.astype(np.int64).T)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.4])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_values_are_nearly_always_the_nearest_that_exist(name, rate):
+    rng = np.random.default_rng(1)
+    group = place_group(quantized(rng, inputs=16, outputs=24, pruned=0.0), SCHEMES[name], 7, rows=16, columns=24)
+    faults = chip(group, rate, 1)
+    placed = PlacedGroup(group)
+    chosen = ClosestProgram(placed, torch.device("cpu")).apply(faults).numpy().astype(int)
+    meant = placed.weight.astype(int)
+    stuck = np.full((2 * group.pairs, group.rows, group.columns), -1)
+    own, values = faults.of_crossbars(0, 2 * group.pairs)
+    stuck.ravel()[own] = values
+    nearest = np.zeros_like(meant)
+    for output, k in itertools.product(range(24), range(16)):
+        reachable = {0}
+        for line in np.flatnonzero(group.column_map.output == output):
+            pair = 2 * group.pair(0, line // group.columns)
+            sides = [stuck[pair + sign, k, line % group.columns] for sign in (0, 1)]
+            options = [(0, 1) if side < 0 else (side,) for side in sides]
+            turned = -1 if group.column_map.flipped[line] else 1
+            digits = {turned * (a - b) for a in options[0] for b in options[1]}
+            reachable = {r + d * (1 << int(group.column_map.shift[line])) for r in reachable for d in digits}
+        nearest[output, k] = min(abs(value - meant[output, k]) for value in reachable)
+    missed = np.abs(chosen - meant)
+    assert (missed >= nearest).all()
+    assert (missed == nearest).mean() > 0.98
+    assert missed.mean() <= 1.05 * nearest.mean() + 0.02
+
+
+def test_a_model_on_a_known_chip_is_nearly_that_without_faults():
+    model = tiny_model()
+    images = {
+        name: build_image(model, word_line_groups(model), None, PRESETS[name], rows=16, columns=32, name=name)
+        for name in ("none-column", "closest")
+    }
+    assert images["closest"].crossbars == images["none-column"].crossbars
+    faults = FaultMap.sample(16, 32, images["closest"].crossbars, 0.05, np.random.SeedSequence(2))
+    off = {}
+    for name, image in images.items():
+        converted = convert(model, image)
+        layers = [module for module in converted.modules() if isinstance(module, CrossbarLinear)]
+        meant = [layer.weight.clone().int() for layer in layers]
+        with torch.inference_mode():
+            perfect = converted(**tokens()).logits
+            swap_faults(converted, faults)
+            off[name] = sum(int((layer.weight - was).abs().sum()) for layer, was in zip(layers, meant, strict=True))
+            assert not torch.equal(converted(**tokens()).logits, perfect)
+            swap_faults(converted, None)
+            assert torch.equal(converted(**tokens()).logits, perfect)
+    assert off["closest"] < 0.25 * off["none-column"]
+
+
+def test_schemes_that_cannot_are_refused():
+    with pytest.raises(UserError, match="voted must be empty"):
+        scheme_from({"kind": "closest", "lines": [3, 1], "voted": [0]})
+    model = tiny_model()
+    image = build_image(model, word_line_groups(model), None, PRESETS["closest"], rows=16, columns=32, name="closest")
+    with pytest.raises(UserError, match="scheme 'closest' programs around known faults; asked for, which it cannot"):
+        convert(model, image, path="explicit")
+    group = place_group(quantized(np.random.default_rng(0)), PRESETS["best"], 7, rows=16, columns=24)
+    with pytest.raises(UserError, match="a code that does not vote"):
+        ClosestProgram(PlacedGroup(group), torch.device("cpu"))
