@@ -220,7 +220,7 @@ class ChipConfig:
     """A chip. ``load_chip`` reads one from a preset or a TOML file."""
 
     format: int = Field(FORMAT, ge=1, description="version of these keys")
-    name: str
+    name: str = Field(description="what the chip is called in results; a new chip is a file with a name of its own")
     crossbar: CrossbarConfig
     cell: CellConfig = Field(default_factory=CellConfig)
     dac: DacConfig

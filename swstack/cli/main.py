@@ -8,7 +8,19 @@ import os
 from crossvote.swstack.cli.app import app
 
 #: The modules of this folder that register commands, in the order in which help lists them.
-COMMANDS = ("stages", "simulate", "ladder", "compare", "tables", "verilog", "presets", "support", "doctor")
+COMMANDS = (
+    "stages",
+    "report",
+    "simulate",
+    "ladder",
+    "compare",
+    "tables",
+    "verilog",
+    "presets",
+    "config",
+    "support",
+    "doctor",
+)
 
 for _name in COMMANDS:
     importlib.import_module(f"crossvote.swstack.cli.{_name}")

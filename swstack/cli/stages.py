@@ -54,7 +54,6 @@ for _name, _summary in {
     "map": "Quantize and map onto crossbars, one image per protection scheme.",
     "faults": "Draw the fault maps: several rates, several chips.",
     "eval": "Measure the task metric of every scheme on the same faulty chips.",
-    "report": "Write the HTML report and its tables and figures.",
 }.items():
     _stage_command(_name, _summary)
 

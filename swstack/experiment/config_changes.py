@@ -18,16 +18,17 @@ def changed_keys(config: RunConfig) -> list[tuple[str, Any, Any]]:
     before = to_mapping(RunConfig())
     preset = config.chip.name if config.chip.name in chip_presets() else DEFAULT_CHIP
     before["chip"] = to_mapping(load_chip(preset))
-    old, new = _flat(before), _flat(to_mapping(config))
+    old, new = flat_keys(before), flat_keys(to_mapping(config))
     keys = [*new, *(key for key in old if key not in new)]
     return [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_keys(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
+            flat.update(flat_keys(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -186,6 +186,13 @@ def register(kind: str) -> Callable[[SchemeT], SchemeT]:
     return add
 
 
+def scheme_kinds() -> dict[str, type[Scheme]]:
+    """The registered kinds by name."""
+    from crossvote.swstack.mapping import schemes  # noqa: F401  (its modules register themselves)
+
+    return dict(sorted(_KINDS.items()))
+
+
 def scheme_from(values: Mapping[str, Any] | Scheme, where: str = "protection") -> Scheme:
     """A scheme from plain values; without a ``kind`` it is one of "replicas".
 
@@ -194,12 +201,10 @@ def scheme_from(values: Mapping[str, Any] | Scheme, where: str = "protection") -
     """
     if isinstance(values, Scheme):
         return values
-    from crossvote.swstack.mapping import schemes  # noqa: F401  (its modules register themselves)
-
-    kind = values.get("kind", "replicas")
-    if kind not in _KINDS:
-        raise UserError(f"{where}: there is no kind of scheme '{kind}'; there are {', '.join(sorted(_KINDS))}.")
-    return build(_KINDS[kind], values, where)
+    kinds, kind = scheme_kinds(), values.get("kind", "replicas")
+    if kind not in kinds:
+        raise UserError(f"{where}: there is no kind of scheme '{kind}'; there are {', '.join(kinds)}.")
+    return build(kinds[kind], values, where)
 
 
 #: The type of a configuration field that takes a scheme of any kind as a table.

@@ -22,7 +22,8 @@ def call(*arguments, cwd=None):
 
 
 @pytest.mark.parametrize(
-    "command", [(), *((name,) for name in (*STAGES, "simulate", "tables", "compare", "verilog", "presets", "doctor"))]
+    "command",
+    [(), *((name,) for name in (*STAGES, "simulate", "tables", "compare", "verilog", "presets", "config", "doctor"))],
 )
 def test_every_command_explains_itself(command):
     result = call(*command, "--help")

@@ -1,0 +1,181 @@
+"""Every key of a run's configuration with its type, default, bounds and meaning, read from the classes themselves."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from crossvote.sim.array.patterns import PATTERNS
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.mapping.scheme import scheme_kinds
+
+#: Stands for a name that the user gives.
+NAME = "NAME"
+
+_NO_DEFAULT = object()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key.
+
+    name: dotted, with ``NAME`` where the user gives a name. kind: its TOML type, or the words it may be.
+    default: as JSON, empty where it has none. bounds: of numbers and lengths. text: what it means.
+    """
+
+    name: str
+    kind: str
+    default: str
+    bounds: str
+    text: str
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a run's TOML file, for editors; ``chip.preset`` is added, which only files have."""
+    found = TypeAdapter(RunConfig).json_schema()
+    found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    chip = found["$defs"]["ChipConfig"]
+    chip["properties"]["preset"] = {
+        "type": "string",
+        "description": "A shipped chip or a TOML file; the other keys of [chip] change single values of it.",
+    }
+    # A file gives few keys; what is left out comes from the preset or the default.
+    chip["required"] = []
+    return found
+
+
+def all_keys() -> list[Key]:
+    """All keys, in the order of the classes."""
+    found = schema()
+    result = list(_walk(found, found["$defs"], ""))
+    known = {key.name for key in result}
+    for table, kinds in _registered().items():
+        words = ", ".join(f"`{kind}`" for kind in kinds)
+        result.append(Key(f"{table}.kind", words, "", "", "Which of the registered kinds."))
+        # A key that several kinds have is listed once, unless it means something else there.
+        own: dict[Key, list[str]] = {}
+        for kind, cls in kinds.items():
+            described = TypeAdapter(cls).json_schema()
+            for key in _walk(described, described.get("$defs", {}), f"{table}."):
+                if key.name not in known and key.name != f"{table}.kind":
+                    own.setdefault(key, []).append(kind)
+        result += [replace(key, text=f"{key.text} (kind {', '.join(of)})") for key, of in own.items()]
+    return result
+
+
+def _registered() -> dict[str, dict[str, type]]:
+    """Tables whose keys depend on their ``kind``: name of the table -> kind -> class."""
+    patterns = {name: PATTERNS[name] for name in PATTERNS.names()}
+    return {"faults.pattern": patterns, f"map.protection.{NAME}": dict(scheme_kinds())}
+
+
+def explain(name: str) -> list[Key]:
+    """The key ``name``, or all keys of a section.
+
+    Raises:
+        UserError: no such key; the nearest one is named.
+    """
+    every = all_keys()
+    wanted = [key for key in every if key.name == name or key.name.startswith(f"{name}.")]
+    if not wanted:
+        near = difflib.get_close_matches(name, [key.name for key in every], n=1, cutoff=0.4)
+        raise UserError(f"there is no key '{name}'{f'; did you mean {near[0]}?' if near else '.'}")
+    return wanted
+
+
+def reference() -> str:
+    """The reference page as Markdown: one table per section."""
+    sections: dict[str, list[Key]] = {}
+    for key in all_keys():
+        section, _, _ = key.name.rpartition(".")
+        sections.setdefault(section, []).append(key)
+    lines = [
+        "# Configuration reference",
+        "",
+        "Generated from the classes that check a configuration (`crossvote config --reference`); the same text is in",
+        "`crossvote config KEY`, and `crossvote config --schema` prints the JSON schema for editors.",
+    ]
+    for section, own in sections.items():
+        lines += ["", f"## {f'`[{section}]`' if section else 'Top level'}", ""]
+        lines += ["| key | type | default | bounds | meaning |", "| --- | --- | --- | --- | --- |"]
+        for key in own:
+            cells = (
+                f"`{key.name.rpartition('.')[2]}`",
+                key.kind,
+                key.default and f"`{key.default}`",
+                key.bounds,
+                key.text,
+            )
+            lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _walk(node: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str) -> Iterator[Key]:
+    for name, field in node.get("properties", {}).items():
+        full = f"{prefix}{name}"
+        section = _definition(field, definitions)
+        if section is not None:
+            yield from _walk(section, definitions, f"{full}.")
+            continue
+        more = field.get("additionalProperties")
+        named = _definition(more, definitions) if isinstance(more, Mapping) else None
+        yield Key(full, _kind(field, definitions), _default(field), _bounds(field), _text(field))
+        if named is not None:
+            yield from _walk(named, definitions, f"{full}.{NAME}.")
+
+
+def _definition(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The table that a field is, if it is one."""
+    reference = field.get("$ref") or next((part["$ref"] for part in field.get("allOf", ()) if "$ref" in part), None)
+    if reference is None:
+        return None
+    found: Mapping[str, Any] = definitions[reference.rpartition("/")[2]]
+    return found if found.get("type") == "object" else None
+
+
+def _kind(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    if "$ref" in field:
+        return _kind(definitions[field["$ref"].rpartition("/")[2]], definitions)
+    if "enum" in field or "const" in field:
+        return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    for union in ("anyOf", "oneOf"):
+        if union in field:
+            parts = [_kind(part, definitions) for part in field[union] if part.get("type") != "null"]
+            return " or ".join(dict.fromkeys(parts))
+    if field.get("type") == "array":
+        items = field.get("items") or next(iter(field.get("prefixItems", [])), {})
+        return f"list of {_kind(items, definitions)}"
+    if field.get("type") == "object":
+        more = field.get("additionalProperties")
+        return f"table of {_kind(more, definitions)}" if isinstance(more, Mapping) else "table"
+    return str(field.get("type", "any"))
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    value = field.get("default", _NO_DEFAULT)
+    return "" if value is _NO_DEFAULT or value is None else json.dumps(value)
+
+
+def _bounds(field: Mapping[str, Any]) -> str:
+    own = next((part for part in field.get("anyOf", ()) if part.get("type") != "null"), field)
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+        "minItems": "length at least",
+        "maxItems": "length at most",
+    }
+    return ", ".join(f"{text} {own[key]:g}" for key, text in words.items() if key in own)
+
+
+def _text(field: Mapping[str, Any]) -> str:
+    text = " ".join(str(field.get("description", "")).split())
+    first = text.partition(" ")[0]
+    return f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text

@@ -1,0 +1,104 @@
+"""Several runs on one page: what their schemes keep and cost, side by side, and in which keys the runs differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.files import write_text_atomic
+from crossvote.swstack.report import claims, page
+from crossvote.swstack.report.figures import GRID, MARKERS, PALETTE, STYLE
+
+Results = Mapping[str, Any]
+
+
+def write_comparison(folder: Path, runs: Mapping[str, Results], differing: Mapping[str, list[Any]]) -> Path:
+    """Write ``index.html``, its table as CSV and its figure into ``folder``; returns the page.
+
+    Args:
+        runs: name -> JSON artefacts by stage. differing: key -> its value in every run, in their order.
+    """
+    rows = comparison_rows(runs)
+    schemes = [{"run": row["run"], **{key: row[key] for key in row if key not in ("run", "costs")}} for row in rows]
+    write_csv(folder / "schemes.csv", schemes)
+    points = [
+        {"run": run, **{key: value for key, value in point.items() if key != "scores"}}
+        for run, results in runs.items()
+        for point in results["eval"]["points"]
+    ]
+    title = f"Line charts of the metric against the share of stuck cells, one panel for each of {', '.join(runs)}"
+    picture = page.add_picture(folder, "accuracy", comparison_figure(runs), points, title)
+    titles = list(claims.COSTS)
+    text = page.environment().get_template("comparison.html.j2").render(
+        runs=runs,
+        rows=rows,
+        titles=titles,
+        verdict=comparison_claims(runs),
+        picture=picture,
+        differing=differing,
+    )  # fmt: skip
+    write_text_atomic(folder / "index.html", text)
+    return folder / "index.html"
+
+
+def comparison_rows(runs: Mapping[str, Results]) -> list[dict[str, Any]]:
+    """Rows of ``page.overview`` for every run, with the run, its task and metric, and the rate of the score."""
+    rows = []
+    for name, results in runs.items():
+        accuracy = results["eval"]
+        rate = claims.telling_rate(accuracy["points"])
+        for row in page.overview(results):
+            rows.append(
+                {
+                    "run": name,
+                    "task": accuracy["task"],
+                    "metric": accuracy["metric"],
+                    "fault_free": f"{accuracy['fault_free']['pruned']:.2f} %",
+                    "at_chance": claims.at_chance(accuracy),
+                    "rate": "" if rate is None else f"{100 * rate:g} %",
+                    **row,
+                }
+            )
+    return rows
+
+
+def comparison_claims(runs: Mapping[str, Results]) -> list[str]:
+    """Every run's sentences about chance level and accuracy, under its name."""
+    return [
+        f"{name}: {sentence}"
+        for name, results in runs.items()
+        for sentence in (*claims.chance_claims(results["eval"]), *claims.accuracy_claims(results["eval"]))
+    ]
+
+
+def comparison_figure(runs: Mapping[str, Results]) -> Figure:
+    """Metric against fault rate, one panel a run, one line a scheme; a scheme looks the same in every panel."""
+    schemes = list(dict.fromkeys(p["scheme"] for results in runs.values() for p in results["eval"]["points"]))
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            1, len(runs), figsize=(max(7.4, 3.4 * len(runs)), 3.8), squeeze=False, layout="constrained"
+        )
+        shown: dict[str, Any] = {}
+        for axes, (name, results) in zip(panels[0], runs.items(), strict=True):
+            points = results["eval"]["points"]
+            for i, scheme in enumerate(schemes):
+                own = sorted((p for p in points if p["scheme"] == scheme and p["rate"] > 0), key=lambda p: p["rate"])
+                if own:
+                    (shown[scheme],) = axes.plot(
+                        [100 * p["rate"] for p in own],
+                        [p["mean"] for p in own],
+                        color=PALETTE[i % len(PALETTE)],
+                        marker=MARKERS[i % len(MARKERS)],
+                    )
+            axes.set_xscale("log")
+            axes.set_title(name)
+            axes.set_xlabel("cells stuck, %  (log scale)")
+            axes.set_ylabel(f"{results['eval']['metric']}, %")
+            axes.grid(axis="y", color=GRID)
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, fontsize=9)
+    return figure

@@ -1,0 +1,73 @@
+"""Several runs on one page, from their results alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import synthetic_run as synthetic
+from typer.testing import CliRunner
+
+from crossvote.sim.common.schema import to_mapping
+from crossvote.swstack.cli import main as cli
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.stages import RESULTS
+
+
+def finished(path: Path, chips: int, **changes: float) -> Path:
+    """A run directory with nothing but its configuration and its results."""
+    results = synthetic.results(**changes)
+    results["eval"]["task"] = "grammar-single"
+    results["faults"] = {}
+    run = RunDirectory(path)
+    for stage, file in RESULTS.items():
+        run.write_json(file, results[stage])
+    values = to_mapping(RunConfig())
+    with run.configured({**values, "faults": {**values["faults"], "chips": chips}}):
+        return path
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(cli.app, ["report", *map(str, arguments)])
+
+
+def test_two_runs_stand_side_by_side(tmp_path):
+    one, two = finished(tmp_path / "one", 5), finished(tmp_path / "two", 7, pruned=51.0, dense=50.5)
+    result = call(one, two, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["page"] == str(tmp_path / "out" / "index.html")
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "one: The mean stays within" in page
+    assert "two: THE MODEL IS AT CHANCE LEVEL" in page
+    assert "two: The mean stays" not in page
+    assert '<code>faults.chips</code></td><td class="text wrap">5</td><td class="text wrap">7</td>' in page
+    assert "<code>faults.rates" not in page
+    with (tmp_path / "out" / "schemes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], row["scheme"]) for row in rows][:4] == [
+        ("one", "none"), ("one", "paper"), ("one", "best"), ("two", "none")
+    ]  # fmt: skip
+    assert {row["tolerated"] for row in rows if row["run"] == "two"} == {"none measured"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("one", "one"), "two of the runs are called 'one'"),
+        (("one", "empty"), "holds no config.toml"),
+        (("one", "half"), "eval has not been done; do it with: crossvote run half"),
+        (("one", "half", "--force"), "several runs are compared as they are"),
+    ],
+)
+def test_what_cannot_be_compared_is_a_sentence(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    finished(Path("one"), 5)
+    (finished(Path("half"), 5) / RESULTS["eval"]).unlink()
+    Path("empty").mkdir()
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not Path("comparison").exists()
