@@ -144,16 +144,6 @@ def _serves(chip: ChipConfig, demand: Demand) -> str | None:
     return None
 
 
-def _adds(chip: ChipConfig, demand: Demand) -> str | None:
-    """What the hardware description cannot add and the NumPy peripheral can."""
-    for opc_map in _opc_maps(chip, demand):
-        try:
-            opc_map().check_plain()
-        except UserError as error:
-            return str(error).rstrip(".")
-    return None
-
-
 def _unscaled(chip: ChipConfig, demand: Demand) -> str | None:
     if not chip.opc.scale_bits:
         return None
@@ -207,8 +197,8 @@ RULES: dict[Engine, tuple[Rule, ...]] = {
     "fast": (*_IMAGE, _lossless),
     "explicit": (*_IMAGE, _explicit_cells),
     "numpy": _PERIPHERAL,
-    "verilator": (*_PERIPHERAL, _adds),
-    "amaranth": (*_PERIPHERAL, _adds),
+    "verilator": _PERIPHERAL,
+    "amaranth": _PERIPHERAL,
     "system": (_planes, _opc_width, _timed_rtl(_buildable, _voter, _row_blocks)),
 }
 

@@ -169,7 +169,6 @@ def test_the_compiled_hardware_description_runs_what_the_matrix_says():
         ("leaking", "none", "fast"),
         ("plain", "five", "numpy"),
         ("plain", "five", "amaranth"),
-        ("plain", "mean5", "amaranth"),
         ("without map", "none", "numpy"),
         ("without voter", "paper", "numpy"),
         ("three lanes", "none", "numpy"),
