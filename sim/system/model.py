@@ -482,6 +482,7 @@ class SystemRun:
         self.steps = [
             layer_steps(layer, i, placement, self.network, workload) for i, layer in enumerate(workload.layers)
         ]
+        self.network.settle()
         self.layers = [self._layer(i, layer) for i, layer in enumerate(workload.layers)]
         self.done = simulation.env.event()
         # A trace shows every token, and computed groups compute every one, so nothing is skipped then.

@@ -60,6 +60,8 @@ class Network(Module):
         self.transfers = self.wait_ps = 0
         self._uses: dict[Route, int] = {}
         self._free: list[int] = []
+        self._routes: list[Route] = []
+        self._booked: dict[Route, tuple[tuple[int, int], ...]] = {}
         self._load: dict[tuple[object, ...], int] = {}
 
     def load_ps(self) -> int:
@@ -133,23 +135,56 @@ class Network(Module):
         body = max(collecting, spreading)
         spread_hops = np.array(hops or [dealt_hops], np.int64)
         arrival = (spread_hops + collected_hops + exchanged_hops) * router + body
-        return Route(
+        route = Route(
             links=tuple((self._number(link), taken) for link, taken in busy.items()),
             arrival_ps=arrival,
             flits=sum(-(-8 * sent // network.flit_bits) for link, sent in load.items() if link[0] != "chip"),
             chip_bytes=sum(sent for link, sent in load.items() if link[0] == "chip"),
         )
+        self._routes.append(route)
+        return route
 
-    def start(self, route: Route, arrival_ps: int) -> int:
+    def settle(self) -> None:
+        """All routes are built: forget the links that can never be the last to become free.
+
+        A link that is used by the same routes as another, in each of them for as long at most, is never free later than
+        that one, so it decides nothing. ``usage`` counts it all the same.
+        """
+        users: dict[int, list[tuple[int, int]]] = {}
+        for number, route in enumerate(self._routes):
+            for link, taken in route.links:
+                users.setdefault(link, []).append((number, taken))
+        alike: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+        chosen: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        for link, uses in users.items():
+            routes, times = tuple(n for n, _ in uses), tuple(taken for _, taken in uses)
+            alike.setdefault(routes, set()).add(times)
+            chosen.setdefault((routes, times), link)
+        kept = {
+            chosen[routes, one]
+            for routes, found in alike.items()
+            for one in found
+            if not any(other != one and all(a >= b for a, b in zip(other, one, strict=True)) for other in found)
+        }
+        self._booked = {
+            route: tuple((link, taken) for link, taken in route.links if link in kept) for route in self._routes
+        }
+
+    def start(self, route: Route, arrival_ps: int, label: str = "") -> int:
         """Book a transfer that is offered at ``arrival_ps``; returns when its last link starts, ps. O(links)."""
         self.transfers += 1
         self._uses[route] = self._uses.get(route, 0) + 1
         free, last = self._free, arrival_ps
-        for link, taken in route.links:
+        booked = self._booked.get(route, route.links)
+        trace = self.simulation.trace
+        for link, taken in booked:
             start = free[link]
             if start > last:
                 last = start
-            free[link] = (start if start > arrival_ps else arrival_ps) + taken
+            begin = start if start > arrival_ps else arrival_ps
+            free[link] = begin + taken
+            if trace is not None and taken:
+                trace.span(f"{self.path}.{'-'.join(map(str, self.names[link]))}", 0, label, begin, begin + taken)
         self.wait_ps += last - arrival_ps
         return last
 

@@ -13,8 +13,12 @@ from simpy.events import Event
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
+<<<<<<< HEAD
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Target, Transaction, Wait
+=======
+from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Target, Trace, Transaction, Wait
+>>>>>>> 20087cd (Say how costs follow structure, and show links and converters on the timeline)
 from crossvote.sim.kernel.simulation import Behaviour, Key
 from crossvote.sim.peripheral.support import row_blocks_refusal
 from crossvote.sim.system.network import Network, Route
@@ -158,9 +162,19 @@ class Crossbars(Module):
 
     def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
         """Send a token vector through; the next one may come when this one has started."""
-        started = self.network.start(self.route, arrival_ps)
+        started = self.network.start(self.route, arrival_ps, transaction.label)
         timing = self.timing
-        return self.units.book(started + self._arrival, timing.interval_ps, timing.latency_ps, transaction.label)
+        start, end = self.units.book(started + self._arrival, timing.interval_ps, timing.latency_ps, transaction.label)
+        if self.simulation.trace is not None:
+            self._show(self.simulation.trace, transaction.label, start)
+        return start, end
+
+    def _show(self, trace: Trace, label: str, start_ps: int) -> None:
+        """Reads, and conversions a read later, of one token on the timeline."""
+        chip, cycle = self.timing.chip, self.timing.read_cycle_ps
+        for name, begin in (("reads", chip.pipeline.fetch_cycles), ("ADCs", chip.pipeline.fetch_cycles + 1)):
+            first = start_ps + begin * cycle
+            trace.span(f"{self.path}.{name}", 0, label, first, first + chip.reads * cycle)
 
 
 class Transfer(Module):
@@ -171,7 +185,7 @@ class Transfer(Module):
         self.network, self.route = network, route
 
     def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
-        start = self.network.start(self.route, arrival_ps)
+        start = self.network.start(self.route, arrival_ps, transaction.label)
         return start, start + self.route.latency_ps
 
 

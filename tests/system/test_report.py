@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 import xml.etree.ElementTree as ET
 
@@ -57,9 +58,18 @@ def test_everything_is_written_and_equal_runs_give_equal_files(tmp_path):
             assert ET.fromstring(data).tag.endswith("svg")
     energies = read_energy(tmp_path / "a" / "system.json")
     assert energies == {name: result.dynamic_energy_pj for name, result in results.items()}
-    spans = [e for e in json.loads(gzip.decompress(first["trace.json.gz"]))["traceEvents"] if e["ph"] == "X"]
-    # Two sequences of 12 tokens: four groups and six digital operations in each of two layers, and the host link.
-    assert len(spans) == 2 * 12 * (2 * 10 + 1)
+    traced = json.loads(gzip.decompress(first["trace.json.gz"]))["traceEvents"]
+    spans = [e for e in traced if e["ph"] == "X"]
+    # Two sequences of 12 tokens: four groups and six digital operations in each of two layers, and the host link;
+    # reads and conversions of every group; and the links that can hold a token back.
+    names = {e["tid"]: e["args"]["name"] for e in traced if e["name"] == "thread_name"}
+    links = [e for e in spans if names[e["tid"]].startswith("network.")]
+    assert len(spans) - len(links) == 2 * 12 * (2 * (10 + 2 * 4) + 1)
+    assert links
+    assert [e["ts"] for e in spans] == sorted(e["ts"] for e in spans)
+    for thread in names:
+        own = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["tid"] == thread)
+        assert all(a[1] <= b[0] + 1e-9 for a, b in itertools.pairwise(own)), names[thread]
     rows = list(csv.DictReader((tmp_path / "a" / "energy.csv").read_text().splitlines()))
     own = [row for row in rows if row["result"] == "protected"]
     dynamic = sum(float(row["energy_pj"]) for row in own if row["kind"] == "dynamic")

@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 import tomli_w
+import torch
+from transformers import BertConfig, BertForSequenceClassification
 from typer.testing import CliRunner
 
 from benchmarks.validation import conservation
@@ -217,6 +219,25 @@ def test_an_encoder_needs_no_run(tmp_path):
 def test_what_does_not_fit_is_one_sentence(run, options, message):
     with pytest.raises(UserError, match=message):
         simulate_source(str(run), tokens=4, **options)
+
+
+def test_a_run_is_mapped_anew_onto_another_chip(run, monkeypatch):
+    """The run's images are for crossbars of 128 x 128; the model itself fits any."""
+    from crossvote.swstack.experiment import simulate_tokens
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = BertForSequenceClassification(BertConfig(**sizes, vocab_size=30))
+    monkeypatch.setattr(simulate_tokens, "load_model", lambda *_: (model, None))
+    monkeypatch.setattr(simulate_tokens, "load_masks", lambda _: None)
+    smaller = ["chip.crossbar.rows=64", "chip.crossbar.columns=64", "chip.opc.columns=64"]
+    with pytest.raises(UserError, match=r"made for crossbars of 128 x 128.*map it anew with --remap"):
+        simulate_source(str(run), schemes=["none"], tokens=4, overrides=smaller)
+    options = {"schemes": ["none"], "tokens": 4, "resolution": "analytic", "stream": 1}
+    done = simulate_source(str(run), **options, overrides=smaller, remap=True)
+    assert done.chip.crossbar.rows == 64
+    assert done.results["none"].workload.layers[0].groups["ffn2"].row_blocks == 2
+    assert done.results["none"].workload.layers[0].hidden == 48
 
 
 def test_missing_parts_are_named(run):

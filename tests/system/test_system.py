@@ -526,6 +526,20 @@ def test_a_multicast_carries_a_shared_link_once():
     assert network.start(route, 3_000) == 10_000
 
 
+@pytest.mark.parametrize("flit", [8, 64])
+def test_links_that_decide_nothing_are_left_out_and_counted(flit):
+    chip = load_chip("crossvote", {"network": {"flit_bits": flit}, "tile": {"imas": 1}})
+    work = bert_workload(TINY, chip, 6)
+    runs = [SystemRun(work, place(work, chip), "matrix", 2) for _ in range(2)]
+    assert sum(map(len, runs[0].network._booked.values())) < sum(len(route.links) for route in runs[0].network._routes)
+    runs[1].network._booked.clear()
+    for run in runs:
+        run.go()
+    few, all_links = (run.result(0) for run in runs)
+    assert (few.sequence_ps, few.usage) == (all_links.sequence_ps, all_links.usage)
+    assert few.statistics["network"] == all_links.statistics["network"]
+
+
 def test_a_far_chip_is_reached_over_the_package_links():
     network = Network(Simulation(), "network", CHIP, 400)
     route = network.build([(0, 100)], 0, [2 * 168], 100)
