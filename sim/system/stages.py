@@ -13,12 +13,8 @@ from simpy.events import Event
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
-<<<<<<< HEAD
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Target, Transaction, Wait
-=======
 from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Target, Trace, Transaction, Wait
->>>>>>> 20087cd (Say how costs follow structure, and show links and converters on the timeline)
 from crossvote.sim.kernel.simulation import Behaviour, Key
 from crossvote.sim.peripheral.support import row_blocks_refusal
 from crossvote.sim.system.network import Network, Route
