@@ -22,13 +22,14 @@ class Attention:
     """Attention of one token in one layer.
 
     Attributes:
-        query_bytes: sent to every tile. scattered: (tile, bytes) of its key and value. exchanged: (tile, tile, bytes)
+        queries: (tiles, bytes) of each head, or of each tile that has several. scattered: (tile, bytes) of its key and
+            value. exchanged: (tile, tile, bytes)
         of
             partial sums. gathered: (tile, bytes) of its results. occupied_ps: of the attention unit, for QK^T and for
             AV each. actions: of each.
     """
 
-    query_bytes: int
+    queries: tuple[tuple[tuple[int, ...], int], ...]
     scattered: tuple[tuple[int, int], ...]
     exchanged: tuple[tuple[int, int, int], ...]
     gathered: tuple[tuple[int, int], ...]
@@ -45,11 +46,12 @@ def plan_attention(chip: ChipConfig, layer: LayerWork, tiles: range, heads: int,
     # A tile that is not the first of its head sends partial sums there; the first one sends the result.
     first = {head: tiles[owner.index(head)] for head in set(owner)}
     leads = sorted(set(first.values()))
+    part = size_bytes(-(-layer.queries // len(leads)), bits)
     return Attention(
-        size_bytes(layer.queries, bits),
+        tuple((tuple(tile for tile, o in zip(tiles, owner, strict=True) if o == head), part) for head in sorted(first)),
         tuple((tile, stored) for tile in tiles),
         tuple((tile, first[o], 3 * values + 4) for tile, o in zip(tiles, owner, strict=True) if tile != first[o]),
-        tuple((tile, size_bytes(-(-layer.queries // len(leads)), bits)) for tile in leads),
+        tuple((tile, part) for tile in leads),
         _occupied_ps(chip, layer, len(tiles), keys),
         attention_actions(chip, layer, keys, layer.keys),
     )

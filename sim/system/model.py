@@ -30,7 +30,7 @@ from crossvote.sim.kernel import (
 from crossvote.sim.kernel.simulation import Behaviour
 from crossvote.sim.system import energy
 from crossvote.sim.system.actions import group_actions, size_bytes
-from crossvote.sim.system.attention import kv_places, plan_attention
+from crossvote.sim.system.attention import Attention, kv_places, plan_attention
 from crossvote.sim.system.computed import ComputedCrossbars
 from crossvote.sim.system.cosim import CosimRequest, Cosimulation
 from crossvote.sim.system.network import Network
@@ -285,9 +285,10 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
             make,
         )
 
-    def collect(role: Role, to: Sequence[int] = (), size: int = 0, scattered: Sequence[tuple[int, int]] = ()) -> Step:
+    def collect(role: Role, attention: Attention | None = None) -> Step:
         group = groups[role]
-        route = network.build(_sources(group), group.home, to, size, scattered)
+        scattered, shared = (attention.scattered, attention.queries) if attention else ((), ())
+        route = network.build(_sources(group), group.home, [], 0, scattered, shared=shared)
         return Step(
             f"{role}_collect",
             f"{role} links",
@@ -322,7 +323,7 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
     gate = layer.intermediate if layer.gated else 0
     return [
         crossbars("qkv", before, hidden, []),
-        collect("qkv", tiles, attention.query_bytes, attention.scattered),
+        collect("qkv", attention),
         attend("qk"),
         # Scores and the residual are written to a buffer and read again.
         vector("softmax", scores * d.softmax_ops, d.softmax_ps, kept),

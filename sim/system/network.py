@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,7 @@ class Network(Module):
         size: int,
         scattered: Iterable[tuple[int, int]] = (),
         exchanged: Iterable[tuple[int, int, int]] = (),
+        shared: Iterable[tuple[Sequence[int], int]] = (),
     ) -> Route:
         """A route that collects bytes at the router of tile ``home`` and sends ``size`` bytes from there on.
 
@@ -83,6 +84,7 @@ class Network(Module):
             sources: (tile, bytes) of what is collected; empty when the vector is already at home.
             destinations: tiles that get the vector (a multicast: a shared link carries it once); empty to stop at home.
             scattered: (tile, bytes) of parts that go from home to one tile each.
+            shared: (tiles, bytes) of parts that go from home to several tiles each, again as multicasts.
             exchanged: (tile, tile, bytes) of what moves between tiles before anything is collected.
         """
         load: dict[tuple[object, ...], int] = {}
@@ -111,6 +113,11 @@ class Network(Module):
             path = [*self._path(home, tile), ("in", tile)] if sent else []
             dealt_hops = max(dealt_hops, len(path))
             for link in path:
+                dealt[link] = dealt.get(link, 0) + sent
+        for tiles, sent in shared:
+            ways = [[*self._path(home, tile), ("in", tile)] for tile in tiles]
+            dealt_hops = max(dealt_hops, *map(len, ways))
+            for link in dict.fromkeys(itertools.chain(*ways)):
                 dealt[link] = dealt.get(link, 0) + sent
         for link in sorted(spread, key=str):
             load[link] = load.get(link, 0) + size
