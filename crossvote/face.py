@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from crossvote.sim.system.model import SystemResult
-    from crossvote.swstack.evaluation.cosimulation import MatrixCosim
+    from crossvote.swstack.evaluation.cosimulation import CosimRecord
     from crossvote.swstack.evaluation.evaluation import Sweep
     from crossvote.swstack.evaluation.product import Path as ProductPath
     from crossvote.swstack.mapping.scheme import Scheme
@@ -284,7 +284,7 @@ def cosim(
     *,
     progress: Progress = no_progress,
     **settings: Any,
-) -> tuple[MatrixCosim, ...]:
+) -> tuple[CosimRecord, ...]:
     """Real activations through crossbars and output peripherals; each result names the back end that ran.
 
     settings: keys of [cosim], for example ``matrices``, ``tokens`` and ``backend``.
