@@ -115,14 +115,14 @@ def load(
     if not isinstance(source, str):
         if tokenizer is None:
             raise UserError("a module needs its tokenizer: load(module, data, tokenizer=...).")
-        from crossvote.swstack.models.accounting import account_for
+        from crossvote.swstack.models.loading import find_groups
 
-        account_for(source)
+        find_groups(source)
         return Model(source, tokenizer)
     from crossvote.swstack.models.config import ModelConfig
-    from crossvote.swstack.models.loading import load_model
+    from crossvote.swstack.models.loading import load as load_with_head
 
-    found = load_model(build(ModelConfig, {"source": source}, "load"), data.num_labels, data.regression, seed)
+    found = load_with_head(build(ModelConfig, {"source": source}, "load"), data.head, seed)
     return Model(*found)
 
 

@@ -34,7 +34,7 @@ from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
 from crossvote.swstack.models.layouts import TRACED, WordLineGroup, layers
 from crossvote.swstack.models.sources import locate
-from crossvote.swstack.models.tokenizers import check_words, fit_tokenizer
+from crossvote.swstack.models.tokenizers import PictureInputs, check_words, fit_tokenizer
 from crossvote.swstack.models.tracing import trace
 from crossvote.swstack.models.unpacking import unpack_attention
 
@@ -75,7 +75,8 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
         try:
             named = AutoConfig.from_pretrained(location)
             config = AutoConfig.from_pretrained(location, **head.settings())
-            tokenizer = AutoTokenizer.from_pretrained(location)
+            pictures = head.kind == "image-classification"
+            tokenizer = None if pictures else AutoTokenizer.from_pretrained(location)
             model, info = _CLASSES[head.kind].from_pretrained(
                 location,
                 config=config,
@@ -91,8 +92,11 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
             raise UserError(f"model {cfg.source!r} cannot be loaded: {reason or type(error).__name__}") from None
     _check_complete(cfg.source, model, info)
     check_finite(model, cfg.source)
-    check_words(tokenizer, location)
-    fit_tokenizer(tokenizer, model)
+    if pictures:
+        tokenizer = PictureInputs.of(model)
+    else:
+        check_words(tokenizer, location)
+        fit_tokenizer(tokenizer, model)
     new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     outside = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     adopt_labels(model, head, dict(named.id2label or {}), bool(new & outside), cfg.source)

@@ -12,6 +12,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from crossvote.sim.common.errors import UserError
 
 
+class PictureInputs:
+    """Stands in the place of a tokenizer for a model that takes pixels; says which size they must have."""
+
+    model_max_length = 1 << 30
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        self.channels, self.height, self.width = channels, height, width
+        self.all_special_ids: list[int] = []
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> PictureInputs:
+        """What `model` takes."""
+        size: Any = model.config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return cls(int(model.config.num_channels), int(height), int(width))
+
+    def save_pretrained(self, directory: str) -> None:
+        """Nothing to save: the model's configuration says it all."""
+
+
 def check_words(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
     """Refuse a tokenizer that knows its special tokens only, which transformers makes where files are missing."""
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from crossvote.swstack.tasks.batches import Batch
+from crossvote.swstack.tasks.encoded import IGNORED, Batch
 from crossvote.swstack.training.loop import Forward, forward, task_loss
 
 
@@ -42,6 +42,7 @@ class Distillation:
     def _output_distance(self, logits: torch.Tensor, wanted: torch.Tensor, batch: Batch) -> torch.Tensor:
         if batch.labels.is_floating_point():
             return functional.mse_loss(logits, wanted)
+        logits, wanted = _rows(logits, batch), _rows(wanted, batch)
         return self._temperature**2 * functional.kl_div(
             functional.log_softmax(logits / self._temperature, dim=1),
             functional.log_softmax(wanted / self._temperature, dim=1),
@@ -50,9 +51,19 @@ class Distillation:
         )
 
 
+def _rows(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """One row for each choice: a class, a word's class, a token, the first or the last token of an answer."""
+    if logits.dim() == 2:
+        return logits
+    if batch.asks == "question-answering":
+        return logits.transpose(1, 2).flatten(0, 1)
+    return logits[batch.labels != IGNORED]
+
+
 def hidden_distance(output: Forward, wanted: Forward, batch: Batch) -> torch.Tensor:
     """Mean over the layers of |h - h'|^2 / |h'|^2, over the tokens that are no padding."""
-    tokens = batch.inputs["attention_mask"].bool()
+    mask = batch.inputs.get("attention_mask")
+    tokens = torch.ones(output.hidden[0].shape[:2], dtype=torch.bool) if mask is None else mask.bool()
     parts = []
     for own, other in zip(output.hidden[1:], wanted.hidden[1:], strict=True):
         mine, teachers = own[tokens].float(), other[tokens].float()

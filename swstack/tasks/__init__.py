@@ -1,4 +1,4 @@
-"""Sentence tasks: GLUE and the embedded grammar tasks."""
+"""Tasks: GLUE, the embedded grammar tasks, pictures of digits, and own data."""
 
 from __future__ import annotations
 
@@ -6,44 +6,21 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import config_dataclass
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks import glue, grammar
-from crossvote.swstack.tasks.base import Example, Task
+from crossvote.swstack.tasks.base import AnyExample, Example, Task
+from crossvote.swstack.tasks.config import TaskConfig
+from crossvote.swstack.tasks.digits import DIGITS, digits_task
+from crossvote.swstack.tasks.own import own_task
 
 __all__ = ["Example", "Task", "TaskConfig", "load_task", "task_names"]
 
 
-@config_dataclass
-class TaskConfig:
-    """Which sentence task to use, and how much of it."""
-
-    name: str = Field(
-        "grammar-single",
-        description="An embedded task (grammar-single, grammar-pair, grammar-inference, grammar-similarity) or a "
-        "GLUE task (cola, sst2, mrpc, stsb, qqp, mnli, mnli-mismatched, qnli, rte, wnli, or the folder's name).",
-    )
-    glue_dir: str | None = Field(
-        None, description="Directory with GLUE in the official TSV layout; absent: the Hugging Face hub."
-    )
-    train_limit: int | None = Field(None, ge=1, description="Use only so many train examples, drawn by the seed.")
-    eval_limit: int | None = Field(None, ge=1, description="Use only so many dev examples, drawn by the seed.")
-    holdout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Share of the train examples, drawn by the seed, to set aside and use in place of the dev "
-        "examples: for choosing settings without a look at dev; 0: the dev examples.",
-    )
-    max_length: int = Field(128, ge=8, le=4096, description="Longest input in tokens; longer ones are truncated.")
-
-
 def task_names() -> tuple[str, ...]:
     """Names of all tasks, embedded ones first."""
-    return (*grammar.GRAMMAR_TASKS, *glue.GLUE_TASKS)
+    return (*grammar.GRAMMAR_TASKS, *glue.GLUE_TASKS, DIGITS)
 
 
 def load_task(cfg: TaskConfig, seed: int) -> Task:
@@ -51,10 +28,19 @@ def load_task(cfg: TaskConfig, seed: int) -> Task:
 
     Raises UserError for an unknown task, or data that is absent or broken (naming file and line).
     """
-    if cfg.name in grammar.GRAMMAR_TASKS:
+    if cfg.train is not None:
+        task = own_task(cfg)
+    elif cfg.name == DIGITS:
+        task = digits_task(seed)
+    elif cfg.name in grammar.GRAMMAR_TASKS:
         task = grammar.generate_task(cfg.name, seed, cfg.max_length)
     else:
         task = _load_glue(cfg)
+    if cfg.metrics:
+        from crossvote.swstack.tasks.metrics import check_metrics  # scikit-learn takes a second to import
+
+        check_metrics(cfg.metrics, task.asks)
+        task = dataclasses.replace(task, metrics=cfg.metrics)
     if cfg.holdout:
         task = _hold_out(task, cfg.holdout, seed)
     return dataclasses.replace(
@@ -97,7 +83,7 @@ def _hold_out(task: Task, share: float, seed: int) -> Task:
     )
 
 
-def _subset(examples: tuple[Example, ...], limit: int | None, seed: int, part: str) -> tuple[Example, ...]:
+def _subset(examples: tuple[AnyExample, ...], limit: int | None, seed: int, part: str) -> tuple[AnyExample, ...]:
     if limit is None or limit >= len(examples):
         return examples
     rng = np.random.default_rng(seed_sequence(seed, "subset", part))

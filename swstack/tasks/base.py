@@ -1,10 +1,31 @@
-"""What a sentence task is."""
+"""What a task is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from crossvote.swstack.models.heads import Head
+from crossvote.swstack.models.heads import Head, HeadKind
+
+TaskKind = Literal[
+    "classification",
+    "regression",
+    "token-classification",
+    "question-answering",
+    "masked-lm",
+    "causal-lm",
+    "image-classification",
+]
+
+_HEADS: dict[TaskKind, HeadKind] = {
+    "classification": "sequence-classification",
+    "regression": "sequence-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+    "masked-lm": "masked-lm",
+    "causal-lm": "causal-lm",
+    "image-classification": "image-classification",
+}
 
 
 @dataclass(frozen=True)
@@ -15,28 +36,96 @@ class Example:
     sentence2: str | None
     label: int | float
 
+    @property
+    def asks(self) -> TaskKind:
+        """Kind of task the example belongs to."""
+        return "regression" if isinstance(self.label, float) else "classification"
+
+
+@dataclass(frozen=True)
+class TaggedWords:
+    """A sentence in words, with a class index for each."""
+
+    words: tuple[str, ...]
+    tags: tuple[int, ...]
+
+    @property
+    def asks(self) -> TaskKind:
+        """Kind of task the example belongs to."""
+        return "token-classification"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and the passage that answers it; where each of the equally good answers starts in the passage."""
+
+    question: str
+    context: str
+    answers: tuple[str, ...]
+    starts: tuple[int, ...]
+
+    @property
+    def asks(self) -> TaskKind:
+        """Kind of task the example belongs to."""
+        return "question-answering"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Running text, for language models; masked: tokens are hidden in it, instead of asking for the next one."""
+
+    text: str
+    masked: bool = False
+
+    @property
+    def asks(self) -> TaskKind:
+        """Kind of task the example belongs to."""
+        return "masked-lm" if self.masked else "causal-lm"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, its pixels from 0 to 1 in rows of each channel, and its class index."""
+
+    pixels: tuple[tuple[tuple[float, ...], ...], ...]
+    label: int
+
+    @property
+    def asks(self) -> TaskKind:
+        """Kind of task the example belongs to."""
+        return "image-classification"
+
+
+AnyExample = Example | TaggedWords | Question | Passage | Picture
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A sentence task with its data.
+    """A task with its data.
 
-    labels: class names in index order; empty for a regression.
+    labels: class names in index order; empty where there are no classes.
     metrics: names known to `crossvote.swstack.tasks.metrics`; the first is the primary one.
     provenance: where the data came from and how many rows there are, for reports.
     """
 
     name: str
-    train: tuple[Example, ...]
-    dev: tuple[Example, ...]
+    train: tuple[AnyExample, ...]
+    dev: tuple[AnyExample, ...]
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     provenance: str
     max_length: int
 
     @property
+    def asks(self) -> TaskKind:
+        """The kind of task."""
+        kind = self.train[0].asks
+        return "regression" if kind == "classification" and not self.labels else kind
+
+    @property
     def regression(self) -> bool:
         """Whether labels are scores instead of classes."""
-        return not self.labels
+        return self.asks == "regression"
 
     @property
     def num_labels(self) -> int:
@@ -46,7 +135,8 @@ class Task:
     @property
     def head(self) -> Head:
         """What a model must answer."""
-        return Head(outputs=self.num_labels, labels=self.labels, regression=self.regression)
+        outputs = {"question-answering": 2, "masked-lm": 0, "causal-lm": 0}.get(self.asks, self.num_labels)
+        return Head(_HEADS[self.asks], outputs, self.labels, self.regression)
 
     @property
     def primary_metric(self) -> str:
@@ -56,4 +146,5 @@ class Task:
     @property
     def is_pair(self) -> bool:
         """Whether examples have a second sentence."""
-        return self.train[0].sentence2 is not None
+        first = self.train[0]
+        return isinstance(first, Example) and first.sentence2 is not None

@@ -1,4 +1,4 @@
-"""GLUE's official metrics, in percent."""
+"""Metrics of classes and scores, in percent. A new one is one decorated function."""
 
 from __future__ import annotations
 
@@ -6,13 +6,60 @@ import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from crossvote.sim.common.errors import UserError
 
 _log = logging.getLogger(__name__)
 
+#: Labels and predictions of all examples -> value, 1 for a perfect answer.
+Metric = Callable[[np.ndarray, np.ndarray], float]
 
-def _correlation(function: Callable[..., tuple[float, float]]) -> Callable[..., float]:
+METRICS: dict[str, Metric] = {}
+#: Metrics that the kinds of other tasks compute themselves, from more than labels and predictions.
+OF_KINDS: dict[str, tuple[str, ...]] = {
+    "token-classification": ("entity_f1",),
+    "question-answering": ("answer_f1", "exact_match"),
+    "causal-lm": ("token_accuracy", "perplexity"),
+    "masked-lm": ("token_accuracy", "perplexity"),
+}
+
+
+def metric(name: str) -> Callable[[Metric], Metric]:
+    """Decorator: register a metric under `name`, by which configurations and tasks ask for it."""
+
+    def add(function: Metric) -> Metric:
+        METRICS[name] = function
+        return function
+
+    return add
+
+
+METRICS["accuracy"] = sklearn_metrics.accuracy_score
+METRICS["balanced_accuracy"] = sklearn_metrics.balanced_accuracy_score
+METRICS["matthews"] = sklearn_metrics.matthews_corrcoef
+
+
+@metric("f1")
+def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Of class 1, as GLUE scores MRPC and QQP."""
+    if max(labels.max(initial=0), predictions.max(initial=0)) > 1:
+        raise UserError("metric 'f1' is that of class 1 of two; for more classes take f1_macro or f1_weighted.")
+    return float(sklearn_metrics.f1_score(labels, predictions, zero_division=0))
+
+
+def _averaged(function: Callable[..., float], average: str) -> Metric:
+    return lambda labels, predictions: float(function(labels, predictions, average=average, zero_division=0))
+
+
+for _average in ("macro", "weighted", "micro"):
+    METRICS[f"f1_{_average}"] = _averaged(sklearn_metrics.f1_score, _average)
+    METRICS[f"precision_{_average}"] = _averaged(sklearn_metrics.precision_score, _average)
+    METRICS[f"recall_{_average}"] = _averaged(sklearn_metrics.recall_score, _average)
+
+
+def _correlation(function: Callable[..., tuple[float, float]]) -> Metric:
     def correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
         # The correlation of a constant is undefined; a model that always says the same explains nothing.
         if np.ptp(predictions) == 0 or np.ptp(labels) == 0:
@@ -22,13 +69,22 @@ def _correlation(function: Callable[..., tuple[float, float]]) -> Callable[..., 
     return correlation
 
 
-_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": accuracy_score,
-    "f1": lambda labels, predictions: f1_score(labels, predictions, zero_division=0),
-    "matthews": matthews_corrcoef,
-    "pearson": _correlation(pearsonr),
-    "spearman": _correlation(spearmanr),
-}
+METRICS["pearson"] = _correlation(stats.pearsonr)
+METRICS["spearman"] = _correlation(stats.spearmanr)
+METRICS["kendall"] = _correlation(stats.kendalltau)
+METRICS["r2"] = sklearn_metrics.r2_score
+
+
+def check_metrics(names: Sequence[str], kind: str) -> None:
+    """Refuse metrics that a kind of task does not have.
+
+    Raises UserError naming the first unknown one and those there are.
+    """
+    of_kind = OF_KINDS.get(kind, ())
+    known = of_kind if kind in ("question-answering", "causal-lm", "masked-lm") else (*of_kind, *METRICS)
+    for name in names:
+        if name not in known:
+            raise UserError(f"task.metrics: '{name}' is no metric of {kind}; there are {', '.join(known)}.")
 
 
 def predictions_from_logits(logits: np.ndarray, regression: bool) -> np.ndarray:
@@ -39,13 +95,12 @@ def predictions_from_logits(logits: np.ndarray, regression: bool) -> np.ndarray:
 def compute_metrics(names: Sequence[str], logits: np.ndarray, labels: np.ndarray, regression: bool) -> dict[str, float]:
     """Metric name -> value in percent; NaN where a logit is NaN or infinite, since such outputs answer nothing.
 
-    names: of accuracy, f1 (of class 1), matthews, pearson, spearman. A constant prediction scores 0 in the
-        correlations and in matthews.
+    names: keys of `METRICS`. A constant prediction scores 0 in the correlations and in matthews.
     logits: float[n, num_labels]; labels: int[n] or float[n].
     """
-    broken = int((~np.isfinite(logits)).any(axis=1).sum())
-    if broken:  # the largest of NaN is class 0, which would be scored like an answer
+    if broken := int((~np.isfinite(logits)).any(axis=1).sum()):
+        # The largest of NaN is class 0, which would be scored like an answer.
         _log.warning("%d of %d outputs are NaN or infinite; the metrics are NaN.", broken, len(logits))
         return dict.fromkeys(names, float("nan"))
     predictions = predictions_from_logits(logits, regression)
-    return {name: 100.0 * float(_METRICS[name](labels, predictions)) for name in names}
+    return {name: 100.0 * float(METRICS[name](labels, predictions)) for name in names}

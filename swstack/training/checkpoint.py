@@ -16,7 +16,14 @@ from crossvote.sim.common.files import reading, replacing
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON-serializable `state` so that `path` is either the old or the new checkpoint."""
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    held: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        if own.untyped_storage().data_ptr() in seen:  # tied weights: the format refuses memory that two names share
+            own = own.clone()
+        seen.add(own.untyped_storage().data_ptr())
+        held[name] = own
     # Straight to the file: a checkpoint may be gigabytes, which should not be in memory a second time.
     with replacing(path) as temporary:
         save_file(held, temporary, metadata={"state": json.dumps(state)})

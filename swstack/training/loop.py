@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from crossvote.sim.common.errors import UserError
@@ -20,8 +19,10 @@ from crossvote.sim.common.progress import Progress
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.batches import Batch, Encoded, batch_indices, collate
+from crossvote.swstack.tasks.kinds import kind_of
 from crossvote.swstack.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from crossvote.swstack.training.config import TrainingConfig
+from crossvote.swstack.training.predict import output_logits
 
 #: Checkpoint file inside the work directory.
 CHECKPOINT = "checkpoint.safetensors"
@@ -56,7 +57,7 @@ class TrainingHooks:
 class Forward:
     """What a forward pass gave.
 
-    logits: float32[batch, num_labels].
+    logits: float32[batch, num_labels], or one vector for each token.
     hidden: the embeddings' output and that of every layer, [batch, length, width] in the precision of the pass; empty
         if not asked for.
     """
@@ -68,7 +69,7 @@ class Forward:
 def forward(model: PreTrainedModel, batch: Batch, hidden: bool = False) -> Forward:
     """Run the model on a batch; hidden: keep the hidden states."""
     output = model(**batch.inputs, output_hidden_states=hidden)
-    return Forward(output.logits.float(), tuple(output.hidden_states) if hidden else ())
+    return Forward(output_logits(output).float(), tuple(output.hidden_states) if hidden else ())
 
 
 #: (what the forward pass gave, batch) -> scalar loss.
@@ -109,11 +110,8 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def task_loss(output: Forward, batch: Batch) -> torch.Tensor:
-    """Cross entropy over classes, or the squared error of a regression (float labels), over the labelled examples."""
-    logits, labels = output.logits[batch.labelled], batch.labels[batch.labelled]
-    if labels.is_floating_point():
-        return functional.mse_loss(logits[:, 0], labels)
-    return functional.cross_entropy(logits, labels)
+    """The loss of the batch's kind of task, over the labelled examples."""
+    return kind_of(batch.asks).loss(output.logits, batch)
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -302,5 +300,6 @@ def _fingerprint(
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for rows in encoded.features.values():
         digest.update(torch.cat(rows).numpy().tobytes())
-    digest.update(encoded.labels.numpy().tobytes())
+    labels = encoded.labels if isinstance(encoded.labels, torch.Tensor) else torch.cat(encoded.labels)
+    digest.update(labels.numpy().tobytes())
     return digest.hexdigest()

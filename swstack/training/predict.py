@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -9,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import Encoded, batches, encode
-from crossvote.swstack.tasks.metrics import compute_metrics
+from crossvote.swstack.tasks.kinds import kind_of
 
 
 def evaluate(
@@ -31,27 +33,50 @@ def predicted_metrics(
     model: PreTrainedModel, encoded: Encoded, task: Task, batch_size: int, progress: Progress
 ) -> dict[str, float]:
     """The task's metrics of the model on encoded examples, in percent, primary metric first."""
-    logits = predict(model, encoded, batch_size, progress)
-    return compute_metrics(task.metrics, logits, encoded.labels.numpy(), task.regression)
+    outcomes = _outcomes(model, encoded, batch_size, progress)
+    return kind_of(encoded.asks).score(task.metrics, outcomes, encoded, task.labels)
 
 
 def predict(
     model: PreTrainedModel, encoded: Encoded, batch_size: int = 64, progress: Progress = no_progress
 ) -> np.ndarray:
-    """Logits float32[n, num_labels] in the order of the examples; runs where the model is, in evaluation mode.
+    """What scoring needs of each example, in their order: for a classifier or a regression its logits.
+
+    Returns float32[n, num_labels], or for other kinds object[n] (see `crossvote.swstack.tasks.kinds`).
+    """
+    outcomes = _outcomes(model, encoded, batch_size, progress)
+    if encoded.asks in ("classification", "regression", "image-classification"):
+        return np.stack(outcomes).astype(np.float32)
+    held = np.empty(len(outcomes), dtype=object)
+    held[:] = outcomes
+    return held
+
+
+def _outcomes(model: PreTrainedModel, encoded: Encoded, batch_size: int, progress: Progress) -> list[np.ndarray]:
+    """Runs where the model is, in evaluation mode.
 
     Always in full precision, so that a metric does not depend on what the device is good at.
     """
     was_training = model.training
     model.eval()
-    parts, indices = [], []
+    kind = kind_of(encoded.asks)
+    found: list[np.ndarray | None] = [None] * len(encoded)
     total = -(-len(encoded) // batch_size)
     with torch.inference_mode():
         for done, batch in enumerate(batches(encoded, batch_size), start=1):
-            parts.append(model(**batch.to(model.device).inputs).logits.cpu().numpy())
-            indices.append(batch.indices)
+            moved = batch.to(model.device)
+            for index, outcome in zip(
+                batch.indices, kind.outcomes(output_logits(model(**moved.inputs)), moved), strict=True
+            ):
+                found[index] = outcome
             progress("evaluate", done, total)
     model.train(was_training)
-    logits = np.empty((len(encoded), parts[0].shape[1]), dtype=np.float32)
-    logits[np.concatenate(indices)] = np.concatenate(parts)
+    return [outcome for outcome in found if outcome is not None]
+
+
+def output_logits(output: Any) -> torch.Tensor:
+    """The logits of a model's output; for answers [batch, length, 2], of the first and the last token."""
+    if hasattr(output, "start_logits"):
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+    logits: torch.Tensor = output.logits
     return logits

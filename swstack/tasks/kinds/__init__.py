@@ -1,0 +1,62 @@
+"""What can be asked of a model: one file a kind, which registers itself.
+
+A kind tokenizes its examples, gives the loss, keeps of the outputs what scoring needs, and scores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from crossvote.swstack.tasks.base import TaskKind
+from crossvote.swstack.tasks.encoded import Batch, Encoded
+
+
+class Kind(Protocol):
+    """One kind of task."""
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Any], longest: int) -> Encoded:
+        """Tokenized examples, none longer than `longest` tokens."""
+        ...
+
+    def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The scalar loss of a batch."""
+        ...
+
+    def outcomes(self, logits: torch.Tensor, batch: Batch) -> list[np.ndarray]:
+        """Per example, what `score` needs; NaN or infinity where the outputs were no numbers."""
+        ...
+
+    def score(
+        self, names: Sequence[str], outcomes: Sequence[np.ndarray], encoded: Encoded, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Metric name -> value, of outcomes in the order of the examples; labels: names of the classes."""
+        ...
+
+
+_KINDS: dict[str, Kind] = {}
+_FILES = ("classification", "images", "language", "spans", "tags")
+
+
+def register(*names: TaskKind) -> Any:
+    """Class decorator: an instance of the class answers for these kinds."""
+
+    def add(cls: type) -> type:
+        instance = cls()
+        _KINDS.update(dict.fromkeys(names, instance))
+        return cls
+
+    return add
+
+
+def kind_of(name: TaskKind) -> Kind:
+    """The kind called `name`."""
+    if name not in _KINDS:
+        for file in _FILES:
+            import_module(f"{__name__}.{file}")
+    return _KINDS[name]

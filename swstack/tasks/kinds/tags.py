@@ -1,0 +1,84 @@
+"""A class for each word of a sentence, such as its part of speech or the name it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import PreTrainedTokenizerBase
+
+from crossvote.swstack.tasks.base import TaggedWords
+from crossvote.swstack.tasks.encoded import IGNORED, Batch, Encoded
+from crossvote.swstack.tasks.kinds import register
+from crossvote.swstack.tasks.metrics import compute_metrics
+from crossvote.swstack.tasks.words import padding_values, split_words, unknown_share
+
+
+@register("token-classification")
+class TokenClassification:
+    """A class for each word, asked of its first token."""
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, examples: Sequence[TaggedWords], longest: int) -> Encoded:
+        tokens, owners = split_words(tokenizer, [example.words for example in examples], longest)
+        labels = []
+        for example, words in zip(examples, owners, strict=True):
+            row = torch.full((len(words),), IGNORED)
+            for position, word in enumerate(words):
+                if word is not None and (position == 0 or words[position - 1] != word):
+                    row[position] = example.tags[word]
+            labels.append(row)
+        return Encoded(
+            features={name: tuple(torch.tensor(row) for row in rows) for name, rows in tokens.items()},
+            padding=padding_values(tokenizer, tokens),
+            labels=tuple(labels),
+            lengths=np.array([len(row) for row in tokens["input_ids"]]),
+            unknown=unknown_share(tokenizer, tokens["input_ids"]),
+            asks="token-classification",
+        )
+
+    def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        labels = batch.labels.masked_fill(~batch.labelled[:, None], IGNORED)
+        return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+
+    def outcomes(self, logits: torch.Tensor, batch: Batch) -> list[np.ndarray]:
+        """The logits of the tokens that are asked about, float[words, classes]."""
+        rows = zip(logits.float().cpu(), batch.labels.cpu(), strict=True)
+        return [row[labels != IGNORED].numpy() for row, labels in rows]
+
+    def score(
+        self, names: Sequence[str], outcomes: Sequence[np.ndarray], encoded: Encoded, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Over all words together; ``entity_f1`` over whole names, from the classes' BIO prefixes."""
+        truth = [row[row != IGNORED].numpy() for row in encoded.labels]
+        plain = [name for name in names if name != "entity_f1"]
+        values = compute_metrics(plain, np.concatenate(outcomes), np.concatenate(truth), regression=False)
+        if "entity_f1" in names:
+            finite = all(np.isfinite(row).all() for row in outcomes)
+            said = [row.argmax(axis=1) for row in outcomes]
+            values["entity_f1"] = 100.0 * _entity_f1(said, truth, labels) if finite else float("nan")
+        return {name: values[name] for name in names}
+
+
+def _entity_f1(said: Sequence[np.ndarray], truth: Sequence[np.ndarray], labels: Sequence[str]) -> float:
+    """F1 of the entities found: same first word, last word and type (CoNLL-2003's measure)."""
+    found, wanted, both = 0, 0, 0
+    for one, other in zip(said, truth, strict=True):
+        own, right = _entities([labels[i] for i in one]), _entities([labels[i] for i in other])
+        found, wanted, both = found + len(own), wanted + len(right), both + len(own & right)
+    return 2 * both / (found + wanted) if found + wanted else 0.0
+
+
+def _entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
+    """(first word, one past the last, type) of every entity; an I- that continues nothing begins one."""
+    entities, start, kind = set(), 0, ""
+    for position, tag in enumerate([*tags, "O"]):
+        prefix, _, name = tag.partition("-")
+        continues = prefix == "I" and name == kind
+        if kind and not continues:
+            entities.add((start, position, kind))
+            kind = ""
+        if prefix in ("B", "I") and not (continues and kind):
+            start, kind = position, name
+    return entities

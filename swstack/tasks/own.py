@@ -1,0 +1,333 @@
+"""Own data: rows with named columns, from files, from `datasets`, or from Python, as examples of any kind of task."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.tasks.base import AnyExample, Example, Passage, Picture, Question, TaggedWords, Task, TaskKind
+from crossvote.swstack.tasks.config import TaskConfig
+
+#: Column -> how a kind of task calls it; those in brackets may be absent.
+_COLUMNS: dict[TaskKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "classification": (("sentence1", "label"), ("sentence2",)),
+    "regression": (("sentence1", "label"), ("sentence2",)),
+    "token-classification": (("words", "tags"), ()),
+    "question-answering": (("question", "context", "answers"), ()),
+    "masked-lm": (("text",), ()),
+    "causal-lm": (("text",), ()),
+    "image-classification": (("pixels", "label"), ()),
+}
+_METRICS: dict[TaskKind, tuple[str, ...]] = {
+    "regression": ("spearman", "pearson"),
+    "question-answering": ("answer_f1", "exact_match"),
+    "masked-lm": ("token_accuracy", "perplexity"),
+    "causal-lm": ("token_accuracy", "perplexity"),
+}
+_HUB = "hub:"
+
+Row = Mapping[str, Any]
+
+
+def own_task(cfg: TaskConfig) -> Task:
+    """The task of a configuration that names own data.
+
+    Raises UserError if data are absent or broken, naming the file, the row and the column.
+    """
+    assert cfg.train is not None
+    assert cfg.dev is not None
+    train, dev = read_rows(cfg.train), read_rows(cfg.dev)
+    task = task_from_rows(
+        cfg.name,
+        train,
+        dev,
+        kind=cfg.kind,
+        columns=cfg.columns,
+        labels=cfg.labels,
+        metrics=cfg.metrics,
+        max_length=cfg.max_length,
+        where=(cfg.train, cfg.dev),
+    )
+    return task
+
+
+def task_from_rows(
+    name: str,
+    train: Iterable[Row],
+    dev: Iterable[Row],
+    *,
+    kind: TaskKind | None = None,
+    columns: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    max_length: int = 128,
+    where: tuple[str, str] = ("train", "dev"),
+) -> Task:
+    """A task from rows: mappings by column name, a `datasets.Dataset`, or a pandas frame.
+
+    kind: absent, it is classification, or regression where every label is a number that is no whole one.
+    columns: name of the column for each part of an example that is called otherwise.
+    labels: classes in index order; by default those of the train rows, sorted. where: what to call both in messages.
+
+    Raises UserError naming part, row and column of the first broken value.
+    """
+    parts = [_rows(rows) for rows in (train, dev)]
+    names = columns or {}
+    for rows, place in zip(parts, where, strict=True):
+        if not rows:
+            raise UserError(f"{place}: no rows.")
+    kind = kind or _guess_kind(parts[0], names)
+    needed, optional = _COLUMNS[kind]
+    unknown = sorted(set(names) - {*needed, *optional})
+    if unknown:
+        raise UserError(
+            f"task.columns: '{unknown[0]}' is no part of {kind}; there are {', '.join((*needed, *optional))}."
+        )
+    classes = tuple(str(label) for label in labels)
+    if not classes and kind in ("classification", "token-classification", "image-classification"):
+        classes = _classes(parts[0], kind, names, where[0])
+    examples = [
+        tuple(_example(row, kind, names, classes, f"{place}, row {number}") for number, row in enumerate(rows, start=1))
+        for rows, place in zip(parts, where, strict=True)
+    ]
+    provenance = f"own data; train: {len(examples[0])} rows of {where[0]}, dev: {len(examples[1])} rows of {where[1]}"
+    chosen = tuple(metrics) or _usual_metrics(kind, classes)
+    return Task(name, examples[0], examples[1], classes, chosen, provenance, max_length)
+
+
+def _rows(rows: Any) -> list[Row]:
+    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # a pandas frame
+        return cast("list[Row]", rows.to_dict("records"))
+    return list(rows)
+
+
+def _usual_metrics(kind: TaskKind, classes: Sequence[str]) -> tuple[str, ...]:
+    if kind in _METRICS:
+        return _METRICS[kind]
+    if kind == "token-classification":
+        return ("entity_f1", "accuracy") if any(name.startswith(("B-", "I-")) for name in classes) else ("accuracy",)
+    return ("accuracy", "f1") if len(classes) == 2 else ("accuracy", "f1_macro")
+
+
+def _guess_kind(rows: Sequence[Row], names: Mapping[str, str]) -> TaskKind:
+    found = {key for row in rows[:1] for key in row}
+    for kind in ("question-answering", "token-classification", "image-classification"):
+        if all(names.get(part, part) in found for part in _COLUMNS[kind][0]):
+            return kind
+    label = names.get("label", "label")
+    values = [_number(row.get(label)) for row in rows]
+    if all(value is not None for value in values) and any(value != int(value) for value in values if value is not None):
+        return "regression"
+    return "classification"
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _classes(rows: Sequence[Row], kind: TaskKind, names: Mapping[str, str], where: str) -> tuple[str, ...]:
+    """Classes of the rows: numbers in their order, then other names in the alphabet's."""
+    part = "tags" if kind == "token-classification" else "label"
+    found: set[str] = set()
+    for number, row in enumerate(rows, start=1):
+        value = _value(row, part, names, f"{where}, row {number}")
+        found |= {str(tag) for tag in _list(value)} if part == "tags" else {str(value)}
+    return tuple(sorted(found, key=lambda label: (_number(label) is None, _number(label) or 0.0, label)))
+
+
+def _value(row: Row, part: str, names: Mapping[str, str], where: str) -> Any:
+    column = names.get(part, part)
+    if column not in row or row[column] is None:
+        raise UserError(f"{where}: no column '{column}' ({part}); it has {', '.join(map(str, row))}.")
+    return row[column]
+
+
+def _list(value: Any) -> list[Any]:
+    """A list, or the words of a text: files without lists write them with blanks."""
+    return value.split() if isinstance(value, str) else list(value)
+
+
+def _example(row: Row, kind: TaskKind, names: Mapping[str, str], classes: Sequence[str], where: str) -> AnyExample:
+    def part(name: str) -> Any:
+        return _value(row, name, names, where)
+
+    def text(name: str) -> str:
+        value = part(name)
+        if not isinstance(value, str):
+            raise UserError(f"{where}, column '{names.get(name, name)}': {value!r} is no text.")
+        return value
+
+    def class_of(value: Any, name: str) -> int:
+        if str(value) not in classes:
+            raise UserError(
+                f"{where}, column '{names.get(name, name)}': {value!r} is none of the classes {', '.join(classes)}."
+            )
+        return list(classes).index(str(value))
+
+    if kind in ("classification", "regression"):
+        second = text("sentence2") if names.get("sentence2", "sentence2") in row else None
+        if kind == "classification":
+            return Example(text("sentence1"), second, class_of(part("label"), "label"))
+        score = _number(part("label"))
+        if score is None:
+            raise UserError(f"{where}, column '{names.get('label', 'label')}': {part('label')!r} is no finite number.")
+        return Example(text("sentence1"), second, score)
+    if kind == "token-classification":
+        words, tags = _list(part("words")), _list(part("tags"))
+        if len(words) != len(tags) or not words:
+            raise UserError(f"{where}: {len(words)} words and {len(tags)} tags; as many of both are needed.")
+        return TaggedWords(tuple(map(str, words)), tuple(class_of(tag, "tags") for tag in tags))
+    if kind == "question-answering":
+        return _question(text("question"), text("context"), part("answers"), where)
+    if kind == "image-classification":
+        return Picture(_pixels(part("pixels"), where), class_of(part("label"), "label"))
+    return Passage(text("text"), masked=kind == "masked-lm")
+
+
+def _question(question: str, context: str, answers: Any, where: str) -> Question:
+    """From SQuAD's {text, answer_start}, a list of texts, or one text; texts are looked for in the passage."""
+    if isinstance(answers, str) and answers.startswith("{"):
+        answers = json.loads(answers)
+    if isinstance(answers, Mapping):
+        texts, starts = list(answers["text"]), [int(start) for start in answers["answer_start"]]
+    else:
+        texts = [answers] if isinstance(answers, str) else list(answers)
+        starts = [context.find(text) for text in texts]
+    for text, start in zip(texts, starts, strict=True):
+        if not text or context[start : start + len(text)] != text or start < 0:
+            raise UserError(f"{where}: the answer {text!r} is not in the passage where it is said to be.")
+    if not texts:
+        raise UserError(f"{where}: no answer; questions without one are not asked here.")
+    return Question(question, context, tuple(texts), tuple(starts))
+
+
+def _pixels(value: Any, where: str) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Channels of rows of values from 0 to 1; a plain list of rows is one channel."""
+    import numpy as np
+
+    try:
+        array = np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=float)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: no array of pixels ({error}).") from None
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim != 3 or not ((array >= 0) & (array <= 1)).all():
+        raise UserError(f"{where}: pixels must be rows, or channels of rows, of numbers from 0 to 1.")
+    return tuple(tuple(tuple(map(float, line)) for line in channel) for channel in array)
+
+
+def read_rows(source: str) -> list[Row]:
+    """The rows of a file, of a folder that `datasets` saved, or of a split of a data set on the hub.
+
+    Raises UserError naming the file, and the line where one is broken.
+    """
+    if source.startswith(_HUB):
+        return _from_hub(source.removeprefix(_HUB))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _from_saved(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{path}: no kind of data that is known; {', '.join(_READERS)} or a saved data set are.")
+    try:
+        return reader(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except UserError:
+        raise
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    except Exception as error:  # of the readers of formats
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
+
+
+def _separated(separator: str) -> Callable[[Path], list[Row]]:
+    def read(path: Path) -> list[Row]:
+        rows: list[Row] = []
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=separator, strict=True)
+            for row in reader:
+                if None in row or None in row.values():
+                    raise UserError(f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} columns.")
+                rows.append(row)
+        return rows
+
+    return read
+
+
+def _lines(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, line {number}: must be a JSON object.")
+        rows.append(row)
+    return rows
+
+
+def _json(path: Path) -> list[Row]:
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise UserError(f"{path}: must be a JSON list of objects; one object a line is .jsonl.")
+    return content
+
+
+def _parquet(path: Path) -> list[Row]:
+    from pyarrow import parquet
+
+    rows: list[Row] = parquet.read_table(path).to_pylist()
+    return rows
+
+
+def _from_saved(path: Path) -> list[Row]:
+    from datasets import Dataset, load_from_disk
+
+    try:
+        found = load_from_disk(str(path))
+    except Exception as error:
+        raise UserError(f"{path}: no data set that `datasets` saved ({' '.join(str(error).split())[:200]}).") from None
+    if not isinstance(found, Dataset):
+        raise UserError(f"{path}: holds several splits ({', '.join(found)}); name the folder of one.")
+    return list(_named_classes(found))
+
+
+def _from_hub(name: str) -> list[Row]:
+    from datasets import load_dataset
+
+    path, _, split = name.partition(":")
+    owner_and_set = path.split("/")
+    configuration = owner_and_set[2] if len(owner_and_set) > 2 else None
+    try:
+        found = load_dataset("/".join(owner_and_set[:2]), configuration, split=split or "train")
+    except Exception as error:  # the library lets many kinds of network error through
+        raise UserError(f"{_HUB}{name}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
+    return list(_named_classes(found))
+
+
+def _named_classes(data: Any) -> Iterable[Row]:
+    """Rows of a data set whose class indices are written as the names that its features give them."""
+    names = {key: feature.names for key, feature in data.features.items() if hasattr(feature, "names")}
+    for row in data:
+        yield {key: names[key][value] if key in names and value >= 0 else value for key, value in row.items()}
+
+
+_READERS: dict[str, Callable[[Path], list[Row]]] = {
+    ".csv": _separated(","),
+    ".tsv": _separated("\t"),
+    ".jsonl": _lines,
+    ".json": _json,
+    ".parquet": _parquet,
+}

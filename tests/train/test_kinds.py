@@ -1,0 +1,254 @@
+"""What can be asked of a model, and data that people bring: every kind trains, is scored, and refuses by row."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForTokenClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load, load_model, save_model
+from crossvote.swstack.tasks import TaskConfig, load_task
+from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.tasks.kinds.spans import _overlap, _plain
+from crossvote.swstack.tasks.kinds.tags import _entities
+from crossvote.swstack.tasks.own import read_rows, task_from_rows
+from crossvote.swstack.training.config import FinetuneConfig
+from crossvote.swstack.training.finetune import finetune
+from crossvote.swstack.training.predict import evaluate
+
+WORDS = ("alpha", "beta", "gamma", "delta", "red", "green", "blue")
+COLOURS = ("red", "green", "blue")
+SIZES = {"vocab_size": 15, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "max_position_embeddings": 32}  # fmt: skip
+TRAIN = FinetuneConfig(epochs=12, batch_size=8, learning_rate=3e-3, precision="float32")
+
+
+def sentences(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [[str(word) for word in rng.choice(WORDS, int(rng.integers(4, 9)))] for _ in range(count)]
+
+
+def tagged(count, seed=0):
+    return [{"words": words, "tags": ["B-COL" if word in COLOURS else "O" for word in words]} for words in
+            sentences(count, seed)]  # fmt: skip
+
+
+def questions(count, seed=0):
+    rows = []
+    for words in sentences(count, seed):
+        plain = [word for word in words if word not in COLOURS]
+        at = len(plain) // 2
+        context = " ".join([*plain[:at], "red", *plain[at:]])
+        rows.append({"question": "the", "context": context, "answers": ["red"]})
+    return rows
+
+
+def passages(count, seed=0):
+    """Each word is followed by the next of the list, but for one in five."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        at = [int(rng.integers(7))]
+        for _ in range(11):
+            at.append(int(rng.integers(7)) if rng.random() < 0.2 else (at[-1] + 1) % 7)
+        rows.append({"text": " ".join(WORDS[i] for i in at)})
+    return rows
+
+
+def own(kind, make):
+    return task_from_rows("own", make(64), make(32, 1), kind=kind, max_length=24)
+
+
+MODELS = {
+    "token-classification": (BertForTokenClassification, BertConfig(**SIZES), tagged),
+    "question-answering": (BertForQuestionAnswering, BertConfig(**SIZES), questions),
+    "masked-lm": (BertForMaskedLM, BertConfig(**SIZES), passages),
+    "causal-lm": (
+        GPT2LMHeadModel,
+        GPT2Config(vocab_size=15, n_embd=32, n_layer=2, n_head=2, n_positions=32, bos_token_id=3, eos_token_id=3),
+        passages,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_kind_learns_and_comes_back_from_a_directory(kind, tiny_directory, tmp_path):
+    make, config, rows = MODELS[kind]
+    task = own(kind, rows)
+    _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_model(make(config), tokenizer, tmp_path / "model")
+    model, tokenizer = load(ModelConfig(source=str(tmp_path / "model")), task.head, seed=0)
+    before = evaluate(model, tokenizer, task)
+    config = dataclasses.replace(TRAIN, epochs=20) if kind == "masked-lm" else TRAIN  # it asks for few tokens at a time
+    result = finetune(model, tokenizer, task, config, 0, tmp_path / "work")
+    if kind == "masked-lm":  # few tokens are asked for, so that accuracy is coarse
+        assert result.dev_metrics["perplexity"] < 0.8 * before["perplexity"]
+    else:
+        assert result.dev_metrics[task.primary_metric] > before[task.primary_metric] + 15
+    assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]
+    save_model(model, tokenizer, tmp_path / "trained")
+    again, tokenizer = load(ModelConfig(source=str(tmp_path / "trained")), task.head, seed=3)
+    assert evaluate(again, tokenizer, task) == result.dev_metrics
+    # Scores do not depend on how examples were batched.
+    assert evaluate(again, tokenizer, task, batch_size=3) == pytest.approx(result.dev_metrics, rel=1e-5)
+
+
+def test_pictures_of_digits_are_told_by_a_tiny_vit(tmp_path):
+    task = load_task(TaskConfig(name="digits", train_limit=400, eval_limit=100), 0)
+    config = ViTConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=8,
+                       patch_size=2, num_channels=1)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    model, inputs = load(ModelConfig(source=str(tmp_path / "vit")), task.head, seed=0)
+    result = finetune(model, inputs, task, FinetuneConfig(epochs=10, batch_size=16, learning_rate=3e-3), 0, tmp_path)
+    assert result.dev_metrics["accuracy"] > 60  # chance is 10
+    assert model.config.id2label[7] == "7"
+
+
+def test_perplexity_is_that_of_every_token_but_the_first_asked_for_once(tiny_directory, tmp_path):
+    _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    task = own("causal-lm", passages)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(MODELS["causal-lm"][1]).eval()
+    encoded = encode(tokenizer, task.dev, 12)
+    assert max(encoded.lengths) == 12
+    text = [token for p in task.dev for token in tokenizer(p.text, add_special_tokens=False)["input_ids"]]
+    asked = [int((labels[1:] != -100).sum()) for labels in encoded.labels]
+    assert sum(asked) == len(text) - 1
+    assert all(count <= 12 for count in asked[:1])
+    assert all(count <= 6 for count in asked[1:])  # half a window of context before each
+    # A model that gives all words the same probability has a perplexity of their number.
+    torch.nn.init.zeros_(model.lm_head.weight)
+    assert evaluate(model, tokenizer, task)["perplexity"] == pytest.approx(15, rel=1e-5)
+
+
+def test_entities_and_answers_are_scored_as_their_data_sets_do():
+    assert _entities(["B-PER", "I-PER", "O", "I-LOC", "B-LOC", "B-LOC"]) == {
+        (0, 2, "PER"), (3, 4, "LOC"), (4, 5, "LOC"), (5, 6, "LOC"),
+    }  # fmt: skip
+    assert _plain("The Red, fox!") == ["red", "fox"]
+    assert _overlap("the red fox", "a red dog") == pytest.approx(0.5)
+
+
+ROWS = [{"text": "red alpha", "stars": "good"}, {"text": "blue beta", "stars": "bad"}]
+COLUMNS = {"sentence1": "text", "label": "stars"}
+
+
+def write(folder, suffix):
+    path = folder / f"data.{suffix}"
+    if suffix in ("csv", "tsv"):
+        separator = "," if suffix == "csv" else "\t"
+        lines = [separator.join(ROWS[0]), *(separator.join(row.values()) for row in ROWS)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    elif suffix == "jsonl":
+        path.write_text("\n".join(map(json.dumps, ROWS)) + "\n\n")
+    elif suffix == "json":
+        path.write_text(json.dumps(ROWS))
+    elif suffix == "parquet":
+        import pandas
+
+        pandas.DataFrame(ROWS).to_parquet(path)
+    else:
+        from datasets import Dataset
+
+        path = folder / "saved"
+        Dataset.from_list(ROWS).save_to_disk(str(path))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json", "parquet", "saved"])
+def test_data_files_of_every_kind_give_the_same_task(tmp_path, suffix):
+    path = str(write(tmp_path, suffix))
+    assert [dict(row) for row in read_rows(path)] == ROWS
+    task = load_task(TaskConfig(name="reviews", train=path, dev=path, columns=COLUMNS), 0)
+    assert task.labels == ("bad", "good")
+    assert [(e.sentence1, e.label) for e in task.train] == [("red alpha", 1), ("blue beta", 0)]
+    assert task.metrics == ("accuracy", "f1")
+    assert "2 rows" in task.provenance
+
+
+def test_rows_come_from_python_too():
+    import pandas
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    data = Dataset.from_list([{"sentence1": "red", "label": 1}, {"sentence1": "blue", "label": 0}])
+    frame = pandas.DataFrame({"sentence1": ["red", "blue"], "label": [0.5, 3.0]})
+    assert task_from_rows("own", data, data).labels == ("0", "1")
+    scores = task_from_rows("own", frame, frame)
+    assert scores.regression
+    assert scores.metrics == ("spearman", "pearson")
+    named = data.cast(Features({"sentence1": Value("string"), "label": ClassLabel(names=["no", "yes"])}))
+    assert task_from_rows("own", named, named, labels=("0", "1")).train[0].label == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ([], {}, "dev.csv: no rows"),
+        ([{"text": "a", "label": 0}], {}, r"dev\.csv, row 1: no column 'sentence1' \(sentence1\); it has text, label"),
+        ([{"sentence1": "a", "label": "x"}], {}, r"row 1, column 'label': 'x' is none of the classes 0, 1"),
+        ([{"sentence1": 3, "label": "1"}], {}, r"row 1, column 'sentence1': 3 is no text"),
+        ([{"sentence1": "a", "label": "x"}], {"kind": "regression"}, r"row 1, column 'label': 'x' is no finite"),
+    ],
+)
+def test_broken_rows_are_named(rows, options, message):
+    good = [{"sentence1": "a", "label": "0"}, {"sentence1": "b", "label": "1"}]
+    with pytest.raises(UserError, match=message):
+        task_from_rows("own", good, rows, where=("train.csv", "dev.csv"), **options)
+
+
+def test_broken_data_of_other_kinds_are_named():
+    with pytest.raises(UserError, match="row 1: 2 words and 1 tags"):
+        task_from_rows("own", [{"words": ["a", "b"], "tags": ["O"]}], tagged(1))
+    with pytest.raises(UserError, match=r"row 1: the answer 'green' is not in the passage"):
+        task_from_rows("own", [{"question": "q", "context": "red", "answers": "green"}], questions(1))
+    with pytest.raises(UserError, match="numbers from 0 to 1"):
+        task_from_rows("own", [{"pixels": [[2.0]], "label": 0}], [{"pixels": [[1.0]], "label": 0}])
+    with pytest.raises(UserError, match=r"task\.columns: 'sentense1' is no part of classification"):
+        task_from_rows("own", [{"a": 1}], [{"a": 1}], kind="classification", columns={"sentense1": "a"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("data.csv", "a,b\n1,2,3\n", "line 2: not 2 columns"),
+        ("data.jsonl", '{"a": 1}\n{', "line 2: not JSON"),
+        ("data.json", "{}", "a JSON list of objects"),
+        ("data.parquet", "nonsense", "cannot be read"),
+        ("data.xls", "", "no kind of data that is known"),
+        ("missing.csv", None, "no such file"),
+    ],
+)
+def test_broken_files_are_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_rows(str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_metrics_are_chosen_by_name():
+    task = load_task(TaskConfig(name="grammar-inference", metrics=("f1_macro", "balanced_accuracy")), 0)
+    assert task.primary_metric == "f1_macro"
+    with pytest.raises(UserError, match=r"task\.metrics: 'bleu' is no metric of classification; there are accuracy"):
+        load_task(TaskConfig(name="grammar-inference", metrics=("bleu",)), 0)
