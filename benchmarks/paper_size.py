@@ -2,6 +2,7 @@
 
     python -m benchmarks.paper_size --glue-dir DIR [--jobs N] [--minutes M]     # after `make models`
     python -m benchmarks.paper_size --report                                    # the results from what is finished
+    python -m benchmarks.paper_size --weights                                   # Table 2 and Figure 3 of the encoder
 
 Jobs are processes of their own and go in the order of what they are worth: one seed of every task, fault sweeps of MRPC
 and CoLA on their first seed's pruned model, then more seeds, readings and rates. What is finished is not done again,
@@ -40,7 +41,7 @@ from crossvote.swstack.evaluation.chips import Chip, sample_chips
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
 from crossvote.swstack.evaluation.evaluation import sweep
 from crossvote.swstack.experiment.config import find_config, load_config
-from crossvote.swstack.experiment.paper_tables import mean_and_spread
+from crossvote.swstack.experiment.paper_tables import mean_and_spread, write_tables
 from crossvote.swstack.experiment.pruning_comparison import Comparison
 from crossvote.swstack.experiment.stages import MASKS, PRUNED
 from crossvote.swstack.experiment.tables import record_of
@@ -527,11 +528,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/paper-size"), help="where the runs go")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the report goes")
     parser.add_argument("--report", action="store_true", help="write the results of what is finished, run nothing")
+    parser.add_argument("--weights", action="store_true", help="write Table 2 and Figure 3 of the encoder as installed")
     parser.add_argument("--sweep", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.sweep:
         plan = next(one for one in sweep_plans() if one.name == args.sweep)
         write_text_atomic(args.out / "sweeps" / f"{plan.name}.json", json.dumps(do_sweep(plan, args.out)) + "\n")
+        return
+    if args.weights:
+        model, _ = load_model(ModelConfig(source=args.model), num_labels=2, regression=False, seed=0)
+        write_tables(args.results / "pretrained", (), model)
         return
     tasks = args.tasks.split(",")
     if unknown := set(tasks) - set(RECIPES):

@@ -112,10 +112,11 @@ def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: 
 
 
 def comparison_rows(results: Sequence[Comparison]) -> list[dict[str, str]]:
-    """One row per method and share, in the order of first appearance: mean and standard deviation over seeds."""
+    """One row per task, method and share, in the order of first appearance: mean and standard deviation over seeds."""
     rows = []
-    for method, target in dict.fromkeys((result.method, result.target) for result in results):
-        runs = [result for result in results if (result.method, result.target) == (method, target)]
+    for wanted in dict.fromkeys((result.task, result.method, result.target) for result in results):
+        runs = [result for result in results if (result.task, result.method, result.target) == wanted]
+        _, method, target = wanted
         losses = [run.dense - run.pruned for run in runs]
         rows.append(
             {
