@@ -197,16 +197,21 @@ def test_a_mapped_group_asks_what_its_scheme_asked(scheme):
         np.testing.assert_array_equal(np.sort(getattr(mapped.codes, name)), np.sort(getattr(asked.codes, name)))
 
 
-def test_auto_takes_numpy_where_the_hardware_description_cannot():
+def test_auto_leaves_out_what_no_output_peripheral_runs():
     schemes = {name: SCHEMES[name] for name in ("paper", "mean5", "five")}
-    chosen, skipped = cosim_engines(load_chip("crossvote"), schemes, PLANES, "auto")
-    assert chosen == {"paper": "auto", "mean5": "numpy"}
-    assert list(skipped) == ["five"]
-    assert "one line (replica 0) or three" in skipped["five"]
-    with pytest.raises(UserError, match="scheme 'mean5': the output peripheral 'verilator' co-simulates"):
+    chosen, left_out = cosim_engines(load_chip("crossvote"), schemes, PLANES, "auto")
+    assert chosen == {"paper": "auto", "mean5": "auto"}
+    assert list(left_out) == ["five"]
+    assert "one line (replica 0) or three" in left_out["five"]
+    with pytest.raises(UserError, match="scheme 'five': the output peripheral 'verilator' co-simulates"):
         check_run(load_chip("crossvote"), schemes, PLANES, "token", "verilator")
     with pytest.raises(UserError, match="no output peripheral co-simulates this"):
         cosim_backend(load_chip("crossvote"), [scheme_demand(SCHEMES["five"], PLANES, 1)], "auto")
+
+
+def test_auto_takes_numpy_where_only_that_runs(monkeypatch):
+    monkeypatch.setitem(RULES, "verilator", (lambda chip, demand: "not today",))
+    assert cosim_backend(load_chip("crossvote"), [scheme_demand(SCHEMES["paper"], PLANES, 1)], "auto") == "numpy"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +223,7 @@ def test_auto_takes_numpy_where_the_hardware_description_cannot():
         (["quantization.weight_bits=12"], "chip.opc.planes = 7"),
         (["chip.crossbar.cell_bits=2"], "a full bit line sums to 384 levels"),
         (["chip.crossbar.cell_bits=2", "chip.adc.bits=9"], "'mean5'.*one-bit cells"),
-        (["cosim.backend=amaranth"], "scheme 'mean5': the output peripheral 'amaranth'"),
+        (["cosim.backend=amaranth", "map.protection.mean5={replicas={msb=5}, vote='output'}"], "peripheral 'amaranth'"),
         (["chip.opc.lanes=3", "chip.opc.columns=129", "cosim.backend=numpy"], "lanes = 3 must be a power of two"),
         (["faults.pattern={kind='clustered', cluster_size=900, cluster_radius=0.5}"], "do not fit within a radius"),
     ],
