@@ -24,11 +24,15 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.patterns import pattern_mapping
 from crossvote.sim.array.silicon import Silicon
+from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import config_dataclass, to_mapping
+from crossvote.sim.system.model import simulate
+from crossvote.sim.system.report import summary
+from crossvote.sim.system.workload import Workload
 from crossvote.swstack.evaluation.chips import draw_silicon
 from crossvote.swstack.evaluation.config import FaultsConfig
 from crossvote.swstack.evaluation.evaluation import Point, Trial, summarize
@@ -55,6 +59,8 @@ from crossvote.swstack.training.predict import predicted_metrics
 FOLDER = "ladder"
 #: Ending of a rung's name for the model that was trained for faults.
 TRAINED = "+trained"
+#: Length of the sequence whose latency and energy are given.
+TOKENS = 128
 #: Chips that are drawn while others are measured.
 _DRAWN_AHEAD = 3
 
@@ -147,7 +153,7 @@ def ladder_in_run(
             progress=progress,
         )
         points = summarize([*trials])
-        rates, paired, rows = ladder_tables(points, task.primary_metric, rungs)
+        rates, paired, rows = ladder_tables(points, task.primary_metric, rungs, config.chip)
         for name, table in (("rates", rates), ("paired", paired), ("ladder", rows)):
             if table:
                 write_csv(folder / f"{name}.csv", table)
@@ -347,7 +353,7 @@ def tolerated_rate(rates: Sequence[float], lost: Sequence[float], allowed: float
 
 
 def ladder_tables(
-    points: Sequence[Point], metric: str, rungs: Sequence[Rung]
+    points: Sequence[Point], metric: str, rungs: Sequence[Rung], chip: ChipConfig
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows per rung and rate, paired differences, and rows per rung.
 
@@ -402,7 +408,8 @@ def ladder_tables(
                 row[f"over {'unprotected' if other == bare else other}, {allowed}"] = (
                     rate / reference if reference else None
                 )
-        rows.append({**row, **costs(rung.image)})
+        heads = getattr(rung.model.config, "num_attention_heads", None)
+        rows.append({**row, **costs(rung.image, chip, heads)})
     return rates, paired, rows
 
 
@@ -422,8 +429,12 @@ def _paired(
     return rows
 
 
-def costs(image: Image) -> dict[str, Any]:
-    """What an image takes: crossbars, bit lines, conducting cells, conversions of a token vector."""
+def costs(image: Image, chip: ChipConfig, heads: int | None) -> dict[str, Any]:
+    """What an image takes: crossbars, bit lines, conducting cells, conversions of a token vector; time, energy, area.
+
+    The last three are those of one sequence of ``TOKENS`` tokens, without contention (``resolution = "analytic"``), and
+    None for a model that the system model does not know.
+    """
     report = mapping_report(image)
     crossbars, dense = sum(g.crossbars for g in report), sum(g.dense_crossbars for g in report)
     lines = conversions = conducting = weights = 0
@@ -443,4 +454,16 @@ def costs(image: Image) -> dict[str, Any]:
         "bit lines": lines,
         "conducting cells per weight": conducting / max(1, weights),
         "conversions per token": conversions,
+        **_system_costs(image, chip, heads),
     }
+
+
+def _system_costs(image: Image, chip: ChipConfig, heads: int | None) -> dict[str, float | None]:
+    names = {"latency, us": "latency_us", "energy, uJ": "energy_uj_per_sequence", "area, mm2": "area_mm2"}
+    try:
+        if heads is None:
+            raise UserError("the model does not say how many attention heads it has.")
+        found = summary(simulate(Workload.from_image(image, chip, heads, TOKENS), chip, resolution="analytic"))
+    except UserError:
+        return dict.fromkeys(names)
+    return {name: found[key] for name, key in names.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,6 +77,7 @@ def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
     table = {row["rung"]: row for row in rows(run / "ladder/ladder.csv")}
     assert list(table) == ["none-column", "paper", "code+trained"]
     assert table["code+trained"]["zero space"] == "True"
+    assert all(float(row["latency, us"]) > 0 < float(row["energy, uJ"]) for row in table.values())
     assert int(table["code+trained"]["bit lines"]) > int(table["none-column"]["bit lines"])
     assert {row["against"] for row in rows(run / "ladder/paired.csv")} == {"none-column", "paper"}
     document = json.loads((run / "ladder/ladder.json").read_text())
@@ -95,7 +97,7 @@ def test_an_unknown_rung_is_one_sentence(tmp_path, tiny_bert):
 
 
 def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
-    monkeypatch.setattr(ladder, "costs", lambda image: {})
+    monkeypatch.setattr(ladder, "costs", lambda image, chip, heads: {})
 
     def points(name: str, scores: dict[float, tuple[float, ...]]) -> list[Point]:
         return [
@@ -105,7 +107,7 @@ def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
 
     class Rung:
         def __init__(self, name: str) -> None:
-            self.name, self.scheme, self.image = name, PRESETS[name], None
+            self.name, self.scheme, self.image, self.model = name, PRESETS[name], None, SimpleNamespace(config=None)
 
     given = [
         *points("none", {0.0: (90.0,), 0.1: (70.0, 70.0)}),
@@ -114,7 +116,7 @@ def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
         *points("code", {0.0: (90.0,), 0.1: (89.5, 88.5)}),
     ]
     names = ("none", "none-column", "paper", "code")
-    _, paired, table = ladder_tables(given, "accuracy", [Rung(name) for name in names])  # type: ignore[misc]
+    _, paired, table = ladder_tables(given, "accuracy", [Rung(name) for name in names], None)  # type: ignore[misc]
     by_name = {row["rung"]: row for row in table}
     assert by_name["none"]["tolerated, 1 point"] == pytest.approx(0.005)
     assert by_name["none-column"]["tolerated, 1 point"] == pytest.approx(0.01)
