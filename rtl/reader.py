@@ -1,0 +1,144 @@
+"""The reader of a tile: drives word lines bit by bit, holds bit-line sums, and has them converted in turn."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from crossvote.rtl.parameters import TAG_BITS
+from crossvote.rtl.tile_parameters import TileParameters
+
+
+def read_layout() -> data.StructLayout:
+    """What is known of a read: first or last of its vector, the vector's tag."""
+    return data.StructLayout({"first": 1, "last": 1, "tag": TAG_BITS})
+
+
+class Array(wiring.Signature):
+    """What a tile wants of the crossbars behind its word lines, seen from the tile; every OPC has crossbars of its own.
+
+    load: keep ``word_lines`` for the crossbar pair of row block ``load_block``. drive: all pairs drive what was kept
+    last for them. sample: hold the sums of all bit lines, as they are just before ``drive`` changes them.
+    codes: what the converters make of the held sums of bit lines ``lanes * convert_group`` and up of row block
+    ``convert_block``; they are taken ``beat_clocks`` after both were set, or later.
+    """
+
+    def __init__(self, parameters: TileParameters) -> None:
+        p = parameters
+        code = data.StructLayout({"positive": p.opc.adc_bits, "negative": p.opc.adc_bits})
+        super().__init__(
+            {
+                "load": Out(1),
+                "load_block": Out(p.block_bits),
+                "word_lines": Out(p.rows).array(p.opcs),
+                "drive": Out(1),
+                "sample": Out(1),
+                "convert_block": Out(p.block_bits),
+                "convert_group": Out(p.opc.group_bits),
+                "codes": In(data.ArrayLayout(code, p.opc.lanes)).array(p.opcs),
+            }
+        )
+
+
+class Reader(wiring.Component):
+    """Three stages that work at the same time: loading the next read, driving one, converting the one before.
+
+    Ports:
+        blocks: row blocks per OPC.
+        vector: one is complete in the input buffer. tag: its tag. free: it is no longer needed.
+        block, bit: what the buffer shall show in the next clock.
+        load, load_block, drive, sample, convert_block, convert_group: of ``Array``.
+        beat: codes can be taken. taken: they are. first, last: of their vector. read: theirs.
+        busy: a read is on its way.
+    """
+
+    def __init__(self, parameters: TileParameters) -> None:
+        self.parameters = p = parameters
+        super().__init__(
+            {
+                "blocks": In(bits_for(p.opc.row_blocks)),
+                "vector": In(1),
+                "tag": In(TAG_BITS),
+                "free": Out(1),
+                "block": Out(p.block_bits),
+                "bit": Out(range(p.opc.input_bits)),
+                "load": Out(1),
+                "load_block": Out(p.block_bits),
+                "drive": Out(1),
+                "sample": Out(1),
+                "convert_block": Out(p.block_bits),
+                "convert_group": Out(p.opc.group_bits),
+                "beat": Out(1),
+                "taken": In(1),
+                "first": Out(1),
+                "last": Out(1),
+                "read": Out(read_layout()),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.parameters
+        last_bit = self.bit == p.opc.input_bits - 1
+
+        # Loading: the buffer is asked for one row block per clock; its answer is loaded in the next one.
+        asked_all, loaded_all, asks = (Signal(name=name) for name in ("asked_all", "loaded_all", "asks"))
+        m.d.comb += asks.eq(self.vector & ~asked_all)
+        m.d.sync += [self.load.eq(asks), self.load_block.eq(self.block)]
+        with m.If(asks):
+            m.d.sync += self.block.eq(self.block + 1)
+            with m.If(self.block == self.blocks - 1):
+                m.d.sync += [asked_all.eq(1), self.block.eq(0)]
+        with m.If(asked_all):
+            m.d.sync += loaded_all.eq(1)
+        with m.If(self.drive):
+            m.d.sync += [asked_all.eq(0), loaded_all.eq(0), self.bit.eq(Mux(last_bit, 0, self.bit + 1))]
+        m.d.comb += self.free.eq(self.drive & last_bit)
+
+        # Driving: the sums are held when they have settled and what was held before is converted.
+        driving, settling, driven = Signal(name="driving"), Signal(range(p.read_clocks)), Signal(read_layout())
+        held, finishing = Signal(name="held"), Signal(name="finishing")
+        m.d.comb += [
+            self.sample.eq(driving & (settling == 0) & (~held | finishing)),
+            self.drive.eq(loaded_all & (~driving | self.sample)),
+        ]
+        with m.If(self.drive):
+            m.d.sync += [
+                driving.eq(1),
+                settling.eq(p.read_clocks - 1),
+                driven.first.eq(self.bit == 0),
+                driven.last.eq(last_bit),
+                driven.tag.eq(self.tag),
+            ]
+        with m.Else():
+            with m.If(self.sample):
+                m.d.sync += driving.eq(0)
+            with m.If(settling != 0):
+                m.d.sync += settling.eq(settling - 1)
+
+        # Converting: row block by row block, group by group.
+        pace = Signal(range(p.beat_clocks))
+        last_group, last_block = Signal(name="last_group"), Signal(name="last_block")
+        m.d.comb += [
+            last_group.eq(self.convert_group == p.opc.groups - 1),
+            last_block.eq(self.convert_block == self.blocks - 1),
+            self.beat.eq(held & (pace == 0)),
+            finishing.eq(self.taken & last_group & last_block),
+            self.first.eq(self.read.first & (self.convert_group == 0) & (self.convert_block == 0)),
+            self.last.eq(self.read.last & last_group & last_block),
+            self.busy.eq(self.load | asked_all | driving | held | (self.bit != 0)),
+        ]
+        with m.If(self.taken):
+            m.d.sync += [self.convert_group.eq(Mux(last_group, 0, self.convert_group + 1)), pace.eq(p.beat_clocks - 1)]
+            with m.If(last_group):
+                m.d.sync += self.convert_block.eq(Mux(last_block, 0, self.convert_block + 1))
+        with m.Elif(held & (pace != 0)):
+            m.d.sync += pace.eq(pace - 1)
+        with m.If(finishing):
+            m.d.sync += held.eq(0)
+        with m.If(self.sample):
+            m.d.sync += [held.eq(1), self.read.eq(driven), pace.eq(p.beat_clocks - 1)]
+        return m
