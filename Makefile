@@ -7,13 +7,14 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.crossvote-setup
 # Proofs and synthesis need 300 MB more, installed when they are first asked for.
 HARDWARE := $(VENV)/.crossvote-hardware
+DOCS := $(VENV)/.crossvote-docs
 # A package index to prefer for PyTorch, e.g. https://download.pytorch.org/whl/cpu (no CUDA libraries: 2 GB less).
 TORCH_INDEX ?=
 # What to add to the commands below, e.g. make run ARGS="sst2 --glue-dir ~/glue", make test ARGS="-k report".
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models run test sim mutants formal verilog synth bench lint clean
+.PHONY: help setup models run test sim mutants formal verilog synth bench docs lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -64,6 +65,13 @@ bench: setup  ## measure the speed of fault evaluation, of the system model and 
 	$(BIN)/python -m benchmarks.system_model
 	$(BIN)/python -m benchmarks.opc_throughput
 	$(BIN)/python benchmarks/rtl_in_the_loop.py minilm-l6
+
+$(DOCS): $(STAMP)
+	PYTHONWARNINGS=ignore $(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS)  ## build the documentation as a site in build/site
+	$(BIN)/mkdocs build --strict $(ARGS)
 
 lint: setup  ## check style, types and the Verilog
 	$(BIN)/ruff check .
