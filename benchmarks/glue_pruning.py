@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -32,8 +32,11 @@ from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.machine import cores
 from crossvote.swstack.experiment.config import find_config, load_config
 from crossvote.swstack.experiment.paper_tables import to_markdown
+from crossvote.swstack.experiment.paths import COMPARISON, DENSE, PRUNED, record
+from crossvote.swstack.experiment.paths import RESULTS as FILES
 from crossvote.swstack.experiment.pruning_comparison import finished
-from crossvote.swstack.experiment.stages import DENSE, PRUNED
+from crossvote.swstack.experiment.records import Finetuned, Score
+from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.tables import record_of, tables
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
@@ -160,7 +163,7 @@ def near_chance(finetuned: Sequence[Mapping[str, Any]]) -> bool:
 
 def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> None:
     """Write the results of all finished runs: tables, runs, the curve if there is one."""
-    runs = [one for one in plans if (one.run / "stages" / "prune.json").is_file()]
+    runs = [one for one in plans if (one.run / record("score-pruned")).is_file()]
     if not runs:
         return
     tables([one.run for one in runs], folder)
@@ -168,26 +171,25 @@ def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> No
     losses: dict[str, list[float]] = {}
     finetuned: dict[str, list[dict[str, Any]]] = {}
     for one in runs:
-        record = record_of(one.run)
-        dense = json.loads((one.run / "results" / "finetune.json").read_text())
-        seconds = {
-            stage: json.loads((one.run / "stages" / f"{stage}.json").read_text())["wall_seconds"]
-            for stage in ("finetune", "prune")
-        }
+        measured = record_of(one.run)
+        run = RunDirectory(one.run)
+        trained, score = run.read(FILES["finetune"], Finetuned), run.read(FILES["score-dense"], Score)
+        dense = {**asdict(trained), **asdict(score)}
+        seconds = {stage: about.wall_seconds for stage in ("finetune", "prune") if (about := run.about(stage))}
         finetuned.setdefault(one.task, []).append(dense)
-        losses.setdefault(one.task, []).append(record.dense - record.pruned)
+        losses.setdefault(one.task, []).append(measured.dense - measured.pruned)
         rows.append(
             {
                 "task": one.task,
                 "seed": one.seed,
                 "train examples": dense["train_examples"],
                 "dev examples": dense["dev_examples"],
-                "metric": record.metric,
+                "metric": measured.metric,
                 "one answer": f"{dense['chance']['score']:.2f}",
-                "dense": f"{record.dense:.2f}",
-                "pruned": f"{record.pruned:.2f}",
-                "loss": f"{record.dense - record.pruned:.2f}",
-                "least column sparsity, %": f"{100 * record.column_sparsity:.2f}",
+                "dense": f"{measured.dense:.2f}",
+                "pruned": f"{measured.pruned:.2f}",
+                "loss": f"{measured.dense - measured.pruned:.2f}",
+                "least column sparsity, %": f"{100 * measured.column_sparsity:.2f}",
                 "fine-tuning, s": f"{seconds['finetune']:.0f}",
                 "pruning, s": f"{seconds['prune']:.0f}",
                 "command": shlex.join(one.command),
@@ -229,7 +231,7 @@ def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
 def mismatched(one: Plan) -> dict[str, Any]:
     """Accuracy of an MNLI run's dense and pruned model on MNLI's other dev set, in percent; measured once per run."""
     path = one.run / "mismatched.json"
-    newest = (one.run / "stages" / "prune.json").stat().st_mtime
+    newest = (one.run / record("prune")).stat().st_mtime
     if not path.is_file() or path.stat().st_mtime < newest:
         config = load_config(find_config(str(one.run)))
         task = load_task(replace(config.task, name="mnli-mismatched", train_limit=1), config.seed)
@@ -252,7 +254,7 @@ def curve(runs: Sequence[Plan]) -> list[dict[str, Any]]:
         record = record_of(one.run)
         settings = load_config(find_config(str(one.run))).prune
         losses = {round(record.column_sparsity, 2): record.dense - record.pruned}
-        compared = finished(one.run / "comparison", settings)
+        compared = finished(one.run / COMPARISON, ModelConfig(source=str(one.run / DENSE)), settings)
         losses |= {result.target: result.dense - result.pruned for result in compared if result.seed == one.seed}
         if len(losses) > 1:
             points += [

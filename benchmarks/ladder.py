@@ -17,12 +17,10 @@ from pathlib import Path
 
 from benchmarks.measure import environment
 from crossvote.sim.common.csv_rows import write_csv
-from crossvote.sim.common.schema import build, to_mapping
+from crossvote.sim.common.schema import build
 from crossvote.swstack.experiment.config import RunConfig, find_config, load_config
 from crossvote.swstack.experiment.ladder import DEFAULT_RUNGS, LadderConfig, ladder_in_run
-from crossvote.swstack.experiment.pipeline import bring_up_to_date, needed
-from crossvote.swstack.experiment.run_directory import RunDirectory
-from crossvote.swstack.experiment.stages import STAGES, check_inputs
+from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.training.loop import best_device
 
 #: Shipped configuration of each task, and what is changed in it.
@@ -48,13 +46,7 @@ def run_config(task: str, options: argparse.Namespace) -> RunConfig:
 
 def prepare(directory: Path, config: RunConfig) -> None:
     """Fine-tune and prune, as far as that is not done."""
-    check_inputs(config)
-    chosen = needed(STAGES, "prune")
-    settings = {stage.name: stage.settings(config) for stage in chosen}
-    with RunDirectory.open(directory) as run, run.configured(to_mapping(config)):
-        bring_up_to_date(
-            run, config, chosen, settings, lambda *_: None, lambda stage, what: print(stage, what, flush=True)
-        )
+    bring_up(directory, config, "prune", say=lambda stage, what: print(stage, what, flush=True))
 
 
 def main() -> None:

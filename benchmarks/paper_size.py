@@ -37,13 +37,14 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.keyed import KeyedResults
 from crossvote.swstack.evaluation.chips import Chip, sample_chips
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
 from crossvote.swstack.evaluation.evaluation import sweep
 from crossvote.swstack.experiment.config import find_config, load_config
 from crossvote.swstack.experiment.paper_tables import mean_and_spread, write_tables
+from crossvote.swstack.experiment.paths import COMPARISON, MASKS, PRUNED, record
 from crossvote.swstack.experiment.pruning_comparison import Comparison
-from crossvote.swstack.experiment.stages import MASKS, PRUNED
 from crossvote.swstack.experiment.tables import record_of
 from crossvote.swstack.mapping.mapping import build_image, mapping_report
 from crossvote.swstack.models.config import ModelConfig
@@ -190,7 +191,7 @@ def _crossvote(*arguments: str) -> tuple[str, ...]:
 
 
 def _pruned(one: Plan) -> Path:
-    return one.run / "stages" / "prune.json"
+    return one.run / record("score-pruned")
 
 
 def _training(one: Plan) -> Job:
@@ -201,7 +202,7 @@ def _training(one: Plan) -> Job:
 def _sweeping(one: SweepPlan, out: Path) -> Job:
     command = (sys.executable, "-m", "benchmarks.paper_size", "--out", str(out), "--sweep", one.name)
     makes = out / "sweeps" / f"{one.name}.json"
-    needs = (out / f"{one.task}-0" / "stages" / "prune.json",)
+    needs = (out / f"{one.task}-0" / record("score-pruned"),)
     return Job(f"sweep {one.name}", command, needs, makes, makes.with_suffix(".log"))
 
 
@@ -401,11 +402,11 @@ def compared_rows(plans: Sequence[Plan]) -> list[dict[str, Any]]:
     for one in plans:
         if not _pruned(one).exists():
             continue
-        record = record_of(one.run)
+        measured = record_of(one.run)
         share = load_config(find_config(str(one.run))).prune.column_sparsity
-        losses.setdefault((one.task, "gates", share), []).append(record.dense - record.pruned)
-        for path in sorted((one.run / "comparison").glob("*/result.json")):
-            result = Comparison(**json.loads(path.read_text())["result"])
+        losses.setdefault((one.task, "gates", share), []).append(measured.dense - measured.pruned)
+        for _, stored in KeyedResults(one.run / COMPARISON).entries():
+            result = Comparison(**stored)
             losses.setdefault((one.task, result.method, result.target), []).append(result.dense - result.pruned)
     return [
         {

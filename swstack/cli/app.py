@@ -58,11 +58,12 @@ def _root(
 
 
 def command(
-    name: str | None = None, *, examples: tuple[str, ...] = (), **typer_options: Any
+    name: str | None = None, *, group: typer.Typer | None = None, examples: tuple[str, ...] = (), **typer_options: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command. Its parameter ``out`` is the command's output and no option.
 
     ``--json`` and ``--quiet`` are added, and errors end the command as ``clean_exit`` says.
+    group: the commands among which it is; those of ``crossvote`` itself by default.
     examples: command lines that the command's help shows.
     """
 
@@ -85,7 +86,7 @@ def command(
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         epilog = "\n\n".join(("Examples:", *examples)) if examples else None
-        app.command(name, epilog=epilog, **typer_options)(run)
+        (group or app).command(name, epilog=epilog, **typer_options)(run)
         return function
 
     return register

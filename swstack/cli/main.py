@@ -10,10 +10,14 @@ from crossvote.swstack.cli.app import app
 #: The modules of this folder that register commands, in the order in which help lists them.
 COMMANDS = (
     "stages",
+    "fork",
+    "list",
+    "status",
     "report",
     "simulate",
     "ladder",
     "compare",
+    "sweep",
     "tables",
     "verilog",
     "presets",

@@ -39,7 +39,7 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
         UserError: there is no such configuration or directory, or a key is wrong.
     """
     from crossvote.swstack.experiment.config import find_config, load_config
-    from crossvote.swstack.experiment.run_directory import CONFIG
+    from crossvote.swstack.experiment.paths import CONFIG
 
     path = find_config(source)
     if glue_dir is not None:
@@ -58,30 +58,23 @@ def update(out: Output, directory: Path, config: RunConfig, target: str, force: 
         UserError: the configuration asks for something that cannot be.
         typer.Exit: a co-simulated output differs from the reference.
     """
-    from crossvote.sim.common.schema import to_mapping
-    from crossvote.swstack.experiment.pipeline import bring_up_to_date, needed
-    from crossvote.swstack.experiment.run_directory import RunDirectory
-    from crossvote.swstack.experiment.stages import STAGES, check_inputs, cosimulation_is_exact, summarize
+    from crossvote.swstack.experiment.stages.summary import summarize
+    from crossvote.swstack.experiment.work import bring_up, cosimulation_is_exact
 
-    check_inputs(config)
-    chosen = needed(STAGES, target)
-    settings = {stage.name: stage.settings(config) for stage in chosen}
-    with RunDirectory.open(directory) as run, run.configured(to_mapping(config)):
-        out.line(str(directory), style="bold")
-        with out.progress() as progress:
-            bring_up_to_date(
-                run,
-                config,
-                chosen,
-                settings,
-                progress,
-                lambda stage, what: out.pair(f"{stage:<9}", what),
-                force=target if force else None,
-            )
-        lines = summarize(run, target)
-        for line in lines:
-            out.text(line)
-        out.result({"run": os.fspath(directory), "stage": target, "summary": lines})
-        if target in ("cosim", "report") and not cosimulation_is_exact(run):
-            out.error("a co-simulated output differs from the reference.")
-            raise typer.Exit(FAILED)
+    out.line(str(directory), style="bold")
+    with out.progress() as progress:
+        run = bring_up(
+            directory,
+            config,
+            target,
+            force=force,
+            progress=progress,
+            say=lambda stage, what: out.pair(f"{stage:<12}", what),
+        )
+    lines = summarize(run, target)
+    for line in lines:
+        out.text(line)
+    out.result({"run": os.fspath(directory), "stage": target, "summary": lines})
+    if target in ("cosim", "report") and not cosimulation_is_exact(run):
+        out.error("a co-simulated output differs from the reference.")
+        raise typer.Exit(FAILED)

@@ -200,20 +200,28 @@ def matrix_names(image: Image, wanted: Sequence[str]) -> list[str]:
     Raises:
         UserError: a name that means none or several.
     """
-    if tuple(wanted) == ("all",):
-        return [matrix.name for group in image.groups for matrix in group.matrices]
-    return [_find_matrix(image, name) for name in wanted] or [_first_feed_forward(image)]
-
-
-def _find_matrix(image: Image, name: str) -> str:
     known = [matrix.name for group in image.groups for matrix in group.matrices]
-    found = [full for full in known if full == name or full.endswith(f".{name}")]
-    if len(found) != 1:
-        raise UserError(
-            f"cosim.matrices: '{name}' names {len(found) or 'no'} matrices of the image, not one; "
-            f"it holds {', '.join(known)}."
-        )
-    return found[0]
+    return find_matrices(known, wanted) or [_first_feed_forward(image)]
+
+
+def find_matrices(known: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Those of the ``known`` names that the entries of ``cosim.matrices`` mean; none for no entry.
+
+    Raises:
+        UserError: an entry that means none or several.
+    """
+    if tuple(wanted) == ("all",):
+        return list(known)
+    names = []
+    for name in wanted:
+        found = [full for full in known if full == name or full.endswith(f".{name}")]
+        if len(found) != 1:
+            raise UserError(
+                f"cosim.matrices: '{name}' names {len(found) or 'no'} matrices of the model, not one; "
+                f"it holds {', '.join(known)}."
+            )
+        names.append(found[0])
+    return names
 
 
 def _first_feed_forward(image: Image) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +20,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel
-from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.code import code_digest
+from crossvote.sim.common.content import digest
+from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.evaluation.calibration import static_steps
@@ -126,19 +126,17 @@ def sweep(
         steps = None
     elif steps is None:
         steps = static_steps(model, tokenizer, task, next(iter(images.values())))
-    setting = " ".join(
-        str(part)
-        for part in (
-            _fingerprint(model, images),
-            task.name,
-            len(task.dev),
-            config.limit,
-            activations,
-            steps,
-            read,
-            faulty_embeddings,
-        )
-    )
+    setting = {
+        "model": _fingerprint(model, images),
+        "task": task.name,
+        "dev": digest([dataclasses.asdict(example) for example in task.dev[: config.limit]]),
+        "length": task.max_length,
+        "activations": activations,
+        "steps": steps,
+        "read": to_mapping(read),
+        "embeddings": faulty_embeddings,
+        "code": code_digest(__name__),
+    }
     measure = _Measurement(
         model,
         tokenizer,
@@ -149,7 +147,7 @@ def sweep(
         activations,
         steps,
         faulty_embeddings,
-        work_dir,
+        None if work_dir is None else KeyedResults(work_dir),
         setting,
     )
     wanted = [(scheme, chip) for scheme in images for chip in (None, *chips)]
@@ -208,8 +206,8 @@ class _Measurement:
     activations: Activations
     steps: Mapping[str, float] | None
     embeddings: bool
-    work_dir: Path | None
-    setting: str
+    kept: KeyedResults | None
+    setting: Mapping[str, Any]
     own: threading.local = field(default_factory=threading.local)
 
     def trial(self, scheme: str, chip: Chip | None) -> Trial:
@@ -217,18 +215,22 @@ class _Measurement:
         image = self.images[scheme]
         faults = None if chip is None else chip.load()
         table_faults = None if chip is None or chip.load_table is None else chip.load_table()
-        maps = [faults_.content_hash for faults_ in (faults, table_faults) if faults_ is not None]
-        key = " ".join([self.setting, image.content_hash, *maps])
-        store = None if self.work_dir is None else self.work_dir / _trial_file(scheme, chip)
-        metrics = _stored(store, key)
+        name = scheme if chip is None else f"{scheme}-rate-{chip.rate!r}-chip-{chip.number}"
+        identity = {
+            **self.setting,
+            "image": image.content_hash,
+            "faults": None if faults is None else [faults.content_hash, faults.silicon],
+            "table": None if table_faults is None else table_faults.content_hash,
+        }
+        metrics = None if self.kept is None else self.kept.get(name, identity)
         if metrics is None:
             converted, table = self._on_crossbars(scheme)
             swap_faults(converted, faults)
             if table is not None:
                 table.program(table_faults)
             metrics = evaluate(converted, self.tokenizer, self.task, self.config.batch_size, self.config.limit)
-            if store is not None:
-                write_text_atomic(store, json.dumps({"key": key, "metrics": metrics}) + "\n")
+            if self.kept is not None:
+                self.kept.put(name, identity, metrics)
         return Trial(
             scheme,
             0.0 if chip is None else chip.rate,
@@ -291,27 +293,9 @@ def rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 def _fingerprint(model: nn.Module, images: Mapping[str, Image]) -> str:
     """BLAKE2b of the parameters that no image holds."""
     mapped = tuple(f"{m.name}." for image in images.values() for group in image.groups for m in group.matrices)
-    digest = hashlib.blake2b(digest_size=16)
+    found = hashlib.blake2b(digest_size=16)
     for name, tensor in model.state_dict().items():
         if not name.startswith(mapped):
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _trial_file(scheme: str, chip: Chip | None) -> str:
-    name = re.sub(r"[^\w.-]", "_", scheme)
-    if chip is None:
-        return f"{name}.json"
-    return f"{name}-rate-{chip.rate!r}-chip-{chip.number}.json"
-
-
-def _stored(path: Path | None, key: str) -> dict[str, float] | None:
-    """Metrics of a finished trial with the same key, if there is one."""
-    if path is None or not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return content["metrics"] if content["key"] == key else None
+            found.update(f"{name}{tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

@@ -8,10 +8,10 @@ from pathlib import Path
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.pruning_comparison import compare_methods, comparison_rows, loss_points
 from crossvote.swstack.experiment.run_directory import RunDirectory
-from crossvote.swstack.experiment.stages import DENSE
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.pruning.methods import method_names
 from crossvote.swstack.report.figures import loss_figure, save_figure
@@ -61,16 +61,16 @@ def compare_in_run(
     """
     with RunDirectory.open(directory) as run:
         results = compare_methods(
-            ModelConfig(source=str(run.path / DENSE)),
+            ModelConfig(source=str(run.path / paths.DENSE)),
             load_task(config.task, config.seed),
             config.prune,
             methods,
             targets,
             range(config.seed, config.seed + seeds),
-            run.path / "comparison",
+            run.path / paths.COMPARISON,
             progress,
         )
         rows = comparison_rows(results)
-        write_csv(run.path / "comparison" / "comparison.csv", rows)
-        save_figure(loss_figure(loss_points(results), results[0].metric), run.path / "comparison", "comparison")
+        write_csv(run.path / paths.COMPARISON / "comparison.csv", rows)
+        save_figure(loss_figure(loss_points(results), results[0].metric), run.path / paths.COMPARISON, "comparison")
     return [list(rows[0]), *(list(row.values()) for row in rows)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,13 @@ from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig, SimulateConfig
-from crossvote.swstack.experiment.run_directory import CONFIG
+from crossvote.swstack.experiment.paths import CONFIG
 from crossvote.swstack.experiment.support import check_run
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import AnyScheme, Scheme
 from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.packaged import PACKAGED_MODELS
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.tasks import TaskConfig
 from crossvote.swstack.training.config import FinetuneConfig
@@ -139,29 +141,55 @@ def find_config(source: str) -> Path:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a TOML file, lay the ``key=value`` overrides over it and check the whole.
 
-    ``[chip]`` may name a ``preset`` (a shipped name or a TOML file, also relative to ``path``) and change single
-    keys of it; without one it changes CrossVote's default chip.
+    ``[chip]`` may name a ``preset`` (a shipped name or a TOML file) and change single keys of it; without one it
+    changes CrossVote's default chip. Paths are relative to the file that holds them, those of overrides to the working
+    directory; in the result they are absolute.
 
     Raises:
         UserError: a file that is no TOML, an unknown key, a wrong type or an impossible value.
     """
-    data = read_toml(path)
+    data = _with_absolute_paths(read_toml(path), path.parent.absolute())
     where = str(path)
     for override in overrides:
-        data = merge(data, parse_override(override))
+        data = merge(data, _with_absolute_paths(parse_override(override), Path.cwd()))
         where = f"{path} with {', '.join(f'-o {text}' for text in overrides)}"
     chip = data.get("chip", {})
     if isinstance(chip, Mapping) and ("preset" in chip or "name" not in chip):
         own = {key: value for key, value in chip.items() if key != "preset"}
-        data = {**data, "chip": merge(_chip_preset(chip.get("preset", DEFAULT_CHIP), path.parent), own)}
+        data = {**data, "chip": merge(_chip_preset(chip.get("preset", DEFAULT_CHIP)), own)}
     return build(RunConfig, data, where)
 
 
-def _chip_preset(preset: Any, folder: Path) -> dict[str, Any]:
+#: Keys that may hold a path, and whether they always do or may as well be a name.
+_PATHS = {
+    ("model", "source"): False,
+    ("task", "glue_dir"): True,
+    ("task", "train"): True,
+    ("task", "dev"): True,
+    ("chip", "preset"): False,
+}
+
+
+def _with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The parsed values with paths made absolute. What could be a name as well is a path where it is written like one
+    or something lies there."""
+    resolved = dict(data)
+    for (section, key), always in _PATHS.items():
+        table = resolved.get(section)
+        value = table.get(key) if isinstance(table, Mapping) else None
+        if not isinstance(value, str) or not value or value in PACKAGED_MODELS or value.startswith("hub:"):
+            continue
+        place = folder / Path(value).expanduser()
+        if always or value.startswith((".", "~", "/")) or place.exists():
+            # Not resolve(): a link that is moved to other data stays a link.
+            resolved[section] = {**resolved[section], key: os.path.normpath(place)}
+    return resolved
+
+
+def _chip_preset(preset: Any) -> dict[str, Any]:
     if not isinstance(preset, str):
         raise UserError(f"key 'chip.preset' = {preset!r}: the name of a chip preset or of a TOML file is needed.")
-    beside = folder / preset
-    return to_mapping(load_chip(str(beside) if beside.is_file() else preset))
+    return to_mapping(load_chip(preset))
 
 
 def parse_override(text: str) -> dict[str, Any]:

@@ -37,8 +37,8 @@ from crossvote.swstack.evaluation.chips import draw_silicon
 from crossvote.swstack.evaluation.config import FaultsConfig
 from crossvote.swstack.evaluation.evaluation import Point, Trial, summarize
 from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.paths import MASKS, PRUNED
 from crossvote.swstack.experiment.run_directory import RunDirectory
-from crossvote.swstack.experiment.stages import MASKS, PRUNED
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.error_law import matrix_laws

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -11,12 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.code import code_digest
+from crossvote.sim.common.content import digest
+from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import build, to_mapping
+from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.experiment.paper_tables import mean_and_spread
+from crossvote.swstack.experiment.sources import model_source
 from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.models.loading import load
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.tasks import Task
@@ -39,7 +41,6 @@ class Comparison:
     pruned: float
     column_sparsity: float
     element_sparsity: float
-    seconds: float
 
 
 def compare_methods(
@@ -56,45 +57,54 @@ def compare_methods(
 
     A share of 0 prunes nothing: the dense model, trained on for as long as the pruned ones (the same for all methods).
 
-    Results are kept in `work_dir`, one file each, and reused when called again with the same settings; the pruning
-    that was interrupted continues.
+    Results are kept in `work_dir` by all that decides them (the model's content, the examples, the settings and the
+    code) and reused when called again with the same; the pruning that was interrupted continues.
     """
+    kept = KeyedResults(Path(work_dir))
+    content = {"model": _content(dense), "task": _examples(task), "code": code_digest(__name__)}
     results = []
     for method, target in itertools.product(methods, targets):
         for seed in seeds:
-            folder = Path(work_dir) / f"{method}-{100 * target:g}-{seed}"
+            name = f"{method}-{100 * target:g}-{seed}"
             one = replace(cfg, method=method, column_sparsity=target)
-            settings = {"model": dense.source, "task": task.provenance, "prune": to_mapping(one)}
-            result = _stored(folder / "result.json", settings)
-            if result is None:
-                result = _run(dense, task, one, seed, folder / "work", progress)
-                document = {"settings": settings, "result": asdict(result)}
-                write_text_atomic(folder / "result.json", json.dumps(document, indent=2) + "\n")
-                shutil.rmtree(folder / "work", ignore_errors=True)
+            identity = {**content, "seed": seed, "prune": to_mapping(one)}
+            stored = kept.get(name, identity)
+            if stored is None:
+                folder = Path(work_dir) / "work" / name
+                result = _run(dense, task, one, seed, folder, progress)
+                kept.put(name, identity, asdict(result))
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                result = Comparison(**stored)
             results.append(result)
     return tuple(results)
 
 
-def _stored(path: Path, settings: dict[str, Any]) -> Comparison | None:
-    if not path.is_file():
-        return None
-    document = json.loads(path.read_text(encoding="utf-8"))
-    return Comparison(**document["result"]) if document["settings"] == settings else None
+def _content(dense: ModelConfig) -> str:
+    source = model_source(dense.source)
+    return source.content() or source.origin
 
 
-def finished(work_dir: Path, cfg: PruneConfig) -> tuple[Comparison, ...]:
-    """What `compare_methods` keeps in `work_dir` of prunings with `cfg`, at any share of columns and with any seed."""
+def _examples(task: Task) -> str:
+    """Digest of all that the task gives to learn from and to measure on."""
+    examples = [[asdict(example) for example in part] for part in (task.train, task.dev)]
+    return digest({"name": task.name, "length": task.max_length, "metrics": list(task.metrics), "examples": examples})
+
+
+def finished(work_dir: Path, dense: ModelConfig, cfg: PruneConfig) -> tuple[Comparison, ...]:
+    """What `compare_methods` keeps in `work_dir` of prunings of `dense` with `cfg`, at any share and with any seed."""
+    content = _content(dense)
     results = []
-    for path in sorted(Path(work_dir).glob("*/result.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        result, used = Comparison(**document["result"]), build(PruneConfig, document["settings"]["prune"], str(path))
-        if used == replace(cfg, column_sparsity=result.target):
+    for identity, stored in KeyedResults(Path(work_dir)).entries():
+        result = Comparison(**stored)
+        wanted = to_mapping(replace(cfg, column_sparsity=result.target))
+        if (identity["model"], identity["prune"]) == (content, wanted):
             results.append(result)
     return tuple(results)
 
 
 def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: Path, progress: Progress) -> Comparison:
-    model, tokenizer = load_model(dense, task.num_labels, task.regression, seed)
+    model, tokenizer = load(dense, task.head, seed)
     before = evaluate(model, tokenizer, task)[task.primary_metric]
     result = prune(model, tokenizer, task, cfg, seed, work_dir, progress)
     return Comparison(
@@ -104,10 +114,9 @@ def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: 
         task=task.name,
         metric=task.primary_metric,
         dense=before,
-        pruned=result.dev_metrics[task.primary_metric],
+        pruned=evaluate(model, tokenizer, task)[task.primary_metric],
         column_sparsity=min(row.column for row in result.sparsity if row.kind == "group"),
         element_sparsity=result.sparsity[-1].element,
-        seconds=result.seconds,
     )
 
 

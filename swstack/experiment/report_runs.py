@@ -8,10 +8,11 @@ from typing import Any
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
+from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import find_config, load_config
 from crossvote.swstack.experiment.config_changes import flat_keys
+from crossvote.swstack.experiment.results import plain_results
 from crossvote.swstack.experiment.run_directory import RunDirectory
-from crossvote.swstack.experiment.stages import RESULTS
 from crossvote.swstack.report.comparison import comparison_claims, write_comparison
 
 
@@ -27,11 +28,12 @@ def compare_reports(runs: Sequence[Path], folder: Path) -> tuple[list[str], Path
         name = path.resolve().name
         if name in found:
             raise UserError(f"{path}: two of the runs are called '{name}', which would not be told apart.")
-        keys[name] = flat_keys(to_mapping(load_config(find_config(str(path)))))
-        for stage, file in RESULTS.items():
+        config = load_config(find_config(str(path)))
+        keys[name] = flat_keys(to_mapping(config))
+        for stage, file in paths.RESULTS.items():
             if not (path / file).is_file():
                 raise UserError(f"{path}: {stage} has not been done; do it with: crossvote run {path}")
-        found[name] = {stage: RunDirectory(path).read_json(file) for stage, file in RESULTS.items()}
+        found[name] = plain_results(RunDirectory(path), config)
     every = list(dict.fromkeys(key for own in keys.values() for key in own))
     differing = {
         key: [own.get(key) for own in keys.values()]

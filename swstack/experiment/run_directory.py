@@ -1,69 +1,57 @@
 """A run is a directory: the resolved configuration, one record per finished stage, and what the stages left.
 
-A stage's *key* is a hash of everything that decides its result: the settings it reads, the content hashes of the
-artefacts it reads, its revision. Its record (``stages/NAME.json``) is written last, so a stage is finished exactly
-when its record carries the current key and every artefact still has the recorded content. What is unfinished is
-done again, from the partial results a stage may keep in its work folder; what is finished is left alone, also when
-the configuration changes in a way that does not concern it.
+A stage's *key* is a digest of everything that decides its result: the settings it reads, the content of the files it
+reads from outside, the content of the artefacts it reads, and the code it runs. Its record (``stages/NAME.json``) is
+written last, so a stage is finished exactly when its record carries the current key and every artefact still has the
+recorded content. What is unfinished is done again in a folder of its own, from the partial results it may have kept
+there, and takes the old result's place when it is whole; what is finished is left alone, also when the configuration
+changes in a way that does not concern it. No key holds a path: a run directory can be moved.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import contextlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import tomli_w
 
-from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.content import digest, file_digest
+from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.sim.common.files import write_text_atomic, writing
+from crossvote.sim.common.lock import held
+from crossvote.swstack.experiment import paths
+from crossvote.swstack.experiment.records import FORMAT, read_record
 
-FORMAT = 1
-CONFIG = "config.toml"
+R = TypeVar("R")
+
 _CLOCK = ".seconds"
-_LOCK = ".lock"
-
-
-def canonical_json(value: Any) -> str:
-    """JSON text that is equal for equal values, whatever the order of their keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON-like value, in hexadecimal."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; time linear in its size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+_OUT = ".out"
 
 
 @dataclass(frozen=True)
 class StageRecord:
     """What ``stages/NAME.json`` says about a finished stage.
 
-    ``settings`` are the configuration values that decided the result, ``inputs`` the content hashes of the
-    stages it read, ``outputs`` the artefacts it left: path inside the run directory -> SHA-256.
+    settings: the configuration values that decided the result. sources: content of the files it read from outside, by
+    the configuration key that names them. inputs: content of the stages it read. code: digest of the modules it ran.
+    outputs: the artefacts it left: path inside the run directory -> SHA-256.
     """
 
     stage: str
     key: str
     settings: dict[str, Any]
+    sources: dict[str, str]
     inputs: dict[str, str]
+    code: str
     outputs: dict[str, str]
-    wall_seconds: float
-    finished: str
-    versions: dict[str, str]
     format: int = FORMAT
 
     @property
@@ -72,8 +60,47 @@ class StageRecord:
         return digest(self.outputs)
 
 
+@dataclass(frozen=True)
+class About:
+    """How a stage came about; decides nothing.
+
+    origins: where the sources lay, by configuration key: a source that has vanished since is still known by the place
+    it was read from. details: what the stage has to say about its own time.
+    """
+
+    wall_seconds: float
+    finished: str
+    versions: dict[str, str]
+    origins: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that decides a stage's result, apart from the stages it reads; ``origins`` does not decide."""
+
+    stage: str
+    settings: dict[str, Any]
+    sources: dict[str, str]
+    code: str
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def key(self, inputs: Mapping[str, str]) -> str:
+        """The stage's key with these inputs: content hashes of the stages it reads."""
+        return digest(
+            {
+                "format": FORMAT,
+                "stage": self.stage,
+                "settings": self.settings,
+                "sources": self.sources,
+                "inputs": dict(inputs),
+                "code": self.code,
+            }
+        )
+
+
 class RunDirectory:
-    """Access to one run directory; open it with ``RunDirectory.open``."""
+    """Access to one run directory. Reading needs no more; to work in it, open it with ``RunDirectory.open``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,33 +110,48 @@ class RunDirectory:
     def open(cls, path: Path) -> Iterator[Self]:
         """Create the directory if need be and hold it for this process.
 
+        A directory that was new and in which nothing was finished vanishes again when its work is refused.
+
         Raises:
             UserError: the path is a file, a folder with foreign content, or in use by another process.
         """
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{path}: is a file; a run directory is a folder.")
-        if path.is_dir() and not is_run_directory(path) and any(path.iterdir()):
-            raise UserError(f"{path}: holds other files; name an empty or new folder with --run-dir.")
-        path.mkdir(parents=True, exist_ok=True)
-        with (path / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{path}: another crossvote process is working in it; wait or use --run-dir.") from None
-            yield cls(path)
+        check_place(path)
+        parents = [folder for folder in (path, *path.parents) if not folder.exists()]
+        fresh = bool(parents) or not any(path.iterdir())
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        refused = False
+        try:
+            busy = f"{path}: another crossvote process is working in it; wait or use --run-dir."
+            with held(path / paths.LOCK, busy):
+                try:
+                    yield cls(path)
+                except UserError as error:
+                    refused = fresh and not isinstance(error, StorageError) and not (path / "stages").is_dir()
+                    raise
+        finally:
+            if refused:
+                for entry in path.iterdir():
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                with contextlib.suppress(OSError):  # a folder that is no longer empty is somebody else's
+                    for folder in parents:
+                        folder.rmdir()
 
     @contextmanager
     def configured(self, config: Mapping[str, Any]) -> Iterator[None]:
         """Write the resolved configuration, which ``experiment.config.load_config`` reads back to an equal object.
 
-        A configuration that a stage refuses does not stay: the one before comes back.
+        A configuration that a stage refuses does not stay: the one before comes back. One that the machine failed
+        (disk full) stays, so that the run goes on with it.
         """
-        path = self.path / CONFIG
+        path = self.path / paths.CONFIG
         before = path.read_text(encoding="utf-8") if path.is_file() else None
         header = "# The resolved configuration of this run, every default written out.\n"
         write_text_atomic(path, header + tomli_w.dumps(dict(config)))
         try:
             yield
+        except StorageError:
+            raise
         except UserError:
             if before is not None:
                 write_text_atomic(path, before)
@@ -118,108 +160,168 @@ class RunDirectory:
     def record(self, stage: str) -> StageRecord | None:
         """The record of a finished stage, ``None`` when there is none that this version of CrossVote can read."""
         try:
-            data = json.loads((self.path / "stages" / f"{stage}.json").read_text(encoding="utf-8"))
+            data = json.loads((self.path / paths.record(stage)).read_text(encoding="utf-8"))
             record = StageRecord(**data)
-        except (FileNotFoundError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError):
             return None
         return record if record.format == FORMAT else None
+
+    def about(self, stage: str) -> About | None:
+        """How a stage came about, if that is known."""
+        try:
+            return About(**json.loads((self.path / paths.about(stage)).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def finished(self, stage: str, key: str) -> StageRecord | None:
         """The stage's record if it is finished for this key and its artefacts are intact, else ``None``."""
         record = self.record(stage)
-        if record is None or record.key != key:
-            return None
-        for name, expected in record.outputs.items():
-            path = self.path / name
-            if not path.is_file() or file_digest(path) != expected:
-                return None
-        return record
+        return record if record is not None and record.key == key and self.intact(record) else None
+
+    def intact(self, record: StageRecord) -> bool:
+        """Whether every artefact of a record is there with the recorded content."""
+        try:
+            return all(file_digest(self.path / name) == expected for name, expected in record.outputs.items())
+        except UserError:
+            return False
 
     def _work(self, stage: str, key: str) -> Path:
         """The folder for the partial results of a stage; those of other keys are dropped."""
-        folder = self.path / "work" / stage / key[:16]
-        if folder.parent.is_dir():
-            for other in folder.parent.iterdir():
-                if other != folder:
-                    shutil.rmtree(other)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.path / paths.work(stage, key)
+        with writing(folder):
+            if folder.parent.is_dir():
+                for other in folder.parent.iterdir():
+                    if other != folder:
+                        shutil.rmtree(other)
+            shutil.rmtree(folder / _OUT, ignore_errors=True)
+            (folder / _OUT).mkdir(parents=True, exist_ok=True)
         return folder
 
     def perform(
         self,
-        stage: str,
-        key: str,
-        settings: Mapping[str, Any],
+        identity: Identity,
         inputs: Mapping[str, str],
         versions: Mapping[str, str],
-        work: Callable[[Path], Iterable[str]],
+        work: Callable[[Path, Path, dict[str, Any]], Iterable[str]],
     ) -> StageRecord:
-        """Do a stage and record it. ``work`` gets the folder of partial results and returns the artefacts' paths.
+        """Do a stage and record it.
 
-        A path may name a folder: every file in it then counts. Time linear in the size of the artefacts.
+        ``work`` gets the folder of partial results, a folder in which to lay the artefacts out as they are to lie in
+        the run directory, and a dictionary for what it has to say about its own time; it returns the artefacts' paths.
+        A path may name a folder: every file in it then counts. Until all of them stand, the stage's old result does.
+        Time linear in the size of the artefacts.
         """
-        (self.path / "stages" / f"{stage}.json").unlink(missing_ok=True)
+        stage, key = identity.stage, identity.key(inputs)
         started = time.monotonic()
         folder = self._work(stage, key)
         before = _seconds(folder)
+        details: dict[str, Any] = {}
         try:
-            names = list(work(folder))
+            names = list(work(folder, folder / _OUT, details))
         finally:
-            write_text_atomic(folder / _CLOCK, f"{before + time.monotonic() - started:.3f}")
-        outputs = {
-            file.relative_to(self.path).as_posix(): file_digest(file)
-            for name in names
-            for file in _files(self.path / name)
-        }
+            with contextlib.suppress(StorageError):
+                write_text_atomic(folder / _CLOCK, f"{before + time.monotonic() - started:.3f}")
+        files = [file for name in names for file in _files(folder / _OUT / name)]
+        outputs = {file.relative_to(folder / _OUT).as_posix(): file_digest(file) for file in files}
         record = StageRecord(
             stage=stage,
             key=key,
-            settings=dict(settings),
+            settings=identity.settings,
+            sources=identity.sources,
             inputs=dict(inputs),
+            code=identity.code,
             outputs=dict(sorted(outputs.items())),
+        )
+        about = About(
             wall_seconds=round(before + time.monotonic() - started, 3),
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=dict(versions),
+            origins=identity.origins,
+            details=details,
         )
-        write_text_atomic(self.path / "stages" / f"{stage}.json", json.dumps(asdict(record), indent=1) + "\n")
-        shutil.rmtree(self.path / "work" / stage)
+        self._settle(folder / _OUT, record, about, move=True)
+        shutil.rmtree(self.path / "work" / stage, ignore_errors=True)
         return record
+
+    def adopt(self, other: RunDirectory, record: StageRecord) -> None:
+        """Make a finished stage of another directory this one's own, by hard links where the file system has them.
+
+        Files are only ever replaced, never written to, so that sharing them is safe.
+        """
+        about = other.about(record.stage) or About(0.0, "", {})
+        self._settle(other.path, record, about, move=False)
+
+    def _settle(self, source: Path, record: StageRecord, about: About, move: bool) -> None:
+        """Put artefacts in their places, then the record; what only the old result had goes last."""
+        old = self.record(record.stage)
+        for name in record.outputs:
+            _place(source / name, self.path / name, move)
+        write_text_atomic(self.path / paths.about(record.stage), json.dumps(asdict(about), indent=1) + "\n")
+        write_text_atomic(self.path / paths.record(record.stage), json.dumps(asdict(record), indent=1) + "\n")
+        for name in set(old.outputs if old else ()) - set(record.outputs):
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink()
 
     def has_partial_results(self, stage: str, key: str) -> bool:
         """Whether an earlier attempt at the stage with this key left something to continue from."""
-        folder = self.path / "work" / stage / key[:16]
-        return folder.is_dir() and any(entry.name != _CLOCK for entry in folder.iterdir())
+        folder = self.path / paths.work(stage, key)
+        return folder.is_dir() and any(entry.name not in (_CLOCK, _OUT) for entry in folder.iterdir())
 
-    def read_json(self, name: str) -> Any:
-        """A JSON artefact of this run.
+    def read(self, name: str, kind: type[R]) -> R:
+        """A result of this run.
 
         Raises:
-            UserError: it is absent or not JSON.
+            UserError: it is absent or damaged.
         """
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{self.path / name}: not there; run the stage that writes it first.") from None
-        except ValueError as error:
-            raise UserError(f"{self.path / name}: not JSON ({error}).") from None
+        return read_record(kind, self.path / name)
 
-    def write_json(self, name: str, value: Mapping[str, Any]) -> str:
-        """Write a JSON artefact with its format version; returns ``name``."""
-        text = json.dumps({"format": FORMAT, **value}, indent=1, allow_nan=False)
-        write_text_atomic(self.path / name, text + "\n")
-        return name
+
+def check_place(path: Path) -> None:
+    """Refuse a place that cannot become a run directory.
+
+    Raises:
+        UserError: the path is a file or a folder with foreign content.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; a run directory is a folder.")
+    if path.is_dir() and not is_run_directory(path) and any(path.iterdir()):
+        raise UserError(f"{path}: holds other files; name an empty or new folder with --run-dir.")
 
 
 def is_run_directory(path: Path) -> bool:
     """Whether ``path`` is a run directory, possibly of a run that was stopped before it wrote anything."""
-    return (path / CONFIG).is_file() or (path / _LOCK).is_file()
+    return (path / paths.CONFIG).is_file() or (path / paths.LOCK).is_file()
+
+
+def link(source: Path, target: Path) -> None:
+    """A file once more, by hard link where the file system has them, else as a copy; ``target`` is replaced."""
+    _place(source, target, move=False)
+
+
+def _place(source: Path, target: Path, move: bool) -> None:
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if move:
+            os.replace(source, target)
+            return
+        if target.exists() and target.samefile(source):
+            return
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            try:
+                os.link(source, temporary)
+            except OSError:
+                shutil.copy2(source, temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _seconds(folder: Path) -> float:
     """Seconds that interrupted attempts have already taken, as far as they could still write them."""
     try:
         return float((folder / _CLOCK).read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return 0.0
 
 

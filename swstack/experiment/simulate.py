@@ -25,12 +25,12 @@ from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.model import Resolution, SystemResult, simulate
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.workload import Workload, ones_share
+from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, find_config, load_config, parse_override
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
 from crossvote.swstack.experiment.workloads import (
     DENSE,
     PLAIN,
-    PRUNED,
     encoder_workloads,
     length_rows,
     run_workloads,
@@ -39,7 +39,6 @@ from crossvote.swstack.experiment.workloads import (
 if TYPE_CHECKING:  # both need PyTorch, which an encoder of plain sizes does without
     from crossvote.swstack.evaluation.cosimulation import CosimRecord, OnChip
 
-FOLDER = "system"
 #: Sequences of the stream that measures throughput, where a run itself is not a stream.
 STREAM = 32
 
@@ -110,7 +109,7 @@ def simulate_source(
         lengths = None if tokens else _dev_lengths(run, own)
         tokens = tokens or (math.ceil(lengths.mean()) if lengths is not None else own.task.max_length)
         workloads = run_workloads(run, own, config, schemes, tokens, remap)
-        folder = folder or run / FOLDER
+        folder = folder or run / paths.SYSTEM
         if rtl is not None:
             placed = _on_chip(run, [name for name in workloads if name not in (DENSE, PLAIN)], tokens)
             for name, one in placed.items():
@@ -180,7 +179,7 @@ def _with_real_bits(
 def _dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:
     from crossvote.swstack.experiment.lengths import dev_lengths
 
-    return dev_lengths(run / PRUNED, config)
+    return dev_lengths(run / paths.PRUNED, config)
 
 
 def _chip_overrides(overrides: Sequence[str]) -> dict[str, object]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import find_config, load_config
 from crossvote.swstack.experiment.paper_tables import PruningRecord, write_tables
+from crossvote.swstack.experiment.records import Finetuned, Pruned, Score
 from crossvote.swstack.experiment.run_directory import RunDirectory
-from crossvote.swstack.experiment.stages import DENSE, RESULTS
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
 
@@ -22,19 +23,21 @@ def record_of(run: Path) -> PruningRecord:
     """
     config = load_config(find_config(str(run)))
     directory = RunDirectory(run)
-    dense, pruned = (directory.read_json(RESULTS[stage]) for stage in ("finetune", "prune"))
-    metric = dense["metric"]
-    weights = [matrix["inputs"] * matrix["outputs"] for matrix in pruned["matrices"]]
-    zeros = [share["element_sparsity"] * size for share, size in zip(pruned["matrices"], weights, strict=True)]
+    trained = directory.read(paths.RESULTS["finetune"], Finetuned)
+    dense = directory.read(paths.RESULTS["score-dense"], Score)
+    pruned = directory.read(paths.RESULTS["prune"], Pruned)
+    after = directory.read(paths.RESULTS["score-pruned"], Score)
+    weights = [matrix.inputs * matrix.outputs for matrix in pruned.matrices]
+    zeros = [matrix.element_sparsity * size for matrix, size in zip(pruned.matrices, weights, strict=True)]
     return PruningRecord(
-        task=dense["task"],
-        metric=metric,
+        task=trained.task,
+        metric=trained.metric,
         seed=config.seed,
-        dense=dense["metrics"][metric],
-        pruned=pruned["metrics"][metric],
-        column_sparsity=min(group["column_sparsity"] for group in pruned["groups"]),
+        dense=dense.metrics[trained.metric],
+        pruned=after.metrics[trained.metric],
+        column_sparsity=min(group.column_sparsity for group in pruned.groups),
         element_sparsity=sum(zeros) / sum(weights),
-        note=dense["provenance"],
+        note=dense.provenance,
     )
 
 
@@ -47,5 +50,5 @@ def tables(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     if not runs:
         raise UserError("name at least one run directory.")
     records = [record_of(run) for run in runs]
-    model, _ = load_model(ModelConfig(source=str(runs[0] / DENSE)), num_labels=2, regression=False, seed=0)
+    model, _ = load_model(ModelConfig(source=str(runs[0] / paths.DENSE)), num_labels=2, regression=False, seed=0)
     return write_tables(folder, records, model)

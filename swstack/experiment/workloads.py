@@ -17,11 +17,12 @@ from crossvote.sim.peripheral.support import check_image
 from crossvote.sim.system.baselines import dense_workload, pruned_workload
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Dimensions, Workload, bert_workload
+from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.images import recorded_image
 
 DENSE = "dense, unprotected"
 PLAIN = "pruned, unprotected"
-PRUNED = "pruned/model"
 
 
 def length_rows(workloads: Mapping[str, Workload], chip: ChipConfig, lengths: NDArray[np.int64]) -> list[list[str]]:
@@ -108,19 +109,18 @@ def _single_lines(image: Image) -> int:
 
 
 def _image(run: Path, name: str, chip: ChipConfig) -> Image:
-    path = run / "images" / f"{name}.safetensors"
-    if not path.is_file():
-        raise UserError(f"{path}: no such image yet; make it with: crossvote map {run}")
-    image = Image.load(path)
+    image = recorded_image(run, name)
     try:
         check_image(chip, image)
     except UserError as error:
-        raise UserError(f"{path}: {str(error).rstrip('.')}; pairs can be mapped anew with --remap.") from None
+        raise UserError(
+            f"{run / paths.image(name)}: {str(error).rstrip('.')}; pairs can be mapped anew with --remap."
+        ) from None
     return image
 
 
 def _heads(run: Path) -> int:
-    path = run / PRUNED / "config.json"
+    path = run / paths.PRUNED / "config.json"
     try:
         config: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -12,7 +12,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from crossvote.sim.array.faults import PAPER_SA0_SA1
 from crossvote.sim.array.image import GroupImage
@@ -66,6 +65,8 @@ class FaultLaw:
 @cache
 def _median_table() -> tuple[FloatArray, FloatArray]:
     """log(errors per vote) and the variance of a median of three over that of one, for Poisson many normal errors."""
+    from scipy import special, stats  # whoever only reads a configuration does without
+
     rates = np.logspace(-3, 2.5, 111)
     ratio = np.zeros_like(rates)
     for i, rate in enumerate(rates):

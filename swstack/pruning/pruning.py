@@ -25,7 +25,6 @@ from crossvote.swstack.pruning.straight_through import gated_weight
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, task_loss, train
-from crossvote.swstack.training.predict import evaluate
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,11 @@ class PruneResult:
     completed: axis name (group and 'columns' or 'rows') -> how many were closed (positive) or opened again
         (negative) by score at the freeze, because the method itself ended off the target; axes on target are absent.
     reopened: how often a closed row or column came back while gates learned.
-    dev_metrics: name -> percent, primary metric first.
     """
 
     masks: Masks
     sparsity: tuple[Sparsity, ...]
     history: tuple[dict[str, float], ...]
-    dev_metrics: dict[str, float]
     completed: dict[str, int]
     reopened: int
     seconds: float
@@ -101,14 +98,10 @@ def prune(
     model.to("cpu")  # type: ignore[arg-type]
     apply_masks(model, masks)
     masks = fold(model, masks)
-    model.to(best_device())  # type: ignore[arg-type]
-    metrics = evaluate(model, tokenizer, task, progress=progress)
-    model.to("cpu")  # type: ignore[arg-type]
     return PruneResult(
         masks=masks,
         sparsity=sparsity_table(model, masks),
         history=run.history,
-        dev_metrics=metrics,
         completed=pruner.completed(),
         reopened=pruner.method.reopened(),
         seconds=run.seconds,

@@ -18,6 +18,7 @@ from crossvote.sim.common.csv_rows import to_csv, write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral import backend_kind
 from crossvote.sim.system.report import COMPARED
+from crossvote.swstack.mapping.mapping import has_replicas
 from crossvote.swstack.report import charts, claims, explorer, figures
 
 PAGE = "report/index.html"
@@ -184,11 +185,6 @@ def _stuck_rows(scheme: str, image: Image, chip: FaultMap, group: str) -> list[d
         {"scheme": scheme, "group": group, "word_line": int(w), "bit_line": int(b), "effect": str(effect)}
         for w, b, effect in zip(*found, strict=True)
     ]
-
-
-def has_replicas(image: Image) -> bool:
-    """Whether any plane of the image has more than one line: replicas or summed copies."""
-    return any(group.column_map.repeats.any() for group in image.groups)
 
 
 def accuracy_rows(points: Sequence[Record]) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.swstack.tasks.metrics import compute_metrics
 
 #: Standard deviations of the score of a model that guesses; 1.96 holds 95 % of them.
 _DEVIATIONS = 1.96
@@ -64,4 +63,6 @@ def _scores(
     metrics: Sequence[str], answers: np.ndarray, truth: np.ndarray, num_labels: int, regression: bool
 ) -> dict[str, float]:
     logits = answers[:, None].astype(float) if regression else np.eye(num_labels)[answers.astype(int)]
+    from crossvote.swstack.tasks.metrics import compute_metrics  # loads scikit-learn, which a finished run needs not
+
     return compute_metrics(metrics, logits, truth, regression)

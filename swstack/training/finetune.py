@@ -1,4 +1,4 @@
-"""Fine-tuning on a sentence task, and the accuracy of a model on it."""
+"""Fine-tuning on the train examples of a sentence task; dev examples are for whoever measures the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crossvote.swstack.tasks import Example, Task
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.training.config import FinetuneConfig
 from crossvote.swstack.training.loop import best_device, train
-from crossvote.swstack.training.predict import evaluate, predicted_metrics
+from crossvote.swstack.training.predict import predicted_metrics
 
 #: Share of the train examples set aside to decide when to stop early; dev data never decides anything.
 _VALIDATION_SHARE = 0.1
@@ -25,12 +25,10 @@ class TrainingResult:
     """What fine-tuning gives besides the model, which is trained in place.
 
     history: one row per epoch: epoch, loss, and score where early stopping is on.
-    dev_metrics: name -> percent, primary metric first.
     seconds: wall time of training.
     """
 
     history: tuple[dict[str, float], ...]
-    dev_metrics: dict[str, float]
     seconds: float
 
 
@@ -66,9 +64,8 @@ def finetune(
         score=score,
         patience=cfg.patience,
     )
-    metrics = evaluate(model, tokenizer, task, progress=progress)
     model.to("cpu")  # type: ignore[arg-type]
-    return TrainingResult(run.history, metrics, run.seconds)
+    return TrainingResult(run.history, run.seconds)
 
 
 def _split(examples: tuple[Example, ...], seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:

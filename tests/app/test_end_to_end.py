@@ -16,8 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
-from crossvote.swstack.experiment import stages
+from crossvote.swstack.evaluation import cosimulation
 from crossvote.swstack.experiment.run_directory import RunDirectory
 
 CONFIG = """
@@ -38,6 +37,7 @@ learning_rate = 1e-3
 gate_epochs = 1
 final_epochs = 1
 column_sparsity = 0.4
+checkpoint_steps = 5
 [faults]
 rates = [0.002, 0.02]
 chips = 3
@@ -46,7 +46,7 @@ matrices = ["layer.0.intermediate.dense", "layer.1.attention.self.query"]
 tokens = 8
 """
 
-RESULTS = ("finetune", "pruning", "mapping", "accuracy")
+RESULTS = ("finetune", "dense", "pruning", "pruned", "mapping", "accuracy", "cosimulation")
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ def test_accuracy_has_every_scheme_rate_and_chip(finished):
     assert seen == {
         (scheme, rate): 3 if rate else 1 for scheme in ("none", "paper", "best") for rate in (0.0, 0.002, 0.02)
     }
-    for name, stage in {"dense": "finetune", "pruned": "pruning"}.items():
-        metrics = json.loads((finished / "results" / f"{stage}.json").read_text())["metrics"]
+    for name in ("dense", "pruned"):
+        metrics = json.loads((finished / "results" / f"{name}.json").read_text())["metrics"]
         assert accuracy["fault_free"][name] == metrics["accuracy"]
 
 
@@ -126,10 +126,11 @@ def test_matrices_of_the_cosimulation_are_chosen_on_the_command_line(finished, t
 
 def test_a_cosimulation_that_differs_is_exit_code_1(finished, tmp_path, monkeypatch):
     directory = shutil.copytree(finished, tmp_path / "copy")
-    monkeypatch.setattr(stages, "cosimulate_matrices", lambda *arguments: tampered(*arguments))
+    real = cosimulation.cosimulate_matrices
+    monkeypatch.setattr(cosimulation, "cosimulate_matrices", lambda *arguments: tampered(*arguments))
 
     def tampered(*arguments):
-        return [dataclasses.replace(matrix, equal=False) for matrix in cosimulate_matrices(*arguments)]
+        return [dataclasses.replace(matrix, equal=False) for matrix in real(*arguments)]
 
     result = CliRunner().invoke(cli.app, ["cosim", str(directory), "--tokens", "2"])
     assert result.exit_code == 1
@@ -141,7 +142,7 @@ def test_a_second_run_does_nothing(finished):
     before = {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()}
     result = CliRunner().invoke(cli.app, ["run", str(finished)])
     assert result.exit_code == 0
-    assert result.output.count("unchanged") == 7
+    assert result.output.count("unchanged") == 11
     assert {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()} == before
 
 

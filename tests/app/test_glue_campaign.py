@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import glue_pruning
+from crossvote.sim.common.keyed import KeyedResults
+from crossvote.sim.common.schema import build, to_mapping
 from crossvote.swstack.cli.main import app
 from crossvote.swstack.experiment.paper_tables import PruningRecord
 from crossvote.swstack.experiment.pruning_comparison import Comparison
+from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.tasks.glue import GLUE_TASKS
 
 PLANS = glue_pruning.plan("minilm-l6", "glue", 0.3, Path("out"))
@@ -64,13 +66,12 @@ def test_a_share_that_one_task_lacks_is_an_empty_cell():
 def test_the_curve_takes_only_comparisons_with_the_settings_of_the_run(monkeypatch, tmp_path):
     (tmp_path / "config.toml").write_text("[prune]\nfinal_epochs = 1\n")
     for share, settings in ((0.5, {"final_epochs": 1}), (0.7, {"final_epochs": 2})):
-        folder = tmp_path / "comparison" / f"gates-{100 * share:g}-0"
-        folder.mkdir(parents=True)
-        document = {
-            "settings": {"prune": {**settings, "column_sparsity": share}},
-            "result": asdict(Comparison("gates", share, 0, "rte", "accuracy", 80.0, 79.0, share, share, 1.0)),
-        }
-        (folder / "result.json").write_text(json.dumps(document))
+        cfg = build(PruneConfig, {**settings, "column_sparsity": share}, "test")
+        identity = {"model": str(tmp_path / "model"), "prune": to_mapping(cfg)}
+        result = Comparison("gates", share, 0, "rte", "accuracy", 80.0, 79.0, share, share)
+        KeyedResults(tmp_path / "comparison").put(f"gates-{100 * share:g}-0", identity, asdict(result))
+        # Of a model that is gone.
+        KeyedResults(tmp_path / "comparison").put("gates-90-0", {**identity, "model": "other"}, asdict(result))
     record = PruningRecord("rte", "accuracy", 0, dense=80.0, pruned=80.5, column_sparsity=0.3, element_sparsity=0.38)
     monkeypatch.setattr(glue_pruning, "record_of", lambda run: record)
     points = glue_pruning.curve([glue_pruning.Plan("rte", 0, tmp_path, ())])

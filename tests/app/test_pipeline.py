@@ -9,6 +9,8 @@ import pytest
 from crossvote.sim.common.progress import no_progress
 from crossvote.swstack.experiment.pipeline import Stage, bring_up_to_date, needed
 from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.sources import Source
+from crossvote.swstack.experiment.store import StageStore
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,12 @@ class Config:
     base: int = 1
     step: int = 1
     label: str = "x"
+
+
+@dataclass(frozen=True)
+class Value:
+    value: int | str
+    attempts: int = 1
 
 
 class Machine:
@@ -40,29 +48,29 @@ class Machine:
 
     def double(self, context):
         self._begin("double")
-        return [context.run.write_json("double.json", {"value": abs(context.config.base) * 2})]
+        return [context.write("double.json", Value(abs(context.config.base) * 2))]
 
     def sum(self, context):
         parts = context.work / "parts"
         before = int(parts.read_text()) if parts.exists() else 0
         parts.write_text(str(before + 1))
         self._begin("sum")
-        value = context.run.read_json("double.json")["value"] + context.config.step
-        return [context.run.write_json("sum.json", {"value": value, "attempts": before + 1})]
+        value = context.run.read("double.json", Value).value + context.config.step
+        return [context.write("sum.json", Value(value, before + 1))]
 
     def page(self, context):
         self._begin("page")
-        value = context.run.read_json("sum.json")["value"]
-        return [context.run.write_json("page.json", {"text": f"{context.config.label}{value}"})]
+        value = context.run.read("sum.json", Value).value
+        return [context.write("page.json", Value(f"{context.config.label}{value}"))]
 
-    def update(self, path, config, target="page", force=None):
+    def update(self, path, config, target="page", force=None, store=None):
         self.done.clear()
         self.said.clear()
         chosen = needed(self.stages(), target)
-        settings = {stage.name: stage.settings(config) for stage in chosen}
         with RunDirectory.open(path) as run, run.configured({"base": config.base}):
-            bring_up_to_date(run, config, chosen, settings, no_progress, lambda s, w: self.said.update({s: w}), force)
-            return run.read_json(f"{target}.json")
+            say = lambda stage, what: self.said.update({stage: what})  # noqa: E731
+            bring_up_to_date(run, config, chosen, no_progress, say, force, store)
+            return run.read(f"{target}.json", Value)
 
 
 @pytest.fixture
@@ -71,7 +79,7 @@ def machine():
 
 
 def test_everything_is_done_once(machine, tmp_path):
-    assert machine.update(tmp_path / "r", Config())["text"] == "x3"
+    assert machine.update(tmp_path / "r", Config()).value == "x3"
     assert machine.done == ["double", "sum", "page"]
     machine.update(tmp_path / "r", Config())
     assert machine.done == []
@@ -113,12 +121,61 @@ def test_force_redoes_one_stage(machine, tmp_path):
     assert machine.done == ["page"]
 
 
-def test_a_raised_revision_redoes_the_stage(machine, tmp_path):
+def test_changed_code_redoes_the_stage(machine, tmp_path, monkeypatch):
     machine.update(tmp_path / "r", Config())
     plain = machine.stages()
-    machine.stages = lambda: [plain[0], replace(plain[1], revision=2), plain[2]]
+    machine.stages = lambda: [plain[0], replace(plain[1], code=("crossvote.sim.common.seeds",)), plain[2]]
     machine.update(tmp_path / "r", Config())
     assert machine.done == ["sum"]
+    assert machine.said["sum"] == "done again: its code changed"
+
+
+def test_a_source_counts_by_its_content_and_may_be_gone_once_it_was_read(machine, tmp_path):
+    content, origin = ["first"], ["/a"]
+    plain = machine.stages()
+    source = lambda config: (Source("data", origin[0], lambda: content[0]),)  # noqa: E731
+    machine.stages = lambda: [replace(plain[0], sources=source), *plain[1:]]
+    machine.update(tmp_path / "r", Config())
+    origin[0] = "/b"  # moved, with the same content
+    machine.update(tmp_path / "r", Config())
+    assert machine.done == []
+    content[0] = "second"
+    machine.update(tmp_path / "r", Config())
+    assert machine.done == ["double"]
+    assert "what data contains changed" in machine.said["double"]
+    content[0] = None
+    machine.update(tmp_path / "r", Config())
+    assert machine.done == []
+    origin[0] = "/c"  # gone, and never read from there
+    machine.update(tmp_path / "r", Config())
+    assert machine.done == ["double"]
+
+
+def test_what_an_earlier_stage_redoes_leaves_the_old_results_until_the_new_ones_stand(machine, tmp_path):
+    machine.update(tmp_path / "r", Config())
+    machine.fail = "double"
+    with pytest.raises(RuntimeError):
+        machine.update(tmp_path / "r", Config(base=7))
+    machine.fail = None
+    assert machine.update(tmp_path / "r", Config()).value == "x3"
+    assert machine.done == []
+
+
+def test_runs_with_one_store_share_what_is_finished(machine, tmp_path):
+    store = StageStore(tmp_path / "store")
+    machine.update(tmp_path / "a", Config(), store=store)
+    assert machine.update(tmp_path / "b", Config(label="y"), store=store).value == "y3"
+    assert machine.done == ["page"]
+    assert machine.said["sum"] == "taken from the store"
+    assert (tmp_path / "a" / "sum.json").samefile(tmp_path / "b" / "sum.json")
+    # A damaged entry is not taken, and made whole again.
+    (entry,) = (tmp_path / "store" / "sum").iterdir()
+    (entry / "sum.json").unlink()
+    (entry / "sum.json").write_text("{}")
+    machine.update(tmp_path / "c", Config(), store=store)
+    assert machine.done == ["sum"]
+    machine.update(tmp_path / "d", Config(), store=store)
+    assert machine.done == []
 
 
 def test_an_interrupted_stage_goes_on_with_its_partial_results(machine, tmp_path):
@@ -127,8 +184,8 @@ def test_an_interrupted_stage_goes_on_with_its_partial_results(machine, tmp_path
         machine.update(tmp_path / "r", Config())
     assert machine.done == ["double", "sum"]
     machine.fail = None
-    assert machine.update(tmp_path / "r", Config())["text"] == "x3"
+    assert machine.update(tmp_path / "r", Config()).value == "x3"
     assert machine.done == ["sum", "page"]
     assert machine.said["sum"] == "continued where it was interrupted"
     with RunDirectory.open(tmp_path / "r") as run:
-        assert run.read_json("sum.json")["attempts"] == 2
+        assert run.read("sum.json", Value).attempts == 2

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.paths import RESULTS
+from crossvote.swstack.experiment.records import FORMAT
 from crossvote.swstack.experiment.run_directory import RunDirectory
-from crossvote.swstack.experiment.stages import RESULTS
 
 
 def finished(path: Path, chips: int, **changes: float) -> Path:
@@ -24,7 +25,8 @@ def finished(path: Path, chips: int, **changes: float) -> Path:
     results["faults"] = {}
     run = RunDirectory(path)
     for stage, file in RESULTS.items():
-        run.write_json(file, results[stage])
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        (path / file).write_text(json.dumps({"format": FORMAT, **results.get(stage, {})}))
     values = to_mapping(RunConfig())
     with run.configured({**values, "faults": {**values["faults"], "chips": chips}}):
         return path

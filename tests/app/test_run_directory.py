@@ -1,22 +1,46 @@
-"""Run directories: what counts as finished, what is refused, what survives a kill."""
+"""Run directories: what counts as finished, what is refused, what survives a kill or a full disk."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 
 import pytest
 
-from crossvote.sim.common.errors import UserError
-from crossvote.swstack.experiment.run_directory import RunDirectory, canonical_json, digest, is_run_directory
+from crossvote.sim.common.content import canonical_json, digest
+from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.sim.common.files import write_text_atomic
+from crossvote.swstack.experiment.records import to_json
+from crossvote.swstack.experiment.run_directory import Identity, RunDirectory, is_run_directory
 
 
-def perform(run, stage, key, work):
-    return run.perform(stage, key, {"a": 1}, {}, {"crossvote": "0"}, work)
+@dataclass(frozen=True)
+class Value:
+    value: int = 0
+
+
+def identity(value="key", stage="one"):
+    return Identity(stage, {"a": value}, {}, "code")
+
+
+KEY = identity().key({})
+
+
+def perform(run, work, value="key"):
+    return run.perform(identity(value), {}, {"crossvote": "0"}, work)
+
+
+def write(out, name, value=0):
+    write_text_atomic(out / name, to_json(Value(value)))
+    return name
 
 
 def test_canonical_json_ignores_the_order_of_keys():
@@ -26,29 +50,67 @@ def test_canonical_json_ignores_the_order_of_keys():
 
 def test_a_stage_is_finished_for_its_key_while_its_artefacts_are_intact(tmp_path):
     with RunDirectory.open(tmp_path / "run") as run:
-        assert run.finished("one", "key") is None
+        assert run.finished("one", KEY) is None
 
-        def work(folder):
-            run.write_json("results/one.json", {"value": 1})
-            (run.path / "model").mkdir()
-            (run.path / "model" / "weights.bin").write_bytes(b"123")
-            return ["results/one.json", "model"]
+        def work(folder, out, details):
+            (out / "model").mkdir()
+            (out / "model" / "weights.bin").write_bytes(b"123")
+            return [write(out, "results/one.json", 1), "model"]
 
-        record = perform(run, "one", "key", work)
+        record = perform(run, work)
         assert set(record.outputs) == {"results/one.json", "model/weights.bin"}
-        assert run.finished("one", "key") == record
+        assert run.finished("one", KEY) == record
+        assert run.read("results/one.json", Value) == Value(1)
         assert run.finished("one", "another key") is None
         (run.path / "model" / "weights.bin").write_bytes(b"124")
-        assert run.finished("one", "key") is None
+        assert run.finished("one", KEY) is None
         (run.path / "model" / "weights.bin").write_bytes(b"123")
-        assert run.finished("one", "key") == record
+        assert run.finished("one", KEY) == record
         (run.path / "model" / "weights.bin").unlink()
-        assert run.finished("one", "key") is None
+        assert run.finished("one", KEY) is None
+
+
+def test_a_large_artefact_is_read_again_when_it_changed(tmp_path):
+    def work(folder, out, details):
+        (out / "big").write_bytes(bytes(3 << 20))
+        return ["big"]
+
+    with RunDirectory.open(tmp_path / "run") as run:
+        record = perform(run, work)
+        assert run.finished("one", KEY) == record
+        times = (run.path / "big").stat()
+        with (run.path / "big").open("r+b") as file:
+            file.seek(1 << 20)
+            file.write(b"x")
+        os.utime(run.path / "big", ns=(times.st_atime_ns, times.st_mtime_ns))  # a clock set back hides nothing
+        assert run.finished("one", KEY) is None
+
+
+def test_wall_times_lie_beside_the_record_so_that_equal_results_are_equal_bytes(tmp_path):
+    records = []
+    for name in ("a", "b"):
+        with RunDirectory.open(tmp_path / name) as run:
+
+            def work(folder, out, details, name=name):
+                details["where"] = name
+                return [write(out, "one.json")]
+
+            perform(run, work)
+            assert run.about("one").details == {"where": name}
+        records.append((tmp_path / name / "stages" / "one.json").read_bytes())
+    assert records[0] == records[1]
+
+
+def test_a_run_directory_can_be_moved(tmp_path):
+    with RunDirectory.open(tmp_path / "run") as run:
+        record = perform(run, lambda folder, out, details: [write(out, "one.json")])
+    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    assert RunDirectory(tmp_path / "elsewhere").finished("one", KEY) == record
 
 
 def test_a_record_of_another_format_is_not_believed(tmp_path):
     with RunDirectory.open(tmp_path / "run") as run:
-        perform(run, "one", "key", lambda folder: [run.write_json("one.json", {})])
+        perform(run, lambda folder, out, details: [write(out, "one.json")])
         path = run.path / "stages" / "one.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": 999}))
         assert run.record("one") is None
@@ -59,44 +121,50 @@ def test_a_record_of_another_format_is_not_believed(tmp_path):
 def test_partial_results_survive_an_error_for_the_same_key_only(tmp_path):
     with RunDirectory.open(tmp_path / "run") as run:
 
-        def fails(folder):
+        def fails(folder, out, details):
             (folder / "half").write_text("done so far")
             raise RuntimeError("power cut")
 
         with pytest.raises(RuntimeError):
-            perform(run, "one", "key-a", fails)
-        assert run.has_partial_results("one", "key-a")
-        assert not run.has_partial_results("one", "key-b")
+            perform(run, fails)
+        assert run.has_partial_results("one", KEY)
+        assert not run.has_partial_results("one", identity("other").key({}))
         assert run.record("one") is None
 
         seen = []
 
-        def looks(folder):
+        def looks(folder, out, details):
             seen.extend(entry.name for entry in folder.iterdir() if entry.name == "half")
-            return [run.write_json("one.json", {})]
+            return [write(out, "one.json")]
 
-        perform(run, "one", "key-a", looks)
+        perform(run, looks)
         assert seen == ["half"]
         assert not (run.path / "work" / "one").exists()
 
         with pytest.raises(RuntimeError):
-            perform(run, "one", "key-a", fails)
+            perform(run, fails)
         seen.clear()
-        perform(run, "one", "key-b", looks)
+        perform(run, looks, "other")
         assert seen == []
 
 
-def test_redoing_a_stage_drops_its_old_record_first(tmp_path):
+def test_the_old_result_stays_until_the_new_one_stands(tmp_path):
     with RunDirectory.open(tmp_path / "run") as run:
-        perform(run, "one", "key", lambda folder: [run.write_json("one.json", {"value": 1})])
+        old = perform(run, lambda folder, out, details: [write(out, "one.json", 1), write(out, "folder/a")])
 
-        def fails(folder):
-            assert run.record("one") is None
+        def fails(folder, out, details):
+            write(out, "one.json", 2)
+            assert run.finished("one", KEY) == old
             raise RuntimeError
 
         with pytest.raises(RuntimeError):
-            perform(run, "one", "key", fails)
-        assert run.finished("one", "key") is None
+            perform(run, fails, "new")
+        assert run.finished("one", KEY) == old
+        assert run.read("one.json", Value) == Value(1)
+        perform(run, lambda folder, out, details: [write(out, "one.json", 2), write(out, "folder/b")], "new")
+        assert run.read("one.json", Value) == Value(2)
+        # What only the old result had is gone with it.
+        assert [entry.name for entry in (run.path / "folder").iterdir()] == ["b"]
 
 
 def test_foreign_folders_and_files_are_refused(tmp_path):
@@ -119,17 +187,32 @@ def test_two_processes_cannot_work_in_one_run_directory(tmp_path):
         assert is_run_directory(tmp_path / "run")
 
 
+def test_a_file_system_without_locks_gets_a_marker_file_and_a_warning(tmp_path, monkeypatch):
+    def absent(*arguments):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", absent)
+    for _ in range(2):  # and it is free again afterwards
+        with (
+            pytest.warns(Warning, match="lock"),
+            RunDirectory.open(tmp_path / "run"),
+            pytest.raises(UserError, match="another crossvote process"),
+            RunDirectory.open(tmp_path / "run"),
+        ):
+            pass
+
+
 def test_a_killed_process_leaves_the_directory_free_and_the_stage_unfinished(tmp_path):
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from crossvote.swstack.experiment.run_directory import RunDirectory
+        from crossvote.swstack.experiment.run_directory import Identity, RunDirectory
         with RunDirectory.open(Path(sys.argv[1])) as run:
-            def work(folder):
+            def work(folder, out, details):
                 (folder / "half").write_text("x")
                 print("working", flush=True)
                 time.sleep(60)
-            run.perform("one", "key", {}, {}, {}, work)
+            run.perform(Identity("one", {"a": "key"}, {}, "code"), {}, {}, work)
     """)
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
@@ -138,7 +221,7 @@ def test_a_killed_process_leaves_the_directory_free_and_the_stage_unfinished(tmp
         os.kill(process.pid, signal.SIGKILL)
     with RunDirectory.open(tmp_path / "run") as run:
         assert run.record("one") is None
-        assert run.has_partial_results("one", "key")
+        assert run.has_partial_results("one", KEY)
 
 
 def test_a_configuration_that_a_stage_refuses_does_not_stay(tmp_path):
@@ -148,15 +231,94 @@ def test_a_configuration_that_a_stage_refuses_does_not_stay(tmp_path):
         with pytest.raises(UserError), run.configured({"seed": 2}):
             raise UserError("refused.")
         assert "seed = 1" in (run.path / "config.toml").read_text()
-        with pytest.raises(RuntimeError), run.configured({"seed": 3}):
-            raise RuntimeError("power cut")
-        assert "seed = 3" in (run.path / "config.toml").read_text()
+        # What the machine failed goes on with the same configuration.
+        for error in (RuntimeError("power cut"), StorageError("disk full.")):
+            with pytest.raises(type(error)), run.configured({"seed": 3}):
+                raise error
+            assert "seed = 3" in (run.path / "config.toml").read_text()
 
 
-def test_json_artefacts_that_are_absent_or_broken_are_one_sentence(tmp_path):
-    with RunDirectory.open(tmp_path / "run") as run:
-        with pytest.raises(UserError, match="run the stage that writes it first"):
-            run.read_json("results/none.json")
-        (run.path / "broken.json").write_text("{")
-        with pytest.raises(UserError, match="not JSON"):
-            run.read_json("broken.json")
+@pytest.mark.parametrize("place", ["run", "a/b/run"])
+def test_a_new_directory_whose_work_is_refused_vanishes(tmp_path, place):
+    def refused(error):
+        with RunDirectory.open(tmp_path / place) as run, run.configured({"seed": 1}):
+            raise error
+
+    with pytest.raises(UserError):
+        refused(UserError("no."))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StorageError):
+        refused(StorageError("disk full."))
+    assert (tmp_path / place / "config.toml").is_file()
+    with pytest.raises(UserError):  # it was there before
+        refused(UserError("no."))
+    assert (tmp_path / place / "config.toml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "not a result of format"),
+        (b'{"format": 1, "value": 2}', "not a result of format"),
+        (b'{"format": 2, "value": "x"}', "damaged result .key 'value'"),
+        (b'{"format": 2, "other": 1}', "damaged result"),
+        (b"\xff\x00", "broken.json"),
+    ],
+)
+def test_results_that_are_broken_are_one_sentence(tmp_path, text, message):
+    (tmp_path / "broken.json").write_bytes(text)
+    with pytest.raises(UserError, match=message) as error:
+        RunDirectory(tmp_path).read("broken.json", Value)
+    assert "broken.json" in str(error.value)
+
+
+def test_a_result_that_is_absent_names_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="run the stage that writes it first"):
+        RunDirectory(tmp_path).read("results/none.json", Value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_at_any_write_is_one_sentence_and_the_stage_goes_on_later(tmp_path, monkeypatch, number):
+    """The n-th replacement of a file fails, for every n until none does: nothing half-written, the old result whole."""
+    replace = os.replace
+    place = tmp_path / "run"
+
+    def work(value):
+        def stage(folder, out, details):
+            write_text_atomic(folder / "part", "x")
+            return [write(out, "one.json", value), write(out, "two.json", value)]
+
+        return stage
+
+    with RunDirectory.open(place) as run:
+        perform(run, work(1), "old")
+    said = []
+    for room in range(20):
+        left = [room]
+
+        def full(source, target, left=left):
+            if not left[0]:
+                raise OSError(number, os.strerror(number))
+            left[0] -= 1
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", full)
+        try:
+            with RunDirectory.open(place) as run, run.configured({"seed": 1}):
+                perform(run, work(2), "new")
+        except StorageError as error:
+            said.append(str(error))
+        else:
+            break
+        finally:
+            monkeypatch.setattr(os, "replace", replace)
+        run = RunDirectory(place)
+        assert run.finished("one", identity("new").key({})) is None
+        if run.finished("one", identity("old").key({})) is not None:
+            assert run.read("one.json", Value) == run.read("two.json", Value) == Value(1)
+        assert not list(place.rglob(".*.json.*"))
+    assert 4 < room < 19
+    assert all(f"({os.strerror(number)}); make room and run the same command again" in line for line in said)
+    assert RunDirectory(place).finished("one", identity("new").key({})) is not None
+    assert RunDirectory(place).read("two.json", Value) == Value(2)

@@ -198,7 +198,7 @@ def test_a_stopped_sweep_continues_with_the_trials_it_has(subject, whole, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         measure(subject, work_dir=tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
-    damaged = tmp_path / "none-rate-0.001-chip-0.json"
+    (damaged,) = tmp_path.glob("none-rate-0.001-chip-0-*.json")
     damaged.write_text("{", encoding="utf-8")
 
     calls = []

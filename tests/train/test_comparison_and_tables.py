@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from crossvote.sim.common.keyed import KeyedResults
 from crossvote.swstack.experiment.paper_tables import (
     PAPER_TABLE_1,
     PruningRecord,
@@ -20,7 +22,13 @@ from crossvote.swstack.experiment.paper_tables import (
     weight_histogram,
     write_tables,
 )
-from crossvote.swstack.experiment.pruning_comparison import Comparison, compare_methods, comparison_rows, loss_points
+from crossvote.swstack.experiment.pruning_comparison import (
+    Comparison,
+    compare_methods,
+    comparison_rows,
+    finished,
+    loss_points,
+)
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight
 from crossvote.swstack.models.loading import load_model
@@ -44,8 +52,9 @@ def test_methods_are_compared_at_equal_sparsity_and_results_are_reused(tiny_dire
     ]  # fmt: skip
     # The smallest groups are those without folded columns: 10 of 32.
     assert all(0.3 <= result.column_sparsity <= 10 / 32 for result in results)
-    assert not list(tmp_path.glob("*/work"))
-    (tmp_path / "magnitude-30-1" / "result.json").unlink()
+    assert not list(tmp_path.glob("work/*"))
+    (left,) = tmp_path.glob("magnitude-30-1-*.json")
+    left.unlink()
     assert run()[:3] == results[:3]
     assert steps
     assert all(not what.startswith("prune (epoch 2") for what in steps)
@@ -53,8 +62,20 @@ def test_methods_are_compared_at_equal_sparsity_and_results_are_reused(tiny_dire
     assert not steps
     run(PruneConfig(batch_size=16, gate_epochs=1, final_epochs=0, gate_learning_rate=0.02))
     assert steps
-    stored = json.loads((tmp_path / "gates-30-0" / "result.json").read_text())
-    assert stored["settings"]["prune"]["gate_learning_rate"] == 0.02
+    stored = [identity for identity, _ in KeyedResults(tmp_path).entries() if identity["seed"] == 0]
+    assert {identity["prune"]["gate_learning_rate"] for identity in stored} == {0.01, 0.02}
+    assert len(finished(tmp_path, dense, CONFIG)) == 2  # of its method
+    # Another model at the same place is another model.
+    moved = tmp_path / "other-model"
+    shutil.copytree(tiny_directory, moved)
+    dense = ModelConfig(source=str(moved))
+    run()
+    assert not steps
+    weights = load_file(moved / "model.safetensors")
+    save_file({name: 1.01 * value for name, value in weights.items()}, moved / "model.safetensors", {"format": "pt"})
+    assert finished(tmp_path, dense, CONFIG) == ()
+    run()
+    assert steps
 
 
 def test_a_share_of_zero_trains_the_dense_model_on_without_pruning(tiny_directory, tiny_task, tmp_path):
@@ -66,7 +87,7 @@ def test_a_share_of_zero_trains_the_dense_model_on_without_pruning(tiny_director
 
 
 def test_comparison_rows_are_means_over_seeds():
-    runs = [Comparison("gates", 0.3, s, "rte", "accuracy", 70.0, 69.0 + s, 0.3, 0.35, 1.0) for s in (0, 2)]
+    runs = [Comparison("gates", 0.3, s, "rte", "accuracy", 70.0, 69.0 + s, 0.3, 0.35) for s in (0, 2)]
     (row,) = comparison_rows(runs)
     assert (row["pruned"], row["loss"], row["seeds"]) == ("70.00 ± 1.41", "0.00 ± 1.41", "2")
     assert row["columns asked for, %"] == "30"

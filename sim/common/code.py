@@ -1,0 +1,219 @@
+"""What a piece of work computes, as a digest of the source of the modules it uses.
+
+The modules are found by following the import statements, without running anything: those of the module itself and, in
+turn, of every CrossVote module it imports. Comments and docstrings do not count. A module that imports others by name
+(``import_module``, ``pkgutil``, a ``Registry`` of its own package) counts with all modules of its package, and so does
+a package whose name it holds as text. Files beside the modules that are no Python (C++, templates, style sheets) count
+where a module of their folder does.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from crossvote.sim.common.content import cache_folder, digest
+from crossvote.sim.common.errors import StorageError
+from crossvote.sim.common.files import write_text_atomic
+
+PACKAGE = "crossvote"
+
+#: Modules that carry results about without deciding any: storing, saying, configuring.
+PLUMBING = tuple(
+    f"{PACKAGE}.{name}"
+    for name in (
+        "swstack.cli",
+        "swstack.experiment",
+        "sim.common.code",
+        "sim.common.content",
+        "sim.common.errors",
+        "sim.common.files",
+        "sim.common.keyed",
+        "sim.common.lock",
+        "sim.common.progress",
+        "sim.common.registry",
+        "sim.common.schema",
+    )
+)
+
+_DATA = (".cpp", ".h", ".css", ".j2", ".json", ".v")
+_BY_NAME = {"import_module", "iter_modules", "walk_packages", "__import__"}
+
+
+@dataclass
+class Sources:
+    """The source files of the package at ``root``."""
+
+    root: Path
+    _read: dict[str, tuple[str, tuple[str, ...], bool]] = field(default_factory=dict)
+    _cache: dict[str, list[object]] | None = None
+    _new: bool = False
+
+    def digest(self, roots: Iterable[str]) -> str:
+        """Digest of the modules named and of all they import, apart from the plumbing.
+
+        Raises:
+            KeyError: a root that is no module.
+        """
+        modules: dict[str, str] = {}
+        waiting = list(roots)
+        for name in waiting:
+            if self._file(name) is None:
+                raise KeyError(f"no module {name}")
+        while waiting:
+            name = waiting.pop()
+            if name in modules:
+                continue
+            content, imported, by_name = self._module(name)
+            modules[name] = content
+            if by_name:
+                imported = (*imported, *self._siblings(name))
+            waiting += [other for other in imported if not self._is_plumbing(other)]
+        self._save()
+        folders = {path.parent for name in modules if (path := self._file(name))}
+        data = {
+            path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for folder in folders
+            for path in folder.iterdir()
+            if path.suffix in _DATA
+        }
+        return digest({"modules": modules, "data": data})
+
+    @staticmethod
+    def _is_plumbing(name: str) -> bool:
+        return any(name == module or name.startswith(f"{module}.") for module in PLUMBING)
+
+    def _file(self, name: str) -> Path | None:
+        package, _, inner = name.partition(".")
+        if package != PACKAGE:
+            return None
+        path = self.root / inner.replace(".", "/")
+        for candidate in (path.with_suffix(".py") if inner else path / "__init__.py", path / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+        return None
+
+    def _siblings(self, name: str) -> list[str]:
+        path = self._file(name)
+        assert path is not None
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        return [f"{package}.{other.stem}" for other in sorted(path.parent.glob("*.py")) if other.stem != "__init__"]
+
+    def _module(self, name: str) -> tuple[str, tuple[str, ...], bool]:
+        """Digest of a module's code, the CrossVote modules it imports, and whether it imports others by name."""
+        if name in self._read:
+            return self._read[name]
+        path = self._file(name)
+        assert path is not None
+        source = path.read_bytes()
+        key = hashlib.sha256(source + f"{sys.version_info[:2]} {name} {_rules()}".encode()).hexdigest()
+        cache = self._stored()
+        entry = cache.get(key)
+        if entry is None:
+            tree = ast.parse(source)
+            names = sorted(set(_imported(tree, name, path.name == "__init__.py")))
+            by_name = any(_imports_by_name(node) for node in ast.walk(tree))
+            entry = [hashlib.sha256(_without_text(tree).encode()).hexdigest(), names, by_name]
+            cache[key] = entry
+            self._new = True
+        content, names, by_name = entry  # type: ignore[misc]
+        existing: list[str] = []
+        for other in names:  # type: ignore[attr-defined]
+            if other.endswith(".*") and (found := self._file(other[:-2])) and found.name == "__init__.py":
+                existing += self._siblings(other[:-2])
+            elif self._file(other) is not None:
+                existing.append(other)
+        self._read[name] = (str(content), tuple(existing), bool(by_name))
+        return self._read[name]
+
+    def _stored(self) -> dict[str, list[object]]:
+        if self._cache is None:
+            try:
+                self._cache = json.loads((cache_folder() / "code.json").read_text(encoding="utf-8"))
+                assert isinstance(self._cache, dict)
+            except (OSError, ValueError, AssertionError):
+                self._cache = {}
+        return self._cache
+
+    def _save(self) -> None:
+        if self._new and self._cache is not None:
+            self._new = False
+            kept = dict(list(self._cache.items())[-4096:])
+            with contextlib.suppress(StorageError):
+                write_text_atomic(cache_folder() / "code.json", json.dumps(kept))
+
+
+@cache
+def _rules() -> str:
+    """What was read by other rules than those of this file is read again."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def _imports_by_name(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Registry":
+        return any(getattr(argument, "id", None) == "__name__" for argument in node.args)
+    return getattr(node, "attr", getattr(node, "id", None)) in _BY_NAME
+
+
+def _imported(tree: ast.AST, module: str, is_package: bool) -> list[str]:
+    """Names that may be modules, of ``from a import b`` both ``a.b`` and ``a``; not those of annotations alone."""
+    names: list[str] = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(rf"{PACKAGE}(\.\w+)+", node.value)
+        ):
+            names += [node.value, f"{node.value}.*"]
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                kept = parts[: len(parts) - node.level + is_package]
+                base = ".".join([*kept, *([node.module] if node.module else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == PACKAGE and name != PACKAGE]
+
+
+def _without_text(tree: ast.AST) -> str:
+    """The code without comments and docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+_installed: Sources | None = None
+
+
+def code_digest(*modules: str) -> str:
+    """``Sources.digest`` of the CrossVote that is running; read once per process."""
+    global _installed
+    if _installed is None:
+        import crossvote
+
+        assert crossvote.__file__ is not None
+        _installed = Sources(Path(crossvote.__file__).parent)
+    return _installed.digest(modules)

@@ -1,0 +1,55 @@
+"""Results by what decides them: one small JSON file each, found again exactly when all of it is equal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossvote.sim.common.content import digest
+from crossvote.sim.common.files import write_text_atomic
+
+
+@dataclass(frozen=True)
+class KeyedResults:
+    """A folder of results. An identity is a JSON value that holds everything a result depends on, and no path.
+
+    ``name`` is for people who look into the folder; results of one name and several identities lie side by side.
+    """
+
+    folder: Path
+
+    def path(self, name: str, identity: Any) -> Path:
+        """Where the result lies, or would lie."""
+        safe = re.sub(r"[^\w.+-]", "_", name)
+        return self.folder / f"{safe}-{digest(identity)[:16]}.json"
+
+    def get(self, name: str, identity: Any) -> Any | None:
+        """The result with exactly this identity; ``None`` if there is none, or only a damaged one."""
+        try:
+            content = json.loads(self.path(name, identity).read_text(encoding="utf-8"))
+            return content["result"] if content["key"] == digest(identity) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def entries(self) -> Iterator[tuple[Any, Any]]:
+        """Identity and result of all that are kept, by name; damaged ones are passed over."""
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                if content["key"] == digest(content["identity"]):
+                    yield content["identity"], content["result"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+
+    def put(self, name: str, identity: Any, result: Any) -> None:
+        """Keep a result, a JSON value.
+
+        Raises:
+            StorageError: it cannot be written; nothing half-written stays.
+        """
+        document = {"key": digest(identity), "identity": identity, "result": result}
+        write_text_atomic(self.path(name, identity), json.dumps(document, indent=1, allow_nan=False) + "\n")

@@ -1,0 +1,27 @@
+"""``crossvote fork``: a run that branches off another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossvote.swstack.cli.app import command
+from crossvote.swstack.cli.options import Overrides
+from crossvote.swstack.cli.output import Output
+
+
+@command(examples=("crossvote fork runs/mrpc runs/mrpc-30-chips -o faults.chips=30",))
+def fork(
+    out: Output,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run to start from.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Where the new run is to live.")],
+    override: Overrides = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Start a new run from all that another has finished, with changed keys; the files are shared, not copied."""
+    from crossvote.swstack.experiment.branches import fork as branch
+
+    shared = branch(run, new, override)
+    out.text(f"{new}: shares {', '.join(shared) or 'nothing'}; go on with: crossvote run {new}")
+    out.result({"run": str(new), "from": str(run), "finished": list(shared)})

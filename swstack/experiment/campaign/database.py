@@ -1,0 +1,213 @@
+"""The store of a campaign: one SQLite file, written by the driver alone."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.swstack.experiment.campaign.trials import Outcome, Trial
+
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE trials (
+    key TEXT PRIMARY KEY, number INTEGER NOT NULL, planned INTEGER NOT NULL DEFAULT 1,
+    variant INTEGER NOT NULL, scheme TEXT NOT NULL, rate REAL NOT NULL, chip INTEGER NOT NULL, scope TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'open', attempts INTEGER NOT NULL DEFAULT 0,
+    metrics TEXT, faults INTEGER, error TEXT, shard TEXT
+);
+CREATE TABLE about (key TEXT PRIMARY KEY, seconds REAL, worker TEXT, finished TEXT);
+CREATE INDEX by_status ON trials (planned, status, number);
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial and what is known of it. status: open, done, failed, or enough (not needed any more: see ``stop``)."""
+
+    trial: Trial
+    status: str
+    attempts: int
+    metrics: dict[str, float]
+    error: str | None
+    shard: str | None
+
+
+class Database:
+    """Access to a campaign's file; ``Database.open`` gives one."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection, self.path = connection, path
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, write: bool = False) -> Iterator[Database]:
+        """Open the file, for reading beside a driver, or as the driver to write; a new one is made for writing.
+
+        Raises:
+            UserError: no such campaign, or a file that is damaged or something else. StorageError: the disk is full or
+                the file cannot be written.
+        """
+        if not write and not path.is_file():
+            raise UserError(f"{path}: no campaign here yet; start one with: crossvote sweep run CAMPAIGN.toml")
+        with _in_words(path):
+            new = not path.is_file() or path.stat().st_size == 0
+            if write:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            mode = "rwc" if write else "ro"
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30)
+            try:
+                if write:
+                    (journal,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+                    if journal != "wal":
+                        connection.execute("PRAGMA journal_mode=DELETE")
+                        warnings.warn(f"{path}: no write-ahead log here; use one host at a time.", stacklevel=3)
+                    connection.execute("PRAGMA synchronous=NORMAL")
+                if new and write:
+                    with connection:
+                        connection.executescript(_SCHEMA)
+                        connection.execute("INSERT INTO meta VALUES ('format', ?)", (json.dumps(FORMAT),))
+                database = cls(connection, path)
+                if database.meta("format") != FORMAT:
+                    raise UserError(f"{path}: a campaign of format {database.meta('format')}, not {FORMAT}.")
+                yield database
+            finally:
+                connection.close()
+
+    def meta(self, key: str) -> Any:
+        """A value kept beside the trials, or None."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def set_meta(self, **values: Any) -> None:
+        """Keep values beside the trials."""
+        with self._connection:
+            rows = [(key, json.dumps(value)) for key, value in values.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def plan(self, trials: Iterable[Trial]) -> int:
+        """Make these the campaign's trials, in this order; results stay. Returns how many are new."""
+        with self._connection:
+            self._connection.execute("UPDATE trials SET planned = 0")
+            before = self._count()
+            self._connection.executemany(
+                "INSERT INTO trials (key, number, variant, scheme, rate, chip, scope) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET planned = 1, number = excluded.number, variant = excluded.variant",
+                (
+                    (trial.key, number, trial.variant, trial.scheme, trial.rate, trial.chip, trial.scope)
+                    for number, trial in enumerate(trials)
+                ),
+            )
+            # What was enough under another stopping rule may not be under this one.
+            self._connection.execute("UPDATE trials SET status = 'open' WHERE status = 'enough'")
+            return self._count() - before
+
+    def _count(self) -> int:
+        (count,) = self._connection.execute("SELECT count(*) FROM trials").fetchone()
+        return int(count)
+
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep outcomes in one transaction; recording one again changes nothing but its times."""
+        finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with _in_words(self.path), self._connection:
+            self._connection.executemany(
+                "UPDATE trials SET status = ?, attempts = attempts + 1, metrics = ?, faults = ?, error = ?, shard = ? "
+                "WHERE key = ? AND status != 'done'",
+                [
+                    (
+                        "failed" if outcome.error else "done",
+                        None if outcome.error else json.dumps(outcome.metrics),
+                        outcome.faults,
+                        outcome.error,
+                        outcome.shard,
+                        outcome.key,
+                    )
+                    for outcome in outcomes
+                ],
+            )
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO about VALUES (?, ?, ?, ?)",
+                [(outcome.key, outcome.seconds, outcome.worker, finished) for outcome in outcomes],
+            )
+
+    def set_status(self, keys: Iterable[str], status: str) -> None:
+        """Mark trials that are not done."""
+        with _in_words(self.path), self._connection:
+            self._connection.executemany(
+                "UPDATE trials SET status = ? WHERE key = ? AND status != 'done'", [(status, key) for key in keys]
+            )
+
+    def rows(self, status: str | None = None) -> Iterator[Row]:
+        """The planned trials in order, of one status or all."""
+        with _in_words(self.path):
+            found = self._connection.execute(
+                "SELECT key, variant, scheme, rate, chip, scope, status, attempts, metrics, error, shard FROM trials "
+                "WHERE planned = 1 AND (? IS NULL OR status = ?) ORDER BY number",
+                (status, status),
+            )
+            for key, variant, scheme, rate, chip, scope, state, attempts, metrics, error, shard in found:
+                trial = Trial(key, variant, scheme, rate, chip, scope)
+                yield Row(trial, state, attempts, json.loads(metrics) if metrics else {}, error, shard)
+
+    def open_trials(self, after: int, most: int) -> list[tuple[int, Trial]]:
+        """Open trials with a number above ``after``, the first ``most`` of them, each with its number."""
+        with _in_words(self.path):
+            rows = self._connection.execute(
+                "SELECT number, key, variant, scheme, rate, chip, scope FROM trials "
+                "WHERE planned = 1 AND status = 'open' AND number > ? ORDER BY number LIMIT ?",
+                (after, most),
+            )
+            return [(number, Trial(*fields)) for number, *fields in rows]
+
+    def open_variants(self) -> set[int]:
+        """Variants that have open trials."""
+        with _in_words(self.path):
+            rows = self._connection.execute("SELECT DISTINCT variant FROM trials WHERE planned = 1 AND status = 'open'")
+            return {variant for (variant,) in rows}
+
+    def open_keys(self, variant: int) -> list[str]:
+        """Keys of the open trials of a variant."""
+        with _in_words(self.path):
+            rows = self._connection.execute(
+                "SELECT key FROM trials WHERE planned = 1 AND status = 'open' AND variant = ?", (variant,)
+            )
+            return [key for (key,) in rows]
+
+    def counts(self) -> dict[str, int]:
+        """Planned trials by status."""
+        with _in_words(self.path):
+            rows = self._connection.execute("SELECT status, count(*) FROM trials WHERE planned = 1 GROUP BY status")
+            return {"open": 0, "done": 0, "failed": 0, "enough": 0, **dict(rows)}
+
+    def seconds(self) -> tuple[int, float]:
+        """Number of trials that were timed, and their seconds together."""
+        with _in_words(self.path):
+            count, total = self._connection.execute("SELECT count(*), total(seconds) FROM about").fetchone()
+            return int(count), float(total)
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "full" in text:
+            raise StorageError(f"{path}: cannot be written ({text}); make room and resume.") from None
+        if isinstance(error, sqlite3.OperationalError):
+            raise StorageError(f"{path}: cannot be used ({text}).") from None
+        raise UserError(
+            f"{path}: a damaged campaign file ({text}); the runs and the examples beside it are whole, so move this "
+            "file away and run the campaign again."
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be used ({error.strerror or error}).") from None

@@ -1,0 +1,381 @@
+"""The driver of a campaign: plans it, keeps the workers busy, and alone writes what they find."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.lock import held
+from crossvote.sim.common.schema import build, to_mapping
+from crossvote.swstack.experiment.campaign.database import Database
+from crossvote.swstack.experiment.campaign.engines import Engine, open_engine
+from crossvote.swstack.experiment.campaign.spec import CampaignSpec, Variant, variants
+from crossvote.swstack.experiment.campaign.stopping import Stopping, counted
+from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, Trial, expand, plan_digest, run_name
+from crossvote.swstack.experiment.campaign.work import do_chunk, do_prepare
+from crossvote.swstack.experiment.pipeline import identify, pending, versions
+from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.work import chosen_stages
+
+#: Seconds that a chunk should take: long against what handing it over costs, short against what a loss costs.
+TARGET_SECONDS = 4.0
+_MOST_IN_CHUNK = 256
+_FILE, _LOCK, _RUNS, _STORE, _EXAMPLES = "campaign.db", ".lock", "runs", "store", "examples"
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a campaign is: trials by status, trials per second of this driver, seconds left at that speed."""
+
+    counts: dict[str, int]
+    speed: float
+    left: float | None
+    preparing: str | None = None
+
+
+Watch = Callable[[State], None]
+Work = Callable[[Chunk], list[Outcome]]
+
+
+def database_path(folder: Path) -> Path:
+    """The campaign's file in its folder."""
+    return folder / _FILE
+
+
+def run_path(folder: Path, variant: Variant) -> Path:
+    """Where the model and the images of a variant lie."""
+    assert variant.config is not None
+    return folder / _RUNS / run_name(variant.config)
+
+
+@contextmanager
+def driving(folder: Path) -> Iterator[Database]:
+    """Be the campaign's driver: the only one that writes.
+
+    Raises:
+        UserError: another driver is at work, or the folder holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; a campaign is a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _LOCK).exists() and not (folder / _FILE).exists():
+        raise UserError(f"{folder}: holds other files; name an empty or new folder with --dir.")
+    from crossvote.sim.common.files import writing
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    busy = f"{folder}: another driver runs this campaign; look at it with: crossvote sweep status {folder}"
+    with held(folder / _LOCK, busy), Database.open(folder / _FILE, write=True) as database:
+        yield database
+
+
+def plan(database: Database, spec: CampaignSpec, known: Sequence[Variant]) -> int:
+    """Write the campaign's trials down; results that are there and still wanted are kept. Returns how many are new."""
+    new = database.plan(expand(spec, known))
+    database.set_meta(
+        spec=to_mapping(spec),
+        versions=versions(),
+        variants=[
+            {
+                "number": variant.number,
+                "label": variant.label,
+                "keys": dict(variant.keys),
+                "refused": variant.refused,
+                "metric": None,
+                "schemes": list(variant.config.map.schemes) if variant.config else [],
+            }
+            for variant in known
+        ],
+    )
+    return new
+
+
+def planned_spec(database: Database) -> CampaignSpec:
+    """The specification that was planned last.
+
+    Raises:
+        UserError: nothing was planned.
+    """
+    found = database.meta("spec")
+    if found is None:
+        raise UserError(f"{database.path}: nothing is planned here.")
+    return build(CampaignSpec, found, str(database.path))
+
+
+def check_unchanged(database: Database, spec: CampaignSpec, known: Sequence[Variant]) -> None:
+    """Refuse to go on with a campaign whose inputs or code are no longer those of its results.
+
+    Raises:
+        UserError: saying so; nothing is changed.
+    """
+    planned = {row.trial.key for row in database.rows()}
+    new = sum(trial.key not in planned for trial in expand(spec, known))
+    if new:
+        raise UserError(
+            f"{database.path}: {new} of {len(planned)} trials would be others than those planned, because the model, "
+            "the data or the code changed since; put them back, or plan anew with: crossvote sweep run CAMPAIGN.toml "
+            "(what is measured is kept)."
+        )
+
+
+@dataclass(eq=False)
+class Driver:
+    """One run of a campaign on an engine."""
+
+    folder: Path
+    database: Database
+    spec: CampaignSpec
+    variants: Sequence[Variant]
+    engine: Engine
+    work: Work = do_chunk
+    watch: Watch = lambda state: None
+    _suspects: deque[Chunk] = field(default_factory=deque)
+    _running: dict[Future[list[Outcome]], Chunk] = field(default_factory=dict)
+    _seconds_each: float = TARGET_SECONDS
+    _done: int = 0
+
+    def run(self) -> dict[str, int]:
+        """Do all open trials; returns the counts by status.
+
+        Interrupted, it lets the chunks that are under way finish, records them, and passes the interrupt on.
+        """
+        self._started = time.monotonic()
+        self._settings = {v.number: to_mapping(v.config) for v in self.variants if v.config is not None}
+        self._runs = {v.number: run_path(self.folder, v) for v in self.variants if v.config is not None}
+        self._stopping = Stopping(self.spec.stop, self.database) if self.spec.stop.until_ci else None
+        self._left = self.database.counts()["open"]
+        chunks = self._chunks()
+        try:
+            while True:
+                self._fill(chunks)
+                if not self._running:
+                    break
+                self._collect()
+        except KeyboardInterrupt:
+            while self._running:
+                self._collect()
+            raise
+        self._tell()
+        return self.database.counts()
+
+    def _fill(self, chunks: Iterator[Chunk]) -> None:
+        """Keep one chunk waiting behind each that runs; what may have cost a worker runs alone."""
+        if self._suspects:
+            if not self._running:
+                self._submit(self._suspects.popleft())
+            return
+        while len(self._running) < 2 * self.engine.width:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            self._submit(chunk)
+
+    def _submit(self, chunk: Chunk) -> None:
+        self._running[self.engine.submit(self.work, chunk)] = chunk
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """Open trials in their order, each chunk of one variant."""
+        last = -1
+        while True:
+            page = self.database.open_trials(last, 4 * _MOST_IN_CHUNK)
+            if not page:
+                return
+            taken = 0
+            while taken < len(page):
+                size = self._size()
+                first = page[taken][1]
+                trials: list[Trial] = []
+                while taken < len(page) and len(trials) < size and page[taken][1].variant == first.variant:
+                    number, trial = page[taken]
+                    taken, last = taken + 1, number
+                    if self._stopping is None or not self._stopping.enough(trial):
+                        trials.append(trial)
+                if trials:
+                    yield self._chunk(first.variant, tuple(trials))
+
+    def _size(self) -> int:
+        """Trials that take about ``TARGET_SECONDS``, and no more than leave work for every worker at the end."""
+        fair = math.ceil(max(1, self._left) / (4 * self.engine.width))
+        if self._stopping is not None:  # look often, so that little is measured in vain
+            fair = min(fair, self._stopping.round)
+        return max(1, min(_MOST_IN_CHUNK, fair, int(TARGET_SECONDS / max(self._seconds_each, 1e-6))))
+
+    def _chunk(self, variant: int, trials: tuple[Trial, ...]) -> Chunk:
+        shards = self.folder / _EXAMPLES if self.spec.examples else None
+        return Chunk(self._runs[variant], self._settings[variant], trials, shards)
+
+    def _collect(self) -> None:
+        """Record what is finished."""
+        finished, _ = wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
+        outcomes: list[Outcome] = []
+        lost: list[tuple[Chunk, BaseException]] = []
+        for future in finished:
+            chunk = self._running.pop(future)
+            error = future.exception()
+            if error is None:
+                outcomes += future.result()
+            elif isinstance(error, self.engine.lost):
+                lost.append((chunk, error))
+            else:  # of the engine or of this program: every trial of the chunk says so
+                text = "".join(_lines(error))
+                outcomes += [Outcome(trial.key, {}, error=text) for trial in chunk.trials]
+        if lost:
+            # All that ran on the broken workers is lost with them.
+            for future, chunk in list(self._running.items()):
+                if future.done() and isinstance(future.exception(), self.engine.lost):
+                    lost.append((chunk, future.exception() or RuntimeError()))
+                    del self._running[future]
+            self.engine.renew()
+        for chunk, error in lost:
+            outcomes += self._again(chunk, error)
+        if outcomes:
+            self._record(outcomes)
+        self._tell()
+
+    def _again(self, chunk: Chunk, error: BaseException) -> list[Outcome]:
+        """Put a chunk whose worker is gone back, alone; at the second time trial by trial; and give up in the end."""
+        if chunk.losses == 0:
+            self._suspects.append(replace(chunk, losses=1))
+        elif len(chunk.trials) > 1:
+            self._suspects.extend(replace(chunk, trials=(trial,)) for trial in chunk.trials)
+        elif chunk.losses < self.spec.attempts:
+            self._suspects.append(replace(chunk, losses=chunk.losses + 1))
+        else:
+            why = "killed, crashed or out of memory"
+            text = f"its worker was lost {chunk.losses} times while it ran alone ({why}): {error}"
+            return [Outcome(chunk.trials[0].key, {}, error=text)]
+        return []
+
+    def _record(self, outcomes: list[Outcome]) -> None:
+        self.database.record(outcomes)
+        self._done += len(outcomes)
+        self._left -= len(outcomes)
+        timed = [outcome.seconds for outcome in outcomes if outcome.seconds]
+        if timed:
+            self._seconds_each += 0.5 * (sum(timed) / len(timed) - self._seconds_each)
+        if self._stopping is not None:
+            self._stopping.add(outcomes)
+
+    def _tell(self) -> None:
+        spent = time.monotonic() - self._started
+        speed = self._done / spent if spent else 0.0
+        self.watch(State(self.database.counts(), speed, self._left / speed if speed else None))
+
+
+def _lines(error: BaseException) -> list[str]:
+    import traceback
+
+    return traceback.format_exception(error)
+
+
+def prepare(driver: Driver) -> None:
+    """Fine-tune, prune and map what the open trials need, each distinct model once; failures become their trials'.
+
+    A stage of one variant waits for nothing but the stage before it, so that different models are made side by side.
+    """
+    wanted = driver.database.open_variants()
+    todo = [v for v in driver.variants if v.config is not None and v.number in wanted]
+    broken: dict[Path, str] = {}
+    for command in ("finetune", "prune", "map"):
+        groups: dict[str, list[Variant]] = {}
+        for variant in todo:
+            groups.setdefault(_upto(variant, command), []).append(variant)
+        waiting: dict[Future[str | None], Variant] = {}
+        # One of each kind first: the others then find its work in the store.
+        for turn in (lambda group: group[:1], lambda group: group[1:]):
+            for group in groups.values():
+                for variant in {run_path(driver.folder, v): v for v in turn(group)}.values():
+                    path = run_path(driver.folder, variant)
+                    assert variant.config is not None
+                    if path in broken or _is_prepared(path, variant, command):
+                        continue
+                    arguments = (path, to_mapping(variant.config), command, driver.folder / _STORE)
+                    waiting[driver.engine.submit(do_prepare, *arguments)] = variant
+            while waiting:
+                driver.watch(State(driver.database.counts(), 0.0, None, f"{command}: {len(waiting)} to do"))
+                finished, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    variant = waiting.pop(future)
+                    error = future.exception()
+                    text = "".join(_lines(error)) if error is not None else future.result()
+                    if isinstance(error, driver.engine.lost):
+                        driver.engine.renew()
+                    if text is not None:
+                        broken[run_path(driver.folder, variant)] = text
+    for variant in todo:
+        text = broken.get(run_path(driver.folder, variant))
+        if text is not None:
+            keys = driver.database.open_keys(variant.number)
+            driver.database.record([Outcome(key, {}, error=text) for key in keys])
+
+
+def _upto(variant: Variant, command: str) -> str:
+    """What decides the model or the images of a variant up to a stage."""
+    assert variant.config is not None
+    nowhere = RunDirectory(Path("/nonexistent"))
+    return "".join(identify(stage, variant.config, nowhere).key({}) for stage in chosen_stages(command))
+
+
+def _is_prepared(path: Path, variant: Variant, command: str) -> bool:
+    assert variant.config is not None
+    stages = [stage for stage in chosen_stages(command) if not stage.name.startswith("score")]
+    return not pending(RunDirectory(path), variant.config, stages)
+
+
+def run_campaign(
+    folder: Path,
+    spec: CampaignSpec | None,
+    engine: str,
+    watch: Watch = lambda state: None,
+    work: Work = do_chunk,
+    retry: bool = False,
+) -> dict[str, int]:
+    """Plan and run a campaign in ``folder``; without ``spec`` go on with what was planned there.
+
+    retry: try the failed trials again. Returns the trials by status.
+
+    Raises:
+        UserError: a wrong specification, another driver, changed inputs, or an engine that is not there.
+    """
+    if spec is None and not database_path(folder).is_file():
+        raise UserError(f"{folder}: no campaign here yet; start one with: crossvote sweep run CAMPAIGN.toml")
+    known = variants(spec) if spec is not None else ()  # refused before anything is written
+    with driving(folder) as database:
+        if spec is None:
+            spec = planned_spec(database)
+            known = variants(spec)
+            check_unchanged(database, spec, known)
+        else:
+            plan(database, spec, known)
+        if retry:
+            database.set_status([row.trial.key for row in database.rows("failed")], "open")
+        with open_engine(engine) as opened:
+            driver = Driver(folder, database, spec, known, opened, work, watch)
+            if work is do_chunk:
+                prepare(driver)
+            counts = driver.run()
+        database.set_meta(engine=engine)
+        return counts
+
+
+def results_digest(database: Database) -> str:
+    """One digest over all results that count: equal for equal results, whatever measured them in whatever order."""
+    return plan_digest([(row.trial.key, row.metrics) for row in counted(database, planned_spec(database).stop)])
+
+
+def manifest(database: Database) -> dict[str, Any]:
+    """Specification, versions and the digest of the results."""
+    return {
+        "spec": database.meta("spec"),
+        "versions": database.meta("versions"),
+        "variants": database.meta("variants"),
+        "counts": database.counts(),
+        "digest": results_digest(database),
+    }

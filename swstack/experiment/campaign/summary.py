@@ -1,0 +1,194 @@
+"""What a campaign found so far: means with bands, paired differences, tolerated rates; and tables of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import replacing, write_text_atomic
+from crossvote.swstack.evaluation.statistics import mean_band, paired_difference, tail, tolerated_rate
+from crossvote.swstack.experiment.campaign.database import Database
+from crossvote.swstack.experiment.campaign.driver import manifest, planned_spec
+from crossvote.swstack.experiment.campaign.stopping import counted
+from crossvote.swstack.experiment.campaign.trials import PERFECT
+
+#: Points of the primary metric that may be lost where a fault rate is called tolerated.
+ALLOWED = 1.0
+
+#: (variant, scope) -> scheme -> rate -> chip -> primary metric in percent; rate 0 holds the model without faults.
+Scores = dict[tuple[int, str], dict[str, dict[float, dict[int, float]]]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Rows of three tables.
+
+    cells: per variant, scope, scheme and rate: chips, mean with its band, the worst 5 % and the least.
+    pairs: per rate, the difference of each scheme to the first one over the chips that both ran on, with its band.
+    tolerated: per scheme, the highest rate with a mean loss of at most a point, with its band.
+    """
+
+    cells: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    tolerated: list[dict[str, Any]]
+
+
+def _scores(database: Database) -> Scores:
+    scores: Scores = {}
+    perfect: dict[tuple[int, str], dict[int, float]] = {}
+    for row in counted(database, planned_spec(database).stop):
+        trial, value = row.trial, next(iter(row.metrics.values()))
+        if trial.chip == PERFECT:
+            perfect[trial.variant, trial.scheme] = {PERFECT: value}
+        else:
+            by_scheme = scores.setdefault((trial.variant, trial.scope), {})
+            by_scheme.setdefault(trial.scheme, {}).setdefault(trial.rate, {})[trial.chip] = value
+    for (variant, _), by_scheme in scores.items():
+        for scheme, rates in by_scheme.items():
+            rates[0.0] = perfect.get((variant, scheme), {})
+    return scores
+
+
+def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
+    """Statistics of all that is done. Scores are of the primary metric, in percent."""
+    labels = {variant["number"]: variant["label"] for variant in database.meta("variants") or ()}
+    cells, pairs, tolerated = [], [], []
+    for (variant, scope), by_scheme in sorted(_scores(database).items()):
+        where = {"variant": labels.get(variant, str(variant)), "scope": scope}
+        baseline = next(iter(by_scheme))
+        for scheme, rates in by_scheme.items():
+            for rate in sorted(rates):
+                scores = rates[rate]
+                if not scores:
+                    continue
+                values = [scores[chip] for chip in sorted(scores)]
+                band = mean_band(values)
+                cells.append(
+                    {
+                        **where,
+                        "scheme": scheme,
+                        "rate": rate,
+                        "chips": len(values) if rate else 0,
+                        "mean": band.value,
+                        "low": band.low,
+                        "high": band.high,
+                        "worst 5 %": tail(values),
+                        "least": min(values),
+                    }
+                )
+                other = by_scheme[baseline].get(rate, {})
+                if rate and scheme != baseline and scores.keys() & other.keys():
+                    gain = paired_difference(other, scores)
+                    pairs.append(
+                        {
+                            **where,
+                            "scheme": scheme,
+                            "against": baseline,
+                            "rate": rate,
+                            "chips": len(scores.keys() & other.keys()),
+                            "difference": gain.value,
+                            "low": gain.low,
+                            "high": gain.high,
+                        }
+                    )
+            tolerated += _tolerated(where, scheme, rates, allowed)
+    return Findings(cells, pairs, tolerated)
+
+
+def _tolerated(
+    where: dict[str, str], scheme: str, rates: dict[float, dict[int, float]], allowed: float
+) -> list[dict[str, Any]]:
+    perfect = rates.get(0.0, {})
+    faulty = {rate: scores for rate, scores in rates.items() if rate and scores}
+    if not perfect or not faulty:
+        return []
+    try:
+        found = tolerated_rate(faulty, perfect[PERFECT], allowed)
+    except UserError:  # no chip that every rate has, yet
+        return []
+    highest = found.value == max(faulty)
+    return [
+        {
+            **where,
+            "scheme": scheme,
+            "points allowed": allowed,
+            "tolerated rate": found.value,
+            "low": found.low,
+            "high": found.high,
+            "note": "the highest measured" if highest else "",
+        }
+    ]
+
+
+def table(findings: Findings) -> list[list[str]]:
+    """The cells as one row per variant, scope and scheme, a column per rate; the header first."""
+    rates = sorted({cell["rate"] for cell in findings.cells})
+    rows = [["variant", "scope", "scheme", *("no faults" if not rate else f"{100 * rate:g} %" for rate in rates)]]
+    places = dict.fromkeys((cell["variant"], cell["scope"], cell["scheme"]) for cell in findings.cells)
+    by_place = {(c["variant"], c["scope"], c["scheme"], c["rate"]): c for c in findings.cells}
+    for place in places:
+        row = list(place)
+        for rate in rates:
+            cell = by_place.get((*place, rate))
+            if cell is None:
+                row.append("")
+            elif not rate:
+                row.append(f"{cell['mean']:.2f}")
+            else:
+                row.append(f"{cell['mean']:.2f} ± {(cell['high'] - cell['low']) / 2:.2f} (n = {cell['chips']})")
+        rows.append(row)
+    return rows
+
+
+def trial_rows(database: Database) -> list[dict[str, Any]]:
+    """All planned trials as flat rows: what they are, their status and their metrics."""
+    labels = {variant["number"]: variant["label"] for variant in database.meta("variants") or ()}
+    names = dict.fromkeys(name for row in database.rows("done") for name in row.metrics)
+    return [
+        {
+            "variant": labels.get(row.trial.variant, str(row.trial.variant)),
+            "scheme": row.trial.scheme,
+            "rate": row.trial.rate,
+            "chip": row.trial.chip,
+            "scope": row.trial.scope,
+            "status": row.status,
+            **{name: row.metrics.get(name) for name in names},
+            "key": row.trial.key,
+        }
+        for row in database.rows()
+    ]
+
+
+def export(database: Database, folder: Path) -> list[Path]:
+    """Write the trials as CSV and Parquet, the three tables of findings as CSV, and the manifest as JSON.
+
+    Raises:
+        UserError: nothing is done yet.
+    """
+    findings = summarize(database)
+    if not findings.cells:
+        raise UserError(f"{database.path}: no trial on a faulty chip is done yet.")
+    trials = trial_rows(database)
+    written = []
+    tables: Sequence[tuple[str, list[dict[str, Any]]]] = (
+        ("trials", trials),
+        ("summary", findings.cells),
+        ("pairs", findings.pairs),
+        ("tolerated", findings.tolerated),
+    )
+    for name, rows in tables:
+        if rows:
+            write_csv(folder / f"{name}.csv", rows)
+            written.append(folder / f"{name}.csv")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with replacing(folder / "trials.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(trials), temporary, compression="zstd")
+    write_text_atomic(folder / "manifest.json", json.dumps(manifest(database), indent=1) + "\n")
+    return [*written, folder / "trials.parquet", folder / "manifest.json"]

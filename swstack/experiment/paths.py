@@ -1,0 +1,52 @@
+"""Where everything lies inside a run directory."""
+
+from __future__ import annotations
+
+CONFIG = "config.toml"
+LOCK = ".lock"
+
+DENSE = "model"
+PRUNED = "pruned/model"
+MASKS = "pruned/masks.safetensors"
+CHIPS = "faults/chips.json"
+#: Finished trials, which carry their own keys: they outlive a kill, and a sweep with more rates or chips takes them up.
+TRIALS = "work/trials"
+TRIAL_TABLE = "results/trials.csv"
+PAGE = "report/index.html"
+VERDICT = "report/verdict.txt"
+SYSTEM = "system"
+COMPARISON = "comparison"
+
+#: The result of each stage that has one.
+RESULTS = {
+    "finetune": "results/finetune.json",
+    "score-dense": "results/dense.json",
+    "prune": "results/pruning.json",
+    "score-pruned": "results/pruned.json",
+    "map": "results/mapping.json",
+    "calibrate": "results/calibration.json",
+    "faults": CHIPS,
+    "eval": "results/accuracy.json",
+    "cosim": "results/cosimulation.json",
+    "simulate": "results/system.json",
+}
+
+
+def image(scheme: str) -> str:
+    """What is programmed under a protection scheme."""
+    return f"images/{scheme}.safetensors"
+
+
+def record(stage: str) -> str:
+    """The record that makes a stage finished."""
+    return f"stages/{stage}.json"
+
+
+def about(stage: str) -> str:
+    """How the stage came about: when, how long, with which versions, from which files."""
+    return f"stages/{stage}.about.json"
+
+
+def work(stage: str, key: str) -> str:
+    """Partial results of an unfinished stage."""
+    return f"work/{stage}/{key[:16]}"

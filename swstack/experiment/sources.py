@@ -1,0 +1,99 @@
+"""The files that a run reads from outside its directory, known by their content.
+
+Only finished stages may have lost them: what a source contained when it was read stands in the stage's record, and a
+source that has vanished from the same place since is taken to be that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossvote.sim.common.content import digest, file_digest, folder_digest
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
+from crossvote.swstack.tasks import glue
+
+_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source.
+
+    key: the configuration key that names it. origin: where it lies: an absolute path or a name.
+    content: digest of what it contains now; None if it is not there, or not known without fetching it.
+    """
+
+    key: str
+    origin: str
+    content: Callable[[], str | None]
+
+
+def model_source(name: str) -> Source:
+    """A pretrained model, by what ``model.source`` may be."""
+    folder = Path(name).expanduser().absolute()
+    if name in PACKAGED_MODELS:
+        installed = packaged_directory(name)
+        return Source("model.source", name, lambda: None if installed is None else _content(installed, *_MODEL_FILES))
+    if folder.is_dir() or name.startswith(("/", ".", "~")):
+        return Source("model.source", str(folder), lambda: _content(folder, *_MODEL_FILES))
+    return Source("model.source", f"hub:{name}", lambda: _cached_commit(name))
+
+
+def train_source(config: RunConfig) -> Source | None:
+    """The train examples; None where the configuration alone decides them."""
+    return _task_source(config, "train")
+
+
+def dev_source(config: RunConfig) -> Source | None:
+    """The dev examples; None where the configuration alone decides them."""
+    return _task_source(config, "dev")
+
+
+def _task_source(config: RunConfig, part: str) -> Source | None:
+    own = config.task.train if part == "train" else config.task.dev
+    if own is not None:
+        return _own_source(f"task.{part}", own)
+    name = glue.canonical_name(config.task.name)
+    if name is None:
+        return None
+    if config.task.glue_dir is None:
+        return Source(f"task.{part}", f"hub:glue/{name}", lambda: f"hub:glue/{name}")
+    folder = Path(config.task.glue_dir).expanduser().absolute() / glue.GLUE_TASKS[name].folder
+    files = ("train.tsv",) if part == "train" else glue.GLUE_TASKS[name].dev_files
+    return Source(f"task.{part}", str(folder), lambda: _content(folder, *files))
+
+
+def _own_source(key: str, name: str) -> Source:
+    """Own data: a file, a folder that a library saved, or a name on the hub."""
+    if name.startswith("hub:"):
+        return Source(key, name, lambda: name)
+    path = Path(name).expanduser().absolute()
+
+    def content() -> str | None:
+        if path.is_dir():
+            return digest({file.relative_to(path).as_posix(): file_digest(file) for file in _files(path)})
+        return file_digest(path) if path.is_file() else None
+
+    return Source(key, str(path), content)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _content(folder: Path, *patterns: str) -> str | None:
+    return folder_digest(folder, patterns) if folder.is_dir() else None
+
+
+def _cached_commit(name: str) -> str | None:
+    """The revision of a hub model that lies in the hub's cache, without asking the hub."""
+    from huggingface_hub import constants
+
+    path = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / "main"
+    try:
+        return f"hub:{name}@{path.read_text(encoding='utf-8').strip()}"
+    except OSError:
+        return None

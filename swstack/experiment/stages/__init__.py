@@ -1,0 +1,43 @@
+"""The stages of the main job, from a pretrained encoder to the report, one file each. Loading them loads no torch."""
+
+from __future__ import annotations
+
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.pipeline import Stage
+from crossvote.swstack.experiment.stages import (
+    calibrate,
+    cosim,
+    eval,
+    faults,
+    finetune,
+    map,
+    prune,
+    report,
+    score,
+    simulate,
+)
+
+STAGES: tuple[Stage[RunConfig], ...] = (
+    finetune.STAGE,
+    score.DENSE,
+    prune.STAGE,
+    score.PRUNED,
+    map.STAGE,
+    calibrate.STAGE,
+    faults.STAGE,
+    eval.STAGE,
+    cosim.STAGE,
+    simulate.STAGE,
+    report.STAGE,
+)
+
+#: The stages that a command brings up to date, where they are more than the one of its name.
+TARGETS: dict[str, tuple[str, ...]] = {
+    "finetune": ("finetune", "score-dense"),
+    "prune": ("prune", "score-pruned"),
+}
+
+
+def targets(command: str) -> tuple[str, ...]:
+    """The stages whose results the command of that name is to give."""
+    return TARGETS.get(command, (command,))

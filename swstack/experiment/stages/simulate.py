@@ -1,0 +1,38 @@
+"""Run the mapped model on the whole chip, for latency, energy and area beside accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crossvote.swstack.experiment import paths
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.pipeline import Context, Stage
+from crossvote.swstack.experiment.records import Costs
+from crossvote.swstack.experiment.sources import dev_source
+from crossvote.swstack.experiment.stages.common import settings
+
+
+def perform(context: Context[RunConfig]) -> Sequence[str]:
+    from crossvote.swstack.experiment.cost import costs
+
+    result = costs(context.run.path, context.config.simulate, context.progress)
+    return [context.write(paths.RESULTS["simulate"], Costs(**result))]
+
+
+STAGE = Stage[RunConfig](
+    "simulate",
+    ("prune", "map"),
+    lambda config: {
+        **settings(config, ("task", "chip", "simulate"), {"task": {"train_limit"}}),
+        "schemes": list(config.map.schemes),
+    },
+    perform,
+    lambda config: (dev_source(config),),
+    (
+        __name__,
+        "crossvote.swstack.experiment.cost",
+        "crossvote.swstack.experiment.lengths",
+        "crossvote.swstack.experiment.simulate",
+        "crossvote.swstack.experiment.workloads",
+    ),
+)

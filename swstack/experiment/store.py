@@ -1,0 +1,35 @@
+"""Finished stages by their key, shared by the runs that use one store: what one has done, no other does again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossvote.swstack.experiment.run_directory import RunDirectory, StageRecord
+
+
+@dataclass(frozen=True)
+class StageStore:
+    """A folder of finished stages, ``STAGE/KEY/`` each, laid out as in a run directory.
+
+    Several processes may use it at once: entries are whole or absent, and equal keys mean equal content.
+    """
+
+    folder: Path
+
+    def _entry(self, stage: str, key: str) -> RunDirectory:
+        return RunDirectory(self.folder / stage / key[:32])
+
+    def take(self, run: RunDirectory, stage: str, key: str) -> StageRecord | None:
+        """Give ``run`` the stage with this key, if it is here and intact."""
+        entry = self._entry(stage, key)
+        record = entry.finished(stage, key)
+        if record is not None:
+            run.adopt(entry, record)
+        return record
+
+    def keep(self, run: RunDirectory, record: StageRecord) -> None:
+        """Keep a stage that ``run`` has finished."""
+        entry = self._entry(record.stage, record.key)
+        if entry.finished(record.stage, record.key) is None:
+            entry.adopt(run, record)

@@ -1,0 +1,64 @@
+"""A run brought up to what a command asks for: everything checked first, then stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.schema import to_mapping
+from crossvote.swstack.experiment import paths
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.pipeline import Stage, bring_up_to_date, needed, pending
+from crossvote.swstack.experiment.records import Cosimulated
+from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
+from crossvote.swstack.experiment.stages import STAGES, targets
+from crossvote.swstack.experiment.store import StageStore
+from crossvote.swstack.report.claims import equal
+
+
+def _silent(stage: str, what: str) -> None:
+    """Say nothing."""
+
+
+def chosen_stages(command: str) -> list[Stage[RunConfig]]:
+    """The stages that a command needs, in order."""
+    wanted = {stage.name for target in targets(command) for stage in needed(STAGES, target)}
+    return [stage for stage in STAGES if stage.name in wanted]
+
+
+def bring_up(
+    directory: Path,
+    config: RunConfig,
+    command: str,
+    *,
+    force: bool = False,
+    progress: Progress = no_progress,
+    say: Callable[[str, str], None] = _silent,
+    store: StageStore | None = None,
+) -> RunDirectory:
+    """Bring a run directory up to and including the stages of ``command`` (a stage's name).
+
+    What a later stage would refuse is refused before the first one starts and before anything is written. Finished
+    stages need none of the files they were made from.
+
+    Raises:
+        UserError: the configuration asks for something that cannot be, or the directory is not free.
+    """
+    check_place(directory)
+    stages = chosen_stages(command)
+    forced = command if force else None
+    missing = pending(RunDirectory(directory), config, stages, forced)
+    if missing:
+        from crossvote.swstack.experiment.checks import check_pending
+
+        check_pending(config, directory, missing)
+    with RunDirectory.open(directory) as run, run.configured(to_mapping(config)):
+        bring_up_to_date(run, config, stages, progress, say, forced, store)
+        return run
+
+
+def cosimulation_is_exact(run: RunDirectory) -> bool:
+    """Whether every co-simulated output equalled the reference."""
+    found = run.read(paths.RESULTS["cosim"], Cosimulated)
+    return equal(found.matrices) if found.matrices else bool(found.left_out)

@@ -1,0 +1,123 @@
+"""Runs that branch, and what is said about runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crossvote.swstack.cli import main as cli
+from crossvote.swstack.experiment.branches import find_runs, fork, status
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.work import bring_up
+
+CONFIG = """
+[task]
+name = "grammar-single"
+train_limit = 32
+eval_limit = 8
+max_length = 32
+[model]
+source = "{model}"
+[finetune]
+epochs = 1
+[prune]
+warmup_epochs = 0
+gate_epochs = 1
+final_epochs = 0
+[map]
+schemes = ["none"]
+"""
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def pruned(tiny_bert, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "own.toml").write_text(CONFIG.format(model=tiny_bert))
+    for command in ("finetune", "prune"):
+        bring_up(folder / "first", load_config(folder / "own.toml"), command)
+    return folder / "first"
+
+
+@pytest.fixture
+def run(pruned, tmp_path) -> Path:
+    return Path(shutil.copytree(pruned, tmp_path / "first"))
+
+
+def test_a_fork_shares_what_stays_valid_and_does_the_rest_itself(run, tmp_path):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    result = call("fork", run, tmp_path / "second", "-o", "prune.column_sparsity=0.5", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["finished"] == ["finetune", "score-dense"]
+    assert (run / "model" / "model.safetensors").samefile(tmp_path / "second" / "model" / "model.safetensors")
+    said = {}
+    bring_up(tmp_path / "second", load_config(tmp_path / "second" / "config.toml"), "map", say=said.__setitem__)
+    assert said["finetune"] == "unchanged"
+    assert "prune.column_sparsity changed from 0.3 to 0.5" in said["prune"]
+    # The first run is as it was, to the byte.
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    bring_up(run, load_config(run / "config.toml"), "prune", say=said.__setitem__)
+    assert said["prune"] == "unchanged"
+
+
+def test_a_fork_without_hard_links_is_a_copy(run, tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refused)
+    assert fork(run, tmp_path / "second") == ("finetune", "score-dense", "prune", "score-pruned")
+    assert not (run / "model" / "config.json").samefile(tmp_path / "second" / "model" / "config.json")
+    shutil.rmtree(run)
+    assert status(tmp_path / "second").done == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fork", "nowhere", "new"), "nowhere: no run directory"),
+        (("fork", "first", "taken"), "taken: is there already"),
+        (("fork", "first", "new", "-o", "faults.chip=1"), "did you mean 'chips'?"),
+        (("status", "taken"), "taken: no run directory"),
+        (("list", "nowhere"), "nowhere: no such folder"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("mine")
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["first", "taken"]
+
+
+def test_status_says_what_is_finished_outdated_interrupted_or_missing(run):
+    (run / "work" / "map" / "abc").mkdir(parents=True)
+    (run / "pruned" / "masks.safetensors").unlink()
+    states = {stage.stage: stage.state for stage in status(run).stages}
+    assert states == {
+        "finetune": "finished", "score-dense": "finished", "prune": "outdated", "score-pruned": "outdated",
+        "map": "interrupted", "calibrate": "missing", "faults": "missing", "eval": "missing", "cosim": "missing",
+        "simulate": "missing", "report": "missing",
+    }  # fmt: skip
+    result = call("status", run)
+    assert result.exit_code == 0
+    assert "outdated" in result.output
+
+
+def test_list_finds_runs_and_passes_over_what_it_cannot_read(run, tmp_path):
+    (tmp_path / "deep" / "broken").mkdir(parents=True)
+    (tmp_path / "deep" / "broken" / "config.toml").write_text("seed = [")
+    assert find_runs(tmp_path) == [tmp_path / "deep" / "broken", run]
+    result = call("list", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)
+    assert (row["run"], row["task"], row["stages done"]) == (str(run), "grammar-single", "4 of 11")
+    assert "not a TOML file" in result.stderr

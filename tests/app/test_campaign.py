@@ -1,0 +1,523 @@
+"""Campaigns: what is planned, that nothing is lost or done twice, and that results depend on nothing but identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.swstack.cli import main as cli
+from crossvote.swstack.experiment.campaign import driver as driving
+from crossvote.swstack.experiment.campaign.database import Database
+from crossvote.swstack.experiment.campaign.driver import database_path, run_campaign
+from crossvote.swstack.experiment.campaign.engines import open_engine
+from crossvote.swstack.experiment.campaign.spec import load_spec, variants
+from crossvote.swstack.experiment.campaign.summary import export, summarize
+from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, expand
+
+BASE = """
+[model]
+source = "{model}"
+[task]
+name = "grammar-single"
+train_limit = 48
+eval_limit = 24
+max_length = 32
+[finetune]
+epochs = 1
+batch_size = 16
+[prune]
+warmup_epochs = 0
+gate_epochs = 1
+final_epochs = 0
+[map]
+schemes = ["none", "paper"]
+"""
+
+CAMPAIGN = """
+base = "base.toml"
+schemes = ["none", "paper"]
+rates = [0.005, 0.02]
+chips = 4
+[grid]
+"prune.column_sparsity" = [0.3, 0.5]
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tiny_bert, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("campaign")
+    (folder / "base.toml").write_text(BASE.format(model=tiny_bert))
+    (folder / "small.toml").write_text(CAMPAIGN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def serial(home) -> Path:
+    """The campaign, run in one process: what all others must equal."""
+    counts = run_campaign(home / "serial", load_spec(home / "small.toml"), "serial")
+    assert counts == {"open": 0, "done": 36, "failed": 0, "enough": 0}
+    return home / "serial"
+
+
+def digest(folder: Path) -> str:
+    with Database.open(database_path(folder)) as database:
+        return driving.results_digest(database)
+
+
+def counts(folder: Path) -> dict[str, int]:
+    with Database.open(database_path(folder)) as database:
+        return database.counts()
+
+
+def fresh(serial: Path, folder: Path) -> Path:
+    """The campaign's folder with its models and without its results."""
+    for name in ("runs", "store"):
+        shutil.copytree(serial / name, folder / name)
+    (folder / ".lock").touch()
+    return folder
+
+
+def stub(chunk: Chunk) -> list[Outcome]:
+    """A made-up score that is a function of the trial."""
+    return [Outcome(trial.key, {"accuracy": 80 + int(trial.key[:2], 16) / 64}, seconds=0.001) for trial in chunk.trials]
+
+
+def spec_of(home, text=CAMPAIGN, name="other.toml"):
+    (home / name).write_text(text)
+    return load_spec(home / name)
+
+
+def test_a_plan_names_every_trial_once_and_what_is_refused(home):
+    spec = spec_of(home, CAMPAIGN + '"faults.chip" = [1]\n"quantization.weight_bits" = [8, 16]\n')
+    known = variants(dataclasses.replace(spec, grid={k: v for k, v in spec.grid.items() if k != "faults.chip"}))
+    assert [variant.refused is None for variant in known] == [True, False, True, False]
+    assert "planes" in known[1].refused
+    trials = list(expand(spec, known))
+    assert len({trial.key for trial in trials}) == len(trials) == 2 * 2 * (1 + 2 * 4)
+    with pytest.raises(UserError, match="no variant is possible"):
+        variants(spec)
+
+
+def test_a_key_is_what_decides_the_result_and_nothing_else(home):
+    def keys(**changes):
+        text = "\n".join(f"{key} = {value}" for key, value in {"chips": 2, "rates": "[0.01]", **changes}.items())
+        found = {}
+        for trial in expand(spec := spec_of(home, f'base = "base.toml"\n{text}\n'), variants(spec)):
+            found[trial.scheme, trial.rate, trial.chip] = trial.key
+        return found
+
+    plain = keys()
+    more = keys(chips=5, rates="[0.01, 0.02]", schemes='["paper", "none", "best"]', examples="false")
+    assert plain.items() <= more.items()
+    assert not set(plain.values()) & set(keys(set='{"seed" = 1}').values())
+    # The trial without faults meets no silicon, but the schemes of one seed do.
+    assert not set(plain.values()) & set(keys(set='{"faults.pattern" = "clustered"}').values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chip = 3", "unknown key 'chip'; did you mean 'chips'?"),
+        ("chips = 0", "key 'chips' = 0"),
+        ("[grid]\n'map.schemes' = [['none']]", "say 'schemes' at the top"),
+        ("[grid]\nseed = []", "grid.seed has no value"),
+        ("scopes = ['somewhere']", "'somewhere' must be all, layer.N"),
+        ("base = 'nowhere.toml'", "neither a TOML file"),
+        ("schemes = ['nobody']", "no variant is possible"),
+        ("name = '../x'", "name"),
+    ],
+)
+def test_a_wrong_campaign_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.toml").write_text(text)
+    result = CliRunner().invoke(cli.app, ["sweep", "run", "c.toml", "--engine", "serial"])
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.toml"]
+
+
+@pytest.mark.parametrize("engine", ["threads", "process:0", "tcp://", "slurm"])
+def test_an_unknown_engine_is_refused(home, tmp_path, engine):
+    arguments = ["sweep", "run", str(home / "small.toml"), "--engine", engine, "--dir", str(tmp_path / "c")]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert "must be serial, process:N" in result.stderr
+    assert not (tmp_path / "c").exists()
+
+
+def test_one_training_serves_all_variants_that_share_it(serial):
+    kinds = {stage.name: len(list(stage.iterdir())) for stage in (serial / "store").iterdir()}
+    assert (kinds["finetune"], kinds["prune"], kinds["map"]) == (1, 2, 2)
+
+
+def test_worker_processes_give_the_same_results(serial, home, tmp_path):
+    folder = fresh(serial, tmp_path / "process")
+    run_campaign(folder, load_spec(home / "small.toml"), "process:2")
+    assert digest(folder) == digest(serial)
+    shards = sorted(path.name for path in (folder / "examples").iterdir())
+    assert shards
+
+
+def test_every_examples_logits_are_kept_and_give_the_metric(serial):
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    with Database.open(database_path(serial)) as database:
+        row = next(row for row in database.rows("done") if row.trial.chip == 2)
+    table = pq.read_table(serial / "examples" / row.shard).to_pandas()
+    own = table[table["trial"] == row.trial.key].sort_values("example")
+    assert len(own) == 24
+    assert np.stack(own["logits"]).shape == (24, 2)
+
+
+def test_results_agree_with_those_of_a_plain_run(serial, home):
+    """The same configuration through ``crossvote eval`` gives the same numbers, trial by trial."""
+    from crossvote.swstack.experiment.records import Accuracy
+    from crossvote.swstack.experiment.store import StageStore
+    from crossvote.swstack.experiment.work import bring_up
+
+    (first, _) = variants(load_spec(home / "small.toml"))
+    run = bring_up(home / "plain", first.config, "eval", store=StageStore(serial / "store"))
+    plain = {
+        (t["scheme"], t["rate"], t["chip"]): t["accuracy"] for t in run.read("results/accuracy.json", Accuracy).trials
+    }
+    with Database.open(database_path(serial)) as database:
+        own = {
+            (row.trial.scheme, row.trial.rate, row.trial.chip): row.metrics["accuracy"]
+            for row in database.rows()
+            if row.trial.variant == 0
+        }
+    assert own == plain
+
+
+def test_dask_with_a_killed_worker_then_a_killed_driver_then_another_engine(serial, home, tmp_path):
+    """A scheduler and two worker processes; one dies, then the driver does; the rest is done by worker processes."""
+    pytest.importorskip("distributed")
+    folder = fresh(serial, tmp_path / "dask")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "False"}
+    address = f"tcp://127.0.0.1:{_free_port()}"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard", "--host", address]
+    started: list[subprocess.Popen] = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        started.append(process)
+        return process
+
+    try:
+        start(*command)
+        worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "1", "--nthreads", "1"]
+        worker += ["--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path)]
+        first, _ = start(*worker), start(*worker)
+        driver = start(
+            sys.executable, "-m", "crossvote.swstack.cli.main", "sweep", "run", str(home / "small.toml"),
+            "--dir", str(folder), "--engine", address,
+        )  # fmt: skip
+        _until(lambda: database_path(folder).is_file() and counts(folder)["done"] >= 1, driver)
+        first.send_signal(signal.SIGKILL)
+        done = counts(folder)["done"]
+        _until(lambda: counts(folder)["done"] >= done + 4, driver)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    before = counts(folder)
+    assert 0 < before["done"] < 36
+    run_campaign(folder, None, "process:2")
+    assert counts(folder) == {"open": 0, "done": 36, "failed": 0, "enough": 0}
+    assert digest(folder) == digest(serial)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _until(ready, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 300
+    while not ready():
+        assert process.poll() is None, "the driver ended too early"
+        assert time.monotonic() < deadline, "the campaign did not get far enough"
+        time.sleep(0.02)
+
+
+def test_workers_die_with_the_driver(tmp_path):
+    script = (
+        "import time, sys\n"
+        "from crossvote.swstack.experiment.campaign.engines import open_engine\n"
+        "import os\n"
+        "if __name__ == '__main__':\n"
+        "    with open_engine('process:2') as engine:\n"
+        "        print(engine.submit(os.getpid).result(), flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    (tmp_path / "hold.py").write_text(script)
+    with subprocess.Popen([sys.executable, str(tmp_path / "hold.py")], stdout=subprocess.PIPE, text=True) as process:
+        worker = int(process.stdout.readline())
+        process.kill()
+    deadline = time.monotonic() + 10
+    while _alive(worker):
+        assert time.monotonic() < deadline, "the worker outlived its driver"
+        time.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_trial_that_fails_is_recorded_and_stops_nothing(home, tmp_path, monkeypatch):
+    def fails(chunk):
+        return [
+            Outcome(trial.key, {}, error="Traceback ...\nValueError: chip 2") if trial.chip == 2 else stub_one(trial)
+            for trial in chunk.trials
+        ]
+
+    def stub_one(trial):
+        return stub(Chunk(Path(), {}, (trial,)))[0]
+
+    spec = load_spec(home / "small.toml")
+    found = run_campaign(tmp_path / "c", spec, "serial", work=fails)
+    assert (found["done"], found["failed"]) == (28, 8)
+    # Going on leaves them; trying again does them.
+    assert run_campaign(tmp_path / "c", spec, "serial", work=stub)["failed"] == 8
+    result = CliRunner().invoke(cli.app, ["sweep", "status", str(tmp_path / "c")])
+    assert "8 failed, the first with: ValueError: chip 2" in result.output
+    assert run_campaign(tmp_path / "c", None, "serial", work=stub, retry=True)["done"] == 36
+    with Database.open(database_path(tmp_path / "c")) as database:
+        assert {row.attempts for row in database.rows() if row.trial.chip == 2} == {2}
+
+
+def poisonous(chunk):
+    """Takes its worker with it at chip 1."""
+    if any(trial.chip == 1 for trial in chunk.trials):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stub(chunk)
+
+
+def test_a_poisonous_trial_is_given_up_and_the_rest_is_done(home, tmp_path):
+    spec = spec_of(home, 'base = "base.toml"\nchips = 3\nrates = [0.01]\nschemes = ["none"]\nattempts = 2\n')
+    found = run_campaign(tmp_path / "c", spec, "process:2", work=poisonous)
+    assert found == {"open": 0, "done": 3, "failed": 1, "enough": 0}
+    with Database.open(database_path(tmp_path / "c")) as database:
+        (row,) = database.rows("failed")
+    assert row.trial.chip == 1
+    assert "its worker was lost 2 times" in row.error
+
+
+def test_interrupted_it_records_what_was_under_way(home, tmp_path):
+    calls = []
+
+    def interrupts(chunk):
+        calls.append(chunk)
+        return stub(chunk)
+
+    def watch(state):
+        if state.counts["done"] >= 5 and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+
+    stopped: list[bool] = []
+    spec = load_spec(home / "small.toml")
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(tmp_path / "c", spec, "serial", watch=watch, work=interrupts)
+    measured = sum(len(chunk.trials) for chunk in calls)
+    assert counts(tmp_path / "c")["done"] == measured < 36
+    run_campaign(tmp_path / "c", None, "serial", work=interrupts)
+    assert sum(len(chunk.trials) for chunk in calls) == 36
+
+
+def test_a_second_driver_is_refused_and_readers_are_not(home, tmp_path):
+    spec = load_spec(home / "small.toml")
+    with driving.driving(tmp_path / "c"):
+        with pytest.raises(UserError, match="another driver runs this campaign"):
+            run_campaign(tmp_path / "c", spec, "serial", work=stub)
+        assert counts(tmp_path / "c") == {"open": 0, "done": 0, "failed": 0, "enough": 0}
+
+
+def test_more_chips_take_up_what_is_there_and_fewer_forget_nothing(home, tmp_path):
+    calls = []
+
+    def counted(chunk):
+        calls.extend(trial.key for trial in chunk.trials)
+        return stub(chunk)
+
+    spec = load_spec(home / "small.toml")
+    run_campaign(tmp_path / "c", spec, "serial", work=counted)
+    run_campaign(tmp_path / "c", dataclasses.replace(spec, chips=6), "serial", work=counted)
+    assert len(calls) == len(set(calls)) == 36 + 16
+    run_campaign(tmp_path / "c", dataclasses.replace(spec, chips=2), "serial", work=counted)
+    assert counts(tmp_path / "c")["done"] == 20
+    run_campaign(tmp_path / "c", dataclasses.replace(spec, chips=6), "serial", work=counted)
+    assert len(calls) == 36 + 16
+
+
+def test_changed_inputs_between_run_and_resume_are_said_and_nothing_is_lost(home, tiny_bert, tmp_path):
+    for name in ("small.toml", "base.toml"):
+        shutil.copy(home / name, tmp_path / name)
+    shutil.copytree(tiny_bert, tmp_path / "model")
+    text = (tmp_path / "base.toml").read_text().replace(str(tiny_bert), "model")
+    (tmp_path / "base.toml").write_text(text)
+    spec = load_spec(tmp_path / "small.toml")
+    run_campaign(tmp_path / "c", spec, "serial", work=stub)
+    before = digest(tmp_path / "c")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "changed": 1}))
+    with pytest.raises(UserError, match="36 of 36 trials would be others than those planned"):
+        run_campaign(tmp_path / "c", None, "serial", work=stub)
+    assert digest(tmp_path / "c") == before
+
+
+def test_enough_chips_are_enough_whatever_order_they_come_in(home, tmp_path):
+    """The rule looks at the chips in their order, so engines that finish them in another order stop alike."""
+    spec = load_spec(home / "small.toml")
+    spec = dataclasses.replace(
+        spec, chips=60, stop=dataclasses.replace(spec.stop, until_ci=0.4, min_chips=5), examples=False
+    )
+    tables = []
+    for name, order in (("a", 1), ("b", -1)):
+        run_campaign(tmp_path / name, spec, "serial", work=lambda chunk, order=order: stub(chunk)[::order])
+        found = counts(tmp_path / name)
+        assert found["open"] == 0
+        assert found["enough"] > 0
+        with Database.open(database_path(tmp_path / name)) as database:
+            tables.append([(c["scheme"], c["rate"], c["chips"]) for c in summarize(database).cells])
+    chips = {(rate, n) for _, rate, n in tables[0] if rate}
+    assert len(chips) <= 4  # the schemes of a rate stop together, in each of two variants
+    assert all(5 <= n < 60 for _, n in chips)
+    assert tables[0] == tables[1]
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def test_findings_pair_schemes_on_the_same_chips_and_find_the_tolerated_rate(home, tmp_path):
+    def made_up(chunk):
+        outcomes = []
+        for trial in chunk.trials:
+            loss = 0 if trial.chip == PERFECT else 100 * trial.rate * (2 if trial.scheme == "none" else 0.5)
+            wobble = 0 if trial.chip == PERFECT else trial.chip / 10
+            outcomes.append(Outcome(trial.key, {"accuracy": 90 - loss + wobble, "other": 1.0}))
+        return outcomes
+
+    run_campaign(tmp_path / "c", load_spec(home / "small.toml"), "serial", work=made_up)
+    with Database.open(database_path(tmp_path / "c")) as database:
+        found = summarize(database)
+        files = export(database, tmp_path / "out")
+    pair = next(row for row in found.pairs if row["rate"] == 0.02)
+    # The chips' own wobble is not in the difference.
+    assert pair["difference"] == pytest.approx(3.0)
+    assert pair["low"] == pytest.approx(pair["high"])
+    assert (pair["scheme"], pair["against"], pair["chips"]) == ("paper", "none", 4)
+    tolerated = {row["scheme"]: row for row in found.tolerated}
+    assert tolerated["paper"]["note"] == "the highest measured"
+    assert 0.005 < tolerated["none"]["tolerated rate"] < 0.02
+    assert {path.name for path in files} == {
+        "trials.csv", "summary.csv", "pairs.csv", "tolerated.csv", "trials.parquet", "manifest.json",
+    }  # fmt: skip
+    import pyarrow.parquet as pq
+
+    assert pq.read_table(tmp_path / "out" / "trials.parquet").num_rows == 36
+
+
+def test_a_scope_restricts_the_faults_to_a_part(serial, home, tmp_path):
+    """Faults of single parts add up to those of the whole, and a part that is not there is said."""
+    folder = fresh(serial, tmp_path / "c")
+    text = CAMPAIGN.replace("chips = 4", 'chips = 1\nscopes = ["all", "layer.0", "layer.1", "plane.6", "layer.7"]')
+    run_campaign(folder, spec_of(home, text), "serial")
+    connection = sqlite3.connect(database_path(folder))
+    rows = connection.execute("SELECT scope, faults FROM trials WHERE variant = 0 AND rate = 0.02 AND scheme = 'none'")
+    faults = dict(rows.fetchall())
+    connection.close()
+    assert faults["layer.0"] + faults["layer.1"] == faults["all"]
+    assert 0 < faults["plane.6"] < faults["all"] / 4
+    with Database.open(database_path(folder)) as database:
+        errors = {row.trial.scope: row.error for row in database.rows("failed")}
+    assert set(errors) == {"layer.7"}
+    assert "'layer.7' names nothing of this model" in errors["layer.7"]
+
+
+def test_a_damaged_or_foreign_store_is_one_sentence(home, tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "campaign.db").write_bytes(b"not a database, and long enough to be looked at" * 9)
+    with pytest.raises(UserError, match=r"campaign\.db: a damaged campaign file"):
+        run_campaign(tmp_path / "c", load_spec(home / "small.toml"), "serial", work=stub)
+    with pytest.raises(UserError, match="no campaign here yet"):
+        run_campaign(tmp_path / "nowhere", None, "serial")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds other files"):
+        run_campaign(tmp_path / "mine", load_spec(home / "small.toml"), "serial", work=stub)
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(home, tmp_path):
+    spec = load_spec(home / "small.toml")
+    seen = []
+
+    def watch(state):
+        seen.append(state.counts["done"])
+
+    class Full:
+        def __init__(self, connection):
+            self._connection = connection
+
+        def __getattr__(self, name):
+            return getattr(self._connection, name)
+
+        def executemany(self, *arguments):
+            if seen and seen[-1] >= 3:
+                raise sqlite3.OperationalError("database or disk is full")
+            return self._connection.executemany(*arguments)
+
+        def __enter__(self):
+            return self._connection.__enter__()
+
+        def __exit__(self, *arguments):
+            return self._connection.__exit__(*arguments)
+
+    known = variants(spec)
+    with driving.driving(tmp_path / "c") as database:
+        driving.plan(database, spec, known)
+        database._connection = Full(database._connection)
+        with open_engine("serial") as engine:
+            work = driving.Driver(tmp_path / "c", database, spec, known, engine, stub, watch)
+            with pytest.raises(StorageError, match=r"disk is full\); make room and resume"):
+                work.run()
+    assert counts(tmp_path / "c")["done"] >= 3
+    assert run_campaign(tmp_path / "c", None, "serial", work=stub)["done"] == 36
+
+
+def test_the_commands_plan_run_show_and_export(serial, home, tmp_path):
+    call = lambda *arguments: CliRunner().invoke(cli.app, ["sweep", *map(str, arguments)])  # noqa: E731
+    planned = call("plan", home / "small.toml", "--json")
+    assert planned.exit_code == 0, planned.output
+    plan = json.loads(planned.stdout)
+    assert (plan["trials"], plan["models"]) == (36, 2)
+    assert plan["seconds"] > 0
+    folder = fresh(serial, tmp_path / "c")
+    done = call("run", home / "small.toml", "--dir", folder, "--engine", "serial", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["digest"] == digest(serial)
+    assert "36 done" in call("status", folder).output
+    assert call("export", folder, "--out", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "summary.csv").is_file()
+    assert call("status", tmp_path / "nowhere").exit_code == 2

@@ -1,0 +1,301 @@
+"""What is done again and what is not, what is refused before anything is done, and where paths lead."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crossvote.sim.common import code
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.cli import main as cli
+from crossvote.swstack.experiment import pipeline
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.records import Mapped, Score
+from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.work import bring_up, chosen_stages
+
+CONFIG = """
+seed = 1
+[model]
+source = "tiny"
+[task]
+name = "grammar-single"
+train_limit = 48
+eval_limit = 16
+max_length = 32
+[finetune]
+epochs = 1
+batch_size = 16
+[prune]
+gate_epochs = 1
+final_epochs = 0
+column_sparsity = 0.4
+[map]
+schemes = ["none", "paper"]
+[faults]
+rates = [0.01]
+chips = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tiny_bert, tmp_path_factory) -> Path:
+    """A folder with a configuration and, beside it, the model it names by a relative path."""
+    folder = tmp_path_factory.mktemp("home")
+    shutil.copytree(tiny_bert, folder / "tiny")
+    (folder / "own.toml").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mapped(home) -> Path:
+    """A run of it, up to the images."""
+    bring_up(home / "run", load_config(home / "own.toml"), "prune")
+    bring_up(home / "run", load_config(home / "own.toml"), "map")
+    return home / "run"
+
+
+@pytest.fixture
+def again(mapped, tmp_path):
+    """Bring a copy of the run up to a stage with changed keys; returns what was said, by stage."""
+    shutil.copytree(mapped, tmp_path / "run")
+
+    def work(*overrides, command="map", directory=None, config=None, **options):
+        said: dict[str, str] = {}
+        bring_up(
+            directory or tmp_path / "run",
+            config or load_config((directory or tmp_path / "run") / "config.toml", overrides),
+            command,
+            say=said.__setitem__,
+            **options,
+        )
+        return {stage: what for stage, what in said.items() if what != "unchanged"}
+
+    work.directory = tmp_path / "run"
+    return work
+
+
+def test_finished_stages_need_none_of_their_sources(again, home, tmp_path, monkeypatch):
+    """Another working directory, the run moved, the base checkpoint gone: nothing is done again, no hub is asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    moved = shutil.move(again.directory, tmp_path / "elsewhere")
+    os.rename(home / "tiny", home / "away")
+    try:
+        assert again(directory=moved) == {}
+        assert again("map.schemes=['none', 'best']", directory=moved).keys() == {"map"}
+        # What does need it is refused, and the finished record stays.
+        result = CliRunner().invoke(cli.app, ["finetune", str(moved), "-o", "finetune.epochs=2"])
+        assert result.exit_code == 2
+        assert "tiny: no such directory" in result.stderr
+        assert again(directory=moved).keys() <= {"map"}
+        assert "epochs = 1" in (moved / "config.toml").read_text()
+    finally:
+        os.rename(home / "away", home / "tiny")
+
+
+def test_another_model_at_the_same_place_is_another_model(again, home, tmp_path):
+    shutil.copytree(home / "tiny", tmp_path / "tiny")
+    source = f'model.source="{tmp_path / "tiny"}"'
+    assert again(source) == {}
+    (tmp_path / "tiny" / "config.json").write_text((home / "tiny" / "config.json").read_text() + " ")
+    said = again(source)
+    assert said["finetune"] == "done again: what model.source contains changed"
+
+
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [
+        ("task.eval_limit=8", {"score-pruned"}),
+        ("finetune.checkpoint_steps=7", set()),
+        ("faults.chips=2", set()),
+        ("eval.batch_size=4", set()),
+        ("chip.network.flit_bits=64", set()),
+        ("chip.adc.bits=9", {"map"}),
+        ("map.schemes=['none']", {"map"}),
+    ],
+)
+def test_a_key_counts_only_where_it_is_read(again, change, redone):
+    assert again(change, command="prune").keys() | again(change).keys() == redone
+
+
+@pytest.fixture
+def other_code(tmp_path, monkeypatch):
+    """The package's source with a change in one file, as far as digests are concerned."""
+
+    def change(file, old, new):
+        root = Path(code.__file__).parents[2]
+        copy = tmp_path / "source" / "crossvote"
+        for room in ("sim", "swstack", "rtl"):
+            shutil.copytree(root / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        text = (copy / file).read_text()
+        assert old in text
+        (copy / file).write_text(text.replace(old, new))
+        monkeypatch.setattr(pipeline, "code_digest", lambda *modules: code.Sources(copy).digest(modules))
+
+    return change
+
+
+def test_a_changed_rounding_maps_again_and_trains_nothing(again, other_code):
+    other_code("swstack/mapping/quantization.py", "rint", "floor")
+    assert again() == {"map": "done again: its code changed"}
+
+
+def test_a_finished_run_is_recognised_without_heavy_libraries():
+    script = (
+        "import sys; from crossvote.swstack.experiment.work import bring_up; "
+        "from crossvote.swstack.experiment.stages import summary; "
+        "print([name for name in ('torch', 'transformers', 'sklearn', 'scipy', 'matplotlib', 'pandas') "
+        "if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_comments_and_docstrings_change_nothing(again, other_code):
+    other_code("swstack/mapping/quantization.py", "from __future__", "# A remark.\nfrom __future__")
+    assert again() == {}
+
+
+def test_training_code_trains_again(again, other_code):
+    other_code("swstack/training/loop.py", "def has_bfloat16", "UNUSED = 1\n\n\ndef has_bfloat16")
+    assert {"finetune", "prune"} <= again().keys()
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in chosen_stages("report")])
+def test_every_stage_counts_the_code_that_does_its_work(stage):
+    """The modules that a stage's file imports, whatever else they import, are in its digest."""
+    (found,) = [one for one in chosen_stages("report") if one.name == stage]
+    sources = code.Sources(Path(code.__file__).parents[2])
+    sources.digest(found.code)
+    used = set(sources._read)
+    expected = {
+        "finetune": {"training.loop", "models.loading", "tasks.grammar", "training.checkpoint"},
+        "score-dense": {"training.predict", "tasks.metrics", "models.loading"},
+        "prune": {"pruning.axes", "pruning.methods.l0", "pruning.folding", "training.loop", "models.masks"},
+        "score-pruned": {"training.predict", "tasks.metrics", "models.loading"},
+        "calibrate": {"evaluation.calibration", "models.loading"},
+        "map": {"mapping.mapping", "mapping.quantization", "mapping.schemes.fixed", "models.layouts"},
+        "faults": set(),
+        "eval": {"inference.convert", "inference.crossbar_linear", "evaluation.evaluation"},
+        "cosim": {"evaluation.cosimulation", "inference.convert"},
+        "simulate": {"experiment.workloads", "experiment.simulate"},
+        "report": {"report.page", "report.claims", "report.figures"},
+    }[stage]
+    assert {f"crossvote.swstack.{name}" for name in expected} <= used
+    assert not any("experiment.config" in name or ".cli." in name for name in used)
+    if stage == "faults":
+        assert {"crossvote.sim.array.silicon", "crossvote.sim.array.patterns.clustered"} <= used
+    if stage in ("finetune", "prune", "map", "faults"):
+        assert not any(name.startswith("crossvote.swstack.report") for name in used)
+
+
+LATE = {
+    "prune.column_sparsity=0.999": "so at most",
+    "map.protection.mine={replicas={msb-9=3},vote='output'}": "scheme 'mine'",
+    "cosim.matrices=['nothing']": "'nothing' names no matrices",
+}
+
+
+@pytest.mark.parametrize(("change", "message"), LATE.items())
+def test_what_a_later_stage_would_refuse_is_refused_first(home, tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    extra = ["-o", "map.schemes=['mine']"] if "mine" in change else []
+    result = CliRunner().invoke(cli.app, ["run", str(home / "own.toml"), "-o", change, *extra])
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("change", "message"), LATE.items())
+def test_and_leaves_a_run_that_is_there_as_it_was(again, change, message):
+    def files():
+        return {path: path.read_bytes() for path in again.directory.rglob("*") if path.is_file()}
+
+    before = files()
+    extra = ["map.schemes=['mine']"] if "mine" in change else []
+    with pytest.raises(UserError, match=message):
+        again(change, *extra, command="cosim")
+    assert files() == before
+
+
+def test_a_family_that_cannot_be_mapped_is_refused_first(tmp_path, monkeypatch, home):
+    from transformers import SqueezeBertConfig, SqueezeBertModel
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(home / "tiny", tmp_path / "other")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "other" / name).unlink()
+    sizes = {"hidden_size": 32, "embedding_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    SqueezeBertModel(SqueezeBertConfig(num_hidden_layers=1, **sizes)).save_pretrained(tmp_path / "other")
+    result = CliRunner().invoke(cli.app, ["run", str(home / "own.toml"), "-o", "model.source=other"])
+    assert result.exit_code == 2, result.output
+    assert [entry.name for entry in tmp_path.iterdir()] == ["other"]
+
+
+def test_an_offline_hub_name_leaves_no_run_directory(tmp_path, monkeypatch, home):
+    monkeypatch.chdir(tmp_path)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.setenv(name, "1")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path.parent / "no-cache"))
+    result = CliRunner().invoke(cli.app, ["run", str(home / "own.toml"), "-o", "model.source=nobody/nothing-here"])
+    assert result.exit_code == 2, result.output
+    assert "nobody/nothing-here" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_are_relative_to_the_file_that_names_them_and_stored_absolute(tmp_path, monkeypatch):
+    (tmp_path / "here" / "glue").mkdir(parents=True)
+    (tmp_path / "here" / "model").mkdir()
+    (tmp_path / "there" / "model").mkdir(parents=True)
+    own = tmp_path / "here" / "own.toml"
+    own.write_text("[model]\nsource = 'model'\n[task]\nname = 'sst2'\nglue_dir = 'glue'\n[chip]\npreset = 'c.toml'\n")
+    shutil.copy(Path(code.__file__).parents[1] / "chip" / "presets" / "crossvote.toml", tmp_path / "here" / "c.toml")
+    monkeypatch.chdir(tmp_path / "there")
+    config = load_config(Path("../here/own.toml"))
+    assert config.model.source == str(tmp_path / "here" / "model")
+    assert config.task.glue_dir == str(tmp_path / "here" / "glue")
+    over = load_config(Path("../here/own.toml"), ["model.source=model", "task.glue_dir=../glue"])
+    assert over.model.source == str(tmp_path / "there" / "model")
+    assert over.task.glue_dir == str(tmp_path / "glue")
+    own.write_text("[model]\nsource = 'bert-base-uncased'\n")
+    assert load_config(own).model.source == "bert-base-uncased"
+    own.write_text("[model]\nsource = './nowhere'\n")
+    assert load_config(own).model.source == str(tmp_path / "here" / "nowhere")
+
+
+def test_another_schemes_image_copied_over_is_refused(again):
+    images = again.directory / "images"
+    shutil.copy(images / "paper.safetensors", images / "none.safetensors")
+    result = CliRunner().invoke(cli.app, ["simulate", str(again.directory), "--tokens", "4"])
+    assert result.exit_code == 2, result.output
+    assert "none.safetensors: not the image that this run made of scheme 'none' (it holds 'paper'" in result.stderr
+
+
+def test_a_damaged_artefact_is_made_again_and_nothing_after_it(again):
+    (again.directory / "images" / "none.safetensors").write_bytes(b"x")
+    assert again().keys() == {"map"}
+    assert again() == {}
+
+
+def test_the_records_are_typed_and_equal_runs_have_equal_bytes(again, home, tmp_path):
+    run = RunDirectory(again.directory)
+    assert [scheme.name for scheme in run.read("results/mapping.json", Mapped).schemes] == ["none", "paper"]
+    again(command="finetune")
+    for command in ("prune", "map", "finetune"):
+        bring_up(tmp_path / "other", load_config(home / "own.toml"), command)
+    assert 0 <= run.read("results/dense.json", Score).metrics["accuracy"] <= 100
+    for folder in ("results", "stages", "images", "model", "pruned"):
+        for path in (again.directory / folder).rglob("*"):
+            if path.is_file() and not path.name.endswith("about.json"):
+                twin = tmp_path / "other" / path.relative_to(again.directory)
+                assert path.read_bytes() == twin.read_bytes(), path.name
