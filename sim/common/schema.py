@@ -18,6 +18,9 @@ from crossvote.sim.common.errors import UserError
 
 T = TypeVar("T")
 
+#: Bound of whole numbers, beyond which NumPy and PyTorch have no type for them. Fields have tighter ones of their own.
+_LARGEST = 1 << 63
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
 def config_dataclass(cls: type[T]) -> type[T]:
@@ -43,11 +46,23 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         text = json.dumps(dict(data))
     except TypeError as error:
         raise UserError(f"{where}: dates and times are no values of a configuration ({error}).") from None
+    too_large = _too_large(data)
+    if too_large is not None:
+        raise UserError(f"{where}: key '{too_large}': no number may be {_LARGEST:.3g} or more.")
     try:
         return TypeAdapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         # A mistake inside one alternative of a union is reported once per alternative; the first is the clearest.
         raise UserError(f"{where}: {_sentence(cls, error.errors()[0])}") from None
+
+
+def _too_large(value: Any, key: str = "") -> str | None:
+    """Key of the first whole number that 63 bits and a sign do not hold; None if there is none."""
+    if isinstance(value, int):
+        return key if abs(value) >= _LARGEST else None
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    inside = (_too_large(item, f"{key}.{name}" if key else str(name)) for name, item in items)
+    return next((found for found in inside if found is not None), None)
 
 
 def _sentence(cls: type, error: ErrorDetails) -> str:

@@ -68,14 +68,14 @@ class CosimConfig:
         description="Module paths of the matrices, complete or their end (layer.0.intermediate.dense), or 'all'; "
         "empty: the first feed-forward matrix.",
     )
-    tokens: int = Field(16, ge=1, description="Token vectors of the dev set, padding left out.")
+    tokens: int = Field(16, ge=1, le=1_000_000, description="Token vectors of the dev set, padding left out.")
     backend: Backend = Field(
         "auto",
         description="verilator: compiled from the exported Verilog; amaranth: Amaranth's simulator; numpy: the "
         "reference; auto: verilator where it can be built, else numpy.",
     )
     quantum: int = Field(
-        8, ge=1, description="Token vectors that the crossbars run ahead of the OPCs' time; 1 is exact."
+        8, ge=1, le=65_536, description="Token vectors that the crossbars run ahead of the OPCs' time; 1 is exact."
     )
 
 

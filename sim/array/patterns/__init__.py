@@ -93,6 +93,10 @@ def pattern_words(pattern: FaultPattern) -> str:
 PatternField = Annotated[Any, PlainValidator(parse_pattern), PlainSerializer(pattern_mapping)]
 
 
+#: Numbers that are drawn at once, so that what is made of them stays in the processor's cache.
+_CHUNK = 1 << 14
+
+
 def independent(rng: np.random.Generator, size: int, rate: float) -> NDArray[np.int64]:
     """Which of ``size`` things fail when each does so with probability ``rate``, sorted; O(number that fail).
 
@@ -108,20 +112,25 @@ def independent(rng: np.random.Generator, size: int, rate: float) -> NDArray[np.
     step = -1 / np.log1p(-rate)
     last, found = -1, []
     while last < size - 1:
-        gaps = rng.standard_exponential(int(mean + 6 * mean**0.5 + 8))
-        gaps *= step
-        if mean < 1:  # gaps of tiny rates would not fit into an integer
-            np.minimum(gaps, size, out=gaps)
-        places = gaps.astype(np.int64)
-        places += 1
-        places[0] += last
-        np.cumsum(places, out=places)
+        places = np.empty(int(mean + 6 * mean**0.5 + 8), np.int64)
+        for part in np.split(places, range(_CHUNK, len(places), _CHUNK)):
+            gaps = rng.standard_exponential(len(part))
+            gaps *= step
+            if mean < 1:  # gaps of tiny rates would not fit into an integer
+                np.minimum(gaps, size, out=gaps)
+            np.copyto(part, gaps, casting="unsafe")
+            part += 1
+            part[0] += last
+            np.cumsum(part, out=part)
+            last = int(part[-1])
         found.append(places)
-        last = int(places[-1])
     places = found[0] if len(found) == 1 else np.concatenate(found)
     return places[: np.searchsorted(places, size)]
 
 
 def stuck_values(rng: np.random.Generator, count: int, sa1: float) -> NDArray[np.bool_]:
     """True, for SA1, with probability ``sa1`` each."""
-    return rng.random(count, dtype=np.float32) < sa1
+    values = np.empty(count, np.bool_)
+    for part in np.split(values, range(_CHUNK, count, _CHUNK)):
+        np.less(rng.random(len(part), dtype=np.float32), sa1, out=part)
+    return values
