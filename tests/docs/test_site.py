@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from crossvote.swstack.experiment.config_reference import all_keys
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 #: Pages to learn from; the guides show pieces.
@@ -42,6 +44,9 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     pages = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
     sources = {path.relative_to(DOCS).with_suffix(".html").as_posix() for path in DOCS.rglob("*.md")}
     assert sources <= pages
+    reference = (tmp_path / "site" / "reference" / "configuration.html").read_text(encoding="utf-8")
+    assert all(f"<code>{key.name.rpartition('.')[2]}</code>" in reference for key in all_keys())
+    assert (tmp_path / "site" / "reference" / "run.schema.json").is_file()
     for page in pages:
         text = (tmp_path / "site" / page).read_text(encoding="utf-8")
         assert re.findall(r'<(?:script|img|iframe)[^>]* src="https?:[^"]*"', text) == []
