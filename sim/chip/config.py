@@ -240,7 +240,10 @@ class ChipConfig:
     @classmethod
     def _known_format(cls, version: int) -> int:
         if version != FORMAT:
-            raise ValueError(f"this program reads chip files of format {FORMAT}.")
+            raise ValueError(
+                f"this program reads chip files of format {FORMAT}; tables of energies and powers, as in format 1, are "
+                "left out there, because costs follow structure ([override.NAME] takes measured numbers)."
+            )
         return version
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ import numpy as np
 from crossvote.sim.chip.bill import PARTS, bill, prices
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.system.actions import group_actions
+from crossvote.sim.system.energy import Powered, leakage_w, static_w
 from crossvote.sim.system.placement import GroupPlace
 from crossvote.sim.system.stages import GroupTiming
 from crossvote.sim.system.workload import GroupWork
@@ -39,3 +40,10 @@ def tile_at_full_load_w(chip: ChipConfig) -> float:
         p.instances * (p.estimate.leakage_mw + p.static_mw + p.nameplate_mw) for p in bill(chip) if p.level != "chip"
     )
     return sum(full_load_w(chip).values()) + still * 1e-3 / chip.package.tiles
+
+
+def full_load_power_w(chip: ChipConfig, powered: Powered) -> float:
+    """Power with all crossbars of the tiles in use busy, W: their actions, and what all of the chips draws at rest."""
+    further = sum(p.instances * p.nameplate_mw for p in bill(chip) if p.level != "chip") * 1e-3 / chip.package.tiles
+    active = powered.tiles * (sum(full_load_w(chip).values()) + further)
+    return active + sum(leakage_w(chip, powered).values()) + static_w(chip, powered)

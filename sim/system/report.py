@@ -21,7 +21,7 @@ from crossvote.sim.kernel import Trace
 from crossvote.sim.system import energy
 from crossvote.sim.system.diagram import diagram
 from crossvote.sim.system.figures import energy_bars, energy_by_stage, occupancy, utilisation_bars
-from crossvote.sim.system.load import tile_at_full_load_w
+from crossvote.sim.system.load import full_load_power_w
 from crossvote.sim.system.model import SystemResult, Usage, simulate
 from crossvote.sim.system.programming import programming
 from crossvote.sim.system.stages import GroupTiming
@@ -79,7 +79,7 @@ def summary(result: SystemResult, stream: SystemResult | None = None) -> dict[st
         "energy_uj_per_sequence_streamed": streamed,
         "edp_uj_us": total * result.latency_ps / 1e6,
         "average_power_w": result.average_power_w,
-        "full_load_power_w": tile_at_full_load_w(chip) * placement.tiles + still_w["static"],
+        "full_load_power_w": full_load_power_w(chip, powered),
         "power_at_rest_w": still_w,
         "leakage_w_by_component": energy.leakage_w(chip, powered),
         "tops_per_w_total": result.operations / total / 1e6,
@@ -163,7 +163,10 @@ COMPARED: dict[str, str] = {
     "tops_per_w_total": "TOPS/W of total energy, alone",
     "tops_per_w_total_streamed": "TOPS/W of total energy, full pipeline",
     "tops_per_w_dynamic": "TOPS/W of dynamic energy only",
+    "lifetime_days": "lifetime of cells written for attention, days",
 }
+#: Rows that are left out where no result has them.
+OPTIONAL = ("lifetime_days",)
 
 Results = Mapping[str, SystemResult]
 
@@ -184,6 +187,8 @@ def compare(results: Results, streams: Results | None = None) -> list[list[str]]
     first = summaries[0]
     rows = [["", *results]]
     for key, title in COMPARED.items():
+        if key in OPTIONAL and all(s[key] is None for s in summaries):
+            continue
         rows.append([title, _number(first[key]), *(_against(s[key], first[key]) for s in summaries[1:])])
     for part in first["energy_uj_by_part"]:
         values = [s["energy_uj_by_part"][part] for s in summaries]

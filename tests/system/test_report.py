@@ -121,6 +121,17 @@ def test_schemes_stand_side_by_side_with_their_totals():
     assert rows["bound by"][0] == "crossbars (crossbar read)"
 
 
+def test_full_load_is_more_than_the_average_and_written_cells_have_a_lifetime():
+    values = summary(run())
+    assert values["average_power_w"] < values["full_load_power_w"]
+    assert "lifetime of cells written for attention, days" not in {row[0] for row in compare({"a": run()})}
+    chip = load_chip("crossvote", {"digital": {"attention": "reram-write"}})
+    written = simulate(bert_workload(TINY, chip, 12), chip, resolution="matrix", sequences=8)
+    rows = {row[0]: row[1:] for row in compare({"a": written})}
+    days = 1e8 * written.interval_ps * 1e-12 / 86_400
+    assert float(rows["lifetime of cells written for attention, days"][0]) == pytest.approx(days, rel=1e-4)
+
+
 def test_one_sequence_has_no_throughput_and_says_so():
     result = simulate(bert_workload(TINY, CHIP, 12), CHIP, resolution="matrix")
     rows = {row[0]: row[1:] for row in compare({"a": result})[1:]}
