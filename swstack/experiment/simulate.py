@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # both need PyTorch, which an encoder of plain sizes does wit
 
 #: Sequences of the stream that measures throughput, where a run itself is not a stream.
 STREAM = 32
+#: Tokens of the dev set whose bits are counted.
+ACTIVITY_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def simulate_source(
             placed = _on_chip(run, [name for name in workloads if name not in (DENSE, PLAIN)], tokens)
             for name, one in placed.items():
                 computed[name] = one.requests(config, rtl, evidence=folder / f"mismatch-{name}")
-            workloads = _with_real_bits(workloads, placed, config)
+        inputs = next(iter(placed.values())).inputs if placed else _real_inputs(run, list(workloads)[-1], tokens)
+        workloads = _with_real_bits(workloads, inputs, config)
     results: dict[str, SystemResult] = {}
     streams: dict[str, SystemResult] = {}
     timeline = Trace() if trace else None
@@ -168,12 +171,20 @@ def _on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str, OnChip
 
 
 def _with_real_bits(
-    workloads: Mapping[str, Workload], placed: Mapping[str, OnChip], chip: ChipConfig
+    workloads: Mapping[str, Workload], inputs: Mapping[str, NDArray[np.int64]], chip: ChipConfig
 ) -> dict[str, Workload]:
-    """The workloads with the share of ones among the bits of real inputs, those of the first scheme for all of them."""
-    known = next(iter(placed.values()))
-    shares = {name: ones_share(x, chip.opc.input_bits) for name, x in known.inputs.items()}
+    """The workloads with the share of ones among the bits of real inputs, which are much the same for every scheme."""
+    shares = {name: ones_share(x, chip.opc.input_bits) for name, x in inputs.items()}
     return {name: workload.with_ones(shares) for name, workload in workloads.items()}
+
+
+def _real_inputs(run: Path, scheme: str, tokens: int) -> Mapping[str, NDArray[np.int64]]:
+    """Inputs of every word-line group for a few tokens of the dev set; none where the run has no model or image yet."""
+    if not (run / PRUNED / "model.safetensors").is_file() or not (run / "images" / f"{scheme}.safetensors").is_file():
+        return {}
+    from crossvote.swstack.experiment.simulate_tokens import real_inputs
+
+    return real_inputs(run, scheme, min(tokens, ACTIVITY_TOKENS))
 
 
 def _dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.chip.config import ChipConfig
@@ -41,6 +44,18 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
         faults = silicon.faults(image.crossbars)
         placed[name] = on_chip(model, image, inputs, faults, tokens, config.quantization.activations, steps, name)
     return placed
+
+
+def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int64]]:
+    """What the matrices of a scheme receive for the first tokens of the dev set, on a chip without faults, by group."""
+    config = load_config(find_config(str(run)))
+    task = load_task(config.task, config.seed)
+    source = ModelConfig(source=str((run / PRUNED).resolve()))
+    model, tokenizer = load_model(source, task.num_labels, task.regression, config.seed)
+    image = Image.load(run / "images" / f"{scheme}.safetensors")
+    steps = read_steps(run) if config.quantization.activations == "static" else None
+    batches = dev_batches(tokenizer, task, tokens)
+    return on_chip(model, image, batches, None, tokens, config.quantization.activations, steps, scheme).inputs
 
 
 def _silicon(run: Path, rate: float) -> Silicon:

@@ -17,7 +17,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.system.baselines import unprotected
 from crossvote.sim.system.model import simulate
-from crossvote.sim.system.workload import Dimensions, GroupWork
+from crossvote.sim.system.workload import Dimensions, GroupWork, ones_share
 from crossvote.swstack.cli.main import app
 from crossvote.swstack.experiment.config import load_config, shipped_configs
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
@@ -92,6 +92,23 @@ def test_the_pruned_baseline_is_the_image_without_its_copies():
                 GroupWork.from_image(expected, load_chip("crossvote")).conducting
             )
             assert group.column_map.used.sum() == expected.column_map.used.sum()
+
+
+def test_real_inputs_weigh_what_conducts(run, monkeypatch):
+    """A word line that is driven with 0 draws nothing, so the share of ones among real bits counts."""
+    assert ones_share(np.array([[-1, 0, 1]]), 8) == pytest.approx((8 + 0 + 1) / 24)
+    options = {"schemes": ["none"], "tokens": 4, "resolution": "analytic", "stream": 1}
+    half = simulate_source(str(run), **options).results["none"]
+    real = {"layer.0.qkv": np.zeros((3, 64), np.int64), "layer.0.o": np.full((3, 64), -1)}
+    monkeypatch.setattr("crossvote.swstack.experiment.simulate._real_inputs", lambda *_: real)
+    weighed = simulate_source(str(run), **options).results["none"]
+
+    def reads(result, scope):
+        return result.actions[scope]["cell_read"]
+
+    assert reads(weighed, "layer.0.qkv") == 0 < reads(half, "layer.0.qkv")
+    assert reads(weighed, "layer.0.o") == pytest.approx(2 * reads(half, "layer.0.o"), rel=1e-3)
+    assert reads(weighed, "layer.1.o") == reads(half, "layer.1.o")
 
 
 def test_a_run_takes_the_tokens_of_its_task(run):
