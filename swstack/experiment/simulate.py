@@ -180,7 +180,8 @@ def _with_real_bits(
 
 def _real_inputs(run: Path, scheme: str, tokens: int) -> Mapping[str, NDArray[np.int64]]:
     """Inputs of every word-line group for a few tokens of the dev set; none where the run has no model or image yet."""
-    if not (run / PRUNED / "model.safetensors").is_file() or not (run / "images" / f"{scheme}.safetensors").is_file():
+    there = (run / paths.PRUNED / "model.safetensors", run / paths.image(scheme))
+    if not all(path.is_file() for path in there):
         return {}
     from crossvote.swstack.experiment.simulate_tokens import real_inputs
 

@@ -50,12 +50,12 @@ def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int
     """What the matrices of a scheme receive for the first tokens of the dev set, on a chip without faults, by group."""
     config = load_config(find_config(str(run)))
     task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str((run / PRUNED).resolve()))
-    model, tokenizer = load_model(source, task.num_labels, task.regression, config.seed)
-    image = Image.load(run / "images" / f"{scheme}.safetensors")
-    steps = read_steps(run) if config.quantization.activations == "static" else None
+    source = ModelConfig(source=str((run / paths.PRUNED).resolve()), layout=config.model.layout)
+    model, tokenizer = load(source, task.head, config.seed)
+    activations = config.quantization.activations
+    steps = _steps(run) if activations == "static" else None
     batches = dev_batches(tokenizer, task, tokens)
-    return on_chip(model, image, batches, None, tokens, config.quantization.activations, steps, scheme).inputs
+    return on_chip(model, recorded_image(run, scheme), batches, None, tokens, activations, steps, scheme).inputs
 
 
 def _silicon(run: Path, rate: float) -> Silicon:
