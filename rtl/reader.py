@@ -22,7 +22,7 @@ class Array(wiring.Signature):
     load: keep ``word_lines`` for the crossbar pair of row block ``load_block``. drive: all pairs drive what was kept
     last for them. sample: hold the sums of all bit lines, as they are just before ``drive`` changes them.
     codes: what the converters make of the held sums of bit lines ``lanes * convert_group`` and up of row block
-    ``convert_block``; they are taken ``beat_clocks`` after both were set, or later.
+    ``convert_block``; they are taken when the converters have got there, or later.
     """
 
     def __init__(self, parameters: TileParameters) -> None:
@@ -119,26 +119,32 @@ class Reader(wiring.Component):
             with m.If(settling != 0):
                 m.d.sync += settling.eq(settling - 1)
 
-        # Converting: row block by row block, group by group.
-        pace = Signal(range(p.beat_clocks))
+        # Converting: row block by row block, group by group. Of the beats of a read, as many as ``rate`` of
+        # ``convert_clocks`` may be taken per clock: ``pace`` says how far the converters are ahead.
+        rate = Signal(range(p.convert_clocks + 1))
+        pace = Signal(range(2 * p.convert_clocks + 1))
+        beats = Signal(range(p.opc.row_blocks * p.opc.groups + 1))
         last_group, last_block = Signal(name="last_group"), Signal(name="last_block")
         m.d.comb += [
             last_group.eq(self.convert_group == p.opc.groups - 1),
             last_block.eq(self.convert_block == self.blocks - 1),
-            self.beat.eq(held & (pace == 0)),
+            beats.eq(self.blocks * p.opc.groups),
+            rate.eq(Mux(beats > p.convert_clocks, p.convert_clocks, beats)),
+            self.beat.eq(held & (pace >= p.convert_clocks)),
             finishing.eq(self.taken & last_group & last_block),
             self.first.eq(self.read.first & (self.convert_group == 0) & (self.convert_block == 0)),
             self.last.eq(self.read.last & last_group & last_block),
             self.busy.eq(self.load | asked_all | driving | held | (self.bit != 0)),
         ]
         with m.If(self.taken):
-            m.d.sync += [self.convert_group.eq(Mux(last_group, 0, self.convert_group + 1)), pace.eq(p.beat_clocks - 1)]
+            m.d.sync += [self.convert_group.eq(Mux(last_group, 0, self.convert_group + 1))]
+            m.d.sync += pace.eq(pace - p.convert_clocks + rate)
             with m.If(last_group):
                 m.d.sync += self.convert_block.eq(Mux(last_block, 0, self.convert_block + 1))
-        with m.Elif(held & (pace != 0)):
-            m.d.sync += pace.eq(pace - 1)
+        with m.Elif(held & ~self.beat):
+            m.d.sync += pace.eq(pace + rate)
         with m.If(finishing):
             m.d.sync += held.eq(0)
         with m.If(self.sample):
-            m.d.sync += [held.eq(1), self.read.eq(driven), pace.eq(p.beat_clocks - 1)]
+            m.d.sync += [held.eq(1), self.read.eq(driven), pace.eq(rate)]
         return m

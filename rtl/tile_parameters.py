@@ -22,7 +22,8 @@ class TileParameters:
             of them row blocks are added before the vote; with one per row block every crossbar pair votes by itself.
         rows: word lines of a crossbar. port: activations that come in one beat of the input, a divisor of ``rows``.
         read_clocks: clock cycles from driven word lines to bit-line sums that can be held.
-        beat_clocks: clock cycles in which the converters of an OPC turn one beat of held sums into codes.
+        convert_clocks: clock cycles in which the converters of a crossbar turn all its held sums into codes; those of
+            an OPC's row blocks work side by side, and their codes come as evenly as clocks allow.
         scale_bits: bits of the multiplier of each output.
 
     Raises:
@@ -34,7 +35,7 @@ class TileParameters:
     rows: int = 128
     port: int = 8
     read_clocks: int = 100
-    beat_clocks: int = 1
+    convert_clocks: int = 100
     scale_bits: int = 17
 
     def __post_init__(self) -> None:
@@ -43,7 +44,7 @@ class TileParameters:
             ("rows", 2, 4096),
             ("port", 1, 64),
             ("read_clocks", 1, 1 << 16),
-            ("beat_clocks", 1, 1 << 16),
+            ("convert_clocks", 1, 1 << 16),
             ("scale_bits", 1, 17),
         ):
             value = getattr(self, name)
@@ -72,8 +73,8 @@ class TileParameters:
         return self.opcs * blocks * self.rows // self.port
 
     def read_interval(self, blocks: int) -> int:
-        """Clock cycles from one read to the next: to settle, to convert what was held, or to load the word lines."""
-        return max(self.read_clocks, blocks * self.opc.groups * self.beat_clocks, blocks + 2)
+        """Clock cycles from one read to the next: to settle, to convert what was held, to digest it, or to load."""
+        return max(self.read_clocks, self.convert_clocks, blocks * self.opc.groups, blocks + 2)
 
     def interval(self, blocks: int, steps: int) -> int:
         """Clock cycles from vector to vector where neither stream waits.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,39 @@ from crossvote.rtl.registers import Register, scale_word
 from crossvote.rtl.tile import offset_address, tile_scale_address
 from crossvote.rtl.tile_parameters import OFFSET_BITS, VALUE_BITS, TileParameters
 from crossvote.sim.array import arithmetic
+from crossvote.sim.array.image import Vote
+from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import map_writes
 from crossvote.sim.peripheral.scales import OpcScales
+
+
+def tile_parameters(chip: ChipConfig, blocks: int, vote: Vote) -> TileParameters:
+    """The tile that serves a bundle of bit lines over ``blocks`` row blocks of a chip.
+
+    Times are whole clock cycles, rounded up. The input is as wide as it must be for the tile never to wait for it: what
+    the bus of a chip carries is not part of the tile.
+
+    Raises:
+        UserError: sizes that the RTL cannot have.
+    """
+    opcs = blocks if vote == "crossbar" else 1
+    clock = chip.opc.clock_ps
+    conversions = -(-chip.crossbar.columns * chip.adc.shared_by // chip.adc.per_crossbar)
+    try:
+        return TileParameters(
+            opc=replace(opc_parameters(chip), row_blocks=blocks // opcs),
+            opcs=opcs,
+            rows=chip.crossbar.rows,
+            port=next(port for port in range(64, 0, -1) if chip.crossbar.rows % port == 0),
+            read_clocks=-(-chip.crossbar.read_ps // clock),
+            convert_clocks=-(-conversions * chip.adc.conversion_ps // clock),
+        )
+    except ValueError as error:
+        raise UserError(f"chip '{chip.name}': the tile cannot be built: {error}") from None
 
 
 def tile_outputs(

@@ -14,20 +14,24 @@ from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import Register, Status
 from crossvote.rtl.tile import offset_address, tile_scale_address
 from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.sim.chip.config import load_chip
 from crossvote.sim.peripheral import OpcScales
-from crossvote.sim.peripheral.tile import activation_payloads, tile_outputs, tile_writes
+from crossvote.sim.peripheral.tile import activation_payloads, tile_outputs, tile_parameters, tile_writes
+from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.workload import GroupWork
 from tb.crossbars import TileOnCrossbars
 from tb.stimulus import coded_map, random_map, random_scales
 
 OPC = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=3, row_blocks=2)
 #: One OPC whose row blocks are added before the vote; three that vote by themselves.
-ONE = TileParameters(opc=OPC, rows=8, port=4, read_clocks=10, scale_bits=6)
+ONE = TileParameters(opc=OPC, rows=8, port=4, read_clocks=10, convert_clocks=5, scale_bits=6)
 THREE = TileParameters(
     opc=OpcParameters(columns=8, lanes=8, planes=2, input_bits=3, adc_bits=4, row_blocks=1),
     opcs=3,
     rows=4,
     port=2,
     read_clocks=5,
+    convert_clocks=2,
     scale_bits=8,
 )
 
@@ -140,7 +144,8 @@ def test_tile_equals_numpy(parameters: TileParameters, blocks: int, coded: bool)
     ("parameters", "changes", "bound"),
     [
         (ONE, {"read_clocks": 30}, "read"),
-        (ONE, {"read_clocks": 2, "beat_clocks": 3, "port": 8}, "convert"),
+        (ONE, {"read_clocks": 2, "convert_clocks": 21, "port": 8}, "convert"),
+        (ONE, {"read_clocks": 2, "port": 8}, "digest"),
         (ONE, {"read_clocks": 2, "port": 1}, "input"),
         (THREE, {"read_clocks": 1, "port": 4, "opcs": 2}, "load"),
     ],
@@ -155,6 +160,42 @@ def test_interval_is_the_formula(parameters: TileParameters, changes: dict[str, 
     last = run.delivered_at[run.opc_map.outputs - 1 :: run.opc_map.outputs]
     interval = p.interval(blocks, len(run.opc_map.read_order))
     assert set(np.diff(last)[2:].tolist()) == {interval}, bound
+
+
+@pytest.mark.parametrize("vote", ["output", "crossbar"])
+@pytest.mark.parametrize("blocks", [1, 3, 12])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"opc": {"lanes": 32}},
+        {"opc": {"clock_ps": 2000}},
+        {"adc": {"per_crossbar": 2, "shared_by": 8, "conversion_ps": 500}},
+        {"crossbar": {"read_ps": 250_000}},
+    ],
+    ids=["shipped", "lanes", "clock", "shared", "read"],
+)
+def test_system_model_has_the_interval_of_the_tile(overrides: dict[str, object], blocks: int, vote: str) -> None:
+    """Reads, converters and OPC bound a tile in the system model as they do in the RTL, whose formula is held above."""
+    chip = load_chip("crossvote", overrides)
+    group = GroupWork(
+        name="group",
+        inputs=blocks * chip.crossbar.rows,
+        outputs=18,
+        driven=np.full(blocks, chip.crossbar.rows),
+        lines=np.array([chip.crossbar.columns]),
+        opc_lines=np.array([126]),
+        sums=126,
+        votes=0,
+        vote=vote,  # type: ignore[arg-type]
+        kept=18,
+        conducting=0.0,
+        programmed=0,
+        variant="map + voter",
+    )
+    timing = GroupTiming(chip, group)
+    parameters = tile_parameters(chip, blocks, vote)
+    assert parameters.interval(timing.serial_blocks, 126) * chip.opc.clock_ps == timing.interval_ps
 
 
 def test_settings_are_refused_while_a_vector_is_in_the_tile() -> None:
