@@ -32,6 +32,7 @@ from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.quantization import quantize_weights
+from crossvote.swstack.mapping.scheme import Scheme
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.models.masks import MatrixMask, dense_masks
@@ -39,6 +40,11 @@ from crossvote.swstack.models.masks import MatrixMask, dense_masks
 PRUNED = 0.3
 SHAPES = ((768, 768), (768, 3072), (3072, 768))
 SCHEMES = ("paper", "best")
+#: Rates from where nothing happens to where most lines have wrong cells, and a code whose copies are summed.
+RATES = (0.0001, 0.001, 0.01, 0.03, 0.05, 0.1, 0.2)
+SUMMED = "code"
+#: Goals in fp32 layers: for codes that are summed, and for those that vote.
+GOALS = {True: 0.6, False: 0.9}
 
 
 def weights(inputs: int, outputs: int) -> np.ndarray:
@@ -48,7 +54,7 @@ def weights(inputs: int, outputs: int) -> np.ndarray:
     return matrix
 
 
-def image_of(inputs: int, outputs: int, protection: Replicas, rows: int = 128, columns: int = 128) -> Image:
+def image_of(inputs: int, outputs: int, protection: Scheme, rows: int = 128, columns: int = 128) -> Image:
     """One matrix with pruned columns on crossbars."""
     kept = np.random.default_rng(1).random(outputs) >= PRUNED
     q, scale = quantize_weights(weights(inputs, outputs) * kept, 8, protection.scale)
@@ -86,12 +92,12 @@ def layers(quick: bool) -> list[Result]:
     results = []
     for inputs, outputs in SHAPES:
         x, plain = tokens(count, inputs), linear(inputs, outputs)
-        for scheme in SCHEMES:
-            image = image_of(inputs, outputs, PRESETS[scheme])
-            for rate in (0.0005, 0.002):
+        for scheme in (*SCHEMES, SUMMED):
+            image, goal = image_of(inputs, outputs, PRESETS[scheme]), GOALS[scheme == SUMMED]
+            for rate in RATES[::3] if quick else RATES:
                 layer = exact_layer(image, rate)
                 name = f"layer {inputs}x{outputs}, {scheme}, p = {100 * rate:g} %, {count} vectors"
-                results.append(compare(name, partial(layer, x), "fp32 nn.Linear", partial(plain, x), repeats, 0.6))
+                results.append(compare(name, partial(layer, x), "fp32 nn.Linear", partial(plain, x), repeats, goal))
     return results
 
 
@@ -159,18 +165,24 @@ def encoder(quick: bool) -> list[Result]:
 def chips(quick: bool) -> list[Result]:
     """Draw a chip and put it under the model, against one forward pass of 32 x 128 tokens of the converted model."""
     model, _ = bert(quick)
-    image = bert_image(quick, "best")
-    converted = convert(model, image)
     inputs = batch(4 if quick else 32)
     number = iter(range(1000))
+    results = []
+    for scheme in ("best", SUMMED):
+        image = bert_image(quick, scheme)
+        converted = convert(model, image)
+        cells = image.crossbars * image.rows * image.columns
+        for rate in RATES[2::2]:
 
-    def swap() -> None:
-        swap_faults(converted, chip(image, 0.0005, next(number)))
+            def swap(rate: float = rate, image: Image = image, converted: BertModel = converted) -> None:
+                swap_faults(converted, chip(image, rate, next(number)))
 
-    cells = image.crossbars * image.rows * image.columns
-    name = f"draw a {_size(quick)} chip ({cells / 1e9:.2f} billion cells) and apply it, best, p = 0.05 %"
-    forward = f"converted forward, {len(inputs['input_ids'])} x 128 tokens"
-    return [compare(name, swap, forward, partial(converted, **inputs), 2 if quick else 3, 1.0)]
+            swap()
+            what = f"draw a {_size(quick)} chip ({cells / 1e9:.2f} billion cells) and apply it"
+            name = f"{what}, {scheme}, p = {100 * rate:g} %"
+            forward = f"converted forward, {len(inputs['input_ids'])} x 128 tokens"
+            results.append(compare(name, swap, forward, partial(converted, **inputs), 2 if quick else 3, 0.1))
+    return results
 
 
 def memory(quick: bool) -> list[Result]:
@@ -259,11 +271,13 @@ def growth(quick: bool) -> list[dict[str, Any]]:
         for size in (256, 512) if quick else (256, 512, 768, 1024, 1536):
             point("inputs = outputs", size, scheme, image_of(size, size, PRESETS[scheme]), 0.002)
         for replicas in (1, 3, 5, 7):
+            preset = PRESETS[scheme]
+            assert isinstance(preset, Replicas)
             protection = Replicas(
-                flip=PRESETS[scheme].flip,
+                flip=preset.flip,
                 replicas={"msb": replicas} if replicas > 1 else {},
-                vote=PRESETS[scheme].vote if replicas > 1 else "none",
-                scale=PRESETS[scheme].scale,
+                vote=preset.vote if replicas > 1 else "none",
+                scale=preset.scale,
             )
             point("replicas of the MSB", replicas, scheme, image_of(768, 768, protection), 0.002)
     return rows

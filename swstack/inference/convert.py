@@ -51,7 +51,7 @@ class ProgrammedGroup:
     layers: tuple[CrossbarLinear, ...]
     dense_from: float | None = None
     changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    original: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.int8))
+    change: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     dense: DenseProgram | None = None
     around: bool = False
     closest: ClosestProgram | None = None
@@ -64,10 +64,10 @@ class ProgrammedGroup:
     def program(self, faults: FaultMap | None) -> None:
         """Restore the programmed integers, then apply a chip's faults.
 
-        O(f log f) for f faults of the group if they are few, else linear in its cells.
+        O(f) for f faults of the group if they are few (plus sorting what is outvoted), else linear in its cells.
         """
-        self._write(self.changed, self.original)
-        self.changed, self.original = self.changed[:0], self.original[:0]
+        self._add(self.changed, -self.change)
+        self.changed, self.change = self.changed[:0], self.change[:0]
         if faults is not None and self.around:
             self._program_around(faults)
             return
@@ -81,10 +81,8 @@ class ProgrammedGroup:
                 layer.weight = torch.from_numpy(self.placed.weight[span]).to(layer.weight.device)
                 layer.votes = nn.ModuleList()
         errors = self.placed.errors(faults)
-        changed, change = self.placed.weight_changes(errors)
-        original = self.placed.weight.ravel()[changed]
-        self._write(changed, (original + change).astype(original.dtype))
-        self.changed, self.original = changed, original
+        self.changed, self.change = self.placed.weight_changes(errors)
+        self._add(self.changed, self.change)
         for layer in self.layers:
             made = self.placed.corrections(errors, layer.first_output, layer.out_features)
             layer.corrections = nn.ModuleList(made).to(layer.weight.device)
@@ -115,15 +113,17 @@ class ProgrammedGroup:
             layer.weight = weight[layer.first_output : layer.first_output + layer.out_features]
             layer.corrections = nn.ModuleList()
 
-    def _write(self, index: NDArray[np.int64], values: NDArray[Any]) -> None:
-        self.placed.weight.ravel()[index] = values
+    def _add(self, index: NDArray[np.int64], change: NDArray[np.int64]) -> None:
+        """Add to the integers, also where an index occurs several times; sums may wrap around on the way."""
+        values = change.astype(self.placed.weight.dtype)
+        np.add.at(self.placed.weight.ravel(), index, values)
         for layer in self.layers:
             first = layer.first_output * layer.in_features
             if layer.weight.data_ptr() == self.placed.weight.ctypes.data + first * self.placed.weight.itemsize:
                 continue  # still a view of placed.weight: neither moved to another device nor copied
-            low, high = np.searchsorted(index, [first, first + layer.weight.numel()])
-            at = torch.from_numpy(index[low:high] - first).to(layer.weight.device)
-            layer.weight.view(-1)[at] = torch.from_numpy(values[low:high]).to(layer.weight.device)
+            own = np.flatnonzero((index >= first) & (index < first + layer.weight.numel()))
+            at, added = (torch.from_numpy(a).to(layer.weight.device) for a in (index[own] - first, values[own]))
+            layer.weight.view(-1).index_put_((at,), added, accumulate=True)
 
 
 def convert(

@@ -99,21 +99,13 @@ class Errors:
     """What a chip does to the bit lines of a group: column sum of ``line`` += value * x[k].
 
     Attributes:
-        line: int64[n]. k: int64[n], input. value: int64[n], never 0; no (line, k) occurs twice, sorted by both.
+        line: int64[n]. k: int64[n], input. value: int64[n], never 0. A (line, k) with a wrong cell on both sides, or
+            where replicas were programmed differently, occurs several times.
     """
 
     line: NDArray[np.int64]
     k: NDArray[np.int64]
     value: NDArray[np.int64]
-
-
-def _accumulate(key: NDArray[np.int64], value: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct keys, ascending, with the sum of their values; sums of 0 are left out."""
-    keys, inverse = np.unique(key, return_inverse=True)
-    sums = np.zeros(len(keys), np.int64)
-    np.add.at(sums, inverse, value)
-    kept = sums != 0
-    return keys[kept], sums[kept]
 
 
 class PlacedGroup:
@@ -134,6 +126,9 @@ class PlacedGroup:
         self.vote = group.vote
         self.cell_bits, self.last_level = group.cell_bits, group.last_level
         self.driven = group.kept_inputs
+        #: Word lines that do something, those beyond the last input included.
+        self._feels = np.zeros(group.row_blocks * group.rows, np.bool_)
+        self._feels[: group.inputs] = group.kept_inputs
         column_map = group.column_map
         self.output = column_map.output
         self.plane = column_map.plane
@@ -216,34 +211,33 @@ class PlacedGroup:
         return np.where(self.flipped[line], self.last_level - level, level)
 
     def errors(self, faults: FaultMap | None) -> Errors:
-        """Errors of the group on a chip; O(f log f) for the f faults of the group's crossbars.
+        """Errors of the group on a chip; O(f) for the f faults of the group's crossbars.
 
         ``weight`` must hold the programmed integers.
 
         Raises:
             UserError: the fault map is for another chip.
         """
-        line, k, value = self._deviations.line, self._deviations.k, self._deviations.value
-        if faults is not None:
-            places = self.geometry.locate(faults)
-            fault_k = places.row_block * self.rows + places.word_line
-            fault_line, sign = places.line, places.sign
-            felt = (fault_k < self.inputs) & (self.output[fault_line] >= 0)
-            felt[felt] = self.driven[fault_k[felt]]
-            fault_k, fault_line, sign = fault_k[felt], fault_line[felt], sign[felt]
-            change = places.stuck_at[felt] * self.last_level - self._programmed(fault_line, fault_k, sign)
-            change *= (1 - 2 * sign) * np.where(self.flipped[fault_line], -1, 1)
-            line = np.concatenate([line, fault_line])
-            k = np.concatenate([k, fault_k])
-            value = np.concatenate([value, change])
-        key, value = _accumulate(line * self.inputs + k, value)
-        return Errors(*np.divmod(key, self.inputs), value)
+        if faults is None:
+            return self._deviations
+        places = self.geometry.locate(faults)
+        k = places.row_block * self.rows + places.word_line
+        felt = np.flatnonzero(self._feels[k] & (self.output >= 0)[places.line])
+        k, line, sign = k[felt], places.line[felt], places.sign[felt]
+        value = places.stuck_at[felt] * self.last_level - self._programmed(line, k, sign)
+        wrong = np.flatnonzero(value)
+        k, line, sign, value = k[wrong], line[wrong], sign[wrong], value[wrong]
+        value = np.where((sign == 1) ^ self.flipped[line], -value, value)
+        own = self._deviations
+        if not len(own.line):
+            return Errors(line, k, value)
+        return Errors(*(np.concatenate(pair) for pair in ((own.line, line), (own.k, k), (own.value, value))))
 
     def weight_changes(self, errors: Errors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Errors of lines that do not vote: flat indices into ``weight``, ascending, and what is added there."""
+        """Errors of lines that do not vote: flat indices into ``weight``, and what is added there; some occur twice."""
         single = self.replicas[errors.line] == 1
         line, k, value = errors.line[single], errors.k[single], errors.value[single]
-        return _accumulate(self.output[line].astype(np.int64) * self.inputs + k, value << self.shift[line])
+        return self.output[line].astype(np.int64) * self.inputs + k, value << self.shift[line]
 
     def corrections(self, errors: Errors, first_output: int, outputs: int) -> tuple[Correction, ...]:
         """Vote corrections of the outputs ``first_output`` to ``first_output + outputs`` - 1, per replica count."""

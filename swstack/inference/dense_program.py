@@ -21,7 +21,7 @@ from crossvote.swstack.inference.crossbar_linear import PlacedGroup, integer_mat
 
 #: Share of a group's cells that are stuck from which on all cells at once are faster than one fault after the other,
 #: on a CPU and on other devices.
-DENSE_FROM = {"cpu": 0.05, "other": 0.002}
+DENSE_FROM = {"cpu": 0.25, "other": 0.002}
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,7 +106,7 @@ def run(engine: str, chip: ChipConfig, group) -> None:
         placed = PlacedGroup(group)
         errors = placed.errors(faults)
         changed, change = placed.weight_changes(errors)
-        placed.weight.ravel()[changed] += change.astype(placed.weight.dtype)
+        np.add.at(placed.weight.ravel(), changed, change.astype(placed.weight.dtype))
         layers = [CrossbarLinear(placed, matrix, 8) for matrix in group.matrices]
         for layer in layers:
             layer.corrections.extend(placed.corrections(errors, layer.first_output, layer.out_features))
