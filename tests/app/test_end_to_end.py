@@ -138,6 +138,31 @@ def test_a_cosimulation_that_differs_is_exit_code_1(finished, tmp_path, monkeypa
     assert "DIFFERS" in result.output
 
 
+def test_two_bit_cells_are_evaluated_and_the_report_says_what_was_left_out(finished, tmp_path):
+    directory = shutil.copytree(finished, tmp_path / "copy")
+    overrides = ["chip.crossbar.cell_bits=2", "chip.adc.bits=9"]
+    options = [argument for override in overrides for argument in ("-o", override)]
+    result = CliRunner().invoke(cli.app, ["run", str(directory), *options])
+    assert result.exit_code == 0, result.output
+    assert "was not co-simulated: no output peripheral co-simulates this: the output peripheral takes 1-bit cells" in (
+        result.output
+    )
+    assert json.loads((directory / "results/cosimulation.json").read_text())["matrices"] == []
+    assert "was not co-simulated" in (directory / "report/index.html").read_text()
+
+
+def test_what_cannot_be_finished_is_refused_before_anything_is_written(config, tmp_path):
+    for override, message in (
+        ("chip.crossbar.cell_bits=2", "a full bit line sums to 384 levels"),
+        ("chip.adc.bits=7", "chip.adc.may_clip = true"),
+        ("chip.opc.row_blocks=0", "key 'chip.opc.row_blocks' = 0"),
+    ):
+        result = CliRunner().invoke(cli.app, ["run", str(config), "--run-dir", str(tmp_path / "no"), "-o", override])
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert not (tmp_path / "no").exists()
+
+
 def test_a_second_run_does_nothing(finished):
     before = {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()}
     result = CliRunner().invoke(cli.app, ["run", str(finished)])
