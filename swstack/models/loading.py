@@ -46,6 +46,8 @@ _CLASSES: dict[HeadKind, Any] = {
     "causal-lm": AutoModelForCausalLM,
     "image-classification": AutoModelForImageClassification,
 }
+#: Attribute of a loaded model: whether its head was drawn, because the source has none for the task.
+FRESH_HEAD = "crossvote_fresh_head"
 #: Key of a model's configuration that says how its word-line groups were found.
 _LAYOUT_KEY = "crossvote_layout"
 #: Ends of the names of constants that older versions saved among the weights.
@@ -99,7 +101,9 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
         fit_tokenizer(tokenizer, model)
     new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     outside = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
-    adopt_labels(model, head, dict(named.id2label or {}), bool(new & outside), cfg.source)
+    fresh = bool(new & outside)
+    setattr(model, FRESH_HEAD, fresh)
+    adopt_labels(model, head, dict(named.id2label or {}), fresh, cfg.source)
     find_groups(model, cfg.layout)
     return model.eval(), tokenizer
 

@@ -10,6 +10,9 @@ from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.pruning.methods import method_names
 from crossvote.swstack.training.config import TrainingConfig
 
+#: Value of ``method`` that leaves the model as it is.
+NO_PRUNING = "none"
+
 #: dh/da by which the gradient passes the step function h; softplus is the paper's (its derivative is the sigmoid).
 Estimator = Literal["softplus", "linear", "relu", "leaky"]
 
@@ -35,7 +38,8 @@ class PruneConfig(TrainingConfig):
     )
     method: str = Field(
         "gates",
-        description=f"What decides: learned gates (the paper's), or a method to compare: {', '.join(method_names())}.",
+        description=f"What decides: learned gates (the paper's), or a method to compare: {', '.join(method_names())}; "
+        "or 'none': nothing is pruned and nothing trained.",
     )
     gate_learning_rate: float = Field(
         0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
@@ -78,8 +82,8 @@ class PruneConfig(TrainingConfig):
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in method_names():
-            raise ValueError(f"must be one of {', '.join(method_names())}.")
+        if name not in (*method_names(), NO_PRUNING):
+            raise ValueError(f"must be one of {', '.join((*method_names(), NO_PRUNING))}.")
         return name
 
     @model_validator(mode="after")

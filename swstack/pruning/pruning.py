@@ -17,7 +17,7 @@ from crossvote.swstack.models.layouts import is_transposed, matrix_weight, word_
 from crossvote.swstack.models.masks import Masks, MatrixMask, Sparsity, apply_masks, dense_masks, sparsity_table
 from crossvote.swstack.pruning.augmentation import TokenExchange
 from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
-from crossvote.swstack.pruning.config import GateGradient, PruneConfig
+from crossvote.swstack.pruning.config import NO_PRUNING, GateGradient, PruneConfig
 from crossvote.swstack.pruning.distillation import Distillation
 from crossvote.swstack.pruning.folding import fold
 from crossvote.swstack.pruning.method import PruningMethod, make_method
@@ -63,6 +63,9 @@ def prune(
 
     Raises UserError if a group cannot reach the share.
     """
+    if cfg.method == NO_PRUNING:
+        dense = dense_masks(model)
+        return PruneResult(dense, sparsity_table(model, dense), (), {}, 0, 0.0)
     axes = pruning_axes(model, cfg.column_sparsity, cfg.row_sparsity)
     model.to(best_device())  # type: ignore[arg-type]
     encoded = encode(tokenizer, task.train, task.max_length)

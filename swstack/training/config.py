@@ -30,7 +30,10 @@ class TrainingConfig:
 class FinetuneConfig(TrainingConfig):
     """How to fine-tune."""
 
-    epochs: int = Field(3, ge=1, le=1000, description="Passes over the train examples.")
+    skip: bool = Field(
+        False, description="Take the model as it comes, with the head it has; refused if it has none for the task."
+    )
+    epochs: int = Field(3, ge=0, le=1000, description="Passes over the train examples; 0: none.")
     patience: int = Field(
         0,
         ge=0,

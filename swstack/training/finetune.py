@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.swstack.tasks import Example, Task
+from crossvote.swstack.models.loading import FRESH_HEAD
+from crossvote.swstack.tasks import Task
+from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.training.config import FinetuneConfig
 from crossvote.swstack.training.loop import best_device, train
@@ -43,8 +46,18 @@ def finetune(
 ) -> TrainingResult:
     """Fine-tune `model` in place (on a CUDA device if there is one; it comes back on the CPU).
 
-    Checkpoints go to `work_dir`; called again after an interruption it continues and ends with the same weights.
+    Checkpoints go to `work_dir`; called again after an interruption it continues and ends with the same weights. With
+    ``cfg.skip`` or no epochs the model stays as it is.
+
+    Raises UserError if a model without a head for the task is to be taken as it is.
     """
+    if cfg.skip and getattr(model, FRESH_HEAD, False):
+        raise UserError(
+            f"finetune.skip: the model has no head for task {task.name!r} ({task.num_labels} outputs), so its answers "
+            "would be drawn at random; train one, or name a model that has it."
+        )
+    if cfg.skip or not cfg.epochs:
+        return TrainingResult((), 0.0)
     model.to(best_device())  # type: ignore[arg-type]
     examples, held_out = _split(task.train, seed) if cfg.patience else (task.train, ())
 
@@ -64,11 +77,12 @@ def finetune(
         score=score,
         patience=cfg.patience,
     )
+    setattr(model, FRESH_HEAD, False)
     model.to("cpu")  # type: ignore[arg-type]
     return TrainingResult(run.history, run.seconds)
 
 
-def _split(examples: tuple[Example, ...], seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def _split(examples: tuple[AnyExample, ...], seed: int) -> tuple[tuple[AnyExample, ...], tuple[AnyExample, ...]]:
     order = np.random.default_rng(seed_sequence(seed, "validation")).permutation(len(examples))
     held_out = max(1, round(_VALIDATION_SHARE * len(examples)))
     return tuple(examples[i] for i in order[held_out:]), tuple(examples[i] for i in order[:held_out])

@@ -113,6 +113,23 @@ def test_training_stops_at_the_first_loss_that_is_no_number(fresh, tiny_task, tm
     assert not steps
 
 
+@pytest.mark.parametrize("config", [FinetuneConfig(skip=True), FinetuneConfig(epochs=0)])
+def test_a_model_is_taken_as_it_is(fresh, tiny_task, tmp_path, config):
+    model, tokenizer = fresh()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    result = finetune(model, tokenizer, tiny_task, config, 0, tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert result.history == ()
+    assert result.seconds == 0
+
+
+def test_a_head_that_was_drawn_is_not_taken_as_it_is(fresh, tiny_task, tmp_path):
+    task = dataclasses.replace(tiny_task, labels=("a", "b", "c"))
+    model, tokenizer = fresh(3)
+    with pytest.raises(UserError, match=r"finetune\.skip: the model has no head for task 'tiny' \(3 outputs\)"):
+        finetune(model, tokenizer, task, FinetuneConfig(skip=True), 0, tmp_path)
+
+
 def test_regression_trains(fresh, tiny_task, tmp_path):
     scored = tuple(Example(e.sentence1, None, 2.5 * e.sentence1.count("red")) for e in tiny_task.train)
     task = dataclasses.replace(tiny_task, train=scored, dev=scored[:30], labels=(), metrics=("spearman", "pearson"))

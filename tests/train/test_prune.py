@@ -323,3 +323,12 @@ def test_schedules_are_the_published_ones(tuned):
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match=r"must be one of gates, admm"):
         PruneConfig(method="luck")
+
+
+def test_nothing_is_pruned_or_trained_where_nothing_shall_be(tuned, tiny_task, tmp_path):
+    model, tokenizer = tuned()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    result = prune(model, tokenizer, tiny_task, PruneConfig(method="none"), 0, tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(mask.rows.all() and mask.columns.all() for mask in result.masks.values())
+    assert {row.column for row in result.sparsity} == {0.0}

@@ -1,0 +1,75 @@
+"""The whole job on a tiny model of many families: fine-tune, prune, map, faulty chips, co-simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_families import FAMILIES, WORDS, Family
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+import crossvote as cv
+from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.loading import load as load_model
+from crossvote.swstack.tasks.own import task_from_rows
+
+BY_NAME = {family.name: family for family in FAMILIES}
+QUICK = ("Bert", "GPT2", "Llama", "DebertaV2")
+SLOW = ("Roberta", "Electra", "DistilBert", "Albert", "MPNet", "ModernBert", "XLNet", "GPTNeoX", "OPT", "Qwen2", "Phi",
+        "MobileBert", "Deberta", "ViT")  # fmt: skip
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Knows as many words as the tiny models have embeddings."""
+    special = ["[PAD]", "[BOS]", "[EOS]", "[UNK]"]
+    vocabulary = {token: i for i, token in enumerate([*special, *(f"w{i}" for i in range(WORDS - len(special)))])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]", unk_token="[UNK]"
+    )
+
+
+def sentences(count, seed):
+    """Label 1 where w0 occurs."""
+    rng = np.random.default_rng(seed)
+    rows = [[f"w{i}" for i in rng.integers(0, 30, int(rng.integers(3, 9)))] for _ in range(count)]
+    for row in rows[::2]:
+        row[int(rng.integers(len(row)))] = "w0"
+    return [{"sentence1": " ".join(row), "label": int("w0" in row)} for row in rows]
+
+
+def saved(family: Family, folder: Path) -> str:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        family.make().save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_a_family_goes_through_the_whole_job(name, tmp_path):
+    if name == "ViT":
+        data = cv.task("digits", train_limit=48, eval_limit=16)
+    else:
+        data = task_from_rows("w0", sentences(48, 0), sentences(16, 1), max_length=12)
+    layout = "traced" if name == "MobileBert" else "auto"
+    config = ModelConfig(source=saved(BY_NAME[name], tmp_path / "model"), layout=layout)
+    model = cv.Model(*load_model(config, data.head, 0))
+    model = cv.finetune(model, data, epochs=1, batch_size=16, precision="float32")
+    pruned = cv.prune(model, data, 0.3, gate_epochs=1, final_epochs=0, batch_size=16, precision="float32")
+    pruned.save(tmp_path / "pruned")
+    again = cv.Model.load(tmp_path / "pruned", data)
+    image = cv.map(again, "best")
+    (chip,) = cv.chips(0.01, 1)
+    scores = cv.evaluate({"best": image, "none": cv.map(again, "none")}, again, data, [chip])
+    assert {(trial.scheme, trial.rate) for trial in scores.trials} == {
+        (s, r) for s in ("best", "none") for r in (0, 0.01)
+    }
+    assert all(0 <= value <= 100 for trial in scores.trials for value in trial.metrics.values())
+    (proof,) = cv.cosim(image, again, data, chip, tokens=4, backend="numpy")
+    assert proof.equal
+    assert proof.outputs > 0
