@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crossvote.sim.array.image import ColumnMap
+from crossvote.sim.array.image import ColumnMap, Vote
 from crossvote.sim.peripheral.support import Demand
 from crossvote.swstack.mapping.scheme import GroupStatistics, Scheme, code_lines
 
@@ -20,6 +20,18 @@ def scheme_demand(scheme: Scheme, planes: int, cell_bits: int, row_blocks: int =
     Raises:
         UserError: the scheme does not do such weights or cells.
     """
+    key = (repr(scheme), planes, cell_bits)
+    if key not in _FOUND:
+        _FOUND[key] = _codes(scheme, planes, cell_bits)
+    codes, vote = _FOUND[key]
+    return Demand(planes, codes, vote, row_blocks)
+
+
+#: Codes that were asked for before: a configuration is read several times, and choosing codes can take seconds.
+_FOUND: dict[tuple[str, int, int], tuple[ColumnMap, Vote]] = {}
+
+
+def _codes(scheme: Scheme, planes: int, cell_bits: int) -> tuple[ColumnMap, Vote]:
     rng = np.random.default_rng(0)
     statistics = GroupStatistics(
         name="g",
@@ -36,5 +48,4 @@ def scheme_demand(scheme: Scheme, planes: int, cell_bits: int, row_blocks: int =
     lines = [code_lines(code) for code in allocation.codes]
     output = np.repeat(np.arange(len(lines), dtype=np.int32), [len(own) for own in lines])
     plane, shift, copy, replica, flipped = np.concatenate(lines).T
-    codes = ColumnMap(output, plane, replica, flipped.astype(np.bool_), shift, copy)
-    return Demand(planes, codes, allocation.vote, row_blocks)
+    return ColumnMap(output, plane, replica, flipped.astype(np.bool_), shift, copy), allocation.vote
