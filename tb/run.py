@@ -29,6 +29,8 @@ from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from tb import tile_case
+from tb.crossbars import TileOnCrossbars
 from tb.real_layers import stimulus_file
 from tb.units import Units
 
@@ -56,6 +58,11 @@ class Bench:
     stimulus: Callable[[Path], Path] | None = None
 
 
+def tile_on_crossbars(_: OpcParameters) -> TileOnCrossbars:
+    """The tile of ``tb.tile_case`` with its crossbars."""
+    return TileOnCrossbars(tile_case.PARAMETERS, tile_case.tile_case().cells)
+
+
 UNIT_MODULES = ("tb.test_difference", "tb.test_shift_add", "tb.test_voter", "tb.test_lane")
 BENCHES = (
     Bench("units", OpcParameters(), Units, UNIT_MODULES),
@@ -64,6 +71,7 @@ BENCHES = (
     Bench("opc_wide", WIDE, Opc, ("tb.test_opc", "tb.test_random")),
     Bench("opc_scale", SCALED, Opc, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
     Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
+    Bench("tile", tile_case.PARAMETERS.opc, tile_on_crossbars, ("tb.test_tile",)),
 )
 
 
