@@ -145,6 +145,8 @@ def accuracy_figure(
                 label=scheme,
             )
         axes.axhline(fault_free, color=INK, ls=(0, (5, 4)), lw=1.1, label="fault-free, floating point")
+        if chance is not None:
+            axes.axhline(chance, color=MUTED, ls=":", lw=1.1, label="always one answer")
         axes.set_ylim(top=min(axes.get_ylim()[1], 102))
         axes.set_xscale("log")
         ticks = sorted({100 * p["rate"] for p in points if p["rate"] > 0})
@@ -154,8 +156,6 @@ def accuracy_figure(
         axes.set_ylabel(f"{metric}, %")
         axes.grid(axis="y", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
-        if chance is not None:
-            axes.axhline(chance, color=MUTED, ls=":", lw=1.1, label="always one answer")
         # Beside the axes, because no place inside is free of curves for every result.
         figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     return figure

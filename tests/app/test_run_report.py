@@ -97,6 +97,13 @@ def test_no_band_exceeds_what_a_metric_can_reach():
     assert axes.get_ylim()[1] <= 102
 
 
+def test_the_line_of_one_answer_is_in_the_picture():
+    points = [{"scheme": "a", "rate": rate, "mean": 45.0, "low": 45.0, "high": 45.0} for rate in (0.1, 0.2)]
+    (axes,) = figures.accuracy_figure(points, "accuracy", 45.0, 54.7).axes
+    assert axes.get_ylim()[0] < 45.0
+    assert axes.get_ylim()[1] > 54.7
+
+
 def test_no_legend_lies_over_a_curve():
     results = synthetic.results()
     for figure in (
