@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
+from crossvote.sim.common.progress import Progress
 from crossvote.swstack.evaluation.chips import Chip, sample_chips
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
 from crossvote.swstack.evaluation.evaluation import sweep
@@ -225,12 +226,13 @@ def _system(one: Plan, out: Path) -> Job:
     return Job(f"system {one.task}", ("bash", "-c", command), (_pruned(one),), folder / "finished", log, one.run)
 
 
-def run_jobs(todo: Sequence[Job], parallel: int, seconds: float, after: Any) -> None:
+def run_jobs(todo: Sequence[Job], parallel: int, seconds: float, after: Callable[[Job, int], None]) -> None:
     """Run jobs in order, `parallel` at a time, each as soon as what it needs is there; stop them all after `seconds`.
 
     after: called with every job that finished, and its exit code. A job that fails takes those that need it with it.
     """
-    started, waiting, running = time.monotonic(), [job for job in todo if not job.makes.exists()], {}
+    started, waiting = time.monotonic(), [job for job in todo if not job.makes.exists()]
+    running: dict[subprocess.Popen[bytes], Job] = {}
     threads = max(1, (os.cpu_count() or 1) // parallel)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     try:
@@ -324,7 +326,7 @@ def _restricted(chip: Chip, image: Image) -> Chip:
     return replace(chip, load=lambda: only_top_plane(chip.load(), image))
 
 
-def _heartbeat(started: float) -> Any:
+def _heartbeat(started: float) -> Progress:
     def show(what: str, done: int, total: int) -> None:
         if done % 20 == 0 or done == total:
             print(f"{time.monotonic() - started:.0f} s: {what} {done} of {total}", flush=True)
@@ -379,7 +381,9 @@ def tolerated_rate(curve: Mapping[float, float], drop: float) -> float:
     return last
 
 
-def distance_to_paper(points: Sequence[Mapping[str, Any]], task: str, unprotected: str, protected: str, planes: str):  # type: ignore[no-untyped-def]
+def distance_to_paper(
+    points: Sequence[Mapping[str, Any]], task: str, unprotected: str, protected: str, planes: str
+) -> float | None:
     """Root mean square of (our drop - the paper's drop) in points over both curves and nine rates; None if incomplete.
 
     A drop is the loss against the fault-free model, the paper's against 90.86.
