@@ -47,15 +47,17 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
 
 
 def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int64]]:
-    """What the matrices of a scheme receive for the first tokens of the dev set, on a chip without faults, by group."""
+    """What the matrices of a scheme receive for the first tokens of the dev set, on a chip without faults, by group.
+
+    Every token is quantized with a scale of its own, whatever the run does: it is their bits that count here, and steps
+    that a run calibrates may not be there yet.
+    """
     config = load_config(find_config(str(run)))
     task = load_task(config.task, config.seed)
     source = ModelConfig(source=str((run / paths.PRUNED).resolve()), layout=config.model.layout)
     model, tokenizer = load(source, task.head, config.seed)
-    activations = config.quantization.activations
-    steps = _steps(run) if activations == "static" else None
     batches = dev_batches(tokenizer, task, tokens)
-    return on_chip(model, recorded_image(run, scheme), batches, None, tokens, activations, steps, scheme).inputs
+    return on_chip(model, recorded_image(run, scheme), batches, None, tokens, scheme=scheme).inputs
 
 
 def _silicon(run: Path, rate: float) -> Silicon:

@@ -33,6 +33,7 @@ STAGE = Stage[RunConfig](
         "crossvote.swstack.experiment.cost",
         "crossvote.swstack.experiment.lengths",
         "crossvote.swstack.experiment.simulate",
+        "crossvote.swstack.experiment.simulate_tokens",
         "crossvote.swstack.experiment.workloads",
     ),
 )
