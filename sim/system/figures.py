@@ -112,8 +112,29 @@ def energy_by_stage(results: Mapping[str, SystemResult]) -> str:
         return _svg(figure)
 
 
+_LETTERS = {"qkv": "A", "o": "O", "ffn1": "1", "ffn2": "2"}
+
+
+def _roles(placement: Placement) -> tuple[dict[int, str], set[int]]:
+    """The letter of every tile in use (its most frequent role), and the tiles of groups with votes."""
+    held: dict[int, dict[str, int]] = {}
+    voting: set[int] = set()
+    for groups in placement.groups:
+        for role, place in groups.items():
+            tiles, blocks = np.unique(place.block_tile, return_counts=True)
+            for tile, count in zip(tiles.tolist(), blocks.tolist(), strict=True):
+                held.setdefault(tile, {})[_LETTERS[role]] = count
+            if place.group.votes:
+                voting.update(tiles.tolist())
+    return {tile: max(found, key=lambda letter: found[letter]) for tile, found in held.items()}, voting
+
+
 def occupancy(placement: Placement) -> str:
-    """Tiles of every chip in their places on the mesh: colour is the layer, shade the share of blocks in use."""
+    """Tiles of every chip in their places on the mesh: colour is the layer, shade the share of blocks in use.
+
+    A letter says which matrices a tile holds most of: A for Q, K and V, O, 1 and 2 for the feed-forward ones. A dot: it
+    holds outputs whose replicas vote.
+    """
     with mpl.rc_context(_STYLE):
         chip = placement.chip
         per_router = chip.network.tiles_per_router
@@ -122,6 +143,7 @@ def occupancy(placement: Placement) -> str:
         side = int(np.ceil(np.sqrt(per_router)))
         capacity = chip.crossbars_per_tile // chip.signs
         layer_of = {tile: i for i, tiles in enumerate(placement.layer_tiles) for tile in tiles}
+        letters, voting = _roles(placement)
         columns = min(3, placement.chips)
         rows = -(-placement.chips // columns)
         figure = Figure(figsize=(2.6 * columns, 2.6 * rows))
@@ -138,6 +160,8 @@ def occupancy(placement: Placement) -> str:
                     colour = np.array(mpl.colors.to_rgb(PALETTE[layer_of[tile] % len(PALETTE)]))
                     share = placement.blocks_used[tile] / capacity
                     picture[y, x] = 1 - (0.25 + 0.75 * share) * (1 - colour)
+                    mark = letters[tile] + ("." if tile in voting else "")
+                    axes.text(x, y, mark, ha="center", va="center", fontsize=4)
             axes.imshow(picture, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])

@@ -15,6 +15,7 @@ from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.kernel import Trace
 from crossvote.sim.system.diagram import diagram
 from crossvote.sim.system.energy import total_actions
+from crossvote.sim.system.figures import occupancy
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.report import (
     bottleneck_table,
@@ -75,6 +76,14 @@ def test_everything_is_written_and_equal_runs_give_equal_files(tmp_path):
     dynamic = sum(float(row["energy_pj"]) for row in own if row["kind"] == "dynamic")
     assert dynamic == pytest.approx(results["protected"].dynamic_energy_pj)
     assert sum(float(row["energy_pj"]) for row in own) == pytest.approx(results["protected"].total_energy_pj)
+
+
+def test_the_occupancy_picture_names_roles_and_votes():
+    """One letter per tile in use; a dot where replicas vote."""
+    plain, voted = run(), run(replicas=2, vote="crossbar")
+    texts = [list(ET.fromstring(occupancy(r.placement)).itertext()) for r in (plain, voted)]
+    assert sum(text.strip() in {"A", "O", "1", "2"} for text in texts[0]) == plain.placement.tiles
+    assert sum(text.strip() in {"A.", "O.", "1.", "2."} for text in texts[1]) == voted.placement.tiles
 
 
 def test_the_energy_of_another_table_needs_no_simulation(tmp_path):
