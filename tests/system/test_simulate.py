@@ -245,7 +245,7 @@ def test_a_run_is_mapped_anew_onto_another_chip(run, monkeypatch):
     torch.manual_seed(0)
     sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
     model = BertForSequenceClassification(BertConfig(**sizes, vocab_size=30))
-    monkeypatch.setattr(simulate_tokens, "load_model", lambda *_: (model, None))
+    monkeypatch.setattr(simulate_tokens, "load", lambda *_: (model, None))
     monkeypatch.setattr(simulate_tokens, "load_masks", lambda _: None)
     smaller = ["chip.crossbar.rows=64", "chip.crossbar.columns=64", "chip.opc.columns=64"]
     with pytest.raises(UserError, match=r"made for crossbars of 128 x 128.*map it anew with --remap"):
