@@ -248,7 +248,7 @@ def test_a_run_is_mapped_anew_onto_another_chip(run, monkeypatch):
     monkeypatch.setattr(simulate_tokens, "load", lambda *_: (model, None))
     monkeypatch.setattr(simulate_tokens, "load_masks", lambda _: None)
     smaller = ["chip.crossbar.rows=64", "chip.crossbar.columns=64", "chip.opc.columns=64"]
-    with pytest.raises(UserError, match=r"made for crossbars of 128 x 128.*map it anew with --remap"):
+    with pytest.raises(UserError, match=r"made for crossbars of 128 x 128.*mapped anew with --remap"):
         simulate_source(str(run), schemes=["none"], tokens=4, overrides=smaller)
     options = {"schemes": ["none"], "tokens": 4, "resolution": "analytic", "stream": 1}
     done = simulate_source(str(run), **options, overrides=smaller, remap=True)
