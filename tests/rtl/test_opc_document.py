@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from crossvote.rtl.registers import (
     map_address,
     scale_address,
 )
+from crossvote.rtl.synthesis import VARIANTS, Cells, memory_bits, table
 
 TEXT = (Path(__file__).parents[2] / "docs" / "opc.md").read_text(encoding="utf-8")
 SHIPPED = OpcParameters()
@@ -120,3 +122,13 @@ def test_timing() -> None:
         }
         assert eval(formula[1], {"max": max}, values) == parameters.cycles(vectors, blocks, steps)
         assert parameters.beats(blocks) == parameters.input_bits * blocks * parameters.columns // parameters.lanes
+
+
+def test_counted_cells_are_those_of_the_system_model() -> None:
+    """The table of cells is the file that the system model reads."""
+    path = Path(__file__).parents[2] / "sim" / "chip" / "components" / "opc_cells.json"
+    counted = [Cells(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    assert table(counted) in TEXT
+    assert {row.memory_bits for row in counted} == {
+        memory_bits(OpcParameters(**changes)) for changes in VARIANTS.values()
+    }

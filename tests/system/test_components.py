@@ -90,8 +90,8 @@ def test_opc_follows_its_lanes(variant):
 
 def test_opc_has_the_gates_of_the_synthesis():
     cells = opc_cells(OpcParameters(lanes=8), "map + voter")
-    assert cells.gates == pytest.approx(3487 + 5 * 708)
-    assert cells.memory_bits == 8192
+    assert cells.gates == pytest.approx(3835 + 5 * 757)
+    assert cells.memory_bits == 7168
     plain, voter = (opc(OpcParameters(), v, 1000) for v in ("plain", "map + voter"))
     assert plain.area_um2 < voter.area_um2
     assert plain.actions["map_lookup"].energy_pj == plain.actions["vote"].energy_pj == 0
