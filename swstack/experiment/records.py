@@ -38,12 +38,14 @@ class Score:
     """A model on the dev examples, in percent, primary metric first.
 
     chance: chance level of the primary metric, as ``crossvote.swstack.tasks.chance.Chance`` has it.
+    unknown_tokens: share of the examples' tokens, special ones left out, that the tokenizer does not know.
     """
 
     metrics: dict[str, float]
     chance: dict[str, Any]
     dev_examples: int
     provenance: str
+    unknown_tokens: float
 
 
 @dataclass(frozen=True)

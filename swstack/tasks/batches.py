@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from crossvote.sim.common.errors import UserError
 from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.encoded import Batch, Encoded, collate
 from crossvote.swstack.tasks.kinds import kind_of
@@ -29,6 +30,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[AnyExample, ...],
     """
     longest = min(max_length, tokenizer.model_max_length)
     encoded = kind_of(examples[0].asks).encode(tokenizer, examples, longest)
+    if not encoded.lengths.all():
+        raise UserError(
+            f"the model's tokenizer makes no token of example {int(np.argmin(encoded.lengths)) + 1}; it is of another "
+            "model, or the text is empty."
+        )
     if longest < max_length and (encoded.lengths == longest).any():
         _log.warning("the model has positions for %d tokens, fewer than max_length = %d.", longest, max_length)
     return encoded

@@ -18,7 +18,7 @@ from crossvote.swstack.tasks.own import task_from_rows
 
 BY_NAME = {family.name: family for family in FAMILIES}
 QUICK = ("Bert", "GPT2", "Llama", "DebertaV2")
-SLOW = ("Roberta", "Electra", "DistilBert", "Albert", "MPNet", "ModernBert", "XLNet", "GPTNeoX", "OPT", "Qwen2", "Phi",
+SLOW = ("Roberta", "Electra", "DistilBert", "Albert", "MPNet", "ModernBert", "XLNet", "GPTNeoX", "OPT", "Phi",
         "MobileBert", "Deberta", "ViT")  # fmt: skip
 
 

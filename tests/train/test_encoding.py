@@ -55,6 +55,19 @@ def test_the_share_of_unknown_tokens_is_counted_said_and_limited(tiny_directory,
         encode(tokenizer, texts("der Apfel ist red"), 16)
 
 
+def test_an_example_without_a_token_is_named():
+    class Mute:
+        """A tokenizer that makes nothing of anything, as one of another model may."""
+
+        model_max_length, pad_token_id, all_special_ids = 32, 0, ()
+
+        def __call__(self, first, second=None, **_):
+            return {"input_ids": [[1] if text == "a" else [] for text in first]}
+
+    with pytest.raises(UserError, match="no token of example 2; it is of another model, or the text is empty"):
+        encode(Mute(), texts("a", "b"), 16)
+
+
 def test_truncation_by_the_model_is_said(tiny_directory, caplog):
     _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
     assert encode(tokenizer, texts("red " * 60), 64).lengths.tolist() == [32]

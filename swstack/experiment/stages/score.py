@@ -29,13 +29,15 @@ def chance(task: Task, limit: int | None = None) -> dict[str, Any]:
 
 
 def _perform(context: Context[RunConfig], folder: str, result: str) -> Sequence[str]:
+    from crossvote.swstack.tasks.batches import encode
     from crossvote.swstack.training.loop import best_device
     from crossvote.swstack.training.predict import evaluate
 
     model, tokenizer, task = load_part(context.run.path / folder, context.config)
     model.to(best_device())  # type: ignore[arg-type]
     metrics = evaluate(model, tokenizer, task, progress=context.progress)
-    record = Score(metrics, chance(task), len(task.dev), task.provenance)
+    unknown = encode(tokenizer, task.dev, task.max_length).unknown
+    record = Score(metrics, chance(task), len(task.dev), task.provenance, unknown)
     return [context.write(result, record)]
 
 

@@ -26,7 +26,9 @@ class SentenceClassification:
         tokens = tokenizer(first, second, truncation=True, max_length=longest, padding=False)
         scores = any(isinstance(example.label, float) for example in examples)
         return Encoded(
-            features={name: tuple(torch.tensor(row) for row in rows) for name, rows in tokens.items()},
+            features={
+                name: tuple(torch.tensor(row, dtype=torch.int64) for row in rows) for name, rows in tokens.items()
+            },
             padding=padding_values(tokenizer, tokens),
             labels=torch.tensor(
                 [example.label for example in examples], dtype=torch.float32 if scores else torch.int64

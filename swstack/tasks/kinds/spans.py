@@ -45,7 +45,9 @@ class SpanAnswering:
             labels.append(torch.tensor(_token_span(spans, of_context, start, start + len(example.answers[0]))))
             notes.append((spans, of_context, example))
         return Encoded(
-            features={name: tuple(torch.tensor(row) for row in rows) for name, rows in tokens.items()},
+            features={
+                name: tuple(torch.tensor(row, dtype=torch.int64) for row in rows) for name, rows in tokens.items()
+            },
             padding=padding_values(tokenizer, tokens),
             labels=tuple(labels),
             lengths=np.array([len(row) for row in tokens["input_ids"]]),

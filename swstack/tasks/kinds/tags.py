@@ -30,7 +30,9 @@ class TokenClassification:
                     row[position] = example.tags[word]
             labels.append(row)
         return Encoded(
-            features={name: tuple(torch.tensor(row) for row in rows) for name, rows in tokens.items()},
+            features={
+                name: tuple(torch.tensor(row, dtype=torch.int64) for row in rows) for name, rows in tokens.items()
+            },
             padding=padding_values(tokenizer, tokens),
             labels=tuple(labels),
             lengths=np.array([len(row) for row in tokens["input_ids"]]),
