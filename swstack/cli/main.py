@@ -18,6 +18,7 @@ COMMANDS = (
     "ladder",
     "compare",
     "sweep",
+    "sensitivity",
     "tables",
     "verilog",
     "presets",

@@ -456,6 +456,28 @@ def test_a_scope_restricts_the_faults_to_a_part(serial, home, tmp_path):
     assert "'layer.7' names nothing of this model" in errors["layer.7"]
 
 
+def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_path):
+    from crossvote.swstack.experiment.store import StageStore
+    from crossvote.swstack.experiment.work import bring_up
+
+    (first, _) = variants(load_spec(home / "small.toml"))
+    run = bring_up(tmp_path / "run", first.config, "map", store=StageStore(serial / "store")).path
+    arguments = ["sensitivity", str(run), "--part", "layer", "--rate", "0.05", "--chips", "2", "--engine", "serial"]
+    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert {row["part"] for row in rows} == {"all", "layer.0", "layer.1"}
+    assert [row["points lost"] for row in rows] == sorted((row["points lost"] for row in rows), reverse=True)
+    assert all(row["low"] <= row["points lost"] <= row["high"] for row in rows)
+    (trained,) = (run / "sensitivity" / "store" / "finetune").iterdir()
+    assert (trained / "model" / "model.safetensors").samefile(run / "model" / "model.safetensors")
+    assert (run / "sensitivity" / "sensitivity.csv").is_file()
+    for wrong, message in ((["--part", "head"], "must be one of layer"), (["--scheme", "mine"], "'mine' is not one")):
+        refused = CliRunner().invoke(cli.app, [*arguments, *wrong])
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+
+
 def test_a_damaged_or_foreign_store_is_one_sentence(home, tmp_path):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "campaign.db").write_bytes(b"not a database, and long enough to be looked at" * 9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.schema import build, to_mapping
+from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.engines import Engine, open_engine
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, Variant, variants
@@ -23,6 +25,7 @@ from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, Trial, 
 from crossvote.swstack.experiment.campaign.work import do_chunk, do_prepare
 from crossvote.swstack.experiment.pipeline import identify, pending, versions
 from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.store import StageStore
 from crossvote.swstack.experiment.work import chosen_stages
 
 #: Seconds that a chunk should take: long against what handing it over costs, short against what a loss costs.
@@ -347,6 +350,8 @@ def run_campaign(
     if spec is None and not database_path(folder).is_file():
         raise UserError(f"{folder}: no campaign here yet; start one with: crossvote sweep run CAMPAIGN.toml")
     known = variants(spec) if spec is not None else ()  # refused before anything is written
+    if spec is not None and spec.examples and importlib.util.find_spec("pyarrow") is None:
+        raise UserError("keeping every example needs pyarrow (pip install pyarrow); or say examples = false.")
     with driving(folder) as database:
         if spec is None:
             spec = planned_spec(database)
@@ -356,6 +361,7 @@ def run_campaign(
             plan(database, spec, known)
         if retry:
             database.set_status([row.trial.key for row in database.rows("failed")], "open")
+        _take_over(folder, spec)
         with open_engine(engine) as opened:
             driver = Driver(folder, database, spec, known, opened, work, watch)
             if work is do_chunk:
@@ -363,6 +369,18 @@ def run_campaign(
             counts = driver.run()
         database.set_meta(engine=engine)
         return counts
+
+
+def _take_over(folder: Path, spec: CampaignSpec) -> None:
+    """Put what a base that is a run has finished into the campaign's store, so that it is not done again."""
+    base = RunDirectory(Path(spec.base))
+    if not (base.path / paths.CONFIG).is_file():
+        return
+    store = StageStore(folder / _STORE)
+    for stage in chosen_stages("map"):
+        record = base.record(stage.name)
+        if record is not None and base.intact(record):
+            store.keep(base, record)
 
 
 def results_digest(database: Database) -> str:
