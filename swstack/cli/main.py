@@ -19,6 +19,7 @@ COMMANDS = (
     "compare",
     "sweep",
     "sensitivity",
+    "explore",
     "tables",
     "verilog",
     "presets",

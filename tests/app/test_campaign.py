@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -17,14 +18,17 @@ import pytest
 from typer.testing import CliRunner
 
 from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment.campaign import driver as driving
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import database_path, run_campaign
 from crossvote.swstack.experiment.campaign.engines import open_engine
+from crossvote.swstack.experiment.campaign.exploration import Candidate, ExplorationSpec, front
 from crossvote.swstack.experiment.campaign.spec import load_spec, variants
 from crossvote.swstack.experiment.campaign.summary import export, summarize
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, expand
+from crossvote.swstack.experiment.config import load_config
 
 BASE = """
 [model]
@@ -476,6 +480,58 @@ def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_
         refused = CliRunner().invoke(cli.app, [*arguments, *wrong])
         assert refused.exit_code == 2
         assert message in refused.stderr
+
+
+EXPLORATION = """
+base = "base.toml"
+rate = 0.02
+chips = 1
+candidates = 5
+max_lost = 100
+objectives = ["energy", "lost"]
+[set]
+prune.column_sparsity = 0.3
+[space]
+scheme = ["none", "paper"]
+chip.adc.bits = [7, 8]
+quantization.weight_bits = [8, 16]
+"""
+
+
+def test_an_exploration_finds_a_front_refuses_what_cannot_be_and_goes_on(serial, home, tmp_path):
+    pytest.importorskip("optuna")
+    (home / "explore.toml").write_text(EXPLORATION)
+    folder = tmp_path / "e"
+    fresh(serial, folder / "campaign")
+    call = lambda: CliRunner().invoke(cli.app, ["explore", str(home / "explore.toml"), "--dir", str(folder), "--json"])  # noqa: E731
+    result = call()
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["front"]
+    rows = list(csv.DictReader((folder / "candidates.csv").open()))
+    assert len(rows) == 5
+    for row in rows:
+        assert bool(row["refused"]) == (row["quantization.weight_bits"] == "16")
+        assert bool(row["energy, uJ"]) != bool(row["refused"])
+    # Nobody on the front is beaten by another candidate in both objectives.
+    able = [(float(row["energy, uJ"]), float(row["points lost"])) for row in rows if not row["refused"]]
+    for one in answer["front"]:
+        own = (one["costs"]["energy"], one["lost"])
+        assert not any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in able)
+        assert load_config(folder / "front" / f"{one['number']}.toml").chip.adc.bits == one["keys"]["chip.adc.bits"]
+    before = (folder / "candidates.csv").read_bytes()
+    assert json.loads(call().stdout) == answer
+    assert (folder / "candidates.csv").read_bytes() == before
+
+
+def test_the_front_holds_what_nobody_beats():
+    spec = build(ExplorationSpec, {"space": {"scheme": ["a"]}, "objectives": ["energy", "lost"], "max_lost": 2}, "test")
+
+    def one(number, energy, lost):
+        return Candidate(number, {}, lost, {"energy": energy})
+
+    found = [one(0, 1, 2), one(1, 2, 1), one(2, 2, 2), one(3, 0.5, 3), one(4, 1, 2), Candidate(5, {}, refused="no.")]
+    assert [candidate.number for candidate in front(found, spec)] == [0, 1]
 
 
 def test_a_damaged_or_foreign_store_is_one_sentence(home, tmp_path):

@@ -53,6 +53,11 @@ def database_path(folder: Path) -> Path:
     return folder / _FILE
 
 
+def campaign_store(folder: Path) -> StageStore:
+    """The finished stages that the campaign's runs share."""
+    return StageStore(folder / _STORE)
+
+
 def run_path(folder: Path, variant: Variant) -> Path:
     """Where the model and the images of a variant lie."""
     assert variant.config is not None
@@ -376,7 +381,7 @@ def _take_over(folder: Path, spec: CampaignSpec) -> None:
     base = RunDirectory(Path(spec.base))
     if not (base.path / paths.CONFIG).is_file():
         return
-    store = StageStore(folder / _STORE)
+    store = campaign_store(folder)
     for stage in chosen_stages("map"):
         record = base.record(stage.name)
         if record is not None and base.intact(record):

@@ -91,18 +91,21 @@ def load_spec(path: Path) -> CampaignSpec:
     data = read_toml(path)
     for section in ("set", "grid"):
         if isinstance(data.get(section), Mapping):
-            data[section] = _flat(data[section])
+            data[section] = flat_keys(data[section])
     if isinstance(data.get("points"), list):
-        data["points"] = [_flat(point) if isinstance(point, Mapping) else point for point in data["points"]]
+        data["points"] = [flat_keys(point) if isinstance(point, Mapping) else point for point in data["points"]]
     spec = build(CampaignSpec, {"name": path.stem, **data}, str(path))
     for section in (spec.set, spec.grid, *spec.points):
         for key in section:
             if key in _SPANNED:
                 raise UserError(f"{path}: key '{key}': say '{_SPANNED[key]}' at the top of the campaign instead.")
-    beside = path.parent / Path(spec.base).expanduser()
-    if beside.exists():
-        spec = build(CampaignSpec, {**to_mapping(spec), "base": os.path.normpath(beside.absolute())}, str(path))
-    return spec
+    return build(CampaignSpec, {**to_mapping(spec), "base": resolved_base(spec.base, path.parent)}, str(path))
+
+
+def resolved_base(base: str, folder: Path) -> str:
+    """What lies beside the file that names it, absolute; any other name as it is."""
+    beside = folder / Path(base).expanduser()
+    return os.path.normpath(beside.absolute()) if beside.exists() else base
 
 
 def variants(spec: CampaignSpec) -> tuple[Variant, ...]:
@@ -152,12 +155,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_keys(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Tables as dotted keys, so that ``[grid.task]`` and ``"task.name"`` are the same."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
+            flat.update(flat_keys(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat

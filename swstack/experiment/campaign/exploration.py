@@ -1,0 +1,224 @@
+"""Which chip and which scheme cost least at a loss that is allowed: Optuna proposes, a campaign measures.
+
+A candidate is a choice of configuration keys and a scheme. Its model is mapped to its chip, its accuracy measured on
+the same faulty silicon as everybody's, its costs simulated. What the support matrix or a component's range refuses is
+refused, not extrapolated. The study is one SQLite file, which Optuna's dashboard reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import Field
+
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.lock import held
+from crossvote.sim.common.schema import build, config_dataclass, read_toml, to_mapping
+from crossvote.swstack.experiment import paths
+from crossvote.swstack.experiment.campaign.database import Database
+from crossvote.swstack.experiment.campaign.driver import campaign_store, database_path, run_campaign
+from crossvote.swstack.experiment.campaign.spec import CampaignSpec, flat_keys, resolved_base, variants
+from crossvote.swstack.experiment.campaign.summary import summarize
+from crossvote.swstack.experiment.records import Costs
+from crossvote.swstack.experiment.work import bring_up
+
+Objective = Literal["energy", "latency", "area", "lost"]
+
+#: What an objective is called in the system model's summary.
+_COSTS = {"energy": "energy_uj_per_sequence", "latency": "latency_us", "area": "area_mm2"}
+
+
+@config_dataclass
+class ExplorationSpec:
+    """One exploration."""
+
+    name: str = Field("exploration", pattern=r"^[\w][\w.+-]*$", description="Names its folder.")
+    base: str = Field("default", description="Shipped configuration, TOML file or run directory to start from.")
+    set: dict[str, Any] = Field(default_factory=dict, description="Keys that all candidates change.")
+    space: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, min_length=1, description="Keys and the values to choose from; 'scheme' chooses a scheme."
+    )
+    rate: float = Field(0.01, gt=0, le=1, description="Fault rate at which the loss is measured.")
+    chips: int = Field(10, ge=1, description="Chips per candidate, the same for all.")
+    objectives: tuple[Objective, ...] = Field(
+        ("energy", "area", "lost"), min_length=1, description="What is minimised."
+    )
+    max_lost: float | None = Field(1.0, gt=0, description="Points that may be lost; more is no answer.")
+    candidates: int = Field(50, ge=1, description="Candidates to try.")
+    seed: int = Field(0, ge=0, description="Of the proposals.")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate that was measured, or the sentence that refused it.
+
+    lost: mean points lost at the rate against the same scheme without faults. Costs are of one sequence.
+    """
+
+    number: int
+    keys: dict[str, Any]
+    lost: float | None = None
+    costs: dict[str, float] = dataclasses.field(default_factory=dict)
+    refused: str | None = None
+
+    def value(self, objective: str) -> float:
+        """What is minimised."""
+        assert self.lost is not None
+        return self.lost if objective == "lost" else self.costs[objective]
+
+
+def load_exploration(path: Path) -> ExplorationSpec:
+    """An exploration's TOML file; ``base`` is relative to it.
+
+    Raises:
+        UserError: no such file, not TOML, or a key that is wrong.
+    """
+    data = read_toml(path)
+    for section in ("set", "space"):
+        if isinstance(data.get(section), Mapping):
+            data[section] = flat_keys(data[section])
+    if isinstance(data.get("base"), str):
+        data["base"] = resolved_base(data["base"], path.parent)
+    return build(ExplorationSpec, {"name": path.stem, **data}, str(path))
+
+
+def explore(
+    folder: Path, spec: ExplorationSpec, engine: str = "serial", told: Callable[[int, int], None] = lambda a, b: None
+) -> list[Candidate]:
+    """Try candidates until there are ``spec.candidates``; what was tried before counts. Returns all of them.
+
+    Writes ``candidates.csv``, ``front.csv`` and a configuration ``front/N.toml`` of every candidate on the front.
+
+    Raises:
+        UserError: no Optuna, a wrong key, or another exploration at work in the folder.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("exploring needs Optuna: pip install 'crossvote[explore]'.") from None
+    campaign_of(spec, {key: values[0] for key, values in spec.space.items()})  # a wrong key is refused at once
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / ".lock", f"{folder}: another exploration is at work here."):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            study_name=spec.name,
+            storage=f"sqlite:///{(folder / 'study.db').absolute()}",
+            load_if_exists=True,
+            directions=["minimize"] * len(spec.objectives),
+            sampler=optuna.samplers.TPESampler(seed=spec.seed),
+        )
+        found = [_read(trial) for trial in study.trials if trial.state.is_finished()]
+        while len(found) < spec.candidates:
+            told(len(found), spec.candidates)
+            trial = study.ask()
+            # Optuna keeps plain values; tables and arrays go by their place in the list.
+            keys = {k: v[trial.suggest_int(k, 0, len(v) - 1)] for k, v in spec.space.items()}
+            candidate = _measure(folder, spec, engine, trial.number, keys)
+            trial.set_user_attr("candidate", dataclasses.asdict(candidate))
+            if candidate.refused is None:
+                study.tell(trial, [candidate.value(objective) for objective in spec.objectives])
+            else:
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            found.append(candidate)
+            _write(folder, spec, found)
+        told(len(found), spec.candidates)
+        _write(folder, spec, found)
+    return found
+
+
+def campaign_of(spec: ExplorationSpec, keys: Mapping[str, Any]) -> CampaignSpec:
+    """The campaign that measures one candidate.
+
+    Raises:
+        UserError: a key that no candidate could have.
+    """
+    data: dict[str, Any] = {
+        "name": spec.name,
+        "base": spec.base,
+        "set": {**spec.set, **{key: value for key, value in keys.items() if key != "scheme"}},
+        "rates": [spec.rate],
+        "chips": spec.chips,
+        "examples": False,
+    }
+    if "scheme" in keys:
+        data["schemes"] = [keys["scheme"]]
+    return build(CampaignSpec, data, spec.name)
+
+
+def front(candidates: Sequence[Candidate], spec: ExplorationSpec) -> list[Candidate]:
+    """The candidates within the loss that is allowed to which no other is equal or better in every objective."""
+    able = [c for c in candidates if c.lost is not None and (spec.max_lost is None or c.lost <= spec.max_lost)]
+    values = {c.number: tuple(c.value(objective) for objective in spec.objectives) for c in able}
+    kept: list[Candidate] = []
+    seen = set()
+    for one in able:
+        own = values[one.number]
+        beaten = any(other != own and all(a <= b for a, b in zip(other, own, strict=True)) for other in values.values())
+        if not beaten and own not in seen:
+            seen.add(own)
+            kept.append(one)
+    return kept
+
+
+def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys: dict[str, Any]) -> Candidate:
+    campaign = campaign_of(spec, keys)
+    place = folder / "campaign"
+    try:
+        (variant,) = variants(campaign)
+        assert variant.config is not None
+        scheme = variant.config.map.schemes[0]
+        counts = run_campaign(place, campaign, engine)
+        with Database.open(database_path(place)) as database:
+            failed = next(database.rows("failed"), None)
+            cells = [cell for cell in summarize(database).cells if cell["scheme"] == scheme]
+        if failed is not None or counts["done"] == 0:
+            return Candidate(number, keys, refused=((failed and failed.error) or "no trial.").strip().splitlines()[-1])
+        # A run of its own, for its chip is its own; the model and the images are those of the campaign.
+        run = bring_up(folder / "runs" / str(number), variant.config, "simulate", store=campaign_store(place))
+        found = run.read(paths.RESULTS["simulate"], Costs)
+    except StorageError:
+        raise
+    except UserError as error:
+        return Candidate(number, keys, refused=str(error))
+    if found.skipped is not None:
+        return Candidate(number, keys, refused=found.skipped)
+    perfect = next(cell["mean"] for cell in cells if not cell["rate"])
+    faulty = next(cell["mean"] for cell in cells if cell["rate"])
+    costs = {name: float(found.schemes[scheme][key]) for name, key in _COSTS.items()}
+    return Candidate(number, keys, perfect - faulty, costs)
+
+
+def _read(trial: Any) -> Candidate:
+    return Candidate(**trial.user_attrs["candidate"])
+
+
+def _row(candidate: Candidate, spec: ExplorationSpec) -> dict[str, Any]:
+    return {
+        "candidate": candidate.number,
+        **{key: candidate.keys[key] for key in spec.space},
+        "points lost": candidate.lost,
+        "energy, uJ": candidate.costs.get("energy"),
+        "latency, us": candidate.costs.get("latency"),
+        "area, mm2": candidate.costs.get("area"),
+        "refused": candidate.refused or "",
+    }
+
+
+def _write(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> None:
+    write_csv(folder / "candidates.csv", [_row(candidate, spec) for candidate in found])
+    best = front(found, spec)
+    write_csv(folder / "front.csv", [_row(candidate, spec) for candidate in best])
+    for candidate in best:
+        (variant,) = variants(campaign_of(spec, candidate.keys))
+        assert variant.config is not None
+        text = f"# Candidate {candidate.number} of the exploration '{spec.name}'.\n"
+        write_text_atomic(
+            folder / "front" / f"{candidate.number}.toml", text + tomli_w.dumps(to_mapping(variant.config))
+        )
