@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.sim.common.files import replacing
 from crossvote.swstack.experiment.campaign.trials import Outcome, Trial
 
 FORMAT = 1
@@ -60,10 +61,9 @@ class Database:
         if not write and not path.is_file():
             raise UserError(f"{path}: no campaign here yet; start one with: crossvote sweep run CAMPAIGN.toml")
         with _in_words(path):
-            new = not path.is_file() or path.stat().st_size == 0
-            if write:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            mode = "rwc" if write else "ro"
+            if write and not path.is_file():
+                _create(path)
+            mode = "rw" if write else "ro"
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30)
             try:
                 if write:
@@ -72,10 +72,6 @@ class Database:
                         connection.execute("PRAGMA journal_mode=DELETE")
                         warnings.warn(f"{path}: no write-ahead log here; use one host at a time.", stacklevel=3)
                     connection.execute("PRAGMA synchronous=NORMAL")
-                if new and write:
-                    with connection:
-                        connection.executescript(_SCHEMA)
-                        connection.execute("INSERT INTO meta VALUES ('format', ?)", (json.dumps(FORMAT),))
                 database = cls(connection, path)
                 if database.meta("format") != FORMAT:
                     raise UserError(f"{path}: a campaign of format {database.meta('format')}, not {FORMAT}.")
@@ -193,6 +189,18 @@ class Database:
         with _in_words(self.path):
             count, total = self._connection.execute("SELECT count(*), total(seconds) FROM about").fetchone()
             return int(count), float(total)
+
+
+def _create(path: Path) -> None:
+    """Make an empty campaign file, whole at once: whoever looks on finds none or all of it."""
+    with replacing(path) as temporary:
+        connection = sqlite3.connect(temporary)
+        try:
+            with connection:
+                connection.executescript(_SCHEMA)
+                connection.execute("INSERT INTO meta VALUES ('format', ?)", (json.dumps(FORMAT),))
+        finally:
+            connection.close()
 
 
 @contextmanager
