@@ -164,8 +164,8 @@ def read_tsv(task: GlueTask, path: Path) -> GlueRows:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line}: not UTF-8 text.") from None
+        broken_line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {broken_line}: not UTF-8 text.") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     lines = [line.removesuffix("\r") for line in text.split("\n")]
