@@ -278,6 +278,11 @@ def copy_packages(folder: Path) -> None:
     """A copy of what the benches import."""
     for package in ("rtl", "sim", "tb"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    # Everything is imported from below ``crossvote``: without one of its own the copy would run the original.
+    (folder / "crossvote").mkdir()
+    (folder / "crossvote" / "__init__.py").write_text("")
+    for package in ("rtl", "sim"):
+        (folder / "crossvote" / package).symlink_to(folder / package)
 
 
 def kill(mutant: Mutant | None) -> tuple[str, str]:

