@@ -91,7 +91,7 @@ def scale_address(parameters: OpcParameters, output: int) -> int:
 
 def scale_word(*, multiplier: int, shift: int) -> int:
     """The word that programs the scale multiplier / 2^(scale_bits + shift)."""
-    return multiplier << SCALE_WORD["multiplier"].offset | shift << SCALE_WORD["shift"].offset
+    return int(multiplier << SCALE_WORD["multiplier"].offset | shift << SCALE_WORD["shift"].offset)
 
 
 class RegisterPort(wiring.Signature):

@@ -66,7 +66,7 @@ class TileParameters:
     @property
     def block_bits(self) -> int:
         """Bits of a row block's number within an OPC."""
-        return bits_for(self.opc.row_blocks - 1)
+        return int(bits_for(self.opc.row_blocks - 1))
 
     def input_beats(self, blocks: int) -> int:
         """Input beats of a vector of ``blocks`` row blocks per OPC."""

@@ -66,7 +66,8 @@ def coded_map(rng: np.random.Generator, parameters: OpcParameters) -> OpcMap:
     fields[0] = -1
     for output in range(int(rng.integers(1, p.outputs + 1))):
         shift = int(rng.integers(0, min(MOST_TAIL, p.planes - 1) + 1))
-        weight, copies = 0, {}
+        weight = 0
+        copies: dict[int, int] = {}
         for term in range(int(rng.integers(1, 2 * p.planes + 1))):
             lines = 3 if p.voter and left >= 3 and rng.random() < 0.4 else 1
             if left < lines or shift >= p.planes or weight + (1 << shift) >= 1 << p.planes:
@@ -80,10 +81,10 @@ def coded_map(rng: np.random.Generator, parameters: OpcParameters) -> OpcMap:
             left -= lines
             weight += 1 << shift
             shift += int(rng.integers(0, MOST_ADVANCE + 1))
-    output, shift, copy, replica, flips = fields.astype(np.int8)
-    present, output = np.unique(output, return_inverse=True)
-    output = output.astype(np.int32) - (present[0] < 0)
-    return OpcMap(output, shift, replica, flips.astype(np.bool_), shift, copy)
+    named, shifts, copy, replica, flips = fields.astype(np.int8)
+    present, place = np.unique(named, return_inverse=True)
+    outputs = place.astype(np.int32) - np.int32(present[0] < 0)
+    return OpcMap(outputs, shifts, replica, flips.astype(np.bool_), shifts, copy)
 
 
 def random_scales(rng: np.random.Generator, parameters: OpcParameters, outputs: int) -> OpcScales:

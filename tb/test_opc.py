@@ -166,7 +166,7 @@ async def a_lost_beat_shows_at_the_outputs(dut: HierarchyObject) -> None:
             await bench.send(damaged, always())
             await bench.idle()
             dut.o__ready.value = 0
-            right = {}
+            right: dict[int, dict[int, int]] = {}
             for (number, value), (_, tag, error) in zip(bench.outputs, bench.marks, strict=True):
                 if not error:
                     right.setdefault(tag, {})[number] = value

@@ -80,7 +80,8 @@ def differences(positive: NDArray[np.integer], negative: NDArray[np.integer], fl
 
 def column_sums(d: IntArray) -> IntArray:
     """D = sum over reads of the input bit's weight times d; d int64[..., n_x, C] gives int64[..., C]."""
-    return np.einsum("...tc,t->...c", d, bit_weights(d.shape[-2]))
+    sums: NDArray[np.int64] = np.einsum("...tc,t->...c", d, bit_weights(d.shape[-2]))
+    return sums
 
 
 def vote(replicas: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:

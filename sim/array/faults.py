@@ -110,7 +110,8 @@ class FaultMap:
                 kept = np.searchsorted(own, size - first)
                 own, values = own[:kept], values[:kept]
             if count + len(own) > len(cells):
-                cells, stuck_at = (np.resize(array, count + 2 * len(own)) for array in (cells, stuck_at))
+                room = count + 2 * len(own)
+                cells, stuck_at = np.resize(cells, room), np.resize(stuck_at, room)
             np.add(own, first, out=cells[count : count + len(own)])
             stuck_at[count : count + len(own)] = values
             count += len(own)

@@ -302,7 +302,8 @@ class GroupImage:
         if self.cell_bits == 1:
             return bits
         digits = bits.reshape(2, self.rows, len(self.column_map), self.cell_bits)
-        return (digits << np.arange(self.cell_bits, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
+        levels: NDArray[np.uint8] = (digits << np.arange(self.cell_bits, dtype=np.uint8)).sum(axis=-1, dtype=np.uint8)
+        return levels
 
     def bundles(self, capacity: int, most_outputs: int) -> tuple[Bundle, ...]:
         """The bit lines of each OPC: next-fit over the outputs, in order of first bit line.

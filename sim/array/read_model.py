@@ -109,7 +109,10 @@ def variation(
     """
     stream = conductance_stream(model.seed, faults, "variation", crossbar)
     rng = np.random.Generator(np.random.Philox(stream))
-    return np.exp(np.float32(model.variation) * rng.standard_normal((rows, columns), np.float32))
+    factors: NDArray[np.float32] = np.exp(
+        np.float32(model.variation) * rng.standard_normal((rows, columns), np.float32)
+    )
+    return factors
 
 
 def conductance_factors(

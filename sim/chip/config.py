@@ -200,8 +200,8 @@ class OverrideConfig:
 
     energy_pj: dict[str, float] = Field(default_factory=dict, description="dynamic energy of one action, by name")
     interval_ps: dict[str, float] = Field(default_factory=dict, description="least time from action to action")
-    area_um2: float | None = Field(None, ge=0, description="area of one instance")
-    leakage_mw: float | None = Field(None, ge=0, description="power of one instance that does nothing")
+    area_um2: float | None = Field(default=None, ge=0, description="area of one instance")
+    leakage_mw: float | None = Field(default=None, ge=0, description="power of one instance that does nothing")
 
 
 @config_dataclass
@@ -222,7 +222,7 @@ class ChipConfig:
     format: int = Field(FORMAT, ge=1, description="version of these keys")
     name: str = Field(description="what the chip is called in results; a new chip is a file with a name of its own")
     crossbar: CrossbarConfig
-    cell: CellConfig = Field(default_factory=CellConfig)
+    cell: CellConfig = Field(default_factory=lambda: CellConfig())
     dac: DacConfig
     adc: AdcConfig
     opc: OpcConfig
@@ -231,7 +231,7 @@ class ChipConfig:
     network: NetworkConfig
     digital: DigitalConfig
     package: PackageConfig
-    power: PowerConfig = Field(default_factory=PowerConfig)
+    power: PowerConfig = Field(default_factory=lambda: PowerConfig())
     override: dict[str, OverrideConfig] = Field(default_factory=dict, description="measured numbers, by component")
     further: dict[str, FurtherConfig] = Field(default_factory=dict, description="parts without counted actions")
     sources: dict[str, str] = Field(default_factory=dict, description="origin of each number, by dotted key")

@@ -101,7 +101,8 @@ def to_mapping(config: Any) -> dict[str, Any]:
 
     Keys whose value is ``None`` are left out, because TOML has no null: absent means the default.
     """
-    return _without_none(TypeAdapter(type(config)).dump_python(config, mode="json"))
+    values: dict[str, Any] = _without_none(TypeAdapter(type(config)).dump_python(config, mode="json"))
+    return values
 
 
 def _without_none(value: Any) -> Any:

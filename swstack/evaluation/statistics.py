@@ -130,7 +130,8 @@ def _draws(chips: int) -> NDArray[np.int64]:
 
 
 def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values[_draws(values.size)].mean(axis=1)
+    means: NDArray[np.float64] = values[_draws(values.size)].mean(axis=1)
+    return means
 
 
 def _interval(value: float, samples: NDArray[np.float64], confidence: float) -> Estimate:

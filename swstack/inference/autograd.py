@@ -31,7 +31,7 @@ class _StraightThrough(torch.autograd.Function):
         return layer.chip_outputs(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         weight = ctx.layer.effective_weight()
         return (gradient.to(weight.dtype) @ weight).to(gradient.dtype), None
 

@@ -194,7 +194,8 @@ class PlacedGroup:
     def _plane_values(self, weights: NDArray[Any], plane: NDArray[np.int8]) -> NDArray[np.int8]:
         """Signed level of each weight in the given plane (broadcast); one-bit cells: -1, 0 or 1."""
         magnitude = np.abs(weights.astype(np.int32))
-        return (((magnitude >> plane) & self.last_level) * np.sign(weights)).astype(np.int8)
+        values: NDArray[np.int8] = (((magnitude >> plane) & self.last_level) * np.sign(weights)).astype(np.int8)
+        return values
 
     def _programmed(self, line: NDArray[np.int64], k: NDArray[np.int64], sign: NDArray[np.int64]) -> NDArray[np.int64]:
         """Programmed levels of single cells for sign 0 (positive crossbar) or 1."""
@@ -204,7 +205,8 @@ class PlacedGroup:
                 (self._cells[sign, k, at >> 3].astype(np.int64) >> (7 - (at & 7)) & 1) << bit
                 for bit, at in enumerate(first + bit for bit in range(self.cell_bits))
             ]
-            return np.sum(bits, axis=0)
+            programmed: NDArray[np.int64] = np.sum(bits, axis=0)
+            return programmed
         weight = self.weight[self.output[line], k].astype(np.int64)
         magnitude = np.maximum(np.where(sign == 0, weight, -weight), 0)
         level = (magnitude >> self.plane[line]) & self.last_level
@@ -478,7 +480,8 @@ class MappedLinear(nn.Module):
             raise UserError(f"matrix {self.name} takes {self.in_features} inputs, not {x.shape[-1]}.")
         if not x.is_floating_point():  # a model that casts to the type of a weight, as T5 does
             raise UserError(f"matrix {self.name} was handed {x.dtype}; it takes floating-point inputs.")
-        return through_the_chip(self, x)
+        outputs: torch.Tensor = through_the_chip(self, x)
+        return outputs
 
     def effective_weight(self) -> torch.Tensor:
         """What the chip makes of single inputs, float32 [N, K]: the faulty weights, scaled; O(K^2 N)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class FaultyEmbedding:
         table.weight = nn.Parameter(
             torch.from_numpy(self.integers.astype(np.float32) * self.step).to(old.weight.device), requires_grad=False
         )
-        cast(nn.Module, model).set_input_embeddings(table)  # type: ignore[operator]
+        model.set_input_embeddings(table)  # type: ignore[operator]
         self.table = table
         self._changed = np.zeros(0, np.int64)
 

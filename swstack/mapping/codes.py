@@ -178,7 +178,8 @@ def deal_lines(cost: FloatArray, weight: FloatArray, lines: int) -> tuple[NDArra
         raise ValueError(f"{fewest.sum()} bit lines are needed at least, there are {lines}.")
 
     def chosen(price: float) -> NDArray[np.int64]:
-        return (weighted + price * counts[:, None]).argmin(axis=0)
+        best: NDArray[np.int64] = (weighted + price * counts[:, None]).argmin(axis=0)
+        return best
 
     low, high = 0.0, float(weighted[fewest, outputs].max()) + 1.0
     dealt = chosen(low)
@@ -204,11 +205,11 @@ def _fill(weighted: FloatArray, dealt: NDArray[np.int64], left: int) -> NDArray[
             to = np.minimum(dealt + step, len(weighted) - 1)
             gains.append((weighted[dealt, outputs] - weighted[to, outputs]) / step)
         gain = np.stack(gains)
-        step, at = np.unravel_index(int(gain.argmax()), gain.shape)
-        if gain[step, at] <= 0 or dealt[at] + step + 1 >= len(weighted):
+        most, at = np.unravel_index(int(gain.argmax()), gain.shape)
+        if gain[most, at] <= 0 or dealt[at] + most + 1 >= len(weighted):
             break
-        dealt[at] += step + 1
-        left -= int(step) + 1
+        dealt[at] += most + 1
+        left -= int(most) + 1
     return dealt
 
 

@@ -85,7 +85,8 @@ def place_outputs(
 def _first_lines(outputs: int, per_block: int, width: int, columns: int) -> NDArray[np.int64]:
     """First bit line of each output when every crossbar holds ``per_block`` whole outputs."""
     block, place = np.divmod(np.arange(outputs, dtype=np.int64), per_block)
-    return block * columns + place * width
+    home: NDArray[np.int64] = block * columns + place * width
+    return home
 
 
 def home_lines(outputs: int, slices: int, columns: int) -> NDArray[np.int64]:

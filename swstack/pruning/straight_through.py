@@ -30,7 +30,7 @@ class StraightThrough(torch.autograd.Function):
         return mask.to(values.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """Gradient with respect to `values`."""
         (slope,) = ctx.saved_tensors
         return grad * slope, None, None
@@ -46,9 +46,7 @@ class SignGatedWeight(torch.autograd.Function):
         return weight * rows * columns
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: Any, grad: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Gradients with respect to weight, rows and columns."""
         weight, rows, columns = ctx.saved_tensors
         signed = grad * weight.sign()
@@ -64,7 +62,8 @@ def gated_weight(
     if gradient == "sign":
         by_row = weight.new_ones(weight.shape[0]) if rows is None else rows
         by_column = weight.new_ones(weight.shape[1]) if columns is None else columns
-        return SignGatedWeight.apply(weight, by_row[:, None], by_column[None, :])
+        gated: torch.Tensor = SignGatedWeight.apply(weight, by_row[:, None], by_column[None, :])
+        return gated
     if rows is not None:
         weight = weight * rows[:, None]
     return weight if columns is None else weight * columns[None, :]

@@ -226,7 +226,8 @@ def _wrong_cells(group: GroupImage, row_block: int, faults: FaultMap) -> NDArray
     driven = np.zeros(group.rows, np.bool_)
     kept = group.kept_inputs[row_block * group.rows : (row_block + 1) * group.rows]
     driven[: len(kept)] = kept
-    return wrong & driven[:, None]
+    felt: NDArray[np.bool_] = wrong & driven[:, None]
+    return felt
 
 
 def _draw_crossbar(axes: Axes, scheme: str, group: GroupImage, faults: FaultMap) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def parse_pattern(value: Any) -> FaultPattern:
     if isinstance(value, str):
         return build(PATTERNS[value], {}, f"fault pattern '{value}'")
     if isinstance(value, tuple(PATTERNS[name] for name in PATTERNS.names())):
-        return value
+        return cast(FaultPattern, value)
     raise UserError(f"a fault pattern is a name ({', '.join(PATTERNS.names())}) or a table with its kind and settings.")
 
 

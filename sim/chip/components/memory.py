@@ -34,7 +34,8 @@ def interpolate(size: float, column: int) -> float:
     lower = points[points.index(upper) - 1]
     low, high = SRAM[lower][column], SRAM[upper][column]
     share = math.log(size / lower) / math.log(upper / lower)
-    return low * (high / low) ** share
+    interpolated: float = low * (high / low) ** share
+    return interpolated
 
 
 def sram(size: float, name: str, action: str) -> Estimate:
