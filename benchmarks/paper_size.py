@@ -48,6 +48,7 @@ from crossvote.swstack.experiment.paths import COMPARISON, MASKS, PRUNED, record
 from crossvote.swstack.experiment.pruning_comparison import Comparison
 from crossvote.swstack.experiment.tables import record_of
 from crossvote.swstack.mapping.mapping import build_image, mapping_report
+from crossvote.swstack.mapping.scheme import Scale
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load_model
@@ -101,7 +102,7 @@ SHARES = (0.4, 0.5)
 SYSTEM_TASK, SYSTEM_SCHEMES = "mrpc", ("none", "none-column", "paper", "best")
 
 #: Variants by name: the shipped scheme, and its quantization scale where that is not the scheme's own.
-VARIANTS: dict[str, tuple[str, str | None]] = {
+VARIANTS: dict[str, tuple[str, Scale | None]] = {
     "none": ("none", None),
     "none-column": ("none-column", None),
     "paper": ("paper", None),

@@ -90,4 +90,6 @@ def main(encoder: str = "minilm-l6", tokens: int = 128, scheme: str = "best", la
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    main(*arguments[:1], *map(int, arguments[1:2]), *arguments[2:3], *map(int, arguments[3:4]))
+    defaults = ("minilm-l6", "128", "best", "0")
+    encoder, tokens, scheme, layers = (*arguments, *defaults[len(arguments) :])
+    main(encoder, int(tokens), scheme, int(layers))

@@ -140,6 +140,8 @@ def timing_cases() -> Iterable[Case]:
     ideal, slow = load_chip("crossvote", IDEAL), load_chip("crossvote", {**IDEAL, "crossbar": {"read_ps": 200_000}})
     fast = simulate(bert_workload(SMALL, ideal, 32), ideal, resolution="matrix", sequences=4)
     half = simulate(bert_workload(SMALL, slow, 32), slow, resolution="matrix", sequences=4)
+    assert fast.interval_ps is not None, "four sequences are a stream"
+    assert half.interval_ps is not None, "four sequences are a stream"
     ratio = fast.interval_ps / half.interval_ps
     yield Case("V5", "throughput at a read of 200 ns over that at 100 ns", 0.5, ratio)
     for tokens, microseconds in ((16, 205.680), (64, 704.880), (128, 1370.480), (256, 2701.680)):
@@ -154,6 +156,7 @@ def timing_cases() -> Iterable[Case]:
     own = _chip("crossvote")
     stream = simulate(bert_workload(BERT_BASE, own), own, resolution="matrix", sequences=4)
     bound = 1e12 / (128 * own.vector_interval_ps)
+    assert stream.sequences_per_s is not None, "four sequences are a stream"
     yield Case("V8", "BERT-base, 128 tokens, stream, sequences/s", bound, stream.sequences_per_s, 0, "<=", "1 / (S II)")
 
 

@@ -45,6 +45,24 @@ if TYPE_CHECKING:
     from crossvote.swstack.models.masks import Masks
     from crossvote.swstack.tasks import Task
 
+#: The nouns and verbs that ``crossvote`` offers.
+__all__ = [
+    "Image",
+    "Model",
+    "Silicon",
+    "chip",
+    "chips",
+    "cosim",
+    "evaluate",
+    "finetune",
+    "load",
+    "map",
+    "multiply",
+    "prune",
+    "simulate",
+    "task",
+]
+
 _MASKS = "masks.safetensors"
 
 

@@ -6,6 +6,8 @@ conducts, limited to the converter's range. Held are the driven bits, which say 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -76,7 +78,7 @@ class Crossbars(wiring.Component):
         return m
 
 
-def _ones(bits):  # type: ignore[no-untyped-def]
+def _ones(bits: list[Any]) -> Any:
     """Sum of one-bit values as a balanced tree."""
     while len(bits) > 1:
         bits = [sum(bits[at : at + 2]) for at in range(0, len(bits), 2)]

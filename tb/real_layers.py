@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +123,7 @@ def draw() -> list[LayerStimulus]:
     return found
 
 
-def _torch_outputs(on_chip, group, x):  # type: ignore[no-untyped-def]
+def _torch_outputs(on_chip: Any, group: Any, x: Any) -> Any:
     """Integers int64[V, N] of a group's matrices from their torch evaluation."""
     import torch
 
@@ -148,7 +149,7 @@ def stimulus_file(folder: Path) -> Path:
 
 def write(path: Path, stimuli: list[LayerStimulus]) -> None:
     """Write the stimulus atomically as one safetensors file."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for number, stimulus in enumerate(stimuli):
         opc_map = stimulus.opc_map
         arrays |= {f"{number}.{name}": getattr(opc_map, name) for name in ("output", "plane", "replica")}

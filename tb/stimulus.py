@@ -81,10 +81,10 @@ def coded_map(rng: np.random.Generator, parameters: OpcParameters) -> OpcMap:
             left -= lines
             weight += 1 << shift
             shift += int(rng.integers(0, MOST_ADVANCE + 1))
-    named, shifts, copy, replica, flips = fields.astype(np.int8)
+    named, shifts, numbers, replicas, flips = fields.astype(np.int8)
     present, place = np.unique(named, return_inverse=True)
     outputs = place.astype(np.int32) - np.int32(present[0] < 0)
-    return OpcMap(outputs, shifts, replica, flips.astype(np.bool_), shifts, copy)
+    return OpcMap(outputs, shifts, replicas, flips.astype(np.bool_), shifts, numbers)
 
 
 def random_scales(rng: np.random.Generator, parameters: OpcParameters, outputs: int) -> OpcScales:

@@ -41,7 +41,7 @@ class AxiOpcBench(OpcBench):
         """Write a register; False when the OPC answers with an error."""
         response = await self.axi.write(4 * address, word.to_bytes(4, "little"))
         assert response.resp in (AxiResp.OKAY, AxiResp.SLVERR)
-        return response.resp == AxiResp.OKAY
+        return bool(response.resp == AxiResp.OKAY)
 
     async def read(self, address: int) -> int:
         """Read a register."""

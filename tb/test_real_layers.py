@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import cocotb
 from cocotb.handle import HierarchyObject
@@ -23,7 +24,8 @@ async def real_layer(dut: HierarchyObject, number: int) -> None:
     bench = OpcBench(dut)
     await bench.start()
     await bench.program(stimulus.opc_map, stimulus.codes.shape[2])
-    total, disagreements = 0, 0
+    total: Any = 0
+    disagreements = 0
     for run, codes in enumerate(stimulus.codes):
         result = await bench.check(
             stimulus.opc_map,

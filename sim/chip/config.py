@@ -45,14 +45,19 @@ class CellConfig:
     """
 
     on_off_ratio: float | None = Field(
-        None, gt=1, le=1e9, description="low over high resistance conductance; absent: a cell at 0 does not conduct"
+        default=None,
+        gt=1,
+        le=1e9,
+        description="low over high resistance conductance; absent: a cell at 0 does not conduct",
     )
-    variation: float = Field(0.0, ge=0, le=5, description="standard deviation of the logarithm of the conductance")
-    one_disturb: float = Field(0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
-    write_pj: float = Field(1.29, ge=0, description="energy of programming one cell, verification included")
-    write_row_ps: int = Field(85_700, ge=0, description="time of programming one word line of a crossbar")
-    endurance: float = Field(1e8, gt=0, description="writes that a cell survives")
-    zero_disturb: float = Field(0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
+    variation: float = Field(
+        default=0.0, ge=0, le=5, description="standard deviation of the logarithm of the conductance"
+    )
+    one_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
+    write_pj: float = Field(default=1.29, ge=0, description="energy of programming one cell, verification included")
+    write_row_ps: int = Field(default=85_700, ge=0, description="time of programming one word line of a crossbar")
+    endurance: float = Field(default=1e8, gt=0, description="writes that a cell survives")
+    zero_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
 
     @model_validator(mode="after")
     def _one_kind(self) -> CellConfig:
@@ -76,9 +81,11 @@ class AdcConfig:
 
     bits: int = Field(ge=1, le=16, description="resolution; codes clip at 2^bits - 1")
     full_scale: float | None = Field(
-        None, gt=0, le=1e9, description="sum, in levels of a cell, of the last code; absent: one code per level"
+        default=None, gt=0, le=1e9, description="sum, in levels of a cell, of the last code; absent: one code per level"
     )
-    may_clip: bool = Field(False, description="true: a bit line whose sum can exceed the last code is meant to be so")
+    may_clip: bool = Field(
+        default=False, description="true: a bit line whose sum can exceed the last code is meant to be so"
+    )
     per_crossbar: int = Field(ge=1, le=4096, description="converters of a sharing group of crossbars")
     shared_by: int = Field(ge=1, le=4096, description="crossbars in a sharing group")
     conversion_ps: int = Field(ge=1, description="time of one conversion")
@@ -92,13 +99,17 @@ class OpcConfig:
     lanes: int = Field(ge=1, le=256, description="bit-line pairs taken per clock")
     planes: int = Field(ge=1, le=16, description="bits of a weight that cells hold: B = weight bits - 1 for a pair")
     input_bits: int = Field(ge=2, le=16, description="two's complement input bits, one per read")
-    row_blocks: int = Field(32, ge=1, le=256, description="most row blocks that are added before the vote")
-    voter: bool = Field(True, description="has the median of three replicas")
+    row_blocks: int = Field(default=32, ge=1, le=256, description="most row blocks that are added before the vote")
+    voter: bool = Field(default=True, description="has the median of three replicas")
     column_map: bool = Field(
-        True, description="has a writable column map; false: a fixed one, outputs side by side, no flips, no replicas"
+        default=True,
+        description="has a writable column map; false: a fixed one, outputs side by side, no flips, no replicas",
     )
     scale_bits: int = Field(
-        0, ge=0, le=17, description="bits of the multiplier that scales each output; 0 leaves the scale stage out"
+        default=0,
+        ge=0,
+        le=17,
+        description="bits of the multiplier that scales each output; 0 leaves the scale stage out",
     )
     clock_ps: int = Field(ge=1, description="clock period")
     queue_vectors: int = Field(ge=1, description="token vectors that fit between the converters and a group's OPCs")
@@ -131,9 +142,9 @@ class TileConfig:
     kv_share: float = Field(gt=0, le=1, description="part of the buffer that may hold Q, K and V of waiting tokens")
     bus_bits: int = Field(ge=1, description="wires between buffer and IMAs")
     bus_ps: int = Field(ge=0, description="time of one bus transfer")
-    buffer_ports: int = Field(2, ge=1, le=16, description="banks of the buffer that work at the same time")
-    buffer_bits: int = Field(256, ge=8, le=4096, description="bits of one access to a bank")
-    buffer_ps: int = Field(1667, ge=0, description="time from access to access of a bank")
+    buffer_ports: int = Field(default=2, ge=1, le=16, description="banks of the buffer that work at the same time")
+    buffer_bits: int = Field(default=256, ge=8, le=4096, description="bits of one access to a bank")
+    buffer_ps: int = Field(default=1667, ge=0, description="time from access to access of a bank")
     queue_vectors: int = Field(ge=1, description="places for token vectors in front of every stage of the pipeline")
 
 
@@ -156,7 +167,7 @@ class DigitalConfig:
     """
 
     attention: Literal["digital", "sram-cim", "reram-write"] = Field(
-        "digital",
+        default="digital",
         description="digital: multiply-accumulate units read K and V from the tile buffers; sram-cim: K and V lie in "
         "SRAM that computes; reram-write: they are written into crossbars, for every sequence anew",
     )
@@ -187,11 +198,13 @@ class PowerConfig:
     """What is switched off when it does nothing; static power and leakage of the rest are always drawn."""
 
     gating: Literal["none", "unused", "idle"] = Field(
-        "none",
+        default="none",
         description="none: all of a chip leaks; unused: tiles without weights are off; idle: so are, in between, units "
         "that hold no data (converters, drivers, output peripherals, digital units)",
     )
-    gated_share: float = Field(0.1, ge=0, le=1, description="part of its leakage that a unit draws when switched off")
+    gated_share: float = Field(
+        default=0.1, ge=0, le=1, description="part of its leakage that a unit draws when switched off"
+    )
 
 
 @config_dataclass
@@ -212,14 +225,14 @@ class FurtherConfig:
     count: float = Field(gt=0, description="instances per such unit")
     power_mw: float = Field(ge=0, description="power of one instance at full activity")
     area_um2: float = Field(ge=0, description="area of one instance")
-    static: bool = Field(False, description="draws its power all the time, not only at full activity")
+    static: bool = Field(default=False, description="draws its power all the time, not only at full activity")
 
 
 @config_dataclass
 class ChipConfig:
     """A chip. ``load_chip`` reads one from a preset or a TOML file."""
 
-    format: int = Field(FORMAT, ge=1, description="version of these keys")
+    format: int = Field(default=FORMAT, ge=1, description="version of these keys")
     name: str = Field(description="what the chip is called in results; a new chip is a file with a name of its own")
     crossbar: CrossbarConfig
     cell: CellConfig = Field(default_factory=lambda: CellConfig())

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from crossvote.sim.common.content import cache_folder, digest
 from crossvote.sim.common.errors import StorageError
@@ -54,7 +55,7 @@ class Sources:
 
     root: Path
     _read: dict[str, tuple[str, tuple[str, ...], bool]] = field(default_factory=dict)
-    _cache: dict[str, list[object]] | None = None
+    _cache: dict[str, list[Any]] | None = None
     _new: bool = False
 
     def digest(self, roots: Iterable[str]) -> str:
@@ -124,9 +125,9 @@ class Sources:
             entry = [hashlib.sha256(_without_text(tree).encode()).hexdigest(), names, by_name]
             cache[key] = entry
             self._new = True
-        content, names, by_name = entry  # type: ignore[misc]
+        content, names, by_name = entry
         existing: list[str] = []
-        for other in names:  # type: ignore[attr-defined]
+        for other in names:
             if other.endswith(".*") and (found := self._file(other[:-2])) and found.name == "__init__.py":
                 existing += self._siblings(other[:-2])
             elif self._file(other) is not None:
@@ -134,7 +135,7 @@ class Sources:
         self._read[name] = (str(content), tuple(existing), bool(by_name))
         return self._read[name]
 
-    def _stored(self) -> dict[str, list[object]]:
+    def _stored(self) -> dict[str, list[Any]]:
         if self._cache is None:
             try:
                 self._cache = json.loads((cache_folder() / "code.json").read_text(encoding="utf-8"))

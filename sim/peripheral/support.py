@@ -217,7 +217,9 @@ def cosim_backend(chip: ChipConfig, demands: Sequence[Demand], backend: Backend)
     Raises:
         UserError: the one asked for does not, or for "auto" none.
     """
-    tried: tuple[Engine, ...] = ("verilator", "numpy") if backend == "auto" else (backend,)
+    tried: tuple[Literal["numpy", "verilator", "amaranth"], ...] = (
+        ("verilator", "numpy") if backend == "auto" else (backend,)
+    )
     why = None
     for engine in tried:
         why = next((found for demand in demands if (found := refusal(chip, demand, engine)) is not None), None)

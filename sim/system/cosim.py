@@ -104,7 +104,7 @@ class CosimRun:
             raise UserError(f"chip '{chip.name}': computing group {image.name} needs digitised pairs of crossbars.")
         bundles = image.bundles(chip.opc.columns, chip.opc.outputs)
         if request.outputs is not None:
-            bundles = [bundle for bundle in bundles if np.isin(bundle.outputs, request.outputs).any()]
+            bundles = tuple(bundle for bundle in bundles if np.isin(bundle.outputs, request.outputs).any())
             if not bundles:
                 raise UserError(
                     f"group {image.name}: all outputs asked for are pruned, so there is nothing to simulate."

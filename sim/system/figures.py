@@ -49,7 +49,7 @@ def utilisation_bars(usage: Sequence[Usage], title: str, most: int = 24) -> str:
         axes.set_xlim(0, 108)
         axes.set_xlabel("busy share, %")
         axes.set_title(f"utilisation, busiest unit of each kind: {title}")
-        handles = [mpl.patches.Patch(color=colour, label=kind) for kind, colour in colours.items()]  # type: ignore[attr-defined]
+        handles = [mpl.patches.Patch(color=colour, label=kind) for kind, colour in colours.items()]
         axes.legend(handles=handles, fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
         return _svg(figure)
 
@@ -169,9 +169,7 @@ def occupancy(placement: Placement) -> str:
             axes.set_title(f"chip {number}: {used} of {chip.package.tiles} tiles")
         layers = len(placement.layer_tiles)
         handles = [
-            mpl.patches.Patch(  # type: ignore[attr-defined]
-                color=PALETTE[i], label="layer " + ", ".join(map(str, range(i, layers, len(PALETTE))))
-            )
+            mpl.patches.Patch(color=PALETTE[i], label="layer " + ", ".join(map(str, range(i, layers, len(PALETTE)))))
             for i in range(min(layers, len(PALETTE)))
         ]
         figure.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(0.93, 0.5))

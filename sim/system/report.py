@@ -279,7 +279,9 @@ def what_if(
     base = simulate(workload, chip, resolution="matrix")
     pace = _pace(workload, chip, sequences)
     singles = _doubled(chip)
-    changes = {(name,): (override,) for name, override in singles.items()}
+    changes: dict[tuple[str, ...], tuple[dict[str, Any], ...]] = {
+        (name,): (override,) for name, override in singles.items()
+    }
     changes |= {(a, b): (singles[a], singles[b]) for a, b in combinations(singles, 2)}
     rows: list[tuple[str, float, float]] = []
     found: dict[tuple[str, ...], tuple[float, float]] = {}

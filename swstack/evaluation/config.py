@@ -64,18 +64,21 @@ class CosimConfig:
     """What to stream through the simulated hardware."""
 
     matrices: tuple[str, ...] = Field(
-        (),
+        default=(),
         description="Module paths of the matrices, complete or their end (layer.0.intermediate.dense), or 'all'; "
         "empty: the first feed-forward matrix.",
     )
-    tokens: int = Field(16, ge=1, le=1_000_000, description="Token vectors of the dev set, padding left out.")
+    tokens: int = Field(default=16, ge=1, le=1_000_000, description="Token vectors of the dev set, padding left out.")
     backend: Backend = Field(
-        "auto",
+        default="auto",
         description="verilator: compiled from the exported Verilog; amaranth: Amaranth's simulator; numpy: the "
         "reference; auto: verilator where it can be built, else numpy.",
     )
     quantum: int = Field(
-        8, ge=1, le=65_536, description="Token vectors that the crossbars run ahead of the OPCs' time; 1 is exact."
+        default=8,
+        ge=1,
+        le=65_536,
+        description="Token vectors that the crossbars run ahead of the OPCs' time; 1 is exact.",
     )
 
 
@@ -84,9 +87,11 @@ class SimulateConfig:
     """How the whole chip is simulated for the costs in the report."""
 
     tokens: int | None = Field(
-        None, ge=1, description="Length of a sequence; left out: the mean length of the dev examples."
+        default=None, ge=1, description="Length of a sequence; left out: the mean length of the dev examples."
     )
-    stream: int = Field(16, ge=2, description="Sequences of the stream that measures throughput beside the latency.")
+    stream: int = Field(
+        default=16, ge=2, description="Sequences of the stream that measures throughput beside the latency."
+    )
     resolution: Literal["analytic", "matrix", "tile", "crossbar"] = Field(
-        "matrix", description="Units with queues of their own: analytic, matrix, tile or crossbar."
+        default="matrix", description="Units with queues of their own: analytic, matrix, tile or crossbar."
     )

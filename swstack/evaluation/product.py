@@ -69,7 +69,7 @@ def _placed(q: NDArray[np.integer], scheme: Scheme, chip: ChipConfig) -> GroupIm
         q.astype(np.int32),
         (MatrixImage("matrix", 0, outputs, np.ones(1, np.float32), None),),
         np.ones(inputs, np.bool_),
-        q.any(axis=0),
+        np.any(q, axis=0),
     )
     crossbar = chip.crossbar
     return place_group(quantized, scheme, planes, crossbar.rows, crossbar.columns, cell_bits=crossbar.cell_bits)

@@ -37,7 +37,7 @@ class MapConfig:
     """Which protection schemes are mapped and compared, on the same chips."""
 
     schemes: tuple[str, ...] = Field(
-        ("none", "paper", "best"),
+        default=("none", "paper", "best"),
         min_length=1,
         description="Protection schemes by name: shipped presets or own ones from [map.protection.NAME].",
     )
@@ -62,7 +62,7 @@ def _defaults(section: type[T]) -> T:
 class RunConfig:
     """Everything that decides the numbers of a run."""
 
-    seed: int = Field(0, ge=0, description="Every random draw of the run derives from it.")
+    seed: int = Field(default=0, ge=0, description="Every random draw of the run derives from it.")
     model: ModelConfig = _defaults(ModelConfig)
     task: TaskConfig = _defaults(TaskConfig)
     finetune: FinetuneConfig = _defaults(FinetuneConfig)
@@ -203,13 +203,14 @@ def parse_override(text: str) -> dict[str, Any]:
     if not equals or not all(re.fullmatch(r"[\w-]+", part) for part in parts):
         raise UserError(f"override '{text}': must look like section.key=value, for example faults.chips=3.")
     try:
-        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         if not re.fullmatch(r"[\w./:~@+-]+", value.strip()):
             raise UserError(
                 f"override '{text}': '{value.strip()}' is not a TOML value (text needs quotes inside the shell's)."
             ) from None
         parsed = value.strip()
-    for part in reversed(parts):
-        parsed = {part: parsed}
-    return parsed
+    nested: dict[str, Any] = {parts[-1]: parsed}
+    for part in reversed(parts[:-1]):
+        nested = {part: nested}
+    return nested

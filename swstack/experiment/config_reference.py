@@ -149,7 +149,7 @@ def _kind(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
             parts = [_kind(part, definitions) for part in field[union] if part.get("type") != "null"]
             return " or ".join(dict.fromkeys(parts))
     if field.get("type") == "array":
-        items = field.get("items") or next(iter(field.get("prefixItems", [])), {})
+        items: Any = field.get("items") or next(iter(field.get("prefixItems", [])), {})
         return f"list of {_kind(items, definitions)}"
     if field.get("type") == "object":
         more = field.get("additionalProperties")

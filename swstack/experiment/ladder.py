@@ -87,7 +87,7 @@ class LadderConfig:
     """Which rungs are measured, on which chips."""
 
     rungs: tuple[str, ...] = Field(
-        DEFAULT_RUNGS, min_length=1, description="Schemes by name; with '+trained' after training for faults."
+        default=DEFAULT_RUNGS, min_length=1, description="Schemes by name; with '+trained' after training for faults."
     )
     faults: FaultsConfig = Field(
         default_factory=lambda: FaultsConfig(rates=(0.002, 0.01, 0.03, 0.05, 0.08, 0.1), chips=30),
@@ -96,8 +96,8 @@ class LadderConfig:
     training: FaultTrainingConfig = Field(
         default_factory=_training_defaults, description="How to train for faults; its scheme is the rung's."
     )
-    batch_size: int = Field(256, ge=1, description="Dev examples run at once.")
-    limit: int | None = Field(None, ge=1, description="Use only the first so many dev examples.")
+    batch_size: int = Field(default=256, ge=1, description="Dev examples run at once.")
+    limit: int | None = Field(default=None, ge=1, description="Use only the first so many dev examples.")
 
 
 @dataclass(frozen=True, eq=False)

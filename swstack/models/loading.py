@@ -78,7 +78,7 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
             named = AutoConfig.from_pretrained(location)
             config = AutoConfig.from_pretrained(location, **head.settings())
             pictures = head.kind == "image-classification"
-            tokenizer = None if pictures else AutoTokenizer.from_pretrained(location)
+            tokenizer: Any = None if pictures else AutoTokenizer.from_pretrained(location)
             model, info = _CLASSES[head.kind].from_pretrained(
                 location,
                 config=config,

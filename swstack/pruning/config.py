@@ -26,54 +26,61 @@ GateGradient = Literal["chain", "sign"]
 class PruneConfig(TrainingConfig):
     """How to prune."""
 
-    column_sparsity: float = Field(0.30, ge=0, lt=1, description="Share of columns to prune in every word-line group.")
-    row_sparsity: float = Field(
-        0.0, ge=0, lt=1, description="Share of rows (shared by the matrices of a group) to prune in every group."
+    column_sparsity: float = Field(
+        default=0.30, ge=0, lt=1, description="Share of columns to prune in every word-line group."
     )
-    warmup_epochs: int = Field(0, ge=0, description="Dense epochs before the gates start to learn.")
-    gate_epochs: int = Field(3, ge=1, description="Epochs in which gates learn.")
-    final_epochs: int = Field(2, ge=0, description="Epochs of fine-tuning with frozen gates.")
+    row_sparsity: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of rows (shared by the matrices of a group) to prune in every group.",
+    )
+    warmup_epochs: int = Field(default=0, ge=0, description="Dense epochs before the gates start to learn.")
+    gate_epochs: int = Field(default=3, ge=1, description="Epochs in which gates learn.")
+    final_epochs: int = Field(default=2, ge=0, description="Epochs of fine-tuning with frozen gates.")
     ramp_share: float = Field(
-        0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
+        default=0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
     )
     method: str = Field(
-        "gates",
+        default="gates",
         description=f"What decides: learned gates (the paper's), or a method to compare: {', '.join(method_names())}; "
         "or 'none': nothing is pruned and nothing trained.",
     )
     gate_learning_rate: float = Field(
-        0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
+        default=0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
     )
-    gate_start: float = Field(0.5, gt=0, description="First value of a gate parameter, on average; open above 0.")
+    gate_start: float = Field(
+        default=0.5, gt=0, description="First value of a gate parameter, on average; open above 0."
+    )
     saliency_steps: int = Field(
-        25,
+        default=25,
         ge=0,
         description="Steps that measure the saliency, by which gates start (at most a quarter of the gate epochs); "
         "0: all start alike.",
     )
-    estimator: Estimator = Field("softplus", description="Straight-through estimator of the gates.")
+    estimator: Estimator = Field(default="softplus", description="Straight-through estimator of the gates.")
     gate_gradient: GateGradient = Field(
-        "chain", description="Gradient of a gate: by the chain rule, or with the weights' signs (AutoPrune)."
+        default="chain", description="Gradient of a gate: by the chain rule, or with the weights' signs (AutoPrune)."
     )
-    multiplier_rate: float = Field(0.02, ge=0, description="Ascent rate of the controller's linear multiplier.")
-    quadratic: float = Field(8.0, ge=0, description="Weight of the controller's quadratic term.")
-    admm_rho: float = Field(1e-2, gt=0, description="Strength rho of the method 'admm'.")
-    lasso_strength: float = Field(1e-3, gt=0, description="Strength of the method 'group-lasso'.")
+    multiplier_rate: float = Field(default=0.02, ge=0, description="Ascent rate of the controller's linear multiplier.")
+    quadratic: float = Field(default=8.0, ge=0, description="Weight of the controller's quadratic term.")
+    admm_rho: float = Field(default=1e-2, gt=0, description="Strength rho of the method 'admm'.")
+    lasso_strength: float = Field(default=1e-3, gt=0, description="Strength of the method 'group-lasso'.")
     distillation: float = Field(
-        0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
+        default=0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
     )
-    temperature: float = Field(2.0, gt=0, description="Softmax temperature of the distillation.")
+    temperature: float = Field(default=2.0, gt=0, description="Softmax temperature of the distillation.")
     layer_distillation: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         description="Weight of the loss against the dense model's hidden states after every layer; 0: none.",
     )
     dropout: bool = Field(
-        True,
+        default=True,
         description="Whether the model's dropout is on; it holds back overfitting, and blurs what distillation copies.",
     )
     augmentation: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         lt=1,
         description="Share of the examples of a batch in which tokens are exchanged, for distillation only.",
@@ -102,19 +109,26 @@ class PruneConfig(TrainingConfig):
 class FaultTrainingConfig(TrainingConfig):
     """How to train for faults, after pruning."""
 
-    epochs: int = Field(0, ge=0, le=1000, description="Passes over the train examples; 0: no training for faults.")
+    epochs: int = Field(
+        default=0, ge=0, le=1000, description="Passes over the train examples; 0: no training for faults."
+    )
     design_rate: float = Field(
-        0.1, gt=0, lt=0.5, description="Largest fault rate; every step draws one from 0 to it, uniformly."
+        default=0.1, gt=0, lt=0.5, description="Largest fault rate; every step draws one from 0 to it, uniformly."
     )
     ramp_share: float = Field(
-        0.0, ge=0, le=1, description="Share of the steps over which the largest rate rises to its full value."
+        default=0.0, ge=0, le=1, description="Share of the steps over which the largest rate rises to its full value."
     )
-    scheme: str = Field("code", description="Protection scheme whose errors are drawn.")
+    scheme: str = Field(default="code", description="Protection scheme whose errors are drawn.")
     distillation: float = Field(
-        0.5, ge=0, le=1, description="Weight of the loss against the fault-free model's outputs; 0: labels only."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Weight of the loss against the fault-free model's outputs; 0: labels only.",
     )
-    temperature: float = Field(2.0, gt=0, description="Softmax temperature of the distillation.")
+    temperature: float = Field(default=2.0, gt=0, description="Softmax temperature of the distillation.")
     layer_distillation: float = Field(
-        0.0, ge=0, description="Weight of the loss against the fault-free model's hidden states; 0: none."
+        default=0.0, ge=0, description="Weight of the loss against the fault-free model's hidden states; 0: none."
     )
-    dropout: bool = Field(False, description="Whether the model's dropout is on; errors of weights take its place.")
+    dropout: bool = Field(
+        default=False, description="Whether the model's dropout is on; errors of weights take its place."
+    )

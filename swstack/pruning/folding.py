@@ -48,7 +48,8 @@ class _Columns:
     @property
     def pruned(self) -> np.ndarray:
         """bool[n]: which of the columns are pruned."""
-        return ~self.kept[self.at]
+        pruned: np.ndarray = ~self.kept[self.at]
+        return pruned
 
 
 def fold(model: nn.Module, masks: Mapping[str, MatrixMask]) -> Masks:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -100,6 +100,8 @@ def train_for_faults(
 class _FaultyMatrix(nn.Module):
     """Parametrization of one weight: the mask, then the errors of this step."""
 
+    mask: torch.Tensor
+
     def __init__(self, faults: FaultyWeights, law: Law, mask: torch.Tensor, transposed: bool) -> None:
         super().__init__()
         self._faults, self._law, self._transposed = [faults], law, transposed  # a list: no submodule
@@ -144,8 +146,8 @@ class FaultyWeights(TrainingHooks):
         for name, law in self._laws.items():
             module = model.get_submodule(name)
             transposed = not is_transposed(model, name)  # the law takes N x K, as Linear keeps it
-            weight = module.weight
-            keep = torch.ones((), device=self._device).expand(weight.shape)  # type: ignore[operator, union-attr]
+            weight = cast(torch.Tensor, module.weight)
+            keep = torch.ones((), device=self._device).expand(weight.shape)
             if name in self._masks:
                 mask = self._masks[name]
                 outer = torch.from_numpy(np.outer(mask.rows, mask.columns).astype(np.float32)).to(self._device)

@@ -46,7 +46,8 @@ def group_weights(model: nn.Module) -> dict[str, GroupWeights]:
 
 def axis_norms(weight: torch.Tensor, axis: Axis) -> torch.Tensor:
     """Euclidean norm float[size] of every column, or row, of a group's joined weight K x N."""
-    return weight.norm(dim=0 if axis.kind == "columns" else 1)
+    norms: torch.Tensor = weight.norm(dim=0 if axis.kind == "columns" else 1)
+    return norms
 
 
 def relative_norms(weight: torch.Tensor, axis: Axis) -> torch.Tensor:

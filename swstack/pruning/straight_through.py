@@ -62,7 +62,7 @@ def gated_weight(
     if gradient == "sign":
         by_row = weight.new_ones(weight.shape[0]) if rows is None else rows
         by_column = weight.new_ones(weight.shape[1]) if columns is None else columns
-        gated: torch.Tensor = SignGatedWeight.apply(weight, by_row[:, None], by_column[None, :])
+        gated: torch.Tensor = SignGatedWeight.apply(weight, by_row[:, None], by_column[None, :])  # type: ignore[no-untyped-call]
         return gated
     if rows is not None:
         weight = weight * rows[:, None]

@@ -13,42 +13,47 @@ class TaskConfig:
     """Which task to use, and how much of it."""
 
     name: str = Field(
-        "grammar-single",
+        default="grammar-single",
         description="An embedded task (grammar-single, grammar-pair, grammar-inference, grammar-similarity) or a "
         "GLUE task (cola, sst2, mrpc, stsb, qqp, mnli, mnli-mismatched, qnli, rte, wnli, or the folder's name), "
         "'digits' (pictures, from scikit-learn), or any name for own data (train and dev).",
     )
     glue_dir: str | None = Field(
-        None, description="Directory with GLUE in the official TSV layout; absent: the Hugging Face hub."
+        default=None, description="Directory with GLUE in the official TSV layout; absent: the Hugging Face hub."
     )
     kind: TaskKind | None = Field(
-        None, description="What own data ask for; absent: classification, or regression where labels are numbers."
+        default=None,
+        description="What own data ask for; absent: classification, or regression where labels are numbers.",
     )
     train: str | None = Field(
-        None,
+        default=None,
         description="Own train data: a .csv, .tsv, .jsonl, .json or .parquet file, a folder that `datasets` saved, or "
         "'hub:NAME:SPLIT' (or 'hub:NAME/CONFIGURATION:SPLIT' after the owner's slash) for a data set of the hub.",
     )
-    dev: str | None = Field(None, description="Own data to measure on; same forms as train.")
+    dev: str | None = Field(default=None, description="Own data to measure on; same forms as train.")
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Names of own data's columns, for example {sentence1 = 'text', label = 'stars'}; a column that is "
         "not named here is called as the kind calls it.",
     )
     labels: tuple[str, ...] = Field(
-        (), description="Classes of own data in index order; absent: those of the train data, sorted."
+        default=(), description="Classes of own data in index order; absent: those of the train data, sorted."
     )
-    metrics: tuple[str, ...] = Field((), description="Metrics, the primary one first; absent: the usual ones.")
-    train_limit: int | None = Field(None, ge=1, description="Use only so many train examples, drawn by the seed.")
-    eval_limit: int | None = Field(None, ge=1, description="Use only so many dev examples, drawn by the seed.")
+    metrics: tuple[str, ...] = Field(default=(), description="Metrics, the primary one first; absent: the usual ones.")
+    train_limit: int | None = Field(
+        default=None, ge=1, description="Use only so many train examples, drawn by the seed."
+    )
+    eval_limit: int | None = Field(default=None, ge=1, description="Use only so many dev examples, drawn by the seed.")
     holdout: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         lt=1,
         description="Share of the train examples, drawn by the seed, to set aside and use in place of the dev "
         "examples: for choosing settings without a look at dev; 0: the dev examples.",
     )
-    max_length: int = Field(128, ge=8, le=4096, description="Longest input in tokens; longer ones are truncated.")
+    max_length: int = Field(
+        default=128, ge=8, le=4096, description="Longest input in tokens; longer ones are truncated."
+    )
 
     @model_validator(mode="after")
     def _own_data_are_complete(self) -> TaskConfig:

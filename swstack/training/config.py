@@ -15,14 +15,15 @@ Precision = Literal["auto", "float32"]
 class TrainingConfig:
     """What every training stage sets."""
 
-    batch_size: int = Field(32, ge=1, description="Examples per step.")
-    learning_rate: float = Field(1e-4, gt=0, le=1, description="Peak learning rate of the weights (AdamW).")
-    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of the steps over which the rate rises.")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay of matrices.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients of the weights are clipped to this norm.")
-    checkpoint_steps: int = Field(100, ge=1, description="Steps between checkpoints.")
+    batch_size: int = Field(default=32, ge=1, description="Examples per step.")
+    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Peak learning rate of the weights (AdamW).")
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps over which the rate rises.")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW weight decay of matrices.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients of the weights are clipped to this norm.")
+    checkpoint_steps: int = Field(default=100, ge=1, description="Steps between checkpoints.")
     precision: Precision = Field(
-        "auto", description="Arithmetic of training: 'auto' is bfloat16 mixed precision where the device has it."
+        default="auto",
+        description="Arithmetic of training: 'auto' is bfloat16 mixed precision where the device has it.",
     )
 
 
@@ -31,11 +32,12 @@ class FinetuneConfig(TrainingConfig):
     """How to fine-tune."""
 
     skip: bool = Field(
-        False, description="Take the model as it comes, with the head it has; refused if it has none for the task."
+        default=False,
+        description="Take the model as it comes, with the head it has; refused if it has none for the task.",
     )
-    epochs: int = Field(3, ge=0, le=1000, description="Passes over the train examples; 0: none.")
+    epochs: int = Field(default=3, ge=0, le=1000, description="Passes over the train examples; 0: none.")
     patience: int = Field(
-        0,
+        default=0,
         ge=0,
         description="Stop after so many epochs without a better primary metric on a tenth of the train examples "
         "set aside for it, and keep the best epoch; 0: train on all examples to the end.",

@@ -297,9 +297,9 @@ def prepare(driver: Driver) -> None:
             groups.setdefault(_upto(variant, command), []).append(variant)
         waiting: dict[Future[str | None], Variant] = {}
         # One of each kind first: the others then find its work in the store.
-        for turn in (lambda group: group[:1], lambda group: group[1:]):
+        for turn in (slice(1), slice(1, None)):
             for group in groups.values():
-                for variant in {run_path(driver.folder, v): v for v in turn(group)}.values():
+                for variant in {run_path(driver.folder, v): v for v in group[turn]}.values():
                     path = run_path(driver.folder, variant)
                     assert variant.config is not None
                     if path in broken or _is_prepared(path, variant, command):

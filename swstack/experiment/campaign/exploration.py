@@ -39,20 +39,20 @@ _COSTS = {"energy": "energy_uj_per_sequence", "latency": "latency_us", "area": "
 class ExplorationSpec:
     """One exploration."""
 
-    name: str = Field("exploration", pattern=r"^[\w][\w.+-]*$", description="Names its folder.")
-    base: str = Field("default", description="Shipped configuration, TOML file or run directory to start from.")
+    name: str = Field(default="exploration", pattern=r"^[\w][\w.+-]*$", description="Names its folder.")
+    base: str = Field(default="default", description="Shipped configuration, TOML file or run directory to start from.")
     set: dict[str, Any] = Field(default_factory=dict, description="Keys that all candidates change.")
     space: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, min_length=1, description="Keys and the values to choose from; 'scheme' chooses a scheme."
     )
-    rate: float = Field(0.01, gt=0, le=1, description="Fault rate at which the loss is measured.")
-    chips: int = Field(10, ge=1, description="Chips per candidate, the same for all.")
+    rate: float = Field(default=0.01, gt=0, le=1, description="Fault rate at which the loss is measured.")
+    chips: int = Field(default=10, ge=1, description="Chips per candidate, the same for all.")
     objectives: tuple[Objective, ...] = Field(
-        ("energy", "area", "lost"), min_length=1, description="What is minimised."
+        default=("energy", "area", "lost"), min_length=1, description="What is minimised."
     )
-    max_lost: float | None = Field(1.0, gt=0, description="Points that may be lost; more is no answer.")
-    candidates: int = Field(50, ge=1, description="Candidates to try.")
-    seed: int = Field(0, ge=0, description="Of the proposals.")
+    max_lost: float | None = Field(default=1.0, gt=0, description="Points that may be lost; more is no answer.")
+    candidates: int = Field(default=50, ge=1, description="Candidates to try.")
+    seed: int = Field(default=0, ge=0, description="Of the proposals.")
 
 
 @dataclass(frozen=True)

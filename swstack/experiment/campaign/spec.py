@@ -25,36 +25,42 @@ class StopConfig:
     """When enough chips were measured."""
 
     until_ci: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="Stop a fault rate once the 95 % interval of every scheme's mean is at most so many points to "
         "either side; chips are then the most that are tried.",
     )
-    min_chips: int = Field(5, ge=2, description="Chips before which nothing stops.")
+    min_chips: int = Field(default=5, ge=2, description="Chips before which nothing stops.")
 
 
 @config_dataclass
 class CampaignSpec:
     """One campaign."""
 
-    name: str = Field("campaign", pattern=r"^[\w][\w.+-]*$", description="Names its folder.")
-    base: str = Field("default", description="Shipped configuration, TOML file or run directory that all trials share.")
+    name: str = Field(default="campaign", pattern=r"^[\w][\w.+-]*$", description="Names its folder.")
+    base: str = Field(
+        default="default", description="Shipped configuration, TOML file or run directory that all trials share."
+    )
     set: dict[str, Any] = Field(default_factory=dict, description="Keys that all trials change.")
     grid: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="Keys and their values, every combination of which is tried."
     )
-    points: tuple[dict[str, Any], ...] = Field((), description="Listed combinations, each of which meets the grid.")
-    schemes: tuple[str, ...] = Field((), description="Protection schemes; those of the base otherwise.")
-    rates: tuple[float, ...] = Field((), description="Fault rates; those of the base otherwise.")
-    chips: int | None = Field(None, ge=1, description="Chips per rate; those of the base otherwise.")
+    points: tuple[dict[str, Any], ...] = Field(
+        default=(), description="Listed combinations, each of which meets the grid."
+    )
+    schemes: tuple[str, ...] = Field(default=(), description="Protection schemes; those of the base otherwise.")
+    rates: tuple[float, ...] = Field(default=(), description="Fault rates; those of the base otherwise.")
+    chips: int | None = Field(default=None, ge=1, description="Chips per rate; those of the base otherwise.")
     scopes: tuple[str, ...] = Field(
-        ("all",),
+        default=("all",),
         min_length=1,
         description="Which cells may be stuck: all; layer.N, role.NAME, group.NAME or plane.N alone.",
     )
     stop: StopConfig = Field(default_factory=lambda: build(StopConfig, {}, "stop"))
-    attempts: int = Field(3, ge=1, description="Times that a trial may take its worker with it before it is given up.")
-    examples: bool = Field(True, description="Keep every example's logits, as Parquet.")
+    attempts: int = Field(
+        default=3, ge=1, description="Times that a trial may take its worker with it before it is given up."
+    )
+    examples: bool = Field(default=True, description="Keep every example's logits, as Parquet.")
 
     @field_validator("grid")
     @classmethod
@@ -95,8 +101,8 @@ def load_spec(path: Path) -> CampaignSpec:
     if isinstance(data.get("points"), list):
         data["points"] = [flat_keys(point) if isinstance(point, Mapping) else point for point in data["points"]]
     spec = build(CampaignSpec, {"name": path.stem, **data}, str(path))
-    for section in (spec.set, spec.grid, *spec.points):
-        for key in section:
+    for keys in (spec.set, spec.grid, *spec.points):
+        for key in keys:
             if key in _SPANNED:
                 raise UserError(f"{path}: key '{key}': say '{_SPANNED[key]}' at the top of the campaign instead.")
     return build(CampaignSpec, {**to_mapping(spec), "base": resolved_base(spec.base, path.parent)}, str(path))

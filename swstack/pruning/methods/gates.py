@@ -51,7 +51,7 @@ class LearnedGates(PruningMethod):
         for stack in self.stacks:
             gates = self._gates[stack.name]
             slope = estimator_slope(gates.detach(), self._estimator)
-            result[stack.name] = StraightThrough.apply(gates, self._open(stack), slope)
+            result[stack.name] = StraightThrough.apply(gates, self._open(stack), slope)  # type: ignore[no-untyped-call]
         return result
 
     def update(self, ramp: float) -> None:

@@ -39,7 +39,7 @@ class Movement(PruningMethod):
         for stack in self.stacks:
             scores = self._scores[stack.name]
             keep = settle(scores.detach(), stack, ramp)
-            result[stack.name] = StraightThrough.apply(scores, keep, torch.ones_like(scores))
+            result[stack.name] = StraightThrough.apply(scores, keep, torch.ones_like(scores))  # type: ignore[no-untyped-call]
         return result
 
     def update(self, ramp: float) -> None:
