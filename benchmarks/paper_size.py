@@ -38,6 +38,7 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
+from crossvote.sim.common.machine import cores
 from crossvote.sim.common.progress import Progress
 from crossvote.swstack.evaluation.chips import Chip, sample_chips
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
@@ -234,7 +235,7 @@ def run_jobs(todo: Sequence[Job], parallel: int, seconds: float, after: Callable
     """
     started, waiting = time.monotonic(), [job for job in todo if not job.makes.exists()]
     running: dict[subprocess.Popen[bytes], Job] = {}
-    threads = max(1, (os.cpu_count() or 1) // parallel)
+    threads = max(1, cores() // parallel)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     try:
         while (waiting or running) and time.monotonic() - started < seconds:

@@ -14,12 +14,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL, OpcParameters
 
 #: Operations without a value: nothing is read; the column sum waits for the vote.
 SKIP, HOLD = range(2)
-#: Largest advance of a value behind which the output goes on, and of one that completes it.
-MOST_ADVANCE, MOST_TAIL = 2, 3
 #: Operations of one kind of value: every advance, then every tail.
 _KIND = MOST_ADVANCE + 1 + MOST_TAIL + 1
 

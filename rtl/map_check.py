@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from crossvote.rtl.column_map import MOST_TAIL, step_layout
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.column_map import step_layout
+from crossvote.rtl.parameters import MOST_TAIL, OpcParameters
 
 
 class MapCheck(wiring.Component):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Largest advance of a value behind which an output goes on, and of one that completes it.
+MOST_ADVANCE, MOST_TAIL = 2, 3
+
 #: Bits of the scale stage's shift field, so that scales reach from 1 down to 2^-(2^SHIFT_BITS).
 SHIFT_BITS = 4
 #: Bits of the tag that a vector carries from its first beat to its outputs.

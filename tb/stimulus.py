@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.column_map import MOST_ADVANCE, MOST_TAIL
-from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL, SHIFT_BITS, OpcParameters
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.scales import OpcScales
 

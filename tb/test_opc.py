@@ -8,8 +8,8 @@ import cocotb
 import numpy as np
 from cocotb.handle import HierarchyObject
 
-from crossvote.rtl.column_map import HOLD, MOST_TAIL, OPERATION_BITS, SKIP, operation, operations
-from crossvote.rtl.parameters import TAG_BITS
+from crossvote.rtl.column_map import HOLD, OPERATION_BITS, SKIP, operation, operations
+from crossvote.rtl.parameters import MOST_TAIL, TAG_BITS
 from crossvote.rtl.registers import (
     Register,
     Status,

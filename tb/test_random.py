@@ -11,7 +11,7 @@ from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 from numpy.typing import NDArray
 
-from crossvote.rtl.column_map import MOST_ADVANCE, MOST_TAIL
+from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL
 from crossvote.rtl.registers import Register
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral

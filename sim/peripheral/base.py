@@ -9,8 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.column_map import MOST_ADVANCE, MOST_TAIL
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL, OpcParameters
 from crossvote.sim.array.image import Bundle, ColumnMap
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.scales import OpcScales

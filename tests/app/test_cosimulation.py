@@ -131,7 +131,7 @@ def test_unknown_and_ambiguous_matrices_are_refused(mapped):
     faults = FaultMap.empty(16, 128, image.crossbars)
     config = CosimConfig(tokens=1, backend="numpy")
     for matrix, count in (("layer.9.output.dense", "no"), ("intermediate.dense", "2")):
-        with pytest.raises(UserError, match=rf"'{matrix}' names {count} matrices of the image, not one; it holds bert"):
+        with pytest.raises(UserError, match=rf"'{matrix}' names {count} matrices of the model, not one; it holds bert"):
             cosimulate_matrices(
                 model, tokenizer, task, {name: image}, faults, CHIP, dataclasses.replace(config, matrices=(matrix,))
             )

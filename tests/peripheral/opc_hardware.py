@@ -60,6 +60,12 @@ def drive(
         clock += 1
 
 
+def output_payload(parameters: OpcParameters, opc_map: OpcMap, vector: int, number: int, value: int) -> int:
+    """The word that an output of a whole vector is offered as: value, number, last, tag, and no error."""
+    marks = int(number == opc_map.outputs - 1) | vector % (1 << TAG_BITS) << 1
+    return value | number << parameters.sum_bits | marks << (parameters.sum_bits + parameters.output_bits)
+
+
 def run_amaranth(
     parameters: OpcParameters,
     opc_map: OpcMap,

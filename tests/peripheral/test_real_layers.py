@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opc_hardware import needs_compiler, run_amaranth, run_compiled, stalls
+from opc_hardware import needs_compiler, output_payload, run_amaranth, run_compiled, stalls
 
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.peripheral import create_peripheral
@@ -74,4 +74,6 @@ def test_amaranth_and_the_compiled_model_move_in_the_same_clocks(stimuli: list[L
     expected = reference.process(codes).outputs[0].tolist()
     payloads = [event[2] for event in logs[0] if event[1] == "out"]
     mask = (1 << SHIPPED.sum_bits) - 1
-    assert payloads == [number << SHIPPED.sum_bits | value & mask for number, value in enumerate(expected)]
+    assert payloads == [
+        output_payload(SHIPPED, stimulus.opc_map, 0, number, value & mask) for number, value in enumerate(expected)
+    ]

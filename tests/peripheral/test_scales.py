@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opc_hardware import HARDWARE, needs_compiler, stalls
+from opc_hardware import HARDWARE, needs_compiler, output_payload, stalls
 
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
 from crossvote.rtl.registers import scale_address
@@ -178,9 +178,10 @@ def test_nothing_is_lost_under_stalls(run_hardware, offer: float, take: float) -
         WIDE, opc_map, 1, beat_payloads(WIDE, codes), stalls(3, offer, take), expected.size, scales=scales
     )
     mask = (1 << WIDE.sum_bits) - 1
-    numbers = np.tile(np.arange(opc_map.outputs), len(codes)).tolist()
     assert [event[2] for event in events if event[1] == "out"] == [
-        (n << WIDE.sum_bits) | (y & mask) for n, y in zip(numbers, expected.ravel().tolist(), strict=True)
+        output_payload(WIDE, opc_map, vector, n, y & mask)
+        for vector, outputs in enumerate(expected.tolist())
+        for n, y in enumerate(outputs)
     ]
 
 

@@ -6,17 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from crossvote.rtl.column_map import (
-    HOLD,
-    MOST_ADVANCE,
-    MOST_TAIL,
-    OPERATION_BITS,
-    SKIP,
-    entry_layout,
-    operation,
-    operations,
-)
-from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.column_map import HOLD, OPERATION_BITS, SKIP, entry_layout, operation, operations
+from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL, SHIFT_BITS, OpcParameters
 from crossvote.rtl.registers import (
     ENTRY_WORD,
     IDENTIFIER,

@@ -91,7 +91,7 @@ def test_comparison_rows_are_means_over_seeds():
     (row,) = comparison_rows(runs)
     assert (row["pruned"], row["loss"], row["seeds"]) == ("70.00 ± 1.41", "0.00 ± 1.41", "2")
     assert row["columns asked for, %"] == "30"
-    other = Comparison("gates", 0.3, 0, "mrpc", "f1", 90.0, 89.0, 0.3, 0.35, 1.0)
+    other = Comparison("gates", 0.3, 0, "mrpc", "f1", 90.0, 89.0, 0.3, 0.35)
     assert [(r["task"], r["seeds"]) for r in comparison_rows([*runs, other])] == [("rte", "2"), ("mrpc", "1")]
     (point,) = loss_points(runs)
     assert (point["least"], point["loss"], point["largest"]) == (-1.0, 0.0, 1.0)

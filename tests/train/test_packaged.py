@@ -11,7 +11,7 @@ from collections import namedtuple
 import pytest
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.cli import doctor
+from crossvote.swstack.cli import diagnosis
 from crossvote.swstack.models import packaged
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import ModelConfig, load_model
@@ -97,7 +97,7 @@ def test_an_unknown_name_is_refused():
 
 def test_doctor_says_which_models_are_there(monkeypatch, tmp_path):
     monkeypatch.setenv("CROSSVOTE_CACHE_DIR", str(tmp_path))
-    findings = {finding.name: finding for finding in doctor.diagnose()}
+    findings = {finding.name: finding for finding in diagnosis.diagnose()}
     assert (findings["mpnet-base"].found, findings["mpnet-base"].hint) == (None, "make models")
     assert not findings["mpnet-base"].required
     assert findings["minilm-l6"].required

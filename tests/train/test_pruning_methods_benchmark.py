@@ -20,7 +20,7 @@ def test_the_value_with_the_best_held_out_metric_is_chosen(tiny_directory, tiny_
     def compared(dense, task, cfg, methods, targets, seeds, place, progress):
         seen.append(cfg)
         metric = {0.1: 70.0, 0.2: 80.0, 0.3: 75.0}[cfg.admm_rho]
-        return (pruning_methods.Comparison("admm", 0.3, 0, "tiny", "accuracy", 90.0, metric, 0.3, 0.3, 1.0),)
+        return (pruning_methods.Comparison("admm", 0.3, 0, "tiny", "accuracy", 90.0, metric, 0.3, 0.3),)
 
     monkeypatch.setattr(pruning_methods, "compare_methods", compared)
     chosen, rows = pruning_methods.choose(
