@@ -82,6 +82,14 @@ class PortsOnlyVerilator(runner.Verilator):
         return [[word for word in command if word != "--public-flat-rw"] for command in super()._build_command()]
 
 
+def unusable(folder: Path) -> str | None:
+    """Why nothing can be built in ``folder``, or None: make and cocotb's command lines fall apart at a blank."""
+    for path in (folder.resolve(), Path(sys.prefix)):
+        if any(character.isspace() for character in str(path)):
+            return f"{path}: cocotb and make cannot work with a blank in a path; use a folder without one."
+    return None
+
+
 def missing(simulator: str) -> str | None:
     """What to install before ``simulator`` can run, or None."""
     if simulator == "icarus":
@@ -154,7 +162,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/sim"), help="where to build")
     options = parser.parse_args()
     simulators = options.simulator or list(SIMULATORS)
-    hints = [hint for hint in map(missing, simulators) if hint]
+    hints = [hint for hint in (unusable(options.folder), *map(missing, simulators)) if hint]
     if hints:
         print("\n".join(hints), file=sys.stderr)
         sys.exit(1)

@@ -29,6 +29,10 @@ RunDir = Annotated[
 ]
 GlueDir = Annotated[
     Path | None,
-    typer.Option("--glue-dir", metavar="DIR", help="GLUE in the official TSV layout; same as task.glue_dir."),
+    typer.Option(
+        "--glue-dir",
+        metavar="DIR",
+        help="GLUE in the official TSV layout; same as task.glue_dir. Otherwise CROSSVOTE_GLUE_DIR.",
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do this stage again although nothing has changed.")]

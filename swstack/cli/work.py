@@ -35,6 +35,8 @@ def work(
 def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: Path | None) -> tuple[RunConfig, Path]:
     """The configuration and the run directory that the arguments mean.
 
+    GLUE comes from the environment's CROSSVOTE_GLUE_DIR where nothing else names a folder and the task is there.
+
     Raises:
         UserError: there is no such configuration or directory, or a key is wrong.
     """
@@ -48,7 +50,16 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
         # JSON's string escapes are TOML's, so that quotes and backslashes in a path survive.
         overrides = [*overrides, f"task.glue_dir={json.dumps(str(glue_dir.resolve()))}"]
     own = path.parent if path == Path(source).expanduser() / CONFIG else Path("runs") / path.stem
-    return load_config(path, overrides), run_dir or own
+    config = load_config(path, overrides)
+    named = os.environ.get("CROSSVOTE_GLUE_DIR")
+    if named and config.task.glue_dir is None:
+        from crossvote.swstack.tasks.glue import GLUE_TASKS, canonical_name
+
+        task = canonical_name(config.task.name)
+        if task is not None and (Path(named).expanduser() / GLUE_TASKS[task].folder).is_dir():
+            here = str(Path(named).expanduser().resolve())
+            config = load_config(path, [*overrides, f"task.glue_dir={json.dumps(here)}"])
+    return config, run_dir or own
 
 
 def update(out: Output, directory: Path, config: RunConfig, target: str, force: bool) -> None:

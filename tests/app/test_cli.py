@@ -152,3 +152,13 @@ def test_verilog_is_written_where_asked(tmp_path):
     assert result.exit_code == 0
     assert {path.name for path in (tmp_path / "v").iterdir()} == {"opc.v", "opc.json"}
     assert "module opc" in (tmp_path / "v" / "opc.v").read_text()
+
+
+def test_glue_comes_from_the_environment_where_nothing_else_is_named(monkeypatch, tmp_path):
+    (tmp_path / "GLUE data" / "MRPC").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("CROSSVOTE_GLUE_DIR", str(tmp_path / "GLUE data"))
+    assert work.resolve("mrpc", [], None, None)[0].task.glue_dir == str(tmp_path / "GLUE data")
+    assert work.resolve("mrpc", [], None, tmp_path / "other")[0].task.glue_dir == str(tmp_path / "other")
+    assert work.resolve("sst2", [], None, None)[0].task.glue_dir is None
+    assert work.resolve("default", [], None, None)[0].task.glue_dir is None

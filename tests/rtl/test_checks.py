@@ -78,3 +78,12 @@ def test_property_holds_and_its_fault_breaks_it(name: str, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_verilog_equals_the_design(tmp_path: Path) -> None:
     assert formal.verilog_equals_rtlil(tmp_path) == "PASS"
+
+
+def test_a_folder_with_a_blank_is_refused_before_anything_is_built(tmp_path):
+    folder = tmp_path / "my chip"
+    command = [sys.executable, "-m", "tb.run", "--simulator", "icarus", "--bench", "tile", "--folder", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot work with a blank in a path" in done.stderr
+    assert not folder.exists()
