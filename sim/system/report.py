@@ -177,7 +177,7 @@ def _number(value: float | None) -> str:
 
 def _against(value: float | None, *bases: float | None) -> str:
     """A value and how it stands to others."""
-    known = [f"{value / base - 1:+.1%}" if base else "-" for base in bases] if value is not None else []
+    known = [f"{value / base - 1:+z.1%}" if base else "-" for base in bases] if value is not None else []
     return f"{_number(value)} ({', '.join(known)})" if known else _number(value)
 
 

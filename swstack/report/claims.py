@@ -186,7 +186,7 @@ def cost_claims(system: Record) -> list[str]:
     tokens = system["tokens"]
     return [
         f"On the simulated chip '{name}' changes "
-        f"{', '.join(f'{title} by {100 * change:+.1f} %' for title, change in changes.items())} "
+        f"{', '.join(f'{title} by {100 * change:+z.1f} %' for title, change in changes.items())} "
         f"against the dense, unprotected encoder (sequences of {tokens} tokens)."
         for name, changes in relative_costs(system).items()
     ]

@@ -59,6 +59,9 @@ THEMED = {
     "#ffffff": "var(--paper)",
 }
 
+#: Metrics that reach from -100 to 100 %; the others begin at 0.
+CORRELATIONS = ("matthews", "pearson", "spearman")
+
 
 def save_figure(figure: Figure, folder: Path, name: str) -> str:
     """Write ``name.svg`` and ``name.png`` and return the SVG text, ready to stand inside an HTML page."""
@@ -132,8 +135,9 @@ def accuracy_figure(
                 continue
             rate = [100 * p["rate"] for p in own]
             colour = PALETTE[i % len(PALETTE)]
-            # No metric exceeds 100 %, but an interval by Student's t may.
-            low, high = (np.clip([p[end] for p in own], -100, 100) for end in ("low", "high"))
+            # No metric leaves its range, but an interval by Student's t may.
+            least = -100 if own[0].get("metric") in CORRELATIONS else 0
+            low, high = (np.clip([p[end] for p in own], least, 100) for end in ("low", "high"))
             axes.fill_between(rate, low, high, color=colour, alpha=0.16, lw=0)
             axes.plot(
                 rate,

@@ -229,7 +229,7 @@ def overview(results: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "scheme": name,
                 "score": "" if score is None else f"{score:.2f} %",
                 "tolerated": f"{100 * kept:g} %" if kept else "none measured",
-                "crossbars": f"{scheme['crossbars']:,} ({100 * (scheme['crossbars'] / dense - 1):+.1f} %)",
+                "crossbars": f"{scheme['crossbars']:,} ({100 * (scheme['crossbars'] / dense - 1):+z.1f} %)",
                 "costs": costs.get(name, {}),
             }
         )

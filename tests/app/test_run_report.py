@@ -97,6 +97,14 @@ def test_no_band_exceeds_what_a_metric_can_reach():
     assert axes.get_ylim()[1] <= 102
 
 
+@pytest.mark.parametrize(("metric", "least"), [("accuracy", 0), ("matthews", -40)])
+def test_no_band_falls_below_what_the_metric_can_be(metric, least):
+    point = {"scheme": "none", "metric": metric, "mean": 20.0, "low": -40.0, "high": 80.0}
+    figure = figures.accuracy_figure([{**point, "rate": rate} for rate in (0.001, 0.01)], metric, 50.0)
+    bands = [y for band in figure.axes[0].collections for path in band.get_paths() for y in path.vertices[:, 1]]
+    assert min(bands) == least
+
+
 def test_the_line_of_one_answer_is_in_the_picture():
     points = [{"scheme": "a", "rate": rate, "mean": 45.0, "low": 45.0, "high": 45.0} for rate in (0.1, 0.2)]
     (axes,) = figures.accuracy_figure(points, "accuracy", 45.0, 54.7).axes
