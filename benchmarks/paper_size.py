@@ -43,10 +43,11 @@ from crossvote.sim.common.progress import Progress
 from crossvote.swstack.evaluation.chips import Chip, sample_chips
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
 from crossvote.swstack.evaluation.evaluation import sweep
-from crossvote.swstack.experiment.config import find_config, load_config
+from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.paper_tables import mean_and_spread, write_tables
 from crossvote.swstack.experiment.paths import COMPARISON, MASKS, PRUNED, record
 from crossvote.swstack.experiment.pruning_comparison import Comparison
+from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.experiment.tables import record_of
 from crossvote.swstack.mapping.mapping import build_image, mapping_report
 from crossvote.swstack.mapping.scheme import Scale

@@ -12,7 +12,7 @@ from crossvote.swstack.cli.output import Output
 def presets(out: Output) -> None:
     """List the shipped configurations, chips, protection schemes and tasks."""
     from crossvote.sim.chip.config import chip_presets
-    from crossvote.swstack.experiment.config import shipped_configs
+    from crossvote.swstack.experiment.shipped import shipped_configs
     from crossvote.swstack.mapping.protection import PRESETS
     from crossvote.swstack.tasks import task_names
 

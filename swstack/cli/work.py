@@ -40,10 +40,12 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
     Raises:
         UserError: there is no such configuration or directory, or a key is wrong.
     """
-    from crossvote.swstack.experiment.config import find_config, load_config
     from crossvote.swstack.experiment.paths import CONFIG
+    from crossvote.swstack.experiment.shipped import find_config
 
-    path = find_config(source)
+    path = find_config(source)  # before the classes of the configuration are loaded: a wrong name is answered at once
+    from crossvote.swstack.experiment.config import load_config
+
     if glue_dir is not None:
         if not glue_dir.is_dir():
             raise UserError(f"--glue-dir {glue_dir}: no such directory.")

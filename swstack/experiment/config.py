@@ -6,7 +6,6 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +15,6 @@ from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig, SimulateConfig
-from crossvote.swstack.experiment.paths import CONFIG
 from crossvote.swstack.experiment.support import check_run
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.protection import PRESETS
@@ -108,34 +106,6 @@ class RunConfig:
         """The protection schemes of ``map.schemes`` in their order."""
         known = {**PRESETS, **self.map.protection}
         return {name: known[name] for name in self.map.schemes}
-
-
-def shipped_configs() -> dict[str, Path]:
-    """The configurations that come with CrossVote, by name."""
-    folder = resources.files("crossvote.swstack.experiment") / "presets"
-    paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".toml")]
-    return {path.stem: path for path in sorted(paths)}
-
-
-def find_config(source: str) -> Path:
-    """The TOML file meant by a shipped name, a path to a TOML file, or a run directory (its resolved one).
-
-    Raises:
-        UserError: it is none of them.
-    """
-    shipped = shipped_configs()
-    if source in shipped:
-        return shipped[source]
-    path = Path(source).expanduser()
-    if path.is_dir():
-        if not (path / CONFIG).is_file():
-            raise UserError(f"{source}: holds no {CONFIG}, so it is not a run directory.")
-        return path / CONFIG
-    if path.is_file():
-        return path
-    raise UserError(
-        f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})."
-    )
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -26,8 +26,9 @@ from crossvote.sim.system.model import Resolution, SystemResult, simulate
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.workload import Workload, ones_share
 from crossvote.swstack.experiment import paths
-from crossvote.swstack.experiment.config import RunConfig, find_config, load_config, parse_override
+from crossvote.swstack.experiment.config import RunConfig, load_config, parse_override
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
+from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.experiment.workloads import (
     DENSE,
     PLAIN,

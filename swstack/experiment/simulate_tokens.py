@@ -15,9 +15,10 @@ from crossvote.sim.common.errors import UserError
 from crossvote.swstack.evaluation.chips import silicon_of
 from crossvote.swstack.evaluation.cosimulation import OnChip, dev_batches, on_chip
 from crossvote.swstack.experiment import paths
-from crossvote.swstack.experiment.config import RunConfig, find_config, load_config
+from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.images import recorded_image
 from crossvote.swstack.experiment.records import Calibration, Chips, read_record
+from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups

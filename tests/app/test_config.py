@@ -9,7 +9,8 @@ import tomli_w
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import merge, to_mapping
-from crossvote.swstack.experiment.config import find_config, load_config, parse_override, shipped_configs
+from crossvote.swstack.experiment.config import load_config, parse_override
+from crossvote.swstack.experiment.shipped import find_config, shipped_configs
 
 
 def write(tmp_path, text):

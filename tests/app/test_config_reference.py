@@ -11,8 +11,9 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment import config_reference
-from crossvote.swstack.experiment.config import load_config, shipped_configs
+from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.config_changes import flat_keys
+from crossvote.swstack.experiment.shipped import shipped_configs
 
 
 def call(*arguments: str):

@@ -13,7 +13,8 @@ from benchmarks import paper_size
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.swstack.experiment.config import load_config, shipped_configs
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.shipped import shipped_configs
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups

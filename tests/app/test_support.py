@@ -34,7 +34,8 @@ from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilat
 from crossvote.sim.system.cosim import CosimRequest, cosimulate
 from crossvote.sim.system.stages import GroupTiming
 from crossvote.sim.system.workload import GroupWork
-from crossvote.swstack.experiment.config import load_config, shipped_configs
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.shipped import shipped_configs
 from crossvote.swstack.experiment.support import check_run, cosim_engines, support_row
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear

@@ -19,8 +19,9 @@ from crossvote.sim.system.baselines import unprotected
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Dimensions, GroupWork, ones_share
 from crossvote.swstack.cli.main import app
-from crossvote.swstack.experiment.config import load_config, shipped_configs
+from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
+from crossvote.swstack.experiment.shipped import shipped_configs
 from crossvote.swstack.experiment.simulate import simulate_source
 from crossvote.swstack.experiment.workloads import DENSE, PLAIN, encoder_workloads, length_rows
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group

@@ -14,7 +14,8 @@ from pydantic import Field, field_validator
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, read_toml, to_mapping
-from crossvote.swstack.experiment.config import RunConfig, find_config, load_config
+from crossvote.swstack.experiment.config import RunConfig, load_config
+from crossvote.swstack.experiment.shipped import find_config
 
 #: Keys that a campaign spans by itself: naming them in a grid would say the same thing twice.
 _SPANNED = {"map.schemes": "schemes", "faults.rates": "rates", "faults.chips": "chips"}

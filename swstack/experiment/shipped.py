@@ -1,0 +1,37 @@
+"""Finding the configuration that a name means. Nothing heavy is loaded: a wrong name is answered at once."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.experiment.paths import CONFIG
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with CrossVote, by name."""
+    folder = resources.files("crossvote.swstack.experiment") / "presets"
+    paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    return {path.stem: path for path in sorted(paths)}
+
+
+def find_config(source: str) -> Path:
+    """The TOML file meant by a shipped name, a path to a TOML file, or a run directory (its resolved one).
+
+    Raises:
+        UserError: it is none of them.
+    """
+    shipped = shipped_configs()
+    if source in shipped:
+        return shipped[source]
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise UserError(f"{source}: holds no {CONFIG}, so it is not a run directory.")
+        return path / CONFIG
+    if path.is_file():
+        return path
+    raise UserError(
+        f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})."
+    )
