@@ -145,22 +145,25 @@ def tiny_inputs(model: nn.Module) -> dict[str, torch.Tensor] | None:
     }
 
 
-def check_driven(model: nn.Module, groups: Sequence[WordLineGroup], run: Callable[[], object]) -> None:
-    """Run the model and see that every matrix is used, and that those of a group get the same tensor.
+def first_inputs(
+    model: nn.Module, modules: Mapping[str, nn.Module], run: Callable[[], object], what: str
+) -> dict[str, torch.Tensor]:
+    """The tensor of each module's first call, by path, while ``run`` calls the model in evaluation mode.
 
-    Raises UserError naming the first matrix that is not, or saying why the forward pass failed.
+    The tensors are kept, so that no other takes the memory of one. ``what`` names the run in the refusal.
+
+    Raises:
+        UserError: the run fails.
     """
     first: dict[str, torch.Tensor] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def watch(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            first.setdefault(name, args[0])
+            first.setdefault(path, args[0])
 
         return hook
 
-    hooks = [
-        model.get_submodule(name).register_forward_pre_hook(watch(name)) for group in groups for name in group.matrices
-    ]
+    hooks = [module.register_forward_pre_hook(watch(path)) for path, module in modules.items()]
     training = model.training
     model.eval()
     try:
@@ -168,11 +171,21 @@ def check_driven(model: nn.Module, groups: Sequence[WordLineGroup], run: Callabl
             run()
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise UserError(f"{family_name(model)}: a forward pass on a short input fails ({reason}).") from None
+        raise UserError(f"{family_name(model)}: {what} fails ({reason}).") from None
     finally:
         model.train(training)
         for hook in hooks:
             hook.remove()
+    return first
+
+
+def check_driven(model: nn.Module, groups: Sequence[WordLineGroup], run: Callable[[], object]) -> None:
+    """Run the model and see that every matrix is used, and that those of a group get the same tensor.
+
+    Raises UserError naming the first matrix that is not, or saying why the forward pass failed.
+    """
+    modules = {name: model.get_submodule(name) for group in groups for name in group.matrices}
+    first = first_inputs(model, modules, run, "a forward pass on a short input")
     for group in groups:
         for name in group.matrices:
             if name not in first:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import takewhile
-from typing import Any
 
 import torch
 from torch import nn
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.models.accounting import digital_reason, encoder_of, tiny_inputs
+from crossvote.swstack.models.accounting import digital_reason, encoder_of, first_inputs, tiny_inputs
 from crossvote.swstack.models.layouts import TRACED, WordLineGroup, family_name, is_matrix, matrix_weight
 
 
@@ -61,29 +60,8 @@ def _forward(model: nn.Module, inputs: dict[str, torch.Tensor]) -> Callable[[], 
 
 def _driven(model: nn.Module, modules: dict[str, nn.Module], run: Callable[[], object]) -> list[list[str]]:
     """Paths of the modules by the tensor of their first call."""
-    seen: dict[str, torch.Tensor] = {}  # keeps the tensors, so that no other takes the memory of one
-
-    def watch(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            seen.setdefault(path, args[0])
-
-        return hook
-
-    hooks = [module.register_forward_pre_hook(watch(path)) for path, module in modules.items()]
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            run()
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise UserError(f"{family_name(model)}: a forward pass to trace it fails ({reason}).") from None
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
     shared: dict[tuple[object, ...], list[str]] = {}
-    for path, tensor in seen.items():
+    for path, tensor in first_inputs(model, modules, run, "a forward pass to trace it").items():
         # A view of the same memory in the same shape is the same inputs.
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), matrix_weight(model, path).shape[0])
         shared.setdefault(key, []).append(path)
