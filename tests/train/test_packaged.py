@@ -13,8 +13,9 @@ import pytest
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.cli import diagnosis
 from crossvote.swstack.models import packaged
+from crossvote.swstack.models.heads import Head
 from crossvote.swstack.models.layouts import word_line_groups
-from crossvote.swstack.models.loading import ModelConfig, load_model
+from crossvote.swstack.models.loading import ModelConfig, load, load_model
 from crossvote.swstack.models.packaged import Checked, PackagedModel, Part, install, packaged_directory
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 40}
@@ -88,6 +89,16 @@ def test_a_cached_file_that_shrank_is_named(wheels):
     (directory / "model.safetensors").write_bytes(b"short")
     with pytest.raises(UserError, match=r"model\.safetensors: has 5 bytes instead of 10,240"):
         packaged_directory("sliced")
+
+
+def test_the_decoder_has_the_sizes_of_smollm2_and_speaks():
+    if packaged_directory("smollm2-135m") is None:
+        pytest.skip("smollm2-135m is not installed; 'make models' fetches it")
+    model, tokenizer = load(ModelConfig(source="smollm2-135m"), Head("causal-lm"), 0)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(134.5e6, rel=0.001)
+    assert word_line_groups(model)[0].heads == (9, 3, 3)
+    ids = tokenizer("The capital of France is", return_tensors="pt")
+    assert tokenizer.decode(model(**ids).logits[0, -1].argmax()) == " Paris"
 
 
 def test_an_unknown_name_is_refused():
