@@ -56,7 +56,9 @@ class EvalConfig:
     """How each chip is measured."""
 
     batch_size: int = Field(default=64, ge=1, le=65_536, description="dev examples run at once")
-    limit: int | None = Field(default=None, ge=1, description="use only the first so many dev examples")
+    limit: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="use only the first so many dev examples"
+    )
 
 
 @config_dataclass
@@ -87,10 +89,13 @@ class SimulateConfig:
     """How the whole chip is simulated for the costs in the report."""
 
     tokens: int | None = Field(
-        default=None, ge=1, description="Length of a sequence; left out: the mean length of the dev examples."
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Length of a sequence; left out: the mean length of the dev examples.",
     )
     stream: int = Field(
-        default=16, ge=2, description="Sequences of the stream that measures throughput beside the latency."
+        default=16, ge=2, le=100_000, description="Sequences of the stream that measures throughput beside the latency."
     )
     resolution: Literal["analytic", "matrix", "tile", "crossbar"] = Field(
         default="matrix", description="Units with queues of their own: analytic, matrix, tile or crossbar."

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crossvote.sim.common.seeds import seed_sequence
 
+if TYPE_CHECKING:
+    from crossvote.swstack.tasks.encoded import Encoded
+
 #: Standard deviations of the score of a model that guesses; 1.96 holds 95 % of them.
 _DEVIATIONS = 1.96
 _GUESSES = 200
+#: The same for answers that take longer to score.
+_EXCHANGES = 40
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,30 @@ def chance_level(
             score=max(scores[name] for scores in constant),
             noise=_DEVIATIONS * float(np.std([scores[name] for scores in guesses])),
             examples=len(truth),
+        )
+        for name in metrics
+    }
+
+
+def chance_without_input(metrics: Sequence[str], encoded: Encoded, labels: Sequence[str]) -> dict[str, Chance]:
+    """Metric name -> chance level for kinds that ask for more than a label: tags, answers, tokens of a text.
+
+    The best of the constant answers that the kind knows (a tag for every word, the first words of every passage, the
+    most frequent token), and how far answers taken from other examples scatter.
+    """
+    from crossvote.swstack.tasks.kinds import AnswersBlindly, kind_of  # loads PyTorch, which a finished run needs not
+
+    kind = kind_of(encoded.asks)
+    assert isinstance(kind, AnswersBlindly)
+    rng = np.random.default_rng(seed_sequence(0, "chance"))
+    constant = [kind.score(metrics, outcomes, encoded, labels) for outcomes in kind.constant(encoded, labels)]
+    guesses = [kind.score(metrics, kind.exchanged(encoded, labels, rng), encoded, labels) for _ in range(_EXCHANGES)]
+    return {
+        name: Chance(
+            metric=name,
+            score=max(scores[name] for scores in constant),
+            noise=_DEVIATIONS * float(np.std([scores[name] for scores in guesses])),
+            examples=len(encoded),
         )
         for name in metrics
     }

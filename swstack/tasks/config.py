@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.tasks.base import TaskKind
 
+#: More rows than any file that fits a machine's memory as examples.
+MOST_ROWS = 1_000_000_000
+
 
 @config_dataclass
 class TaskConfig:
@@ -23,7 +26,8 @@ class TaskConfig:
     )
     kind: TaskKind | None = Field(
         default=None,
-        description="What own data ask for; absent: classification, or regression where labels are numbers.",
+        description="What own data ask for; absent: classification, or regression where labels are numbers. "
+        "'causal-lm' and 'masked-lm' also make running text of the sentences of an embedded or a GLUE task.",
     )
     train: str | None = Field(
         default=None,
@@ -41,9 +45,11 @@ class TaskConfig:
     )
     metrics: tuple[str, ...] = Field(default=(), description="Metrics, the primary one first; absent: the usual ones.")
     train_limit: int | None = Field(
-        default=None, ge=1, description="Use only so many train examples, drawn by the seed."
+        default=None, ge=1, le=MOST_ROWS, description="Use only so many train examples, drawn by the seed."
     )
-    eval_limit: int | None = Field(default=None, ge=1, description="Use only so many dev examples, drawn by the seed.")
+    eval_limit: int | None = Field(
+        default=None, ge=1, le=MOST_ROWS, description="Use only so many dev examples, drawn by the seed."
+    )
     holdout: float = Field(
         default=0.0,
         ge=0,
@@ -61,6 +67,6 @@ class TaskConfig:
             raise ValueError("own data need both task.train and task.dev.")
         if self.train is None:
             for key in ("kind", "columns", "labels"):
-                if getattr(self, key):
+                if getattr(self, key) and not (key == "kind" and self.kind in ("causal-lm", "masked-lm")):
                     raise ValueError(f"task.{key} describes own data, which task.train and task.dev must name.")
         return self

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
-from crossvote.swstack.tasks.chance import Chance, chance_level
+from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.tasks.chance import Chance, chance_level, chance_without_input
+from crossvote.swstack.tasks.own import task_from_rows
 
 LABELS = [1] * 68 + [0] * 32
 
@@ -49,3 +53,51 @@ def test_within_the_noise_is_chance_and_above_it_is_not():
         *[True] * 4,
         *[False] * 2,
     ]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    names = ["[PAD]", "[UNK]", "[MASK]", *(f"w{i}" for i in range(20))]
+    words = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]"
+    )  # fmt: skip
+
+
+def test_of_tags_the_best_is_one_class_for_all_and_finds_no_entity(tokenizer):
+    rows = [{"words": ["w1", "w2", "w3", "w4"], "tags": ["O", "B-X", "I-X", "O"]}] * 9
+    rows += [{"words": ["w5", "w6"], "tags": ["B-X", "O"]}]
+    task = task_from_rows("tags", rows, rows)
+    found = chance_without_input(("accuracy", "entity_f1"), encode(tokenizer, task.dev, 16), task.labels)
+    assert found["accuracy"].score == pytest.approx(100 * 19 / 38)
+    # B-X for every word: every word is an entity; the one of a single word is right.
+    assert found["entity_f1"].score == pytest.approx(100 * 2 * 1 / (38 + 10))
+    assert all(0 < chance.noise < 40 for chance in found.values())
+    assert found["accuracy"].examples == 10
+
+
+def test_of_answers_the_best_is_as_many_first_words(tokenizer):
+    context = " ".join(f"w{i}" for i in range(10))
+    rows = [{"question": "w3", "context": context, "answers": "w0 w1"}] * 3
+    rows += [{"question": "w3", "context": context, "answers": f"w{i}"} for i in (4, 5, 6, 7, 8)]
+    task = task_from_rows("answers", rows, rows)
+    found = chance_without_input(("exact_match", "answer_f1"), encode(tokenizer, task.dev, 32), ())
+    assert found["exact_match"].score == pytest.approx(100 * 3 / 8)
+    assert found["answer_f1"].score >= found["exact_match"].score
+    assert all(chance.noise > 0 for chance in found.values())
+
+
+@pytest.mark.parametrize("kind", ["causal-lm", "masked-lm"])
+def test_of_text_the_best_is_the_most_frequent_token(tokenizer, kind):
+    rows = [{"text": "w1 w2 w1 w3 w1 w4 w1 w5"}] * 40
+    task = task_from_rows("text", rows, rows, kind=kind)
+    encoded = encode(tokenizer, task.dev, 16)
+    found = chance_without_input(("token_accuracy", "perplexity"), encoded, ())
+    shares = np.array([0.5, *[0.125] * 4])
+    assert found["token_accuracy"].score == pytest.approx(50, abs=0.5 if kind == "causal-lm" else 25)
+    assert found["perplexity"].score == pytest.approx(
+        np.exp(-(shares * np.log(shares)).sum()), rel=0.01 if kind == "causal-lm" else 0.4
+    )
+    assert found["token_accuracy"].noise > 0
+    assert found["perplexity"].noise == pytest.approx(0, abs=1e-9)

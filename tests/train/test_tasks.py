@@ -39,6 +39,25 @@ def test_embedded_classes_are_balanced_and_words_alone_do_not_tell_them(name):
     assert words.score(vectorizer.transform(text[1]), labels[1]) < 0.66
 
 
+@pytest.mark.parametrize(("kind", "masked"), [("causal-lm", False), ("masked-lm", True)])
+def test_sentences_of_a_task_become_running_text(kind, masked):
+    pairs = load_task(TaskConfig(name="grammar-pair"), 0)
+    text = load_task(TaskConfig(name="grammar-pair", kind=kind, eval_limit=5), 0)
+    assert (text.asks, text.labels, text.primary_metric) == (kind, (), "token_accuracy")
+    assert {passage.text for passage in text.train} == {example.sentence2 for example in pairs.train}
+    assert len({passage.text for passage in text.train}) == len(text.train)
+    assert {passage.masked for passage in text.train} == {masked}
+    assert len(text.dev) == 5
+    assert "as running text" in text.provenance
+
+
+def test_only_text_becomes_running_text_and_other_kinds_need_own_data():
+    with pytest.raises(UserError, match="'digits' has no sentences"):
+        load_task(TaskConfig(name="digits", kind="causal-lm"), 0)
+    with pytest.raises(ValueError, match=r"task\.kind describes own data"):
+        TaskConfig(name="grammar-pair", kind="classification")
+
+
 def test_similarity_scores_span_the_scale():
     task = load_task(TaskConfig(name="grammar-similarity"), 0)
     scores = [example.label for example in task.train]

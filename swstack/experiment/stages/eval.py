@@ -61,7 +61,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
         chips=config.faults.chips,
         sa0_sa1=config.faults.sa0_sa1,
         pattern=pattern_words(config.faults.pattern),
-        chance=chance(task, config.eval.limit),
+        chance=chance(task, tokenizer, config.eval.limit),
         fault_free=fault_free,
         points=tuple(dataclasses.asdict(point) for point in result.of_metric(task.primary_metric)),
         all_points=tuple(dataclasses.asdict(point) for point in result.points),

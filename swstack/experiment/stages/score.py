@@ -14,18 +14,25 @@ from crossvote.swstack.experiment.sources import dev_source
 from crossvote.swstack.experiment.stages.common import load_part, settings
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from crossvote.swstack.tasks import Task
 
 
-def chance(task: Task, limit: int | None = None) -> dict[str, Any]:
-    """Chance level of the primary metric on the dev examples that are measured."""
-    from crossvote.swstack.tasks.chance import chance_level
+def chance(task: Task, tokenizer: PreTrainedTokenizerBase, limit: int | None = None) -> dict[str, Any]:
+    """Chance level of the primary metric on the dev examples that are measured; none of one of which less is better."""
+    from crossvote.swstack.tasks.batches import encode
+    from crossvote.swstack.tasks.chance import chance_level, chance_without_input
 
-    if task.asks not in ("classification", "regression", "image-classification"):
-        return {}  # what one answer would be to such a question is not said
-    labels = [example.label for example in task.dev[:limit]]  # type: ignore[union-attr]
-    found = chance_level(task.metrics, labels, task.num_labels, task.regression)
-    return dataclasses.asdict(found[task.primary_metric])
+    primary = task.primary_metric
+    if primary == "perplexity":
+        return {}
+    if task.asks in ("classification", "regression", "image-classification"):
+        labels = [example.label for example in task.dev[:limit]]  # type: ignore[union-attr]
+        found = chance_level((primary,), labels, task.num_labels, task.regression)
+    else:
+        found = chance_without_input((primary,), encode(tokenizer, task.dev[:limit], task.max_length), task.labels)
+    return dataclasses.asdict(found[primary])
 
 
 def _perform(context: Context[RunConfig], folder: str, result: str) -> Sequence[str]:
@@ -37,7 +44,7 @@ def _perform(context: Context[RunConfig], folder: str, result: str) -> Sequence[
     model.to(best_device())  # type: ignore[arg-type]
     metrics = evaluate(model, tokenizer, task, progress=context.progress)
     unknown = encode(tokenizer, task.dev, task.max_length).unknown
-    record = Score(metrics, chance(task), len(task.dev), task.provenance, unknown)
+    record = Score(metrics, chance(task, tokenizer), len(task.dev), task.provenance, unknown)
     return [context.write(result, record)]
 
 

@@ -5,9 +5,9 @@ A kind tokenizes its examples, gives the loss, keeps of the outputs what scoring
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,25 @@ class Kind(Protocol):
         self, names: Sequence[str], outcomes: Sequence[np.ndarray], encoded: Encoded, labels: Sequence[str]
     ) -> dict[str, float]:
         """Metric name -> value, of outcomes in the order of the examples; labels: names of the classes."""
+        ...
+
+
+@runtime_checkable
+class AnswersBlindly(Protocol):
+    """A kind that knows how models answer that do not look at their input, for chance levels."""
+
+    def constant(self, encoded: Encoded, labels: Sequence[str]) -> Iterator[list[np.ndarray]]:
+        """Outcomes of all examples for each answer that is the same for every input."""
+        ...
+
+    def exchanged(self, encoded: Encoded, labels: Sequence[str], rng: np.random.Generator) -> list[np.ndarray]:
+        """Outcomes of right answers to other questions, drawn anew by every call."""
+        ...
+
+    def score(
+        self, names: Sequence[str], outcomes: Sequence[np.ndarray], encoded: Encoded, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """As in ``Kind``."""
         ...
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
@@ -20,12 +21,19 @@ from crossvote.swstack.tasks.words import unknown_share
 _MASKED = 0.15
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, passages: Sequence[Passage]) -> tuple[list[int], float]:
-    """The passages' tokens in one row, an end-of-text token (where there is one) after each; and the unknown share."""
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, passages: Sequence[Passage]
+) -> tuple[list[int], NDArray[np.bool_], float]:
+    """The passages' tokens in one row, which of them are of the text, and the unknown share.
+
+    Between passages stands an end-of-text token, where there is one: the model sees it, and is not asked for it, for
+    where a passage was cut is nothing that the text says.
+    """
     rows = tokenizer([passage.text for passage in passages], add_special_tokens=False)["input_ids"]
     share = unknown_share(tokenizer, rows)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return [token for row in rows for token in (*row, *end)], share
+    of_text = [text for row in rows for text in (*[True] * len(row), *[False] * len(end))]
+    return [token for row in rows for token in (*row, *end)], np.array(of_text, np.bool_), share
 
 
 def _encoded(rows: list[torch.Tensor], labels: list[torch.Tensor], share: float, pad: int, asks: str) -> Encoded:
@@ -71,6 +79,36 @@ class _Language:
         }
         return {name: values[name] for name in names}
 
+    def constant(self, encoded: Encoded, labels: Sequence[str]) -> Iterator[list[np.ndarray]]:
+        """The most frequent token, every token with the probability of its frequency."""
+        asked = self._asked(encoded)
+        yield self._answered(asked, [np.full(len(row), _most_frequent(asked)) for row in asked])
+
+    def exchanged(self, encoded: Encoded, labels: Sequence[str], rng: np.random.Generator) -> list[np.ndarray]:
+        """The tokens that are asked for, in a random order."""
+        asked = self._asked(encoded)
+        drawn = rng.permutation(np.concatenate(asked))
+        return self._answered(asked, np.split(drawn, np.cumsum([len(row) for row in asked])[:-1]))
+
+    def _asked(self, encoded: Encoded) -> list[np.ndarray]:
+        """The tokens that are asked for, by example."""
+        nothing = torch.zeros(1, 1)
+        rows = [self._aligned(nothing, row[None])[1][0] for row in encoded.labels]
+        return [row[row != IGNORED].numpy() for row in rows]
+
+    def _answered(self, asked: Sequence[np.ndarray], said: Sequence[np.ndarray]) -> list[np.ndarray]:
+        tokens, counts = np.unique(np.concatenate(asked), return_counts=True)
+        information = -np.log(counts / counts.sum())
+        return [
+            np.array([information[np.searchsorted(tokens, row)].sum(), len(row), (row == answer).sum()])
+            for row, answer in zip(asked, said, strict=True)
+        ]
+
+
+def _most_frequent(rows: Sequence[np.ndarray]) -> int:
+    tokens, counts = np.unique(np.concatenate(rows), return_counts=True)
+    return int(tokens[counts.argmax()])
+
 
 @register("causal-lm")
 class CausalLanguage(_Language):
@@ -78,14 +116,15 @@ class CausalLanguage(_Language):
     (but for those of the first window)."""
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Passage], longest: int) -> Encoded:
-        row, share = _tokens(tokenizer, examples)
-        if len(row) < 2:
+        row, of_text, share = _tokens(tokenizer, examples)
+        if of_text.sum() < 2:
             raise UserError("a language model needs at least two tokens of text.")
         rows, labels = [], []
         done = 0
         for start in range(0, len(row), max(1, longest // 2)):
             window = torch.tensor(row[start : start + longest])
             asked = window.clone()
+            asked[torch.from_numpy(~of_text[start : start + longest])] = IGNORED
             asked[: done - start] = IGNORED
             if (asked[1:] != IGNORED).any():
                 rows.append(window)
@@ -107,16 +146,17 @@ class MaskedLanguage(_Language):
         mask = getattr(tokenizer, "mask_token_id", None)
         if mask is None:
             raise UserError("the tokenizer has no mask token, so the model is no masked language model.")
-        row, share = _tokens(tokenizer, examples)
+        row, of_text, share = _tokens(tokenizer, examples)
         before, after = tokenizer.cls_token_id, tokenizer.sep_token_id
         inner = longest - (before is not None) - (after is not None)
         rng = np.random.default_rng(seed_sequence(0, "masked tokens"))
         rows, labels = [], []
         for start in range(0, len(row), inner):
             part = np.array(row[start : start + inner])
-            hidden = rng.random(len(part)) < _MASKED
+            text = of_text[start : start + inner]
+            hidden = (rng.random(len(part)) < _MASKED) & text
             if not hidden.any():
-                hidden[int(rng.integers(len(part)))] = True
+                hidden[rng.choice(np.flatnonzero(text), min(1, int(text.sum())))] = True
             seen = [*([] if before is None else [before]), *np.where(hidden, mask, part)]
             asked = [*([] if before is None else [IGNORED]), *np.where(hidden, part, IGNORED)]
             if after is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -77,6 +77,29 @@ class SpanAnswering:
             overlap.append(max(_overlap(said, answer) for answer in example.answers))
         values = {"exact_match": 100.0 * float(np.mean(exact)), "answer_f1": 100.0 * float(np.mean(overlap))}
         return {name: values[name] for name in names}
+
+    def constant(self, encoded: Encoded, labels: Sequence[str]) -> Iterator[list[np.ndarray]]:
+        """The first tokens of every passage, as many each time."""
+        for length in range(1, _LONGEST_ANSWER + 1):
+            yield [_sure(inside, 0, length) for _, inside, _ in encoded.notes]
+
+    def exchanged(self, encoded: Encoded, labels: Sequence[str], rng: np.random.Generator) -> list[np.ndarray]:
+        """Spans that begin anywhere, as long as the right answers to other questions."""
+        spans = torch.stack(tuple(encoded.labels))
+        lengths = rng.permutation((spans[:, 1] - spans[:, 0] + 1).numpy())
+        return [
+            _sure(inside, int(rng.integers(max(1, sum(inside)))), int(length))
+            for (_, inside, _), length in zip(encoded.notes, lengths, strict=True)
+        ]
+
+
+def _sure(inside: Sequence[bool], first: int, length: int) -> np.ndarray:
+    """Logits of a model that is sure of a span: the passage's token number ``first``, and ``length`` in all."""
+    logits = np.zeros((len(inside), 2))
+    places = np.flatnonzero(inside)
+    if len(places):
+        logits[places[first], 0] = logits[places[min(first + length, len(places)) - 1], 1] = 1.0
+    return logits
 
 
 def _token_span(spans: Sequence[tuple[int, int]], inside: Sequence[bool], start: int, stop: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ class TokenClassification:
         self, names: Sequence[str], outcomes: Sequence[np.ndarray], encoded: Encoded, labels: Sequence[str]
     ) -> dict[str, float]:
         """Over all words together; ``entity_f1`` over whole names, from the classes' BIO prefixes."""
-        truth = [row[row != IGNORED].numpy() for row in encoded.labels]
+        truth = _asked(encoded)
         plain = [name for name in names if name != "entity_f1"]
         values = compute_metrics(plain, np.concatenate(outcomes), np.concatenate(truth), regression=False)
         if "entity_f1" in names:
@@ -61,6 +61,28 @@ class TokenClassification:
             said = [row.argmax(axis=1) for row in outcomes]
             values["entity_f1"] = 100.0 * _entity_f1(said, truth, labels) if finite else float("nan")
         return {name: values[name] for name in names}
+
+    def constant(self, encoded: Encoded, labels: Sequence[str]) -> Iterator[list[np.ndarray]]:
+        """One class for every word."""
+        for tag in range(len(labels)):
+            yield [_certain(np.full(len(row), tag), len(labels)) for row in _asked(encoded)]
+
+    def exchanged(self, encoded: Encoded, labels: Sequence[str], rng: np.random.Generator) -> list[np.ndarray]:
+        """The classes of all words in a random order."""
+        rows = _asked(encoded)
+        drawn = rng.permutation(np.concatenate(rows))
+        ends = np.cumsum([len(row) for row in rows])[:-1]
+        return [_certain(row, len(labels)) for row in np.split(drawn, ends)]
+
+
+def _asked(encoded: Encoded) -> list[np.ndarray]:
+    """The classes of the words that are asked about, by example."""
+    return [row[row != IGNORED].numpy() for row in encoded.labels]
+
+
+def _certain(tags: np.ndarray, classes: int) -> np.ndarray:
+    """Logits of a model that is sure of its answers, float[words, classes]."""
+    return np.eye(classes)[tags]
 
 
 def _entity_f1(said: Sequence[np.ndarray], truth: Sequence[np.ndarray], labels: Sequence[str]) -> float:
