@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks import glue, grammar
-from crossvote.swstack.tasks.base import AnyExample, Example, Task
+from crossvote.swstack.tasks.base import AnyExample, Example, Passage, Task
 from crossvote.swstack.tasks.config import TaskConfig
 from crossvote.swstack.tasks.digits import DIGITS, digits_task
+from crossvote.swstack.tasks.limits import drawn, limit_note
 from crossvote.swstack.tasks.own import own_task
 
-__all__ = ["Example", "Task", "TaskConfig", "load_task", "task_names"]
+__all__ = ["Example", "Task", "TaskConfig", "load_task", "task_names", "task_of_rows"]
 
 
 def task_names() -> tuple[str, ...]:
@@ -29,13 +31,28 @@ def load_task(cfg: TaskConfig, seed: int) -> Task:
     Raises UserError for an unknown task, or data that is absent or broken (naming file and line).
     """
     if cfg.train is not None:
-        task = own_task(cfg)
-    elif cfg.name == DIGITS:
+        return task_of_rows(cfg, cfg.train, cfg.dev, seed)
+    if cfg.name == DIGITS:
         task = digits_task(seed)
     elif cfg.name in grammar.GRAMMAR_TASKS:
         task = grammar.generate_task(cfg.name, seed, cfg.max_length)
     else:
         task = _load_glue(cfg)
+    if cfg.kind is not None:
+        task = running_text(task, masked=cfg.kind == "masked-lm")
+    return _settled(task, cfg, seed)
+
+
+def task_of_rows(cfg: TaskConfig, train: Any, dev: Any, seed: int) -> Task:
+    """The task of ``cfg`` with own data: files, or rows as ``crossvote.swstack.tasks.own.task_from_rows`` takes them.
+
+    Raises UserError for data that is absent or broken.
+    """
+    return _settled(own_task(cfg, train, dev, seed), cfg, seed)
+
+
+def _settled(task: Task, cfg: TaskConfig, seed: int) -> Task:
+    """The task with the metrics, the share held out and the limits of its configuration."""
     if cfg.metrics:
         from crossvote.swstack.tasks.metrics import check_metrics  # scikit-learn takes a second to import
 
@@ -48,8 +65,28 @@ def load_task(cfg: TaskConfig, seed: int) -> Task:
         train=_subset(task.train, cfg.train_limit, seed, "train"),
         dev=_subset(task.dev, cfg.eval_limit, seed, "dev"),
         provenance=task.provenance
-        + _limit_note("train", cfg.train_limit, len(task.train))
-        + _limit_note("dev", cfg.eval_limit, len(task.dev)),
+        + limit_note("train", cfg.train_limit, len(task.train))
+        + limit_note("dev", cfg.eval_limit, len(task.dev)),
+    )
+
+
+def running_text(task: Task, masked: bool = False) -> Task:
+    """The sentences of a task, each once and in their order, for a language model; of pairs, the second ones.
+
+    Raises UserError if the task has no sentences.
+    """
+    from crossvote.swstack.tasks.own import usual_metrics
+
+    def passages(examples: tuple[AnyExample, ...]) -> tuple[AnyExample, ...]:
+        texts = [one.sentence2 or one.sentence1 for one in examples if isinstance(one, Example)]
+        return tuple(Passage(text, masked) for text in dict.fromkeys(texts) if text.strip())
+
+    train, dev = passages(task.train), passages(task.dev)
+    if not train or not dev:
+        raise UserError(f"task.kind: '{task.name}' has no sentences of which running text could be made.")
+    provenance = f"{task.provenance}; as running text: {len(train)} train and {len(dev)} dev sentences"
+    return dataclasses.replace(
+        task, train=train, dev=dev, labels=(), metrics=usual_metrics(train[0].asks, ()), provenance=provenance
     )
 
 
@@ -84,11 +121,5 @@ def _hold_out(task: Task, share: float, seed: int) -> Task:
 
 
 def _subset(examples: tuple[AnyExample, ...], limit: int | None, seed: int, part: str) -> tuple[AnyExample, ...]:
-    if limit is None or limit >= len(examples):
-        return examples
-    rng = np.random.default_rng(seed_sequence(seed, "subset", part))
-    return tuple(examples[i] for i in np.sort(rng.permutation(len(examples))[:limit]))
-
-
-def _limit_note(part: str, limit: int | None, rows: int) -> str:
-    return f"; only {limit} of these {part} rows used" if limit is not None and limit < rows else ""
+    chosen = drawn(len(examples), limit, seed, part)
+    return examples if chosen is None else tuple(examples[i] for i in np.flatnonzero(chosen))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.tasks.base import AnyExample, Example, Passage, Picture, Question, TaggedWords, Task, TaskKind
 from crossvote.swstack.tasks.config import TaskConfig
+from crossvote.swstack.tasks.limits import drawn, limit_note
 
 #: Column -> how a kind of task calls it; those in brackets may be absent.
 _COLUMNS: dict[TaskKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -31,29 +34,33 @@ _METRICS: dict[TaskKind, tuple[str, ...]] = {
 }
 _HUB = "hub:"
 
+#: Rows by which the kind of a task is guessed.
+_LOOKED_AT = 1000
+
 Row = Mapping[str, Any]
 
 
-def own_task(cfg: TaskConfig) -> Task:
-    """The task of a configuration that names own data.
+def own_task(cfg: TaskConfig, train: Any, dev: Any, seed: int = 0) -> Task:
+    """The task of a configuration with own data; limits are drawn from ``seed``.
 
-    Raises UserError if data are absent or broken, naming the file, the row and the column.
+    train, dev: a file or another source that ``task.train`` may name, or rows as ``task_from_rows`` takes them.
+
+    Raises UserError if data are absent or broken, naming the source, the row and the column.
     """
-    assert cfg.train is not None
-    assert cfg.dev is not None
-    train, dev = read_rows(cfg.train), read_rows(cfg.dev)
-    task = task_from_rows(
+    parts = {"train": train, "dev": dev}
+    return task_from_rows(
         cfg.name,
-        train,
-        dev,
+        *(FileRows(str(rows)) if isinstance(rows, str | Path) else rows for rows in parts.values()),
         kind=cfg.kind,
         columns=cfg.columns,
         labels=cfg.labels,
         metrics=cfg.metrics,
         max_length=cfg.max_length,
-        where=(cfg.train, cfg.dev),
+        where=tuple(str(rows) if isinstance(rows, str | Path) else part for part, rows in parts.items()),
+        # What is held out is a share of all train rows, so all of them are needed.
+        limits=(None if cfg.holdout else cfg.train_limit, cfg.eval_limit),
+        seed=seed,
     )
-    return task
 
 
 def task_from_rows(
@@ -67,21 +74,28 @@ def task_from_rows(
     metrics: Sequence[str] = (),
     max_length: int = 128,
     where: tuple[str, str] = ("train", "dev"),
+    limits: tuple[int | None, int | None] = (None, None),
+    seed: int = 0,
 ) -> Task:
-    """A task from rows: mappings by column name, a `datasets.Dataset`, or a pandas frame.
+    """A task from rows: mappings by column name, a `datasets.Dataset`, a pandas frame, or a torch data loader.
+
+    Rows are gone through twice and never held together: with limits, memory is what the chosen examples take, however
+    large a file is. Rows that can be gone through once only (a generator) are held.
 
     kind: absent, it is classification, or regression where every label is a number that is no whole one.
     columns: name of the column for each part of an example that is called otherwise.
     labels: classes in index order; by default those of the train rows, sorted. where: what to call both in messages.
+    limits: use so many train and dev rows only, drawn from ``seed``.
 
     Raises UserError naming part, row and column of the first broken value.
     """
     parts = [_rows(rows) for rows in (train, dev)]
     names = columns or {}
-    for rows, place in zip(parts, where, strict=True):
+    firsts = [list(islice(iter(rows), _LOOKED_AT)) for rows in parts]
+    for rows, place in zip(firsts, where, strict=True):
         if not rows:
             raise UserError(f"{place}: no rows.")
-    kind = kind or _guess_kind(parts[0], names)
+    kind = kind or _guess_kind(firsts[0], names)
     needed, optional = _COLUMNS[kind]
     unknown = sorted(set(names) - {*needed, *optional})
     if unknown:
@@ -91,22 +105,110 @@ def task_from_rows(
     classes = tuple(str(label) for label in labels)
     if not classes and kind in ("classification", "token-classification", "image-classification"):
         classes = _classes(parts[0], kind, names, where[0])
-    examples = [
-        tuple(_example(row, kind, names, classes, f"{place}, row {number}") for number, row in enumerate(rows, start=1))
-        for rows, place in zip(parts, where, strict=True)
-    ]
-    provenance = f"own data; train: {len(examples[0])} rows of {where[0]}, dev: {len(examples[1])} rows of {where[1]}"
-    chosen = tuple(metrics) or _usual_metrics(kind, classes)
-    return Task(name, examples[0], examples[1], classes, chosen, provenance, max_length)
+    examples, said = [], []
+    for rows, place, part, limit in zip(parts, where, ("train", "dev"), limits, strict=True):
+        count = sum(1 for _ in rows)
+        chosen = drawn(count, limit, seed, part)
+        examples.append(
+            tuple(
+                _example(row, kind, names, classes, f"{place}, row {number}")
+                for number, row in enumerate(rows, start=1)
+                if chosen is None or chosen[number - 1]
+            )
+        )
+        said.append(f"{part}: {count} rows of {place}{limit_note(part, limit, count)}")
+    provenance = f"own data; {', '.join(said)}"
+    return Task(
+        name, examples[0], examples[1], classes, tuple(metrics) or usual_metrics(kind, classes), provenance, max_length
+    )
 
 
-def _rows(rows: Any) -> list[Row]:
+@dataclass(frozen=True)
+class FileRows:
+    """The rows of a file, of a folder that `datasets` saved, or of a split on the hub, read anew by every pass.
+
+    source: as ``task.train`` names it.
+    """
+
+    source: str
+
+    def __iter__(self) -> Iterator[Row]:
+        return read_rows(self.source)
+
+
+def _rows(rows: Any) -> Iterable[Row]:
+    """Something that can be gone through several times."""
     if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # a pandas frame
-        return cast("list[Row]", rows.to_dict("records"))
-    return list(rows)
+        return _Frame(rows)
+    if hasattr(rows, "dataset") and hasattr(rows, "batch_size"):  # torch's loader: batches are made elsewhere
+        return _rows(rows.dataset)
+    if isinstance(rows, FileRows | Sequence):
+        return _named(rows)
+    if hasattr(rows, "features") and hasattr(rows, "__iter__"):  # of the library `datasets`
+        return _NamedClasses(rows)
+    if hasattr(rows, "__getitem__") and hasattr(rows, "__len__"):  # a data set of torch
+        return _Indexed(rows)
+    if iter(rows) is iter(rows):  # can be gone through once
+        return _named(list(rows))
+    return _named(rows)
 
 
-def _usual_metrics(kind: TaskKind, classes: Sequence[str]) -> tuple[str, ...]:
+def _named(rows: Iterable[Any]) -> Iterable[Row]:
+    return rows if isinstance(rows, FileRows) else _Named(rows)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Rows of a pandas frame."""
+
+    frame: Any
+
+    def __iter__(self) -> Iterator[Row]:
+        columns = [str(name) for name in self.frame.columns]
+        for values in self.frame.itertuples(index=False, name=None):
+            yield dict(zip(columns, (_scalar(value) for value in values), strict=True))
+
+
+def _scalar(value: Any) -> Any:
+    """A value as Python has it; an empty cell of a frame is None."""
+    plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    return None if isinstance(plain, float) and math.isnan(plain) else plain
+
+
+@dataclass(frozen=True)
+class _Indexed:
+    """Items of a data set that is asked by number."""
+
+    items: Any
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(_Named(self.items[i] for i in range(len(self.items))))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Rows that are mappings already, or tuples: (text, label) or (text, text, label)."""
+
+    rows: Iterable[Any]
+
+    def __iter__(self) -> Iterator[Row]:
+        for number, row in enumerate(self.rows, start=1):
+            if isinstance(row, Mapping):
+                yield row
+            elif isinstance(row, tuple | list) and len(row) in _TUPLES:
+                yield dict(zip(_TUPLES[len(row)], map(_scalar, row), strict=True))
+            else:
+                raise UserError(
+                    f"row {number}: a {type(row).__name__} is no row; a mapping of columns, (text, label) or "
+                    "(text, text, label) is needed."
+                )
+
+
+_TUPLES = {2: ("sentence1", "label"), 3: ("sentence1", "sentence2", "label")}
+
+
+def usual_metrics(kind: TaskKind, classes: Sequence[str]) -> tuple[str, ...]:
+    """The metrics of a kind of task that names none, the primary one first."""
     if kind in _METRICS:
         return _METRICS[kind]
     if kind == "token-classification":
@@ -134,7 +236,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _classes(rows: Sequence[Row], kind: TaskKind, names: Mapping[str, str], where: str) -> tuple[str, ...]:
+def _classes(rows: Iterable[Row], kind: TaskKind, names: Mapping[str, str], where: str) -> tuple[str, ...]:
     """Classes of the rows: numbers in their order, then other names in the alphabet's."""
     part = "tags" if kind == "token-classification" else "label"
     found: set[str] = set()
@@ -224,21 +326,23 @@ def _pixels(value: Any, where: str) -> tuple[tuple[tuple[float, ...], ...], ...]
     return tuple(tuple(tuple(map(float, line)) for line in channel) for channel in array)
 
 
-def read_rows(source: str) -> list[Row]:
-    """The rows of a file, of a folder that `datasets` saved, or of a split of a data set on the hub.
+def read_rows(source: str) -> Iterator[Row]:
+    """The rows of a file, of a folder that `datasets` saved, or of a split of a data set on the hub, one by one.
 
     Raises UserError naming the file, and the line where one is broken.
     """
     if source.startswith(_HUB):
-        return _from_hub(source.removeprefix(_HUB))
+        yield from _from_hub(source.removeprefix(_HUB))
+        return
     path = Path(source).expanduser()
     if path.is_dir():
-        return _from_saved(path)
+        yield from _from_saved(path)
+        return
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"{path}: no kind of data that is known; {', '.join(_READERS)} or a saved data set are.")
     try:
-        return reader(path)
+        yield from reader(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except UserError:
@@ -249,50 +353,49 @@ def read_rows(source: str) -> list[Row]:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
 
 
-def _separated(separator: str) -> Callable[[Path], list[Row]]:
-    def read(path: Path) -> list[Row]:
-        rows: list[Row] = []
+def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
+    def read(path: Path) -> Iterator[Row]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=separator, strict=True)
             for row in reader:
                 if None in row or None in row.values():
                     raise UserError(f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} columns.")
-                rows.append(row)
-        return rows
+                yield row
 
     return read
 
 
-def _lines(path: Path) -> list[Row]:
-    rows: list[Row] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number}: must be a JSON object.")
-        rows.append(row)
-    return rows
+def _lines(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, line {number}: must be a JSON object.")
+            yield row
 
 
-def _json(path: Path) -> list[Row]:
+def _json(path: Path) -> Iterator[Row]:
+    """All of it is read at once; one object a line (.jsonl) is not."""
     content = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise UserError(f"{path}: must be a JSON list of objects; one object a line is .jsonl.")
-    return content
+    return iter(content)
 
 
-def _parquet(path: Path) -> list[Row]:
+def _parquet(path: Path) -> Iterator[Row]:
     from pyarrow import parquet
 
-    rows: list[Row] = parquet.read_table(path).to_pylist()
-    return rows
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            yield from batch.to_pylist()
 
 
-def _from_saved(path: Path) -> list[Row]:
+def _from_saved(path: Path) -> Iterable[Row]:
     from datasets import Dataset, load_from_disk
 
     try:
@@ -301,10 +404,10 @@ def _from_saved(path: Path) -> list[Row]:
         raise UserError(f"{path}: no data set that `datasets` saved ({' '.join(str(error).split())[:200]}).") from None
     if not isinstance(found, Dataset):
         raise UserError(f"{path}: holds several splits ({', '.join(found)}); name the folder of one.")
-    return list(_named_classes(found))
+    return _NamedClasses(found)
 
 
-def _from_hub(name: str) -> list[Row]:
+def _from_hub(name: str) -> Iterable[Row]:
     from datasets import load_dataset
 
     path, _, split = name.partition(":")
@@ -314,17 +417,35 @@ def _from_hub(name: str) -> list[Row]:
         found = load_dataset("/".join(owner_and_set[:2]), configuration, split=split or "train")
     except Exception as error:  # the library lets many kinds of network error through
         raise UserError(f"{_HUB}{name}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
-    return list(_named_classes(found))
+    return _NamedClasses(found)
 
 
-def _named_classes(data: Any) -> Iterable[Row]:
-    """Rows of a data set whose class indices are written as the names that its features give them."""
-    names = {key: feature.names for key, feature in data.features.items() if hasattr(feature, "names")}
-    for row in data:
-        yield {key: names[key][value] if key in names and value >= 0 else value for key, value in row.items()}
+@dataclass(frozen=True)
+class _NamedClasses:
+    """Rows of a data set of the library `datasets`, class indices written as the names that its features give them."""
+
+    data: Any
+
+    def __iter__(self) -> Iterator[Row]:
+        features = self.data.features or {}
+        single = {key: feature.names for key, feature in features.items() if hasattr(feature, "names")}
+        lists = {
+            key: feature.feature.names for key, feature in features.items()
+            if hasattr(getattr(feature, "feature", None), "names")
+        }  # fmt: skip
+        for row in self.data:
+            yield {key: _class_names(value, single.get(key), lists.get(key)) for key, value in row.items()}
 
 
-_READERS: dict[str, Callable[[Path], list[Row]]] = {
+def _class_names(value: Any, single: Sequence[str] | None, lists: Sequence[str] | None) -> Any:
+    if single is not None and isinstance(value, int) and value >= 0:
+        return single[value]
+    if lists is not None:
+        return [lists[index] if isinstance(index, int) and index >= 0 else index for index in value]
+    return value
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".csv": _separated(","),
     ".tsv": _separated("\t"),
     ".jsonl": _lines,

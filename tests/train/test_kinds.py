@@ -142,6 +142,18 @@ def test_perplexity_is_that_of_every_token_but_the_first_asked_for_once(tiny_dir
     assert evaluate(model, tokenizer, task)["perplexity"] == pytest.approx(15, rel=1e-5)
 
 
+def test_tokens_put_between_passages_are_seen_and_not_asked_for(tiny_directory):
+    _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    tokenizer.eos_token = tokenizer.sep_token
+    for kind in ("causal-lm", "masked-lm"):
+        encoded = encode(tokenizer, own(kind, passages).dev, 12)
+        seen = [token for row in encoded.features["input_ids"] for token in row.tolist()]
+        asked = [token for row in encoded.labels for token in row.tolist()]
+        assert tokenizer.eos_token_id in seen
+        assert tokenizer.eos_token_id not in asked
+        assert any(token != -100 for token in asked)
+
+
 def test_entities_and_answers_are_scored_as_their_data_sets_do():
     assert _entities(["B-PER", "I-PER", "O", "I-LOC", "B-LOC", "B-LOC"]) == {
         (0, 2, "PER"), (3, 4, "LOC"), (4, 5, "LOC"), (5, 6, "LOC"),
@@ -198,7 +210,8 @@ def test_rows_come_from_python_too():
     assert scores.regression
     assert scores.metrics == ("spearman", "pearson")
     named = data.cast(Features({"sentence1": Value("string"), "label": ClassLabel(names=["no", "yes"])}))
-    assert task_from_rows("own", named, named, labels=("0", "1")).train[0].label == 1
+    by_name = task_from_rows("own", named, named)
+    assert (by_name.labels, by_name.train[0].label) == (("no", "yes"), 1)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +257,7 @@ def test_broken_files_are_named(tmp_path, name, content, message):
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError, match=message) as caught:
-        read_rows(str(path))
+        list(read_rows(str(path)))
     assert str(path) in str(caught.value)
 
 

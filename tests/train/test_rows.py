@@ -1,0 +1,135 @@
+"""Own data from Python: whatever rows come as, and files that are larger than the memory they may take."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import crossvote as cv
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.tasks.own import task_from_rows
+
+ROWS = [{"sentence1": f"sentence {i}", "label": ("bad", "good")[i % 2]} for i in range(20)]
+TEXTS = [row["sentence1"] for row in ROWS]
+
+
+class Items:
+    """A data set of torch: asked by number."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, number):
+        return self.items[number]
+
+
+def frame():
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(ROWS)
+
+
+def dataset():
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"sentence1": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    )
+    return datasets.Dataset.from_list(ROWS, features=features)
+
+
+def loader():
+    from torch.utils.data import DataLoader
+
+    return DataLoader(Items(ROWS), batch_size=4, shuffle=True)
+
+
+FORMS = {
+    "mappings": lambda: ROWS,
+    "tuples": lambda: [(row["sentence1"], row["label"]) for row in ROWS],
+    "frame": frame,
+    "dataset": dataset,
+    "items": lambda: Items(ROWS),
+    "items of tuples": lambda: Items([tuple(row.values()) for row in ROWS]),
+    "loader": loader,
+    "generator": lambda: (row for row in ROWS),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_may_come_in_any_form(form):
+    task = cv.task("own", train=FORMS[form](), dev=ROWS[:4])
+    assert [example.sentence1 for example in task.train] == TEXTS
+    assert [example.label for example in task.train] == [i % 2 for i in range(20)]
+    assert task.labels == ("bad", "good")
+    assert "train: 20 rows of train" in task.provenance
+
+
+def test_numbers_of_a_frame_and_pairs_of_texts_keep_what_they_are():
+    pandas = pytest.importorskip("pandas")
+    train = pandas.DataFrame({"a": ["x", "y"], "b": ["u", "v"], "stars": [1, 3]})
+    columns = {"sentence1": "a", "sentence2": "b", "label": "stars"}
+    task = cv.task("own", train=train, dev=train, columns=columns)
+    assert task.labels == ("1", "3")
+    assert task.is_pair
+    pairs = task_from_rows("own", [("x", "u", 1), ("y", "v", 3)], [("x", "u", 1)])
+    assert pairs.train == task.train
+    train.loc[0, "b"] = None
+    with pytest.raises(UserError, match=r"train, row 1: no column 'b'"):
+        cv.task("own", train=train, dev=train, columns=columns)
+
+
+def test_settings_count_for_rows_as_for_files(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("sentence1,label\n" + "".join(f"{row['sentence1']},{row['label']}\n" for row in ROWS))
+    rows = cv.task("own", seed=3, train=ROWS, dev=ROWS, train_limit=5, metrics=("f1",), max_length=16)
+    file = cv.task("own", seed=3, train=path, dev=path, train_limit=5, metrics=("f1",), max_length=16)
+    assert rows.train == file.train
+    assert (len(rows.train), len(rows.dev)) == (5, 20)
+    assert (rows.metrics, rows.max_length) == (("f1",), 16)
+    for task in (rows, file):
+        assert "only 5 of these train rows used" in task.provenance
+    held = cv.task("own", train=path, dev=path, holdout=0.25, train_limit=5)
+    assert (len(held.train), len(held.dev)) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ([("a text",)], "row 1: a tuple is no row"),
+        ([3], "row 1: a int is no row"),
+        ([], "no rows"),
+        ([(np.zeros(3), 1), (np.ones(3), 0)], "is no text"),
+    ],
+)
+def test_what_is_no_row_is_refused(train, message):
+    with pytest.raises(UserError, match=message):
+        cv.task("own", train=train, dev=ROWS)
+
+
+def test_one_part_alone_is_refused():
+    with pytest.raises(UserError, match="both"):
+        cv.task("own", train=ROWS)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_large_file_is_never_in_memory(tmp_path, suffix):
+    path, small = tmp_path / f"large.{suffix}", tmp_path / f"small.{suffix}"
+    text = "word " * 60
+    lines = {"csv": "{text}{i},{label}\n", "jsonl": '{{"sentence1": "{text}{i}", "label": "{label}"}}\n'}[suffix]
+    head = "sentence1,label\n" if suffix == "csv" else ""
+    for target, count in ((path, 30_000), (small, 10)):
+        with target.open("w") as file:
+            file.write(head)
+            file.writelines(lines.format(text=text, i=i, label=i % 2) for i in range(count))
+    tracemalloc.start()
+    task = cv.task("large", train=path, dev=small, train_limit=50)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len({example.sentence1 for example in task.train}) == 50
+    assert "train: 30000 rows" in task.provenance
+    assert path.stat().st_size > 9e6
+    assert peak < 3e6  # of which a thousand rows are looked at to find what kind of task it is
