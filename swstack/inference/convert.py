@@ -178,8 +178,9 @@ def convert(
             memo[id(module)] = layer_.to(module.weight.device)  # type: ignore[arg-type]
     converted = copy.deepcopy(model, memo).eval()
     setattr(converted, _ATTRIBUTE, tuple(programmable))
-    if hasattr(converted, "save_pretrained"):
-        converted.save_pretrained = _refuse_to_save  # type: ignore[assignment]
+    for module in converted.modules():  # the encoder inside a classifier can be saved on its own, too
+        if hasattr(module, "save_pretrained"):
+            module.save_pretrained = _refuse_to_save  # type: ignore[assignment]
     return converted
 
 

@@ -455,9 +455,14 @@ class MappedLinear(nn.Module):
         self.input_bits = input_bits
         self.activations = activations
         self.input_step = input_step
-        self.register_buffer("scale", torch.from_numpy(matrix.scale * np.float32(unit)))
-        self.register_buffer("bias", None if matrix.bias is None else torch.from_numpy(matrix.bias.copy()))
-        self.register_buffer("undriven", None if driven.all() else torch.from_numpy(~driven))
+        # Not persistent: what is programmed is in the image. A loader of the dense model's would take integers for
+        # weights; without them, a state dict holds what learns around the chip, and goes into the dense model.
+        for name, value in {
+            "scale": torch.from_numpy(matrix.scale * np.float32(unit)),
+            "bias": None if matrix.bias is None else torch.from_numpy(matrix.bias.copy()),
+            "undriven": None if driven.all() else torch.from_numpy(~driven),
+        }.items():
+            self.register_buffer(name, value, persistent=False)
 
     def extra_repr(self) -> str:
         return f"{self.name}, {self.in_features} -> {self.out_features}, activations={self.activations}"
@@ -561,7 +566,7 @@ class CrossbarLinear(MappedLinear):
     ) -> None:
         super().__init__(matrix, placed.driven, input_bits, activations, input_step)
         span = slice(matrix.first_output, matrix.first_output + matrix.outputs)
-        self.register_buffer("weight", torch.from_numpy(placed.weight[span]))
+        self.register_buffer("weight", torch.from_numpy(placed.weight[span]), persistent=False)
         self.corrections = nn.ModuleList()
         self.votes = nn.ModuleList()
 

@@ -85,9 +85,9 @@ class ExplicitLinear(MappedLinear):
         self.flipped = group.column_map.flipped
 
         cells = np.stack([self._ordered(group.block_cells(block)) for block in range(self.row_blocks)])
-        self.register_buffer("cells", torch.from_numpy(cells.view(np.int8)))
+        self.register_buffer("cells", torch.from_numpy(cells.view(np.int8)), persistent=False)
         self.varying = group if read_model.variation else None
-        self.register_buffer("factors", None)
+        self.register_buffer("factors", None, persistent=False)
         self.changed = torch.zeros(0, dtype=torch.int64)
         self.original = torch.zeros(0, dtype=torch.int8)
         self.random = torch.Generator()

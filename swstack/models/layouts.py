@@ -19,6 +19,10 @@ from crossvote.swstack.models.families import LAYOUTS, Folding, LayerLayout
 
 #: Attribute of a model whose groups were traced; they cannot be told from module names.
 TRACED = "crossvote_traced_groups"
+#: Attribute of a model whose head is on crossbars as well: the groups of its matrices.
+HEAD = "crossvote_head_groups"
+#: Role of these groups.
+HEAD_ROLE = "head"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class WordLineGroup:
 
     @property
     def role(self) -> str:
-        """Last part of the name: qkv, o, ffn1, ffn2, or what tracing called it."""
+        """Last part of the name: qkv, o, ffn1, ffn2, head, or what tracing called it."""
         return self.name.rsplit(".", 1)[-1]
 
 
@@ -91,7 +95,21 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
 
 
 def word_line_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
-    """The word-line groups of `model` in execution order.
+    """The word-line groups of `model` in execution order, those of its head last if that is on crossbars.
+
+    Raises UserError if the model has no layer of a known layout and was not traced.
+    """
+    return (*encoder_groups(model), *head_groups(model))
+
+
+def head_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
+    """The groups of a head that is on crossbars (see ``crossvote.swstack.models.tracing.map_head``); never pruned."""
+    found: tuple[WordLineGroup, ...] = getattr(model, HEAD, ())
+    return found
+
+
+def encoder_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
+    """The word-line groups of the layers, in execution order.
 
     Raises UserError if the model has no layer of a known layout and was not traced.
     """

@@ -35,7 +35,7 @@ from crossvote.swstack.models.labels import adopt_labels
 from crossvote.swstack.models.layouts import TRACED, WordLineGroup, layers
 from crossvote.swstack.models.sources import locate
 from crossvote.swstack.models.tokenizers import PictureInputs, check_words, fit_tokenizer
-from crossvote.swstack.models.tracing import trace
+from crossvote.swstack.models.tracing import map_head, trace
 from crossvote.swstack.models.unpacking import unpack_attention
 
 _CLASSES: dict[HeadKind, Any] = {
@@ -50,6 +50,8 @@ _CLASSES: dict[HeadKind, Any] = {
 FRESH_HEAD = "crossvote_fresh_head"
 #: Key of a model's configuration that says how its word-line groups were found.
 _LAYOUT_KEY = "crossvote_layout"
+#: Key of a model's configuration that says whether its head is on crossbars.
+_HEAD_KEY = "crossvote_head"
 #: Ends of the names of constants that older versions saved among the weights.
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "attention.bias")
 
@@ -104,12 +106,14 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
     fresh = bool(new & outside)
     setattr(model, FRESH_HEAD, fresh)
     adopt_labels(model, head, dict(named.id2label or {}), fresh, cfg.source)
-    find_groups(model, cfg.layout)
+    find_groups(model, cfg.layout, cfg.head)
     return model.eval(), tokenizer
 
 
-def find_groups(model: nn.Module, layout: Layout = "auto") -> Account:
+def find_groups(model: nn.Module, layout: Layout = "auto", head: bool = False) -> Account:
     """Settle the word-line groups of `model`, in place, and account for every matrix of its encoder.
+
+    head: put the matrices of the head on crossbars too.
 
     What was settled goes into the model's configuration, so that a saved model is read back with the same groups.
 
@@ -129,6 +133,10 @@ def find_groups(model: nn.Module, layout: Layout = "auto") -> Account:
             TRACED,
             tuple(WordLineGroup(name, (name,), (1,)) for group in trace(model) for name in group.matrices),
         )
+    if head or getattr(config, _HEAD_KEY, False):
+        map_head(model)
+        if config is not None:
+            setattr(config, _HEAD_KEY, True)
     if config is not None and layout != "auto":
         setattr(config, _LAYOUT_KEY, layout)
     return account_for(model)

@@ -6,6 +6,7 @@ folded, and the whole-chip model, which needs to know attention from feed-forwar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import takewhile
 
@@ -14,7 +15,19 @@ from torch import nn
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.accounting import digital_reason, encoder_of, first_inputs, tiny_inputs
-from crossvote.swstack.models.layouts import TRACED, WordLineGroup, family_name, is_matrix, matrix_weight
+from crossvote.swstack.models.layouts import (
+    HEAD,
+    HEAD_ROLE,
+    TRACED,
+    WordLineGroup,
+    encoder_groups,
+    family_name,
+    is_matrix,
+    matrix_weight,
+)
+
+#: What makes one vector of a sequence, for the head.
+_POOLER = re.compile(r"(^|\.)pooler(\.|$)")
 
 
 def trace(model: nn.Module, run: Callable[[], object] | None = None) -> tuple[WordLineGroup, ...]:
@@ -46,6 +59,32 @@ def trace(model: nn.Module, run: Callable[[], object] | None = None) -> tuple[Wo
     shared = [[path] for path in modules] if run is None else _driven(model, modules, run)
     groups = tuple(_group(model, paths) for paths in shared)
     setattr(model, TRACED, groups)
+    return groups
+
+
+def map_head(model: nn.Module) -> tuple[WordLineGroup, ...]:
+    """Put the head of `model` on crossbars, in place: matrices behind the layers that a forward pass drives.
+
+    Those that the same tensor drives share word lines.
+
+    Raises UserError if there is none, or the model does not say what it takes.
+    """
+    mapped = {name for group in encoder_groups(model) for name in group.matrices}
+    prefix, _ = encoder_of(model)
+    modules = {
+        path: module
+        for path, module in model.named_modules()
+        if is_matrix(module)
+        and path not in mapped
+        and (not prefix or not path.startswith(f"{prefix}.") or _POOLER.search(path))
+        and (digital_reason(path, module) is None or _POOLER.search(path))
+    }
+    inputs = tiny_inputs(model)
+    found = [] if inputs is None or not modules else _driven(model, modules, _forward(model, inputs))
+    if not found:
+        raise UserError(f"model.head: {family_name(model)!r} has no head whose matrices could be mapped.")
+    groups = tuple(WordLineGroup(f"{paths[0]}.{HEAD_ROLE}", tuple(paths), (1,) * len(paths)) for paths in found)
+    setattr(model, HEAD, groups)
     return groups
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.models.layouts import WordLineGroup, matrix_weight, word_line_groups
+from crossvote.swstack.models.layouts import WordLineGroup, encoder_groups, matrix_weight
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def pruning_axes(model: nn.Module, column_sparsity: float, row_sparsity: float) 
     Raises UserError naming the first group that cannot reach its share.
     """
     axes = []
-    for group in word_line_groups(model):
+    for group in encoder_groups(model):
         shapes = [tuple(matrix_weight(model, name).shape) for name in group.matrices]
         if column_sparsity > 0:
             segments, first = [], 0

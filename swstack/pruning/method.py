@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.models.layouts import is_transposed, weight_parameter, word_line_groups
+from crossvote.swstack.models.layouts import encoder_groups, is_transposed, weight_parameter
 from crossvote.swstack.pruning import methods
 from crossvote.swstack.pruning.axes import Axis, AxisStack, stack_axes
 from crossvote.swstack.pruning.config import PruneConfig
@@ -40,7 +40,7 @@ def group_weights(model: nn.Module) -> dict[str, GroupWeights]:
             tuple(weight_parameter(model, name) for name in group.matrices),
             is_transposed(model, group.matrices[0]),
         )
-        for group in word_line_groups(model)
+        for group in encoder_groups(model)
     }
 
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.swstack.models.layouts import is_transposed, matrix_weight, word_line_groups
+from crossvote.swstack.models.layouts import encoder_groups, is_transposed, matrix_weight, word_line_groups
 from crossvote.swstack.models.masks import Masks, MatrixMask, Sparsity, apply_masks, dense_masks, sparsity_table
 from crossvote.swstack.pruning.augmentation import TokenExchange
 from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
@@ -151,7 +151,7 @@ class Pruner(TrainingHooks):
     def attached(self, model: nn.Module) -> Iterator[None]:
         """Every encoder matrix goes through the pruner's factors while the context lasts."""
         modules = []
-        for group in word_line_groups(model):
+        for group in encoder_groups(model):
             first = 0
             for name in group.matrices:
                 outputs = matrix_weight(model, name).shape[1]

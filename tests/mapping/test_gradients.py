@@ -17,7 +17,7 @@ from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import MappedLinear
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
-from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.models.layouts import matrix_names, word_line_groups
 
 NAMES = ("none", "best")
 
@@ -102,7 +102,19 @@ def test_integers_are_no_inputs():
 
 def test_a_converted_model_is_not_saved_as_if_it_were_dense(tmp_path):
     model = on_chip("none")
-    for kept in (model, copy.deepcopy(model)):
+    for kept in (model, copy.deepcopy(model), model.bert, torch.compile(model, backend="eager")):
         with pytest.raises(UserError, match="is on crossbars; save the model it was made from, and its image"):
             kept.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("path", ["auto", "explicit"])
+def test_its_state_holds_what_learns_and_goes_into_the_dense_model(path):
+    dense = tiny()
+    image = build_image(dense, word_line_groups(dense), None, PRESETS["none"], name="none")
+    state = convert(dense, image, path=path).state_dict()
+    mapped = {f"{name}.{part}" for name in matrix_names(dense) for part in ("weight", "bias")}
+    assert set(state) == set(dense.state_dict()) - mapped
+    other = tiny()
+    found = other.load_state_dict(state, strict=False)
+    assert (set(found.missing_keys), found.unexpected_keys) == (mapped, [])

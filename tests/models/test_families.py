@@ -7,15 +7,25 @@ import pytest
 import torch
 from tiny_families import FAMILIES, REFUSED, Family, build, outputs
 
+from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.convert import convert
 from crossvote.swstack.inference.crossbar_linear import MappedLinear
+from crossvote.swstack.inference.embedding_faults import FaultyEmbedding, embedding_crossbars
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
-from crossvote.swstack.models.layouts import layers, matrix_bias, matrix_names, matrix_weight, word_line_groups
+from crossvote.swstack.models.layouts import (
+    head_groups,
+    layers,
+    matrix_bias,
+    matrix_names,
+    matrix_weight,
+    word_line_groups,
+)
 from crossvote.swstack.models.loading import find_groups
 from crossvote.swstack.models.masks import apply_masks, dense_masks
+from crossvote.swstack.pruning.axes import pruning_axes
 from crossvote.swstack.pruning.folding import fold
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -121,6 +131,57 @@ def test_every_matrix_can_be_a_group_of_its_own_and_a_saved_model_remembers_it(t
     again = type(model).from_pretrained(tmp_path)
     find_groups(again)
     assert word_line_groups(again) == word_line_groups(model)
+
+
+WITHOUT_HEAD = ("T5", "T5 (gated)", "nn.TransformerEncoder")
+
+
+@family_names
+def test_the_head_of_any_family_can_be_on_crossbars(name, tmp_path):
+    model = build(BY_NAME[name])
+    layout = "traced" if name == "MobileBert" else "auto"
+    if name in WITHOUT_HEAD:
+        with pytest.raises(UserError, match=r"model\.head: .* has no head"):
+            find_groups(model, layout, head=True)
+        return
+    find_groups(model, layout, head=True)
+    groups = head_groups(model)
+    assert groups
+    assert {group.role for group in groups} == {"head"}
+    assert word_line_groups(model)[-len(groups) :] == groups
+    assert not {group.name for group in groups} & {axis.group.name for axis in pruning_axes(model, 0.3, 0.0)}
+    dense = outputs(model)
+    for module in (converted(model).get_submodule(name) for group in groups for name in group.matrices):
+        assert isinstance(module, MappedLinear)
+    errors = [float((outputs(converted(model, bits)) - dense).abs().max() / dense.std()) for bits in (8, 14)]
+    assert 0 < errors[0] < 0.4
+    assert errors[1] < errors[0] / 10
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    find_groups(again)
+    assert head_groups(again) == groups
+
+
+@family_names
+def test_the_token_table_of_any_family_can_be_on_the_chip(name):
+    model = build(BY_NAME[name])
+    if name in ("ViT", "DeiT", "nn.TransformerEncoder"):  # pixels, and vectors that are embedded already
+        with pytest.raises(UserError, match="no token embedding table"):
+            embedding_crossbars(model, 16, 32)
+        return
+    prepare(model, name)
+    dense = outputs(model)
+    on_chip = converted(model)
+    before = outputs(on_chip)
+    table = FaultyEmbedding(on_chip, 0, rows=16, columns=32)
+    perfect = outputs(on_chip)
+    assert not torch.equal(perfect, before)
+    assert float((perfect - before).abs().max() / before.std()) < 0.3
+    table.program(FaultMap.sample(16, 32, table.crossbars, 0.05, np.random.SeedSequence(1)))
+    assert float((outputs(on_chip) - perfect).abs().max()) > float((perfect - before).abs().max())
+    table.program(None)
+    assert torch.equal(outputs(on_chip), perfect)
+    assert torch.equal(outputs(model), dense)
 
 
 def test_tracing_a_known_family_finds_its_groups():

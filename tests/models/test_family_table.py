@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 from family_table import row, written
 from test_families import BY_NAME, difference
+from test_whole_job import QUICK, SLOW
 
 
 def test_every_family_is_in_the_table_and_there_are_at_least_25():
     assert list(written()) == list(BY_NAME)
     assert len(BY_NAME) >= 25
+
+
+def test_at_least_12_families_run_the_whole_job():
+    jobs = [*QUICK, *SLOW]
+    assert len(set(jobs)) == len(jobs) >= 12
+    assert set(jobs) <= set(BY_NAME)
 
 
 @pytest.mark.parametrize("name", BY_NAME)
