@@ -43,6 +43,9 @@ if TYPE_CHECKING:
         multiply as multiply,
     )
     from crossvote.face import (
+        on_chip as on_chip,
+    )
+    from crossvote.face import (
         prune as prune,
     )
     from crossvote.face import (
@@ -67,6 +70,7 @@ __all__ = [
     "load",
     "map",
     "multiply",
+    "on_chip",
     "prune",
     "simulate",
     "task",

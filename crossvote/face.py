@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,12 +58,16 @@ __all__ = [
     "load",
     "map",
     "multiply",
+    "on_chip",
     "prune",
     "simulate",
     "task",
 ]
 
 _MASKS = "masks.safetensors"
+
+#: What own rows may come as; see ``task``.
+Rows = Iterable[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,23 +106,48 @@ class Model:
         return cls(loaded.module, loaded.tokenizer, load_masks(masks) if masks.is_file() else None)
 
 
-def task(name: str, seed: int = 0, **settings: Any) -> Task:
+def task(
+    name: str,
+    seed: int = 0,
+    train: str | Path | Rows | None = None,
+    dev: str | Path | Rows | None = None,
+    **settings: Any,
+) -> Task:
     """A task with its data: embedded, from GLUE, or one's own.
 
-    settings: the other keys of the section [task] of a configuration, for example ``glue_dir`` and ``train_limit``.
+    Args:
+        train, dev: own data: a file, or rows: mappings by column name or tuples (text, label), a ``datasets.Dataset``,
+            a pandas frame, or a torch data set or data loader (whose data set is taken).
+        settings: the other keys of the section [task] of a configuration, for example ``glue_dir``, ``columns`` and
+            ``train_limit``.
 
     Raises:
         UserError: an unknown task or setting, or data that is absent or broken.
     """
     from crossvote.swstack.tasks import TaskConfig, load_task
 
+    given = {part: rows for part, rows in (("train", train), ("dev", dev)) if rows is not None}
+    named = {part: str(Path(rows).expanduser()) if not str(rows).startswith("hub:") else str(rows)
+             for part, rows in given.items() if isinstance(rows, str | Path)}  # fmt: skip
     if "glue_dir" in settings:
         settings["glue_dir"] = str(Path(settings["glue_dir"]).expanduser())
-    return load_task(build(TaskConfig, {"name": name, **settings}, "task"), seed)
+    if len(named) == len(given):
+        return load_task(build(TaskConfig, {"name": name, **named, **settings}, "task"), seed)
+    from crossvote.swstack.tasks import task_of_rows
+
+    # A name stands in for the rows, so that settings are checked as always.
+    config = build(TaskConfig, {"name": name, **dict.fromkeys(("train", "dev"), "rows"), **settings}, "task")
+    if set(given) != {"train", "dev"}:
+        raise UserError("own data need both train and dev.")
+    return task_of_rows(config, given["train"], given["dev"], seed)
 
 
 def load(
-    source: str | PreTrainedModel, data: Task, tokenizer: PreTrainedTokenizerBase | None = None, seed: int = 0
+    source: str | PreTrainedModel,
+    data: Task,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    seed: int = 0,
+    **settings: Any,
 ) -> Model:
     """A transformer for a task.
 
@@ -126,21 +155,24 @@ def load(
         source: a packaged encoder's name, a folder in ``save_pretrained`` layout, a name on the Hugging Face hub, or
             a transformers module, which needs its ``tokenizer``.
         data: decides the head. A head that the source lacks is drawn from ``seed``.
+        settings: the other keys of [model]: ``layout``, and ``head`` to put the head's matrices on crossbars too.
 
     Raises:
         UserError: the source is absent, damaged, or of a family that cannot be mapped.
     """
+    from crossvote.swstack.models.config import ModelConfig
+
     if not isinstance(source, str):
         if tokenizer is None:
             raise UserError("a module needs its tokenizer: load(module, data, tokenizer=...).")
         from crossvote.swstack.models.loading import find_groups
 
-        find_groups(source)
+        config = build(ModelConfig, settings, "load")
+        find_groups(source, config.layout, config.head)
         return Model(source, tokenizer)
-    from crossvote.swstack.models.config import ModelConfig
     from crossvote.swstack.models.loading import load as load_with_head
 
-    found = load_with_head(build(ModelConfig, {"source": source}, "load"), data.head, seed)
+    found = load_with_head(build(ModelConfig, {"source": source, **settings}, "load"), data.head, seed)
     return Model(*found)
 
 
@@ -275,22 +307,50 @@ def evaluate(
 
 
 def simulate(
-    image: Image, model: Model, chip: str | Path | ChipConfig = "crossvote", tokens: int = 128, sequences: int = 1
+    image: Image,
+    model: Model,
+    chip: str | Path | ChipConfig = "crossvote",
+    tokens: int = 128,
+    sequences: int = 1,
+    context: int = 0,
 ) -> SystemResult:
     """Latency, throughput, energy and area of a mapped model on the whole chip.
 
     Args:
-        model: says how many attention heads there are. tokens: length of a sequence. sequences: in the pipeline.
+        model: says how many attention heads there are, and whether it reads from left to right. tokens: length of a
+            sequence. sequences: in the pipeline. context: tokens before the sequence whose keys and values a decoder
+            has kept; with one token, a step of generation.
 
     Raises:
-        UserError: an image for another chip, or a chip too small.
+        UserError: an image for another chip, a chip too small, or a context of a model that is no decoder.
     """
     from crossvote.sim.system.model import simulate as run
     from crossvote.sim.system.workload import Workload
+    from crossvote.swstack.experiment.encoders import is_causal
+    from crossvote.swstack.experiment.workloads import with_context
 
-    described = _described(chip)
-    heads = int(model.module.config.num_attention_heads)
-    return run(Workload.from_image(image, described, heads, tokens), described, sequences=sequences)
+    described, config = _described(chip), model.module.config
+    plain = Workload.from_image(image, described, int(config.num_attention_heads), tokens)
+    (workload,) = with_context({"image": plain}, is_causal(config.to_dict()), context).values()
+    return run(workload, described, sequences=sequences)
+
+
+def on_chip(image: Image, model: Model, silicon: Silicon | None = None) -> PreTrainedModel:
+    """The transformer with its matrices on crossbars, to call, to generate with, or to train around: exact integers.
+
+    Parameters that are not mapped are shared with ``model``. Gradients go straight through what is programmed.
+
+    Args:
+        image: made from ``model``. silicon: whose cells are stuck; None: a perfect chip.
+
+    Raises:
+        UserError: the image is not of this model, or the silicon has other crossbars.
+    """
+    from crossvote.swstack.inference.convert import convert, swap_faults
+
+    converted = convert(model.module, image)
+    swap_faults(converted, None if silicon is None else silicon.faults(image.crossbars))
+    return converted
 
 
 def cosim(

@@ -360,12 +360,12 @@ def check(workload: Workload, placement: Placement) -> None:
         )
     for tiles, layer in zip(placement.layer_tiles, workload.layers, strict=True):
         places = kv_places(tiles, layer, chip)
-        if places < workload.tokens:
+        if places < workload.held:
             token = size_bytes(layer.queries + 2 * layer.keys, chip.opc.input_bits)
-            needed = math.ceil(workload.tokens * token / len(tiles) / chip.tile.kv_share)
+            needed = math.ceil(workload.held * token / len(tiles) / chip.tile.kv_share)
             raise UserError(
                 f"{workload.name}: the {len(tiles)} tile buffers of {layer.name} hold Q, K and V of {places} tokens, "
-                f"but a sequence has {workload.tokens}: set tile.buffer_bytes = {needed}, raise tile.kv_share, or "
+                f"but a sequence has {workload.held}: set tile.buffer_bytes = {needed}, raise tile.kv_share, or "
                 "shorten the sequence."
             )
 

@@ -94,7 +94,7 @@ def place(workload: Workload, chip: ChipConfig) -> Placement:
             block_tile = tile + (block + np.arange(group.blocks)) // per_tile
             placed[role] = GroupPlace(group, block_tile, _output_bytes(group, block_tile))
             block += group.blocks
-        block += written_blocks(chip, layer, workload.tokens)
+        block += written_blocks(chip, layer, workload.held)
         needed = -(-block // per_tile)
         counts = np.full(needed, per_tile, np.int64)
         counts[-1] = block - (needed - 1) * per_tile

@@ -17,6 +17,8 @@ from crossvote.sim.common.errors import UserError
 
 Role = Literal["qkv", "o", "ffn1", "ffn2"]
 ROLES: tuple[Role, ...] = get_args(Role)
+#: Role of groups behind the layers.
+HEAD = "head"
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +262,9 @@ class Workload:
 
     Attributes:
         heads: attention heads per layer. tokens: sequence length. causal: a token sees itself and those before it, as
-            when a decoder reads its prompt, and need not wait for the others.
+            when a decoder reads its prompt, and need not wait for the others. context: tokens before the sequence,
+            whose keys and values the chip holds already and which every token sees: with one token, a step of
+            generation.
     """
 
     name: str
@@ -268,11 +272,17 @@ class Workload:
     heads: int
     tokens: int
     causal: bool = False
+    context: int = 0
 
     @property
     def keys(self) -> float:
         """Tokens that a token sees, on average."""
-        return (self.tokens + 1) / 2 if self.causal else self.tokens
+        return self.context + ((self.tokens + 1) / 2 if self.causal else self.tokens)
+
+    @property
+    def held(self) -> int:
+        """Tokens whose keys and values the chip holds at the end."""
+        return self.context + self.tokens
 
     @property
     def macs(self) -> int:
@@ -293,12 +303,16 @@ class Workload:
     def from_image(cls, image: Image, chip: ChipConfig, heads: int, tokens: int, name: str = "image") -> Workload:
         """The layers of an image, whose groups are called ``LAYER.qkv``, ``.o``, ``.ffn1`` and ``.ffn2``.
 
+        Groups called ``.head`` are left out: what follows the layers is not simulated.
+
         Raises:
             UserError: groups of other names, or a layer without one of the four.
         """
         layers: dict[str, dict[Role, GroupWork]] = {}
         for group in image.groups:
             layer, _, role = group.name.rpartition(".")
+            if role == HEAD:
+                continue
             if role not in ROLES:
                 raise UserError(f"group {group.name}: its name must end in one of {', '.join('.' + r for r in ROLES)}.")
             layers.setdefault(layer, {})[role] = GroupWork.from_image(group, chip)

@@ -13,7 +13,13 @@ from crossvote.swstack.cli.options import Overrides
 from crossvote.swstack.cli.output import Output
 
 
-@command(examples=("crossvote simulate runs/default", "crossvote simulate bert-base --tokens 384 --what-if"))
+@command(
+    examples=(
+        "crossvote simulate runs/default",
+        "crossvote simulate bert-base --tokens 384 --what-if",
+        "crossvote simulate runs/decoder --tokens 1 --context 255",
+    )
+)
 def simulate(
     out: Output,
     source: Annotated[
@@ -31,6 +37,14 @@ def simulate(
         int | None,
         typer.Option(min=1, help="Length of a sequence; otherwise the mean of the run's dev examples, or 128."),
     ] = None,
+    context: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Tokens before the sequence whose keys and values a decoder has kept; with --tokens 1, one step of "
+            "generation.",
+        ),
+    ] = 0,
     sequences: Annotated[int, typer.Option(min=1, help="Sequences in the pipeline; 1 measures latency.")] = 1,
     stream: Annotated[
         int, typer.Option(min=1, help="Sequences of the stream that measures throughput beside it; 1 leaves it out.")
@@ -74,6 +88,7 @@ def simulate(
             overrides=override,
             schemes=scheme,
             tokens=tokens,
+            context=context,
             sequences=sequences,
             stream=stream,
             remap=remap,

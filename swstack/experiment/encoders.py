@@ -65,7 +65,6 @@ def read_dimensions(source: str) -> Dimensions:
         raise UserError(f"{path}: a model's configuration must be a table of keys.")
     if config.get("is_encoder_decoder"):
         raise UserError(f"{path}: the model has an encoder and a decoder; only one stack of layers can be simulated.")
-    family = str(config.get("model_type", ""))
     hidden, heads = _size(config, "hidden", path), _size(config, "heads", path)
     inner = _optional(config, "intermediate", path)
     head = config.get("head_dim") or hidden // heads
@@ -77,9 +76,14 @@ def read_dimensions(source: str) -> Dimensions:
         heads=heads,
         queries=heads * head,
         keys=keys,
-        gated=family in _GATED,
-        causal=family in _CAUSAL or bool(config.get("is_decoder")),
+        gated=config.get("model_type") in _GATED,
+        causal=is_causal(config),
     )
+
+
+def is_causal(config: Mapping[str, Any]) -> bool:
+    """Whether a model with this configuration reads text from left to right."""
+    return config.get("model_type") in _CAUSAL or bool(config.get("is_decoder"))
 
 
 def _optional(config: Mapping[str, Any], what: str, path: Path) -> int | None:

@@ -34,7 +34,9 @@ from crossvote.swstack.experiment.workloads import (
     PLAIN,
     encoder_workloads,
     length_rows,
+    run_is_causal,
     run_workloads,
+    with_context,
 )
 
 if TYPE_CHECKING:  # both need PyTorch, which an encoder of plain sizes does without
@@ -69,6 +71,7 @@ def simulate_source(
     overrides: Sequence[str] = (),
     schemes: Sequence[str] = (),
     tokens: int | None = None,
+    context: int = 0,
     sequences: int = 1,
     stream: int = STREAM,
     resolution: Resolution = "crossbar",
@@ -85,6 +88,8 @@ def simulate_source(
         source: a run directory whose images exist, a name from ``ENCODERS``, or a model's ``config.json``.
         chip: preset or TOML file instead of the run's own chip. overrides: ``chip.KEY=VALUE``.
         tokens: length of a sequence; None: the mean length of the run's dev examples, 128 for an encoder.
+        context: tokens before the sequence, whose keys and values a decoder has kept: with one token, a step of
+            generation.
         sequences: one measures latency. stream: then as many measure throughput, beside it; 1 leaves it out.
         remap: map the run's pruned model anew onto the chip, in memory.
         schemes: which of the run's schemes; empty means all. trace: write the timeline of the last scheme.
@@ -104,14 +109,14 @@ def simulate_source(
             raise UserError(f"{source} has no weights and no tokens; real tokens need a run directory.")
         config = load_chip(chip or "crossvote", _chip_overrides(overrides))
         sizes = ENCODERS[source] if source in ENCODERS else read_dimensions(source)
-        workloads = encoder_workloads(sizes, config, tokens or 128)
+        workloads = with_context(encoder_workloads(sizes, config, tokens or 128), sizes.causal, context)
     else:
         run = Path(source)
         own = _own_config(run)
         config = _chip_of(run, own, chip, overrides)
         lengths = None if tokens else _dev_lengths(run, own)
         tokens = tokens or (math.ceil(lengths.mean()) if lengths is not None else own.task.max_length)
-        workloads = run_workloads(run, own, config, schemes, tokens, remap)
+        workloads = with_context(run_workloads(run, own, config, schemes, tokens, remap), run_is_causal(run), context)
         folder = folder or run / paths.SYSTEM
         if rtl is not None:
             placed = _on_chip(run, [name for name in workloads if name not in (DENSE, PLAIN)], tokens)

@@ -19,6 +19,7 @@ from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Dimensions, Workload, bert_workload
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.encoders import is_causal
 from crossvote.swstack.experiment.images import recorded_image
 
 DENSE = "dense, unprotected"
@@ -119,12 +120,33 @@ def _image(run: Path, name: str, chip: ChipConfig) -> Image:
     return image
 
 
-def _heads(run: Path) -> int:
-    path = run / paths.PRUNED / "config.json"
+def run_is_causal(run: Path) -> bool:
+    """Whether the model of a run reads text from left to right."""
+    return is_causal(_model_config(run / paths.PRUNED / "config.json"))
+
+
+def with_context(workloads: Mapping[str, Workload], causal: bool, context: int) -> dict[str, Workload]:
+    """The workloads of a model that reads from left to right, or not, after ``context`` tokens.
+
+    Raises:
+        UserError: a context of a model that sees all tokens at once.
+    """
+    if context and not causal:
+        raise UserError(f"context = {context}: only a decoder keeps keys and values of earlier tokens.")
+    return {name: dataclasses.replace(one, causal=causal, context=context) for name, one in workloads.items()}
+
+
+def _model_config(path: Path) -> Mapping[str, object]:
     try:
         config: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the pruned model's configuration cannot be read ({error}).") from None
+    return config
+
+
+def _heads(run: Path) -> int:
+    path = run / paths.PRUNED / "config.json"
+    config = _model_config(path)
     for key in ("num_attention_heads", "n_heads", "n_head"):
         value = config.get(key)
         if isinstance(value, int):

@@ -74,6 +74,35 @@ def test_verbs_leave_their_arguments_as_they_are(source, data):
     assert not all(value.equal(before[name]) for name, value in trained.module.state_dict().items())
 
 
+def test_a_model_on_a_chip_is_called_like_any_other(pruned, data):
+    import torch
+
+    image = cv.map(pruned, scheme="none")
+    (chip,) = cv.chips(rate=0.02)
+    inputs = pruned.tokenizer([data.dev[0].sentence1], return_tensors="pt")
+    with torch.no_grad():
+        perfect, faulty = (cv.on_chip(image, pruned, chip)(**inputs).logits for chip in (None, chip))
+        again = cv.on_chip(image, pruned, chip)(**inputs).logits
+    assert not torch.equal(perfect, faulty)
+    assert torch.equal(faulty, again)
+    with pytest.raises(UserError, match="save the model it was made from"):
+        cv.on_chip(image, pruned).save_pretrained("nowhere")
+
+
+def test_the_head_goes_on_crossbars_where_asked_for(source, data, tmp_path):
+    pruned = cv.prune(cv.load(str(source), data, head=True), data, columns=0.30, gate_epochs=1, final_epochs=0)
+    pruned.save(tmp_path / "model")
+    again = cv.Model.load(tmp_path / "model", data)
+    image = cv.map(again, scheme="best")
+    assert [group.name for group in image.groups][-2:] == ["bert.pooler.dense.head", "classifier.head"]
+    assert pruned.masks["classifier"].columns.all()
+    scores = cv.evaluate(image, again, data, cv.chips(rate=0.01), limit=4)
+    assert len(scores.of_metric("accuracy")) == 2
+    assert cv.simulate(image, again, tokens=16).elapsed_ps == cv.simulate(cv.map(pruned), pruned, tokens=16).elapsed_ps
+    with pytest.raises(UserError, match="unknown key 'heads'; did you mean 'head'"):
+        cv.load(str(source), data, heads=True)
+
+
 def test_a_model_comes_back_with_what_was_pruned(pruned, data, tmp_path):
     pruned.save(tmp_path / "model")
     again = cv.Model.load(tmp_path / "model", data)
