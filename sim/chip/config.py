@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,13 @@ from crossvote.sim.common.schema import build, config_dataclass, merge, read_tom
 
 #: Version of the keys of a chip file. Up to 1 files held tables of energies and powers; now costs follow structure.
 FORMAT = 2
+
+
+#: Bounds of what a chip may be, far beyond what is built: a time of one second, a TiB, a billion of anything, and of a
+#: measured number what still adds up in double precision.
+MOST_PS, MOST_BYTES, MOST, MOST_REAL = 10**12, 1 << 40, 10**9, 1e15
+#: A measured energy or time, by action.
+_Measured = Annotated[float, Field(ge=0, le=MOST_REAL)]
 
 
 @config_dataclass
@@ -34,7 +41,9 @@ class CrossbarConfig:
         description="none: one crossbar holds signed weights (offset); digital: a positive and a negative crossbar, "
         "both digitised; analog: a pair, subtracted before one conversion"
     )
-    read_ps: int = Field(ge=1, description="time of one read of all bit lines, one input digit per word line")
+    read_ps: int = Field(
+        ge=1, le=MOST_PS, description="time of one read of all bit lines, one input digit per word line"
+    )
 
 
 @config_dataclass
@@ -54,9 +63,13 @@ class CellConfig:
         default=0.0, ge=0, le=5, description="standard deviation of the logarithm of the conductance"
     )
     one_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
-    write_pj: float = Field(default=1.29, ge=0, description="energy of programming one cell, verification included")
-    write_row_ps: int = Field(default=85_700, ge=0, description="time of programming one word line of a crossbar")
-    endurance: float = Field(default=1e8, gt=0, description="writes that a cell survives")
+    write_pj: float = Field(
+        default=1.29, ge=0, le=MOST_REAL, description="energy of programming one cell, verification included"
+    )
+    write_row_ps: int = Field(
+        default=85_700, ge=0, le=MOST_PS, description="time of programming one word line of a crossbar"
+    )
+    endurance: float = Field(default=1e8, gt=0, le=MOST_REAL, description="writes that a cell survives")
     zero_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
 
     @model_validator(mode="after")
@@ -88,7 +101,7 @@ class AdcConfig:
     )
     per_crossbar: int = Field(ge=1, le=4096, description="converters of a sharing group of crossbars")
     shared_by: int = Field(ge=1, le=4096, description="crossbars in a sharing group")
-    conversion_ps: int = Field(ge=1, description="time of one conversion")
+    conversion_ps: int = Field(ge=1, le=MOST_PS, description="time of one conversion")
 
 
 @config_dataclass
@@ -111,8 +124,10 @@ class OpcConfig:
         le=17,
         description="bits of the multiplier that scales each output; 0 leaves the scale stage out",
     )
-    clock_ps: int = Field(ge=1, description="clock period")
-    queue_vectors: int = Field(ge=1, description="token vectors that fit between the converters and a group's OPCs")
+    clock_ps: int = Field(ge=1, le=MOST_PS, description="clock period")
+    queue_vectors: int = Field(
+        ge=1, le=MOST, description="token vectors that fit between the converters and a group's OPCs"
+    )
 
     @property
     def outputs(self) -> int:
@@ -127,35 +142,37 @@ class PipelineConfig:
     peripheral: Literal["rtl", "cycles"] = Field(
         description="rtl: the output peripheral takes the clock cycles of the OPC's RTL; cycles: shift_add_cycles"
     )
-    fetch_cycles: int = Field(ge=0, description="tile buffer to input registers")
-    shift_add_cycles: int = Field(ge=0, description="shift-and-add of the last read, when peripheral = cycles")
-    store_cycles: int = Field(ge=0, description="activation and write into the tile buffer")
+    fetch_cycles: int = Field(ge=0, le=MOST, description="tile buffer to input registers")
+    shift_add_cycles: int = Field(ge=0, le=MOST, description="shift-and-add of the last read, when peripheral = cycles")
+    store_cycles: int = Field(ge=0, le=MOST, description="activation and write into the tile buffer")
 
 
 @config_dataclass
 class TileConfig:
     """A tile: IMAs around a buffer."""
 
-    imas: int = Field(ge=1, description="IMAs per tile")
-    crossbars_per_ima: int = Field(ge=1, description="crossbars per IMA")
-    buffer_bytes: int = Field(ge=1, description="capacity of the tile buffer")
+    imas: int = Field(ge=1, le=MOST, description="IMAs per tile")
+    crossbars_per_ima: int = Field(ge=1, le=MOST, description="crossbars per IMA")
+    buffer_bytes: int = Field(ge=1, le=MOST_BYTES, description="capacity of the tile buffer")
     kv_share: float = Field(gt=0, le=1, description="part of the buffer that may hold Q, K and V of waiting tokens")
-    bus_bits: int = Field(ge=1, description="wires between buffer and IMAs")
-    bus_ps: int = Field(ge=0, description="time of one bus transfer")
+    bus_bits: int = Field(ge=1, le=MOST, description="wires between buffer and IMAs")
+    bus_ps: int = Field(ge=0, le=MOST_PS, description="time of one bus transfer")
     buffer_ports: int = Field(default=2, ge=1, le=16, description="banks of the buffer that work at the same time")
     buffer_bits: int = Field(default=256, ge=8, le=4096, description="bits of one access to a bank")
-    buffer_ps: int = Field(default=1667, ge=0, description="time from access to access of a bank")
-    queue_vectors: int = Field(ge=1, description="places for token vectors in front of every stage of the pipeline")
+    buffer_ps: int = Field(default=1667, ge=0, le=MOST_PS, description="time from access to access of a bank")
+    queue_vectors: int = Field(
+        ge=1, le=MOST, description="places for token vectors in front of every stage of the pipeline"
+    )
 
 
 @config_dataclass
 class NetworkConfig:
     """Mesh of routers with dimension-ordered (X first) routing; 0 ps makes a part ideal."""
 
-    tiles_per_router: int = Field(ge=1, description="tiles that share a router")
-    flit_bits: int = Field(ge=1, description="width of a link")
-    link_ps: int = Field(ge=0, description="time of one flit on a link")
-    router_ps: int = Field(ge=0, description="delay of the first flit per router")
+    tiles_per_router: int = Field(ge=1, le=MOST, description="tiles that share a router")
+    flit_bits: int = Field(ge=1, le=MOST, description="width of a link")
+    link_ps: int = Field(ge=0, le=MOST_PS, description="time of one flit on a link")
+    router_ps: int = Field(ge=0, le=MOST_PS, description="delay of the first flit per router")
 
 
 @config_dataclass
@@ -171,26 +188,30 @@ class DigitalConfig:
         description="digital: multiply-accumulate units read K and V from the tile buffers; sram-cim: K and V lie in "
         "SRAM that computes; reram-write: they are written into crossbars, for every sequence anew",
     )
-    clock_ps: int = Field(ge=1, description="clock period")
-    macs_per_tile: int = Field(ge=1, description="8-bit multiply-accumulate units per tile (QK^T and AV)")
-    lanes_per_tile: int = Field(ge=1, description="vector lanes per tile (softmax, layer norm, GELU, residual)")
-    softmax_ops: int = Field(ge=0, description="operations per score")
-    layer_norm_ops: int = Field(ge=0, description="operations per hidden unit")
-    gelu_ops: int = Field(ge=0, description="operations per intermediate unit")
-    residual_ops: int = Field(ge=0, description="operations per hidden unit")
-    attention_ps: int = Field(ge=0, description="least latency of QK^T, and of AV")
-    softmax_ps: int = Field(ge=0, description="least latency of softmax")
-    layer_norm_ps: int = Field(ge=0, description="least latency of residual and layer norm")
-    gelu_ps: int = Field(ge=0, description="least latency of GELU")
+    clock_ps: int = Field(ge=1, le=MOST_PS, description="clock period")
+    macs_per_tile: int = Field(ge=1, le=MOST, description="8-bit multiply-accumulate units per tile (QK^T and AV)")
+    lanes_per_tile: int = Field(
+        ge=1, le=MOST, description="vector lanes per tile (softmax, layer norm, GELU, residual)"
+    )
+    softmax_ops: int = Field(ge=0, le=MOST, description="operations per score")
+    layer_norm_ops: int = Field(ge=0, le=MOST, description="operations per hidden unit")
+    gelu_ops: int = Field(ge=0, le=MOST, description="operations per intermediate unit")
+    residual_ops: int = Field(ge=0, le=MOST, description="operations per hidden unit")
+    attention_ps: int = Field(ge=0, le=MOST_PS, description="least latency of QK^T, and of AV")
+    softmax_ps: int = Field(ge=0, le=MOST_PS, description="least latency of softmax")
+    layer_norm_ps: int = Field(ge=0, le=MOST_PS, description="least latency of residual and layer norm")
+    gelu_ps: int = Field(ge=0, le=MOST_PS, description="least latency of GELU")
 
 
 @config_dataclass
 class PackageConfig:
     """Chips and the links between them and the host."""
 
-    tiles: int = Field(ge=1, description="tiles per chip")
-    chips: int = Field(ge=1, description="chips that may be used")
-    link_byte_ps: int = Field(ge=0, description="time per byte between host and chip, and between neighbouring chips")
+    tiles: int = Field(ge=1, le=MOST, description="tiles per chip")
+    chips: int = Field(ge=1, le=MOST, description="chips that may be used")
+    link_byte_ps: int = Field(
+        ge=0, le=MOST_PS, description="time per byte between host and chip, and between neighbouring chips"
+    )
 
 
 @config_dataclass
@@ -211,10 +232,12 @@ class PowerConfig:
 class OverrideConfig:
     """Measured numbers in the place of a component's model; what is absent follows the model."""
 
-    energy_pj: dict[str, float] = Field(default_factory=dict, description="dynamic energy of one action, by name")
-    interval_ps: dict[str, float] = Field(default_factory=dict, description="least time from action to action")
-    area_um2: float | None = Field(default=None, ge=0, description="area of one instance")
-    leakage_mw: float | None = Field(default=None, ge=0, description="power of one instance that does nothing")
+    energy_pj: dict[str, _Measured] = Field(default_factory=dict, description="dynamic energy of one action, by name")
+    interval_ps: dict[str, _Measured] = Field(default_factory=dict, description="least time from action to action")
+    area_um2: float | None = Field(default=None, ge=0, le=MOST_REAL, description="area of one instance")
+    leakage_mw: float | None = Field(
+        default=None, ge=0, le=MOST_REAL, description="power of one instance that does nothing"
+    )
 
 
 @config_dataclass
@@ -222,9 +245,9 @@ class FurtherConfig:
     """A part of the chip that no counted action uses: its power and its area are all that is known of it."""
 
     per: Literal["ima", "tile", "router", "chip"] = Field(description="what each instance belongs to")
-    count: float = Field(gt=0, description="instances per such unit")
-    power_mw: float = Field(ge=0, description="power of one instance at full activity")
-    area_um2: float = Field(ge=0, description="area of one instance")
+    count: float = Field(gt=0, le=MOST_REAL, description="instances per such unit")
+    power_mw: float = Field(ge=0, le=MOST_REAL, description="power of one instance at full activity")
+    area_um2: float = Field(ge=0, le=MOST_REAL, description="area of one instance")
     static: bool = Field(default=False, description="draws its power all the time, not only at full activity")
 
 
@@ -232,7 +255,7 @@ class FurtherConfig:
 class ChipConfig:
     """A chip. ``load_chip`` reads one from a preset or a TOML file."""
 
-    format: int = Field(default=FORMAT, ge=1, description="version of these keys")
+    format: int = Field(default=FORMAT, ge=1, le=MOST, description="version of these keys")
     name: str = Field(description="what the chip is called in results; a new chip is a file with a name of its own")
     crossbar: CrossbarConfig
     cell: CellConfig = Field(default_factory=lambda: CellConfig())

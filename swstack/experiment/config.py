@@ -27,6 +27,9 @@ from crossvote.swstack.training.config import FinetuneConfig
 
 DEFAULT_CHIP = "crossvote"
 
+#: Seeds are kept as signed 64-bit integers in tables.
+LARGEST_SEED = (1 << 63) - 1
+
 T = TypeVar("T")
 
 
@@ -60,7 +63,7 @@ def _defaults(section: type[T]) -> T:
 class RunConfig:
     """Everything that decides the numbers of a run."""
 
-    seed: int = Field(default=0, ge=0, description="Every random draw of the run derives from it.")
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="Every random draw of the run derives from it.")
     model: ModelConfig = _defaults(ModelConfig)
     task: TaskConfig = _defaults(TaskConfig)
     finetune: FinetuneConfig = _defaults(FinetuneConfig)

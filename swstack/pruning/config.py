@@ -35,9 +35,9 @@ class PruneConfig(TrainingConfig):
         lt=1,
         description="Share of rows (shared by the matrices of a group) to prune in every group.",
     )
-    warmup_epochs: int = Field(default=0, ge=0, description="Dense epochs before the gates start to learn.")
-    gate_epochs: int = Field(default=3, ge=1, description="Epochs in which gates learn.")
-    final_epochs: int = Field(default=2, ge=0, description="Epochs of fine-tuning with frozen gates.")
+    warmup_epochs: int = Field(default=0, ge=0, le=1000, description="Dense epochs before the gates start to learn.")
+    gate_epochs: int = Field(default=3, ge=1, le=1000, description="Epochs in which gates learn.")
+    final_epochs: int = Field(default=2, ge=0, le=1000, description="Epochs of fine-tuning with frozen gates.")
     ramp_share: float = Field(
         default=0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
     )
@@ -47,14 +47,18 @@ class PruneConfig(TrainingConfig):
         "or 'none': nothing is pruned and nothing trained.",
     )
     gate_learning_rate: float = Field(
-        default=0.01, gt=0, description="SGD learning rate of gates, movement scores and hard-concrete parameters."
+        default=0.01,
+        gt=0,
+        le=1000,
+        description="SGD learning rate of gates, movement scores and hard-concrete parameters.",
     )
     gate_start: float = Field(
-        default=0.5, gt=0, description="First value of a gate parameter, on average; open above 0."
+        default=0.5, gt=0, le=1000, description="First value of a gate parameter, on average; open above 0."
     )
     saliency_steps: int = Field(
         default=25,
         ge=0,
+        le=100_000,
         description="Steps that measure the saliency, by which gates start (at most a quarter of the gate epochs); "
         "0: all start alike.",
     )
@@ -62,17 +66,20 @@ class PruneConfig(TrainingConfig):
     gate_gradient: GateGradient = Field(
         default="chain", description="Gradient of a gate: by the chain rule, or with the weights' signs (AutoPrune)."
     )
-    multiplier_rate: float = Field(default=0.02, ge=0, description="Ascent rate of the controller's linear multiplier.")
-    quadratic: float = Field(default=8.0, ge=0, description="Weight of the controller's quadratic term.")
-    admm_rho: float = Field(default=1e-2, gt=0, description="Strength rho of the method 'admm'.")
-    lasso_strength: float = Field(default=1e-3, gt=0, description="Strength of the method 'group-lasso'.")
+    multiplier_rate: float = Field(
+        default=0.02, ge=0, le=1e6, description="Ascent rate of the controller's linear multiplier."
+    )
+    quadratic: float = Field(default=8.0, ge=0, le=1e6, description="Weight of the controller's quadratic term.")
+    admm_rho: float = Field(default=1e-2, gt=0, le=1e6, description="Strength rho of the method 'admm'.")
+    lasso_strength: float = Field(default=1e-3, gt=0, le=1e6, description="Strength of the method 'group-lasso'.")
     distillation: float = Field(
         default=0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
     )
-    temperature: float = Field(default=2.0, gt=0, description="Softmax temperature of the distillation.")
+    temperature: float = Field(default=2.0, gt=0, le=1000, description="Softmax temperature of the distillation.")
     layer_distillation: float = Field(
         default=0.0,
         ge=0,
+        le=1e6,
         description="Weight of the loss against the dense model's hidden states after every layer; 0: none.",
     )
     dropout: bool = Field(
@@ -125,9 +132,12 @@ class FaultTrainingConfig(TrainingConfig):
         le=1,
         description="Weight of the loss against the fault-free model's outputs; 0: labels only.",
     )
-    temperature: float = Field(default=2.0, gt=0, description="Softmax temperature of the distillation.")
+    temperature: float = Field(default=2.0, gt=0, le=1000, description="Softmax temperature of the distillation.")
     layer_distillation: float = Field(
-        default=0.0, ge=0, description="Weight of the loss against the fault-free model's hidden states; 0: none."
+        default=0.0,
+        ge=0,
+        le=1e6,
+        description="Weight of the loss against the fault-free model's hidden states; 0: none.",
     )
     dropout: bool = Field(
         default=False, description="Whether the model's dropout is on; errors of weights take its place."
