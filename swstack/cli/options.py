@@ -36,3 +36,9 @@ GlueDir = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do this stage again although nothing has changed.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Say what would be done, about how long it takes and how much it writes; write nothing."
+    ),
+]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crossvote.swstack.cli.app import command
-from crossvote.swstack.cli.options import Force, GlueDir, Overrides, RunDir, Source
+from crossvote.swstack.cli.options import DryRun, Force, GlueDir, Overrides, RunDir, Source
 from crossvote.swstack.cli.output import Output
 from crossvote.swstack.cli.work import work
 
@@ -18,6 +18,7 @@ from crossvote.swstack.cli.work import work
         "crossvote run",
         "crossvote run mrpc --glue-dir ~/glue",
         "crossvote run my.toml -o faults.chips=20 --run-dir runs/mine",
+        "crossvote run my.toml --dry-run",
     )
 )
 def run(
@@ -27,9 +28,10 @@ def run(
     run_dir: RunDir = None,
     glue_dir: GlueDir = None,
     force: Force = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Do the main job: all stages from fine-tuning to the report. What is finished is not done again."""
-    work(out, "report", source, override, run_dir, glue_dir, force)
+    work(out, "report", source, override, run_dir, glue_dir, force, dry_run)
 
 
 def _stage_command(name: str, summary: str) -> None:
@@ -40,8 +42,9 @@ def _stage_command(name: str, summary: str) -> None:
         run_dir: RunDir = None,
         glue_dir: GlueDir = None,
         force: Force = False,
+        dry_run: DryRun = False,
     ) -> None:
-        work(out, name, source, override, run_dir, glue_dir, force)
+        work(out, name, source, override, run_dir, glue_dir, force, dry_run)
 
     long = f"{summary} Earlier stages are done first where they are missing or outdated."
     command(name, help=long, short_help=summary, examples=(f"crossvote {name} runs/default",))(stage)
@@ -69,6 +72,7 @@ def cosim(
     run_dir: RunDir = None,
     glue_dir: GlueDir = None,
     force: Force = False,
+    dry_run: DryRun = False,
     matrix: Annotated[
         list[str], typer.Option(help="A matrix, or the end of its name. May be repeated; same as cosim.matrices.")
     ] = [],  # noqa: B006
@@ -85,4 +89,4 @@ def cosim(
         override = [*override, f"cosim.matrices={json.dumps(names)}"]
     if tokens is not None:
         override = [*override, f"cosim.tokens={tokens}"]
-    work(out, "cosim", source, override, run_dir, glue_dir, force)
+    work(out, "cosim", source, override, run_dir, glue_dir, force, dry_run)

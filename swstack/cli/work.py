@@ -25,9 +25,15 @@ def work(
     run_dir: Path | None,
     glue_dir: Path | None,
     force: bool,
+    dry_run: bool = False,
 ) -> None:
-    """Bring a run directory up to and including the stage ``target``."""
+    """Bring a run directory up to and including the stage ``target``, or say what that would take."""
     config, directory = resolve(source, overrides, run_dir, glue_dir)
+    if dry_run:
+        from crossvote.swstack.cli.dry_run import show
+
+        show(out, directory, config, target, force)
+        return
     out.resume = f"crossvote {'run' if target == 'report' else target} {directory}"
     update(out, directory, config, target, force)
 

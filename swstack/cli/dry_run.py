@@ -1,0 +1,49 @@
+"""What ``--dry-run`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from crossvote.swstack.cli.output import Output
+from crossvote.swstack.experiment.config import RunConfig
+
+
+def show(out: Output, directory: Path, config: RunConfig, target: str, force: bool) -> None:
+    """Print the plan of a command.
+
+    Raises:
+        UserError: as the command itself would.
+    """
+    from crossvote.swstack.experiment.plan import plan
+
+    found = plan(directory, config, target, force)
+    out.line(f"{directory}: nothing is written now.", style="bold")
+    rows = [["stage", "would be", "takes about"]]
+    for stage in found.stages:
+        takes = "" if stage.finished else "not estimated" if stage.seconds is None else duration(stage.seconds)
+        rows.append([stage.stage, "left alone" if stage.finished else "done", takes])
+    out.table(rows)
+    for head, text in (("model", found.model), ("data", found.data), ("chips", found.chips)):
+        if text:
+            out.text(f"{head}: {text}")
+    out.table([["scheme", "accuracy", "co-simulation"], *([s.scheme, s.accuracy, s.cosim] for s in found.schemes)])
+    if found.pending:
+        trials = f"{found.trials} trials, " if found.trials else ""
+        out.text(
+            f"{trials}about {duration(found.seconds)} for the stages that are estimated, on this machine as busy as it "
+            f"is now; about {found.disk_bytes / 1e6:,.0f} MB are written, {found.free_bytes / 1e6:,.0f} MB are free."
+        )
+        if found.disk_bytes > found.free_bytes:
+            out.text("That does not fit.")
+    else:
+        out.text("Everything is finished; nothing would be done.")
+    out.result({**asdict(found), "pending": list(found.pending)})
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit a person would choose."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1.0, seconds):.0f} s"

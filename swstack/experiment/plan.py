@@ -1,0 +1,248 @@
+"""What a command would do, before it does anything: stages, model, data, chips, back ends, time and disk.
+
+Nothing is written. Times are extrapolated from a few examples and one word-line group, measured here and now; they say
+minutes or days, not seconds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.experiment.checks import Found, check_pending, row_blocks, smallest_group, smallest_image
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.pipeline import pending
+from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
+from crossvote.swstack.experiment.support import cosim_engines, support_row
+from crossvote.swstack.experiment.work import chosen_stages
+from crossvote.swstack.inference.convert import convert, swap_faults
+from crossvote.swstack.inference.crossbar_linear import MappedLinear
+from crossvote.swstack.models.layouts import family_name, matrix_names, matrix_weight, word_line_groups
+from crossvote.swstack.pruning.config import NO_PRUNING
+from crossvote.swstack.tasks import Task
+from crossvote.swstack.tasks.batches import Encoded, encode
+from crossvote.swstack.training.loop import best_device
+from crossvote.swstack.training.predict import predict
+
+#: Dev examples that are measured, drawn evenly over the set so that their lengths are typical.
+_EXAMPLES = 8
+#: A training step goes forward once and back for about twice as long (Kaplan et al. 2020, section 2.1).
+_STEP = 3.0
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage; seconds: about how long it will take; None where that is not estimated."""
+
+    stage: str
+    finished: bool
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class PlannedScheme:
+    """A scheme: how accuracy is measured, the back end that co-simulates it, or why none does."""
+
+    scheme: str
+    accuracy: str
+    cosim: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done.
+
+    model, data, chips: a line each; empty where no stage that is to be done needs it. seconds: of the stages that are
+    estimated. disk_bytes: what will be written and stay; free_bytes: what is free there.
+    """
+
+    run: str
+    stages: tuple[PlannedStage, ...]
+    model: str
+    data: str
+    chips: str
+    schemes: tuple[PlannedScheme, ...]
+    trials: int
+    seconds: float
+    disk_bytes: int
+    free_bytes: int
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Names of the stages that would be done."""
+        return tuple(stage.stage for stage in self.stages if not stage.finished)
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Seconds of one example in floating point and on a chip, of putting a chip under a model, and of mapping a scheme;
+    bytes of an image."""
+
+    dense: float
+    on_chip: float
+    swap: float
+    map: float
+    image_bytes: float
+
+
+def plan(directory: Path, config: RunConfig, command: str, force: bool = False) -> Plan:
+    """What ``crossvote COMMAND`` would do in a run directory; refused is what the command would refuse.
+
+    Raises:
+        UserError: as ``bring_up``.
+    """
+    check_place(directory)
+    stages = chosen_stages(command)
+    missing = pending(RunDirectory(directory), config, stages, command if force else None)
+    found = check_pending(config, directory, missing) if missing else Found()
+    seconds: dict[str, float] = {}
+    disk = 0
+    if found.model is not None and found.tokenizer is not None and found.task is not None:
+        rates = _measure(config, found.model, found.tokenizer, found.task)
+        seconds = _seconds(config, found.task, rates)
+        disk = _bytes(config, found.model, rates, missing)
+    planned = tuple(
+        PlannedStage(stage.name, stage.name not in missing, seconds.get(stage.name) if stage.name in missing else None)
+        for stage in stages
+    )
+    return Plan(
+        run=str(directory),
+        stages=planned,
+        model="" if found.model is None else _model(config, found.model),
+        data="" if found.task is None else _data(found.task),
+        chips=_chips(config),
+        schemes=_schemes(config, found.model),
+        trials=_trials(config) if "eval" in missing else 0,
+        seconds=sum(stage.seconds or 0.0 for stage in planned),
+        disk_bytes=disk,
+        free_bytes=shutil.disk_usage(_existing(directory)).free,
+    )
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+
+
+def _trials(config: RunConfig) -> int:
+    return len(config.map.schemes) * (1 + len(config.faults.rates) * config.faults.chips)
+
+
+def _model(config: RunConfig, model: PreTrainedModel) -> str:
+    groups = word_line_groups(model)
+    mapped = sum(matrix_weight(model, name).numel() for name in matrix_names(model))
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"{config.model.source} ({family_name(model)}): {mapped / 1e6:.3g} M of {total / 1e6:.3g} M parameters on "
+        f"crossbars, {len(matrix_names(model))} matrices in {len(groups)} word-line groups"
+    )
+
+
+def _data(task: Task) -> str:
+    return f"{task.name} ({task.asks}): {len(task.train)} train and {len(task.dev)} dev examples; {task.provenance}"
+
+
+def _chips(config: RunConfig) -> str:
+    rates = ", ".join(f"{100 * rate:g} %" for rate in config.faults.rates)
+    return f"{config.faults.chips} chips of '{config.chip.name}' at each of {rates} stuck cells"
+
+
+def _schemes(config: RunConfig, model: PreTrainedModel | None) -> tuple[PlannedScheme, ...]:
+    protections, planes = config.protections(), config.quantization.planes
+    blocks = 1 if model is None else row_blocks(model, config)
+    engines, skipped = cosim_engines(config.chip, protections, planes, config.cosim.backend, blocks)
+    return tuple(
+        PlannedScheme(
+            name,
+            "exact, one product" if support_row(config.chip, scheme, planes)["fast"] is None else "every ADC code",
+            engines.get(name) or f"none: {skipped[name]}",
+        )
+        for name, scheme in protections.items()
+    )
+
+
+def _measure(config: RunConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task) -> _Rates:
+    """Time a few examples dense, and one word-line group with and without its crossbars; the rest is in proportion."""
+    model.to(best_device())  # type: ignore[arg-type]
+    examples = task.dev[: config.eval.limit]
+    few = examples[:: max(1, len(examples) // _EXAMPLES)][:_EXAMPLES]
+    encoded = encode(tokenizer, few, task.max_length)
+    predict(model, encoded, config.eval.batch_size)  # caches fill, and are not measured
+    dense = _timed(lambda: predict(model, encoded, config.eval.batch_size)) / len(encoded)
+    scheme = config.map.schemes[-1]
+    started = time.perf_counter()
+    image = smallest_image(model, config, scheme)
+    mapping = time.perf_counter() - started
+    group = smallest_group(model)
+    share = sum(matrix_weight(model, name).numel() for name in group.matrices) / sum(
+        matrix_weight(model, name).numel() for name in matrix_names(model)
+    )
+    activations = config.quantization.activations
+    steps = {group.name: 1.0} if activations == "static" else None
+    on_chip = convert(model, image, activations, steps)
+    faults = FaultMap.sample(
+        image.rows, image.columns, image.crossbars, max(config.faults.rates), seed_sequence(config.seed, "plan")
+    )
+    swap = _timed(lambda: swap_faults(on_chip, faults))
+    more = _of_group(on_chip, group.matrices, encoded) - _of_group(model, group.matrices, encoded)
+    model.to("cpu")  # type: ignore[arg-type]
+    return _Rates(
+        dense,
+        dense + max(0.0, more) / share / len(encoded),
+        swap / share,
+        mapping / share,
+        sum(one.cells.nbytes for one in image.groups) / share,
+    )
+
+
+def _of_group(model: PreTrainedModel, matrices: Sequence[str], encoded: Encoded) -> float:
+    """Seconds that the matrices of a group take for all tokens of some examples."""
+    total = 0.0
+    with torch.inference_mode():
+        for name in matrices:
+            module = model.get_submodule(name)
+            inputs = module.in_features if isinstance(module, MappedLinear) else matrix_weight(model, name).shape[0]
+            x = torch.randn(int(encoded.lengths.sum()), inputs, device=model.device)
+            run = partial(module, x)
+            run()
+            total += _timed(run)
+    return total
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _seconds(config: RunConfig, task: Task, rates: _Rates) -> dict[str, float]:
+    """Seconds by stage; those that depend on more than the model and the data are left out."""
+    train, dev, measured = len(task.train), len(task.dev), len(task.dev[: config.eval.limit])
+    tuning = 0 if config.finetune.skip else config.finetune.epochs
+    pruning = 0 if config.prune.method == NO_PRUNING else config.prune.epochs
+    teacher = 1.0 if config.prune.distillation or config.prune.layer_distillation else 0.0
+    chips = _trials(config) - len(config.map.schemes)
+    return {
+        "finetune": tuning * train * _STEP * rates.dense,
+        "score-dense": dev * rates.dense,
+        "prune": pruning * train * (_STEP + teacher) * rates.dense,
+        "score-pruned": dev * rates.dense,
+        "map": len(config.map.schemes) * rates.map,
+        "eval": 2 * measured * rates.dense + _trials(config) * measured * rates.on_chip + chips * rates.swap,
+    }
+
+
+def _bytes(config: RunConfig, model: PreTrainedModel, rates: _Rates, missing: Sequence[str]) -> int:
+    """Models and images; the rest is small beside them."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    models = sum(stage in missing for stage in ("finetune", "prune"))
+    images = len(config.map.schemes) * rates.image_bytes if "map" in missing else 0
+    return int(models * weights + images)

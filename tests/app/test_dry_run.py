@@ -1,0 +1,118 @@
+"""``--dry-run`` says what would be done and writes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from crossvote.swstack.cli import main as cli
+from crossvote.swstack.cli.dry_run import duration
+from crossvote.swstack.experiment import plan as planning
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.tasks import load_task
+
+CONFIG = """
+[model]
+source = "{model}"
+[task]
+name = "grammar-single"
+train_limit = 32
+eval_limit = 12
+max_length = 32
+[finetune]
+epochs = 1
+[prune]
+gate_epochs = 1
+final_epochs = 1
+[map]
+schemes = ["none", "best"]
+[faults]
+rates = [0.002, 0.02]
+chips = 3
+[eval]
+limit = 8
+"""
+
+
+@pytest.fixture
+def config(tiny_bert, tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG.format(model=tiny_bert))
+    return path
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def listing(folder):
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+
+
+def test_everything_is_said_and_nothing_is_written(config, tmp_path):
+    before = listing(tmp_path)
+    found = call("run", config, "--run-dir", tmp_path / "run", "--dry-run", "--json")
+    assert found.exit_code == 0, found.output
+    plan = json.loads(found.stdout)
+    assert listing(tmp_path) == before
+    assert plan["pending"] == [stage["stage"] for stage in plan["stages"]]
+    assert plan["trials"] == 2 * (1 + 2 * 3)
+    assert "32 train and 12 dev examples" in plan["data"]
+    assert "word-line groups" in plan["model"]
+    assert "3 chips of 'crossvote' at each of 0.2 %, 2 % stuck cells" in plan["chips"]
+    assert [scheme["scheme"] for scheme in plan["schemes"]] == ["none", "best"]
+    assert all(scheme["accuracy"] == "exact, one product" for scheme in plan["schemes"])
+    estimated = {stage["stage"]: stage["seconds"] for stage in plan["stages"]}
+    assert all(estimated[stage] > 0 for stage in ("finetune", "prune", "map", "eval", "score-dense"))
+    assert estimated["cosim"] is None
+    assert plan["disk_bytes"] > 0
+    told = call("run", config, "--run-dir", tmp_path / "run", "--dry-run").output
+    for word in ("nothing is written", "14 trials", "MB are free", "co-simulation", "not estimated"):
+        assert word in told
+
+
+def test_what_is_finished_is_left_out_and_left_alone(config, tmp_path):
+    run = tmp_path / "run"
+    assert call("finetune", config, "--run-dir", run).exit_code == 0
+    before = listing(run)
+    plan = json.loads(call("prune", run, "--dry-run", "--json").stdout)
+    assert listing(run) == before
+    assert plan["pending"] == ["prune", "score-pruned"]
+    assert plan["trials"] == 0
+    done = call("finetune", run, "--dry-run")
+    assert "nothing would be done" in done.output
+    forced = json.loads(call("finetune", run, "--dry-run", "--force", "--json").stdout)
+    assert "finetune" in forced["pending"]
+
+
+def test_what_the_command_refuses_the_plan_refuses(config, tmp_path):
+    found = call("run", config, "--run-dir", tmp_path / "run", "--dry-run", "-o", "cosim.matrices=['nowhere']")
+    assert found.exit_code == 2
+    assert len(found.stderr.strip().splitlines()) == 1
+    assert "nowhere" in found.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_times_follow_from_what_was_measured(config):
+    loaded = load_config(config)
+    rates = planning._Rates(dense=1.0, on_chip=10.0, swap=100.0, map=1000.0, image_bytes=1)
+    assert planning._seconds(loaded, load_task(loaded.task, 0), rates) == {
+        "finetune": 32 * 3.0,
+        "score-dense": 12.0,
+        "prune": (loaded.prune.warmup_epochs + 2) * 32 * 3.0,
+        "score-pruned": 12.0,
+        "map": 2 * 1000.0,
+        "eval": 2 * 8.0 + 14 * 8 * 10.0 + 12 * 100.0,
+    }
+
+
+def test_times_are_told_in_units_of_their_size():
+    assert [duration(seconds) for seconds in (0.2, 90, 600, 9000, 200_000)] == [
+        "1 s",
+        "90 s",
+        "10 min",
+        "2 h",
+        "2 days",
+    ]
