@@ -274,8 +274,8 @@ def _write_tokenizer(file: GgufFile, directory: Path) -> None:
     tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, pairs))
     words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     digits = pre_tokenizers.Split(Regex(r"\p{N}"), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words]) if splits == "smollm" else words  # type: ignore[assignment]
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words]) if splits == "smollm" else words
+    tokenizer.decoder = decoders.ByteLevel()
     kinds = keys.get("tokenizer.ggml.token_type", [])
     control = [token for token, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL]
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in control])

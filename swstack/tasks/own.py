@@ -47,16 +47,17 @@ def own_task(cfg: TaskConfig, train: Any, dev: Any, seed: int = 0) -> Task:
 
     Raises UserError if data are absent or broken, naming the source, the row and the column.
     """
-    parts = {"train": train, "dev": dev}
+    sources = {part: str(rows) for part, rows in (("train", train), ("dev", dev)) if isinstance(rows, str | Path)}
     return task_from_rows(
         cfg.name,
-        *(FileRows(str(rows)) if isinstance(rows, str | Path) else rows for rows in parts.values()),
+        FileRows(sources["train"]) if "train" in sources else train,
+        FileRows(sources["dev"]) if "dev" in sources else dev,
         kind=cfg.kind,
         columns=cfg.columns,
         labels=cfg.labels,
         metrics=cfg.metrics,
         max_length=cfg.max_length,
-        where=tuple(str(rows) if isinstance(rows, str | Path) else part for part, rows in parts.items()),
+        where=(sources.get("train", "train"), sources.get("dev", "dev")),
         # What is held out is a share of all train rows, so all of them are needed.
         limits=(None if cfg.holdout else cfg.train_limit, cfg.eval_limit),
         seed=seed,
@@ -92,8 +93,8 @@ def task_from_rows(
     parts = [_rows(rows) for rows in (train, dev)]
     names = columns or {}
     firsts = [list(islice(iter(rows), _LOOKED_AT)) for rows in parts]
-    for rows, place in zip(firsts, where, strict=True):
-        if not rows:
+    for first, place in zip(firsts, where, strict=True):
+        if not first:
             raise UserError(f"{place}: no rows.")
     kind = kind or _guess_kind(firsts[0], names)
     needed, optional = _COLUMNS[kind]
