@@ -1,0 +1,136 @@
+"""Perplexity of a language model against the fault rate, scheme by scheme, and what it writes on faulty chips.
+
+    python -m benchmarks.decoder --glue-dir ~/glue --output results/decoder
+
+The model is taken as it is (nothing pruned or trained), the text is QNLI's dev sentences, each once, and all schemes
+meet the same chips. Every finished measurement is kept in OUTPUT/measured.jsonl at once: stopped and started again, it
+goes on. The table is printed at the end, or of what is there with --table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from crossvote.swstack.mapping.mapping import mapping_report
+
+PROMPT = "The capital of France is"
+
+
+def key(scheme: str, rate: float, chip: int) -> str:
+    """Name of a measurement."""
+    return f"{scheme} {rate:g} {chip}"
+
+
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """What was measured before, by name."""
+    if not path.is_file():
+        return {}
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {row["name"]: row for row in rows}
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure what is missing, appending to the file."""
+    import crossvote as cv
+    from crossvote.swstack.inference.convert import convert, swap_faults
+    from crossvote.swstack.training.predict import evaluate
+
+    path = options.output / "measured.jsonl"
+    options.output.mkdir(parents=True, exist_ok=True)
+    done = read(path)
+    points = [(0.0, 0), *((rate, chip) for rate in options.rates for chip in range(options.chips))]
+    wanted = [scheme for scheme in options.schemes if any(key(scheme, *point) not in done for point in points)]
+    if not wanted and "dense" in done:
+        return
+    data = cv.task(
+        "qnli",
+        kind="causal-lm",
+        glue_dir=options.glue_dir,
+        train_limit=8,
+        eval_limit=options.sentences,
+        max_length=options.length,
+    )
+    model = cv.load(options.source, data)
+
+    def keep(name: str, **values: Any) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"name": name, "data": data.provenance, **values}) + "\n")
+        print(name, values, flush=True)
+
+    def written(module: Any) -> str:
+        tokens = model.tokenizer([PROMPT], return_tensors="pt", add_special_tokens=False)
+        out = module.generate(**tokens, max_new_tokens=options.words, do_sample=False)
+        return str(model.tokenizer.decode(out[0][tokens["input_ids"].shape[1] :], skip_special_tokens=True))
+
+    if "dense" not in done:
+        keep("dense", **evaluate(model.module, model.tokenizer, data, 1), text=written(model.module))
+    chips = {(rate, chip): cv.chips(rate, chip + 1)[chip] for rate, chip in points if rate}
+    for scheme in wanted:
+        image_path = options.output / f"{scheme}.safetensors"
+        if image_path.is_file():
+            image = cv.Image.load(image_path)
+        else:
+            image = cv.map(model, scheme)
+            image.save(image_path)
+        report = mapping_report(image)
+        crossbars = {"crossbars": image.crossbars, "dense": sum(group.dense_crossbars for group in report)}
+        on_chip = convert(model.module, image)
+        for point in points:
+            if key(scheme, *point) in done:
+                continue
+            started = time.perf_counter()
+            silicon = chips.get(point)
+            swap_faults(on_chip, None if silicon is None else silicon.faults(image.crossbars))
+            values: dict[str, Any] = evaluate(on_chip, model.tokenizer, data, 1)
+            if point[1] == 0:
+                values["text"] = written(on_chip)
+            keep(key(scheme, *point), **values, **crossbars, seconds=round(time.perf_counter() - started, 1))
+
+
+def table(options: argparse.Namespace) -> list[str]:
+    """Lines of a Markdown table of perplexities: a scheme a row, a fault rate a column (geometric means of chips)."""
+    import math
+
+    found = read(options.output / "measured.jsonl")
+    cells: dict[tuple[str, float], list[float]] = defaultdict(list)
+    for name, row in found.items():
+        if name != "dense":
+            scheme, rate, _ = name.split()
+            cells[scheme, float(rate)].append(row["perplexity"])
+    rates = sorted({rate for _, rate in cells})
+    lines = ["| scheme | " + " | ".join(f"{100 * rate:g} %" for rate in rates) + " |", "|---" * (len(rates) + 1) + "|"]
+    for scheme in options.schemes:
+        own = [cells.get((scheme, rate), []) for rate in rates]
+        means = [f"{math.exp(sum(map(math.log, v)) / len(v)):.4g}" if v else "" for v in own]
+        lines.append(f"| `{scheme}` | " + " | ".join(means) + " |")
+    if "dense" in found:
+        lines.append(f"\nDense, in floating point: {found['dense']['perplexity']:.4g}.")
+    return lines
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--glue-dir", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--source", default="smollm2-135m")
+    parser.add_argument("--schemes", nargs="+", default=["none", "none-column", "paper", "best", "code"])
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.0001, 0.0003, 0.001])
+    parser.add_argument("--chips", type=int, default=2)
+    parser.add_argument("--sentences", type=int, default=16)
+    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--words", type=int, default=12, help="tokens to write after a prompt")
+    parser.add_argument("--table", action="store_true", help="print what there is, measure nothing")
+    options = parser.parse_args()
+    if not options.table:
+        measure(options)
+    print("\n".join(table(options)))
+
+
+if __name__ == "__main__":
+    main()
