@@ -116,8 +116,9 @@ def task(
     """A task with its data: embedded, from GLUE, or one's own.
 
     Args:
-        train, dev: own data: a file, or rows: mappings by column name or tuples (text, label), a ``datasets.Dataset``,
+        train: own data: a file, or rows: mappings by column name or tuples (text, label), a ``datasets.Dataset``,
             a pandas frame, or a torch data set or data loader (whose data set is taken).
+        dev: own data to measure on; as ``train``.
         settings: the other keys of the section [task] of a configuration, for example ``glue_dir``, ``columns`` and
             ``train_limit``.
 
