@@ -83,46 +83,53 @@ class Booking(Module):
 
 
 class BookingArray(Module):
-    """Many single servers in a NumPy array, for operations of which every server does a part.
+    """Many single servers that work in step: every server does a part of each operation, always as much later.
+
+    Part i of an operation that arrives at t reaches server i at t + ``offset_ps[i]``. Then server i always starts
+    ``offset_ps[i]`` after a server without an offset would, because start = max(arrival, last start + occupied) holds
+    for both; so one next-free time stands for all of them, and booking is O(1), exactly.
 
     Attributes:
-        servers: how many. free: int64[servers], when each is free, ps. busy_ps: busy time of all together.
+        offset_ps: int64[servers]. busy_ps: busy time of all together.
         served: operations; every server takes part in each.
 
     Raises:
-        ValueError: in ``book``, parts that arrive before those of an operation that is booked already.
+        ValueError: no server, or an offset below 0; in ``book``, an operation that arrives before one that is booked
+            already.
     """
 
     counters = ("served", "busy_ps")
 
-    def __init__(self, parent: Module | Simulation, name: str, servers: int) -> None:
+    def __init__(self, parent: Module | Simulation, name: str, offset_ps: IntArray) -> None:
         super().__init__(parent, name)
-        self.servers = servers
-        self.free = np.zeros(servers, np.int64)
+        self.offset_ps = np.asarray(offset_ps, np.int64)
+        if not len(self.offset_ps) or self.offset_ps.min() < 0:
+            raise ValueError(f"{self.path}: needs at least one server, and offsets of at least 0.")
+        self.servers, self._latest = len(self.offset_ps), int(self.offset_ps.max())
         self.served = self.busy_ps = 0
-        self._last_ps = 0
+        self._free = self._last_ps = 0
 
-    def book(self, arrival_ps: IntArray, occupied_ps: int, latency_ps: int, label: str = "") -> tuple[int, int]:
-        """Every server does its part as soon as it can: (latest start, latest end), ps. O(servers).
-
-        ``arrival_ps`` int64[servers] is when each part arrives.
-        """
-        first = int(arrival_ps[0])
-        if first < self._last_ps:
-            raise ValueError(_out_of_order(self.path, label, first, self._last_ps))
-        self._last_ps = first
-        free = self.free
-        np.maximum(arrival_ps, free, out=free)
-        last = int(np.maximum.reduce(free))
-        free += occupied_ps
+    def book(self, arrival_ps: int, occupied_ps: int, latency_ps: int, label: str = "") -> tuple[int, int]:
+        """Every server does its part as soon as it can: (latest start, latest end), ps."""
+        if arrival_ps < self._last_ps:
+            raise ValueError(_out_of_order(self.path, label, arrival_ps, self._last_ps))
+        self._last_ps = arrival_ps
+        start = self._free if self._free > arrival_ps else arrival_ps
+        self._free = start + occupied_ps
         self.served += 1
         self.busy_ps += occupied_ps * self.servers
+        last = start + self._latest
         if self.simulation.trace is not None:
             self.simulation.trace.span(self.path, 0, label, last, last + occupied_ps)
         return last, last + latency_ps
 
+    @property
+    def free(self) -> IntArray:
+        """int64[servers], when each is free, ps."""
+        return self._free + self.offset_ps
+
     def state(self, key: Key) -> Hashable:
-        return np.maximum(self.free - self.simulation.now, 0).tobytes()
+        return max(0, self._free - self.simulation.now)
 
     @property
     def operations(self) -> int:

@@ -8,7 +8,10 @@ from typing import Any
 
 from simpy.events import Event, Process
 
-from crossvote.sim.kernel.simulation import Key, Measurement, Module, Over, Simulation, Wait
+from crossvote.sim.kernel.simulation import Key, Measurement, Module, Over, Resume, Simulation, Wait, Worker
+
+#: What ``take`` answers when there is no item.
+NOTHING = object()
 
 
 class Fifo(Module):
@@ -37,8 +40,8 @@ class Fifo(Module):
         self._items: deque[tuple[Any, int]] = deque()
         self._getters: deque[tuple[Event, bool]] = deque()
         self._reservers: deque[tuple[Event, Any]] = deque()
-        self.writers: set[Process] = set()
-        self.readers: set[Process] = set()
+        self.writers: set[Process | Worker] = set()
+        self.readers: set[Process | Worker] = set()
 
     def progress(self) -> int:
         return self.arrivals + self.departures
@@ -67,7 +70,7 @@ class Fifo(Module):
 
     def reserve(self) -> Event:
         """Wait for a place and take it; ``deliver`` fills it."""
-        return self._place(_NOTHING)
+        return self._place(NOTHING)
 
     def put(self, item: Any) -> Event:
         """Wait for a place and deliver ``item`` into it."""
@@ -98,18 +101,39 @@ class Fifo(Module):
             event = Wait(env, self._empty, lambda: self.writers)
             self._getters.append((event, keep_place))
             return event
-        now = self.simulation.now
-        self._count(now)
+        return Over(env, self._pop(keep_place))
+
+    def _pop(self, keep_place: bool) -> Any:
+        now = self.simulation.env._now
+        self.level_time += len(self._items) * (now - self._last_change)  # type: ignore[operator]
+        self._last_change = now  # type: ignore[assignment]  # integer, because every delay is
         item, since = self._items.popleft()
-        self.waited_ps += now - since
+        self.waited_ps += now - since  # type: ignore[operator]
         self.departures += 1
         if self.simulation.trace is not None:
-            self.simulation.trace.counter(self.path, now, len(self._items))
+            self.simulation.trace.counter(self.path, self.simulation.now, len(self._items))
         if not keep_place:
             self.taken -= 1
             if self._reservers:
                 self._admit()
-        return Over(env, item)
+        return item
+
+    def take(self, resume: Resume, keep_place: bool = False) -> Any:
+        """As ``get`` for a worker: the next item, or ``NOTHING``, and ``resume`` brings it later."""
+        if not self._items:
+            resume.wait(self._empty, lambda: self.writers)
+            self._getters.append((resume, keep_place))
+            return NOTHING
+        return self._pop(keep_place)
+
+    def claim(self, resume: Resume) -> bool:
+        """As ``reserve`` for a worker: whether there was a place; otherwise ``resume`` tells when there is."""
+        if self.taken >= self.capacity:
+            resume.wait(self._full, lambda: self.readers)
+            self._reservers.append((resume, NOTHING))
+            return False
+        self._take()
+        return True
 
     def free(self, places: int = 1) -> None:
         """Give back places whose items were taken with ``keep_place``."""
@@ -120,7 +144,7 @@ class Fifo(Module):
         while self._reservers and self.taken < self.capacity:
             event, item = self._reservers.popleft()
             self._take()
-            if item is not _NOTHING:
+            if item is not NOTHING:
                 self.deliver(item)
             event.succeed()
 
@@ -133,7 +157,7 @@ class Fifo(Module):
             self._reservers.append((event, item))
             return event
         self._take()
-        if item is not _NOTHING:
+        if item is not NOTHING:
             self.deliver(item)
         return self.simulation.over
 
@@ -164,6 +188,3 @@ class Fifo(Module):
                 self.waited_ps / max(1, self.departures), "ps", "mean wait of an item, from its two timestamps"
             ),
         }
-
-
-_NOTHING = object()

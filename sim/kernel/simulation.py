@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Hashable, Iterable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Any, ClassVar
 
 import simpy
-from simpy.events import NORMAL, Event, Process, Timeout
+from simpy.events import NORMAL, PENDING, Event, Process, Timeout
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel.trace import Trace
@@ -45,7 +46,7 @@ class Wait(Event):
     """
 
     def __init__(
-        self, env: simpy.Environment, reason: Callable[[], str], blockers: Callable[[], Iterable[Process]]
+        self, env: simpy.Environment, reason: Callable[[], str], blockers: Callable[[], Iterable[Process | Worker]]
     ) -> None:
         super().__init__(env)
         self.reason, self.blockers = reason, blockers
@@ -58,12 +59,52 @@ class Over(Event):
         self.env, self.callbacks, self._value, self._ok = env, None, value, True  # type: ignore[assignment]
 
 
-class Call(Event):
-    """An event whose only purpose is to call ``callback(event)`` after ``delay`` ps."""
+class Resume(Wait):
+    """What a part that works by calls instead of a process waits with; it can be used again and again.
 
-    def __init__(self, env: simpy.Environment, callback: Callable[[Event], None], value: Any, delay: int) -> None:
-        self.env, self.callbacks, self._value, self._ok = env, [callback], value, True
-        env.schedule(self, NORMAL, delay)
+    Like a process, the part goes on when SimPy comes to the event, not at once: events of one instant keep their order.
+
+    Args:
+        callback: what goes on, told of this event, whose value is what was waited for.
+    """
+
+    def __init__(self, simulation: Simulation, callback: Callable[[Event], None]) -> None:
+        super().__init__(simulation.env, _nothing, tuple)
+        self._callback = callback
+        self.waiting = False
+
+    def wait(self, reason: Callable[[], str], blockers: Callable[[], Iterable[Process | Worker]]) -> None:
+        """From now on something is waited for."""
+        self.reason, self.blockers, self.waiting = reason, blockers, True
+        self.callbacks = [self._callback]
+        self._value = PENDING
+
+    def succeed(self, value: Any = None) -> Resume:
+        """It is there."""
+        self._ok, self._value, self.waiting = True, value, False
+        env = self.env
+        heappush(env._queue, (env._now, NORMAL, next(env._eid), self))  # type: ignore[arg-type]
+        return self
+
+
+def _nothing() -> str:
+    return "nothing"
+
+
+class Call:
+    """What stands in the event queue when only ``callback(event)`` is to be called: all that SimPy looks at."""
+
+    __slots__ = ("_value", "callbacks")
+    _ok = True
+
+    def __init__(self, callback: Callable[[Any], None], value: Any) -> None:
+        self.callbacks: tuple[Callable[[Any], None], ...] | None = (callback,)
+        self._value = value
+
+    @property
+    def value(self) -> Any:
+        """What the call is about."""
+        return self._value
 
 
 class Module:
@@ -105,6 +146,22 @@ class Module:
             setattr(self, name, getattr(self, name) + times * value)
 
 
+class Worker(Module):
+    """A module that behaves like a process, but by calls that it schedules: cheaper, for what runs most often.
+
+    Its ``state`` must tell, as that of a module, what it has in hand.
+    """
+
+    @property
+    def awaited(self) -> Wait | None:
+        """What it waits for, for the deadlock report; subclasses override it."""
+        return None
+
+    def employ(self) -> None:
+        """Make it known to the simulation."""
+        self.simulation.names[self] = self.path
+
+
 class Simulation:
     """One run: SimPy's clock in integer picoseconds, the modules by path and the processes by name.
 
@@ -118,7 +175,8 @@ class Simulation:
         self.events = 0
         #: An event that has happened, for calls that turn out to have nothing to wait for.
         self.over = Over(self.env, None)
-        self._names: dict[Process, str] = {}
+        #: Processes and workers, by the name that reports give them.
+        self.names: dict[Process | Worker, str] = {}
 
     @property
     def now(self) -> int:
@@ -128,21 +186,22 @@ class Simulation:
     def start(self, module: Module, behaviour: Behaviour, role: str = "") -> Process:
         """Run ``behaviour`` as a process of ``module``."""
         process = self.env.process(behaviour)
-        self._names[process] = f"{module.path}.{role}" if role else module.path
+        self.names[process] = f"{module.path}.{role}" if role else module.path
         return process
 
     @property
     def processes(self) -> int:
-        """Number of processes started."""
-        return len(self._names)
+        """Number of processes and workers started."""
+        return len(self.names)
 
     def delay(self, ps: int) -> Timeout:
         """The event ``ps`` picoseconds from now."""
         return Timeout(self.env, ps)
 
-    def call_at(self, time_ps: int, callback: Callable[[Event], None], value: Any = None) -> None:
+    def call_at(self, time_ps: int, callback: Callable[[Any], None], value: Any = None) -> None:
         """Call ``callback(event)`` at ``time_ps``, with ``event.value = value``: cheaper than a process."""
-        Call(self.env, callback, value, time_ps - self.env._now)  # type: ignore[arg-type]
+        env = self.env
+        heappush(env._queue, (time_ps, NORMAL, next(env._eid), Call(callback, value)))  # type: ignore[arg-type]
 
     def run(self, done: Event) -> None:
         """Let time pass until ``done`` happens.
@@ -151,13 +210,18 @@ class Simulation:
             DeadlockError: no event is left, but ``done`` has not happened; or events go on (a clock, for example), but
                 no item has moved for ``PATIENCE`` of them.
         """
-        step = self.env.step
-        queue = self.env._queue
+        env, queue = self.env, self.env._queue
         events, moved = 0, -1
         while done.callbacks is not None:
             if not queue:
                 raise DeadlockError(self.deadlock_report())
-            step()
+            # What ``env.step`` does, without the call.
+            env._now, _, _, event = heappop(queue)
+            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+            for callback in callbacks:
+                callback(event)
+            if not event._ok and not hasattr(event, "_defused"):
+                raise event._value
             events += 1
             if not events % PATIENCE:
                 before, moved = moved, sum(module.progress() for module in self.modules.values())
@@ -187,7 +251,9 @@ class Simulation:
             for time, priority, _, event in sorted(self.env._queue, key=lambda entry: entry[:3])
         ]
         processes = []
-        for process, name in self._names.items():
+        for process, name in self.names.items():
+            if isinstance(process, Worker):  # its state is that of a module
+                continue
             frame = getattr(process._generator, "gi_frame", None)
             if process is asking or frame is None:
                 continue
@@ -202,18 +268,18 @@ class Simulation:
     def _callback(self, callback: Any) -> str:
         owner = getattr(callback, "__self__", None)
         if isinstance(owner, Process):
-            return self._names.get(owner, "?")
+            return self.names.get(owner, "?")
         return f"{getattr(owner, 'path', '')}.{callback.__qualname__}"
 
     def deadlock_report(self) -> str:
         """Who waits for whom: the circle of waiting processes, or all of them where there is no circle."""
-        waiting = {p: p.target for p in self._names if p.is_alive and isinstance(p.target, Wait)}
+        waiting = {p: wait for p in self.names if (wait := _awaited(p)) is not None}
         chain = _circle({p: [b for b in wait.blockers() if b in waiting] for p, wait in waiting.items()})
         sentences = []
         for process in chain or list(waiting):
             wait = waiting[process]
-            others = ", ".join(sorted(self._names.get(b, "?") for b in wait.blockers())) or "nobody"
-            sentences.append(f"{self._names[process]} waits for {wait.reason()}, which depends on {others}")
+            others = ", ".join(sorted(self.names.get(b, "?") for b in wait.blockers())) or "nobody"
+            sentences.append(f"{self.names[process]} waits for {wait.reason()}, which depends on {others}")
         return f"the design deadlocks at {self.now} ps: {'; '.join(sentences) or 'no process is left'}."
 
     def statistics(self) -> dict[str, dict[str, Measurement]]:
@@ -222,11 +288,17 @@ class Simulation:
         return {path: values for path, values in found.items() if values}
 
 
-def _circle(edges: dict[Process, list[Process]]) -> list[Process]:
+def _awaited(who: Process | Worker) -> Wait | None:
+    if isinstance(who, Worker):
+        return who.awaited
+    return who.target if who.is_alive and isinstance(who.target, Wait) else None
+
+
+def _circle(edges: dict[Process | Worker, list[Process | Worker]]) -> list[Process | Worker]:
     """The first circle in the wait-for graph, by depth-first search; empty where there is none."""
-    finished: set[Process] = set()
+    finished: set[Process | Worker] = set()
     for root in edges:
-        path: list[Process] = []
+        path: list[Process | Worker] = []
         stack = [(root, iter(edges[root]))]
         while stack:
             node, following = stack[-1]

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +21,18 @@ class Route:
     """A transfer that is done once per token vector.
 
     Attributes:
-        links: (link, how long it is taken, ps).
+        number: of the route in its network. links: (link, how long it is taken, ps).
         arrival_ps: int64[destinations], time from its start until the last byte is at each destination.
         flits: flits times links. chip_bytes: bytes over links between chips.
     """
 
+    number: int
     links: tuple[tuple[int, int], ...]
     arrival_ps: NDArray[np.int64]
     flits: int
     chip_bytes: int
 
-    @property
+    @cached_property
     def latency_ps(self) -> int:
         return int(self.arrival_ps.max())
 
@@ -55,14 +57,18 @@ class Network(Module):
         self.chip = chip
         self.routers_per_chip = -(-chip.package.tiles // chip.network.tiles_per_router)
         self.width = math.isqrt(self.routers_per_chip - 1) + 1
+        #: Links by number: what they are called, whether they are between chips, and when they are free.
         self.names: list[tuple[object, ...]] = []
-        self._index: dict[tuple[object, ...], int] = {}
-        self.transfers = self.wait_ps = 0
-        self._uses: dict[Route, int] = {}
+        self._far: list[bool] = []
         self._free: list[int] = []
+        self._index: dict[tuple[object, ...], int] = {}
+        self._paths: dict[tuple[int, int], tuple[int, ...]] = {}
+        self.transfers = self.wait_ps = 0
+        #: By route: how often it was used, and the links that are booked for it.
         self._routes: list[Route] = []
-        self._booked: dict[Route, tuple[tuple[int, int], ...]] = {}
-        self._load: dict[tuple[object, ...], int] = {}
+        self._uses: list[int] = []
+        self._booked: list[tuple[tuple[int, int], ...]] = []
+        self._load: dict[int, int] = {}
 
     def load_ps(self) -> int:
         """Time that the busiest link needs per token vector when every route is used once."""
@@ -87,108 +93,106 @@ class Network(Module):
             shared: (tiles, bytes) of parts that go from home to several tiles each, again as multicasts.
             exchanged: (tile, tile, bytes) of what moves between tiles before anything is collected.
         """
-        load: dict[tuple[object, ...], int] = {}
+        load: dict[int, int] = {}
         collected_hops = exchanged_hops = 0
-        path: list[tuple[object, ...]]
         for tile, other, sent in exchanged:
-            path = [("out", tile), *self._path(tile, other), ("in", other)]
+            path = self._between(tile, other)
             exchanged_hops = max(exchanged_hops, len(path))
-            for link in path:
-                load[link] = load.get(link, 0) + sent
+            _add(load, path, sent)
         for tile, sent in sources:
-            path = [("out", tile), *self._path(tile, home)] if sent else []
-            collected_hops = max(collected_hops, len(path))
-            for link in path:
-                load[link] = load.get(link, 0) + sent
+            if sent:
+                path = (self._number(("out", tile)), *self._path(tile, home))
+                collected_hops = max(collected_hops, len(path))
+                _add(load, path, sent)
         collect = dict(load)
         hops = []
         dealt_hops = 0
-        spread: set[tuple[object, ...]] = set()
+        spread: set[int] = set()
         for tile in destinations:
-            path = [*self._path(home, tile), ("in", tile)]
+            path = self._to(home, tile)
             spread.update(path)
             hops.append(len(path))
-        dealt: dict[tuple[object, ...], int] = {}
+        dealt: dict[int, int] = {}
         for tile, sent in scattered:
-            path = [*self._path(home, tile), ("in", tile)] if sent else []
-            dealt_hops = max(dealt_hops, len(path))
-            for link in path:
-                dealt[link] = dealt.get(link, 0) + sent
+            if sent:
+                path = self._to(home, tile)
+                dealt_hops = max(dealt_hops, len(path))
+                _add(dealt, path, sent)
         for tiles, sent in shared:
-            ways = [[*self._path(home, tile), ("in", tile)] for tile in tiles]
+            ways = [self._to(home, tile) for tile in tiles]
             dealt_hops = max(dealt_hops, *map(len, ways))
-            for link in dict.fromkeys(itertools.chain(*ways)):
-                dealt[link] = dealt.get(link, 0) + sent
-        for link in sorted(spread, key=str):
-            load[link] = load.get(link, 0) + size
+            _add(dealt, set().union(*ways), sent)
+        _add(load, spread, size)
         for link, sent in dealt.items():
             load[link] = load.get(link, 0) + sent
-        network, package = self.chip.network, self.chip.package
-        router = network.router_ps
-
-        def time(link: tuple[object, ...], sent: int) -> int:
-            if link[0] == "chip":
-                return sent * package.link_byte_ps
-            return -(-8 * sent // network.flit_bits) * network.link_ps
-
-        busy = {link: time(link, sent) for link, sent in load.items()}
+        network = self.chip.network
+        busy = {link: self._taken_ps(link, sent) for link, sent in sorted(load.items())}
         for link, taken in busy.items():
             self._load[link] = self._load.get(link, 0) + taken
-        collecting = max((time(link, sent) for link, sent in collect.items()), default=0)
+        collecting = max((self._taken_ps(link, sent) for link, sent in collect.items()), default=0)
         spreading = max(
-            (time(link, size * (link in spread) + dealt.get(link, 0)) for link in {*spread, *dealt}), default=0
+            (self._taken_ps(link, size * (link in spread) + dealt.get(link, 0)) for link in {*spread, *dealt}),
+            default=0,
         )
         # Cut-through: heads pay a router per hop, the body follows at the rate of the slowest link of the whole way.
         body = max(collecting, spreading)
         spread_hops = np.array(hops or [dealt_hops], np.int64)
-        arrival = (spread_hops + collected_hops + exchanged_hops) * router + body
+        arrival = (spread_hops + collected_hops + exchanged_hops) * network.router_ps + body
         route = Route(
-            links=tuple((self._number(link), taken) for link, taken in busy.items()),
+            number=len(self._routes),
+            links=tuple(busy.items()),
             arrival_ps=arrival,
-            flits=sum(-(-8 * sent // network.flit_bits) for link, sent in load.items() if link[0] != "chip"),
-            chip_bytes=sum(sent for link, sent in load.items() if link[0] == "chip"),
+            flits=sum(-(-8 * sent // network.flit_bits) for link, sent in load.items() if not self._far[link]),
+            chip_bytes=sum(sent for link, sent in load.items() if self._far[link]),
         )
         self._routes.append(route)
+        self._booked.append(route.links)
+        self._uses.append(0)
         return route
+
+    def _taken_ps(self, link: int, sent: int) -> int:
+        """Time that so many bytes take a link."""
+        if self._far[link]:
+            return sent * self.chip.package.link_byte_ps
+        return -(-8 * sent // self.chip.network.flit_bits) * self.chip.network.link_ps
 
     def settle(self) -> None:
         """All routes are built: forget the links that can never be the last to become free.
 
-        A link that is used by the same routes as another, in each of them for as long at most, is never free later than
-        that one, so it decides nothing. ``usage`` counts it all the same.
+        A link that is never used without another, and never for longer, is never free later than that one, so it
+        decides nothing. ``usage`` counts it all the same.
         """
-        users: dict[int, list[tuple[int, int]]] = {}
-        for number, route in enumerate(self._routes):
+        users: dict[int, dict[int, int]] = {}
+        for route in self._routes:
             for link, taken in route.links:
-                users.setdefault(link, []).append((number, taken))
-        alike: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
-        chosen: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-        for link, uses in users.items():
-            routes, times = tuple(n for n, _ in uses), tuple(taken for _, taken in uses)
-            alike.setdefault(routes, set()).add(times)
-            chosen.setdefault((routes, times), link)
-        kept = {
-            chosen[routes, one]
-            for routes, found in alike.items()
-            for one in found
-            if not any(other != one and all(a >= b for a, b in zip(other, one, strict=True)) for other in found)
-        }
-        self._booked = {
-            route: tuple((link, taken) for link, taken in route.links if link in kept) for route in self._routes
-        }
+                users.setdefault(link, {})[route.number] = taken
+        alike: dict[tuple[tuple[int, int], ...], int] = {}
+        for link, own in users.items():
+            alike.setdefault(tuple(own.items()), link)
+        # Those that may outlast others come first.
+        order = sorted(alike.values(), key=lambda link: (-len(users[link]), -sum(users[link].values())))
+        kept: set[int] = set()
+        by_route: list[list[dict[int, int]]] = [[] for _ in self._routes]
+        for link in order:
+            own = users[link]
+            rivals = min((by_route[number] for number in own), key=len)
+            if not any(own.keys() <= other.keys() and all(other[r] >= t for r, t in own.items()) for other in rivals):
+                kept.add(link)
+                for number in own:
+                    by_route[number].append(own)
+        self._booked = [tuple(one for one in route.links if one[0] in kept) for route in self._routes]
 
     def start(self, route: Route, arrival_ps: int, label: str = "") -> int:
         """Book a transfer that is offered at ``arrival_ps``; returns when its last link starts, ps. O(links)."""
         self.transfers += 1
-        self._uses[route] = self._uses.get(route, 0) + 1
-        free, last = self._free, arrival_ps
-        booked = self._booked.get(route, route.links)
-        trace = self.simulation.trace
-        for link, taken in booked:
-            start = free[link]
-            if start > last:
-                last = start
-            begin = start if start > arrival_ps else arrival_ps
+        self._uses[route.number] += 1
+        free, last, trace = self._free, arrival_ps, self.simulation.trace
+        for link, taken in self._booked[route.number]:
+            begin = free[link]
+            if begin <= arrival_ps:
+                begin = arrival_ps
+            elif begin > last:
+                last = begin
             free[link] = begin + taken
             if trace is not None and taken:
                 trace.span(f"{self.path}.{'-'.join(map(str, self.names[link]))}", 0, label, begin, begin + taken)
@@ -200,17 +204,17 @@ class Network(Module):
         return tuple(max(0, free - now) for free in self._free)
 
     def snapshot(self) -> dict[str, int]:
-        return {**super().snapshot(), **{f"use {n}": uses for n, uses in enumerate(self._uses.values())}}
+        return {**super().snapshot(), **{f"use {n}": uses for n, uses in enumerate(self._uses)}}
 
     def extend(self, gained: dict[str, int], times: int) -> None:
         super().extend({name: gained[name] for name in self.counters}, times)
-        for n, route in enumerate(self._uses):
-            self._uses[route] += times * gained.get(f"use {n}", 0)
+        for n in range(len(self._uses)):
+            self._uses[n] += times * gained.get(f"use {n}", 0)
 
     def usage(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Transfers and busy time (ps) of every link, int64[links] each."""
         operations, busy = np.zeros(len(self.names), np.int64), np.zeros(len(self.names), np.int64)
-        for route, uses in self._uses.items():
+        for route, uses in zip(self._routes, self._uses, strict=True):
             for link, taken in route.links:
                 operations[link] += uses
                 busy[link] += uses * taken
@@ -227,28 +231,48 @@ class Network(Module):
         }
 
     def _number(self, link: tuple[object, ...]) -> int:
-        if link not in self._index:
-            self._index[link] = len(self.names)
-            self._free.append(0)
+        number = self._index.get(link)
+        if number is None:
+            number = self._index[link] = len(self.names)
             self.names.append(link)
-        return self._index[link]
+            self._far.append(link[0] == "chip")
+            self._free.append(0)
+        return number
 
-    def _path(self, source: int, target: int) -> list[tuple[object, ...]]:
+    def _to(self, home: int, tile: int) -> tuple[int, ...]:
+        """Links from the router of a tile into another tile."""
+        return (*self._path(home, tile), self._number(("in", tile)))
+
+    def _between(self, one: int, other: int) -> tuple[int, ...]:
+        """Links from tile to tile."""
+        return (self._number(("out", one)), *self._to(one, other))
+
+    def _path(self, source: int, target: int) -> tuple[int, ...]:
         """Links from the router of a tile to that of another."""
-        per_chip = self.chip.package.tiles
-        chip_a, chip_b = source // per_chip, target // per_chip
-        a = source % per_chip // self.chip.network.tiles_per_router
-        b = target % per_chip // self.chip.network.tiles_per_router
-        if chip_a == chip_b:
-            return self._mesh(chip_a, a, b)
-        step = 1 if chip_b > chip_a else -1
-        between: list[tuple[object, ...]] = [("chip", chip, chip + step) for chip in range(chip_a, chip_b, step)]
-        return [*self._mesh(chip_a, a, 0), *between, *self._mesh(chip_b, 0, b)]
+        per_chip, per_router = self.chip.package.tiles, self.chip.network.tiles_per_router
+        (chip_a, a), (chip_b, b) = divmod(source, per_chip), divmod(target, per_chip)
+        a, b = chip_a * self.routers_per_chip + a // per_router, chip_b * self.routers_per_chip + b // per_router
+        found = self._paths.get((a, b))
+        if found is None:
+            first, last = chip_a * self.routers_per_chip, chip_b * self.routers_per_chip
+            if chip_a == chip_b:
+                names = self._mesh(first, a - first, b - first)
+            else:
+                step = 1 if chip_b > chip_a else -1
+                far: list[tuple[object, ...]] = [("chip", chip, chip + step) for chip in range(chip_a, chip_b, step)]
+                names = [*self._mesh(first, a - first, 0), *far, *self._mesh(last, 0, b - last)]
+            found = self._paths[a, b] = tuple(map(self._number, names))
+        return found
 
-    def _mesh(self, chip: int, a: int, b: int) -> list[tuple[object, ...]]:
-        offset = chip * self.routers_per_chip
+    def _mesh(self, offset: int, a: int, b: int) -> list[tuple[object, ...]]:
+        """Links from router to router of one chip, whose first router has number ``offset``."""
         (ya, xa), (yb, xb) = divmod(a, self.width), divmod(b, self.width)
         along = [*range(xa, xb, 1 if xb > xa else -1), xb]
         down = [*range(ya, yb, 1 if yb > ya else -1), yb]
         stops = [offset + ya * self.width + x for x in along] + [offset + y * self.width + xb for y in down[1:]]
         return [("mesh", one, two) for one, two in itertools.pairwise(stops)]
+
+
+def _add(load: dict[int, int], links: Iterable[int], sent: int) -> None:
+    for link in links:
+        load[link] = load.get(link, 0) + sent

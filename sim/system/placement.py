@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class GroupPlace:
     block_tile: NDArray[np.int64]
     output_bytes: NDArray[np.int64]
 
-    @property
+    @cached_property
     def tiles(self) -> NDArray[np.int64]:
         """int64[n], the tiles, ascending."""
         return np.unique(self.block_tile)

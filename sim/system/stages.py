@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from simpy.events import Event
@@ -14,8 +13,20 @@ from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.kernel import Booking, BookingArray, Fifo, Module, Target, Trace, Transaction, Wait
-from crossvote.sim.kernel.simulation import Behaviour, Key
+from crossvote.sim.kernel import (
+    NOTHING,
+    Booking,
+    BookingArray,
+    Fifo,
+    Module,
+    Resume,
+    Target,
+    Trace,
+    Transaction,
+    Wait,
+    Worker,
+)
+from crossvote.sim.kernel.simulation import Key
 from crossvote.sim.peripheral.support import row_blocks_refusal
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
@@ -147,20 +158,18 @@ class Crossbars(Module):
         tiles, blocks = np.unique(place.block_tile, return_counts=True)
         if len(route.arrival_ps) != len(tiles):
             raise ValueError(f"{self.path}: the route has {len(route.arrival_ps)} destinations for {len(tiles)} tiles.")
-        self._arrival: Any
         self.units: Booking | BookingArray
         if resolution == "matrix":
-            self._arrival, self.units = route.latency_ps, Booking(self, "units")
+            self._delay_ps, self.units = route.latency_ps, Booking(self, "units")
         else:
             repeats = np.ones_like(blocks) if resolution == "tile" else blocks * timing.chip.signs
-            self._arrival = np.repeat(route.arrival_ps, repeats)
-            self.units = BookingArray(self, "units", len(self._arrival))
+            self._delay_ps, self.units = 0, BookingArray(self, "units", np.repeat(route.arrival_ps, repeats))
 
     def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
         """Send a token vector through; the next one may come when this one has started."""
         started = self.network.start(self.route, arrival_ps, transaction.label)
         timing = self.timing
-        start, end = self.units.book(started + self._arrival, timing.interval_ps, timing.latency_ps, transaction.label)
+        start, end = self.units.book(started + self._delay_ps, timing.interval_ps, timing.latency_ps, transaction.label)
         if self.simulation.trace is not None:
             self._show(self.simulation.trace, transaction.label, start)
         return start, end
@@ -240,7 +249,7 @@ class Barrier(Module):
         return tuple(map(tuple, (relative(self._arrived), relative(self._passed), relative(opened))))
 
 
-class Stage(Module):
+class Stage(Worker):
     """Takes tokens from its queue, has a target do the work, and delivers them to the next queue.
 
     A place in the next queue is reserved before the work starts (credit-based flow control), so a full queue holds
@@ -260,28 +269,70 @@ class Stage(Module):
         self.after: Callable[[Token], None] | None = None
         self.tokens = 0
         self.first_ps = 0
+        # The token in hand while its turn or a place is waited for, and the event that says that its turn has come.
+        self._held: Token | None = None
+        self._gate: Event | None = None
+        self._item, self._room = Resume(self.simulation, self._taken), Resume(self.simulation, self._claimed)
 
     def start(self) -> None:
         """Begin to work."""
-        self.simulation.start(self, self._behaviour())
+        self.employ()
+        self.queue.readers.add(self)
+        if self.following is not None:
+            self.following.writers.add(self)
+        self._proceed(None, _NEW)
 
-    def _behaviour(self) -> Behaviour:
-        simulation, following, queue, before = self.simulation, self.following, self.queue, self.before
-        transport, keep, delivered = self.target.transport, self.keep_places, self._deliver
+    @property
+    def awaited(self) -> Wait | None:
+        if isinstance(self._gate, Wait):
+            return self._gate
+        return next((resume for resume in (self._item, self._room) if resume.waiting), None)
+
+    def state(self, key: Key) -> Hashable:
+        return None if self._held is None else key(self._held)
+
+    def _taken(self, event: Event) -> None:
+        self._proceed(event._value, _NEW)
+
+    def _opened(self, event: Event) -> None:
+        token, self._held, self._gate = self._held, None, None
+        self._proceed(token, _ENTERED)
+
+    def _claimed(self, event: Event) -> None:
+        token, self._held = self._held, None
+        self._proceed(token, _RESERVED)
+
+    def _ready(self, event: Event) -> None:
+        self._proceed(None, _NEW)
+
+    def _proceed(self, token: Token | None, step: int) -> None:
+        """Go on with a token, or with the next one, until something has to be waited for."""
+        simulation, following, before = self.simulation, self.following, self.before
+        env = simulation.env
         while True:
-            token = yield queue.get(keep)
-            if before is not None:
-                yield before(token)
-            if following is not None:
-                yield following.reserve()
-            now = simulation.now
+            if token is None:
+                token = self.queue.take(self._item, self.keep_places)
+                if token is NOTHING:
+                    return
+            if before is not None and step == _NEW:
+                gate = before(token)
+                if gate.callbacks is not None:
+                    self._held, self._gate = token, gate
+                    gate.callbacks.append(self._opened)
+                    return
+            if following is not None and step != _RESERVED and not following.claim(self._room):
+                self._held = token
+                return
+            now: int = env._now  # type: ignore[assignment]  # as in Simulation.now
             if not self.tokens:
                 self.first_ps = now
             self.tokens += 1
-            accepted, finished = transport(token, now)
-            simulation.call_at(finished, delivered, token)
+            accepted, finished = self.target.transport(token, now)
+            simulation.call_at(finished, self._deliver, token)
             if accepted > now:
-                yield simulation.delay(accepted - now)
+                simulation.call_at(accepted, self._ready)
+                return
+            token, step = None, _NEW
 
     def _deliver(self, event: Event) -> None:
         token = event._value
@@ -289,3 +340,7 @@ class Stage(Module):
             self.after(token)
         if self.following is not None:
             self.following.deliver(token)
+
+
+#: How far a stage is with a token: just taken, let in by ``before``, sure of a place in the next queue.
+_NEW, _ENTERED, _RESERVED = range(3)

@@ -44,19 +44,22 @@ def test_v13_booking_equals_a_simpy_resource(gaps, servers):
     assert booking.wait_ps == sum(start - job[0] for (start, _), job in zip(booked, jobs, strict=True))
 
 
-def test_an_array_of_single_servers_equals_single_bookings():
-    rng = np.random.default_rng(3)
+@settings(max_examples=40, deadline=None)
+@given(
+    offsets=st.lists(st.integers(0, 30), min_size=1, max_size=6),
+    jobs=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 20)), min_size=1, max_size=60),
+)
+def test_an_array_of_servers_in_step_equals_single_bookings(offsets, jobs):
     simulation = Simulation()
-    array = BookingArray(simulation, "array", 5)
-    singles = [Booking(simulation, f"unit{i}") for i in range(5)]
+    array = BookingArray(simulation, "array", np.array(offsets))
+    singles = [Booking(simulation, f"unit{i}") for i in range(len(offsets))]
     now = 0
-    for _ in range(200):
-        now += int(rng.integers(0, 30))
-        arrivals = now + rng.integers(0, 3, 5)
-        start, end = array.book(arrivals, 10, 25)
-        expected = [single.book(int(a), 10, 25) for single, a in zip(singles, arrivals, strict=True)]
+    for gap, occupied in jobs:
+        now += gap
+        start, end = array.book(now, occupied, occupied + 25)
+        expected = [single.book(now + o, occupied, occupied + 25) for single, o in zip(singles, offsets, strict=True)]
         assert (start, end) == (max(s for s, _ in expected), max(e for _, e in expected))
-        now = max(now, int(arrivals.max()))
+        assert array.free.tolist() == [single._free[0][0] for single in singles]
     assert {array.served} == {single.operations for single in singles}
     assert array.busy_ps == sum(single.busy_ps for single in singles)
 
@@ -323,10 +326,10 @@ def test_bookings_out_of_order_are_refused():
     booking.book(10, 5)
     with pytest.raises(ValueError, match=r"unit: operation 'late' arrives at 9 ps, before one at 10 ps"):
         booking.book(9, 5, label="late")
-    array = BookingArray(Simulation(), "units", 2)
-    array.book(np.array([10, 12]), 5, 5)
+    array = BookingArray(Simulation(), "units", np.array([0, 2]))
+    array.book(10, 5, 5)
     with pytest.raises(ValueError, match="book in order of arrival"):
-        array.book(np.array([9, 11]), 5, 5)
+        array.book(9, 5, 5)
 
 
 def test_a_clocked_block_that_never_accepts_is_given_up(monkeypatch):
