@@ -16,12 +16,13 @@ from crossvote.rtl.registers import Register
 from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
 from crossvote.sim.peripheral.scales import OpcScales
+from crossvote.sim.peripheral.waveform import finish_waveform
 
 
 class AmaranthPeripheral:
     """Simulates ``crossvote.rtl.opc.Opc`` at a few thousand clock cycles per second. Every run starts from reset.
 
-    With ``waveform``, every run writes that VCD file (the last one stays).
+    With ``waveform``, every run writes that VCD file (the last one stays), and a view for GTKWave beside it.
     """
 
     name = "amaranth"
@@ -85,6 +86,9 @@ class AmaranthPeripheral:
         simulator = Simulator(dut)
         simulator.add_clock(1e-9)
         simulator.add_testbench(testbench)
-        with simulator.write_vcd(str(self.waveform)) if self.waveform else nullcontext():
+        raw = self.waveform.with_name(f".{self.waveform.name}") if self.waveform else None
+        with simulator.write_vcd(str(raw)) if raw else nullcontext():
             simulator.run()
+        if raw is not None and self.waveform is not None:
+            finish_waveform(raw, self.waveform)
         return PeripheralResult(outputs, disagreements, cycles)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,19 +25,17 @@ def dump_transaction(
     expected: NDArray[np.int64],
     what: Mapping[str, Any],
 ) -> tuple[Path, ...]:
-    """Write ``transaction.json`` and ``opc.vcd`` (the hardware description fed with ``codes``) into ``folder``.
+    """Write ``transaction.json``, ``opc.vcd`` (the hardware description fed with ``codes``) and ``opc.gtkw``.
 
     Args:
         codes: uint8 or uint16[V, row blocks, n_x, columns, 2], best of one vector. got, expected: int64[V, outputs].
         what: where the codes come from, copied into the JSON file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / ".opc.vcd"
-    rtl = AmaranthPeripheral(parameters, unfinished)
+    waveform = folder / "opc.vcd"
+    rtl = AmaranthPeripheral(parameters, waveform)
     rtl.load_map(opc_map)
     again = rtl.process(codes)
-    waveform = folder / "opc.vcd"
-    os.replace(unfinished, waveform)
     document = {
         **what,
         "got": got.tolist(),
@@ -51,4 +48,4 @@ def dump_transaction(
         "codes": codes.tolist(),
     }
     write_text_atomic(folder / "transaction.json", json.dumps(document) + "\n")
-    return folder / "transaction.json", waveform
+    return folder / "transaction.json", waveform, waveform.with_suffix(".gtkw")

@@ -132,7 +132,7 @@ def test_a_wrong_peripheral_is_noticed_and_leaves_a_waveform(scheme, tmp_path):
     result = simulate(Workload.from_image(mapped, CHIP, 2, TOKENS), CHIP, computed={group.name: real})
     computed = result.computed[group.name]
     assert computed.mismatches > 0
-    assert {path.name for path in computed.evidence} == {"transaction.json", "opc.vcd"}
+    assert {path.name for path in computed.evidence} == {"transaction.json", "opc.vcd", "opc.gtkw"}
     found = json.loads((tmp_path / "evidence" / "transaction.json").read_text())
     assert (found["group"], found["token"], found["row_blocks"][0]) == (group.name, 0, 0)
     assert found["got"][0][0] == found["expected"][0][0] + 1
