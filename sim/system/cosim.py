@@ -8,7 +8,7 @@ One request and one result, whoever hosts the time: ``cosimulate`` streams a gro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from crossvote.sim.array.crossbar import combine, read_cells, reference_outputs
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import GroupImage
+from crossvote.sim.array.image import GroupImage, MatrixImage
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
@@ -194,6 +194,21 @@ def cosimulate(request: CosimRequest, chip: ChipConfig, progress: Progress = no_
     simulation.run(simulation.start(Module(simulation, "opcs"), peripherals()))
     run.result.simulated_ps = simulation.now
     return run.result
+
+
+def of_matrix(result: Cosimulation, matrix: MatrixImage) -> Cosimulation:
+    """The integers of one matrix of a group that was computed as a whole.
+
+    Code pairs, clock cycles and disagreements stay those of the group, because output peripherals are shared.
+    """
+    own = np.zeros(result.outputs.shape[1], np.bool_)
+    own[matrix.first_output : matrix.first_output + matrix.outputs] = True
+    return replace(
+        result,
+        outputs=np.where(own, result.outputs, 0),
+        reference=np.where(own, result.reference, 0),
+        simulated=result.simulated[own[result.simulated]],
+    )
 
 
 def cosim_requests(
