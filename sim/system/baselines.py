@@ -27,9 +27,17 @@ def unprotected(group: GroupImage) -> GroupImage:
 
 
 def pruned_workload(image: Image, chip: ChipConfig, heads: int, tokens: int, name: str) -> Workload:
-    """The image's weights without protection: what pruning alone gives."""
+    """The image's weights without protection: what pruning alone gives, behind plain output peripherals.
+
+    Where the image's code leaves planes out, so does this; an image that holds all of them is the better source.
+    """
     plain = dataclasses.replace(image, groups=tuple(unprotected(group) for group in image.groups))
-    return Workload.from_image(plain, chip, heads, tokens, name)
+    work = Workload.from_image(plain, chip, heads, tokens, name)
+    layers = tuple(
+        LayerWork(layer.name, {role: dataclasses.replace(g, variant="plain") for role, g in layer.groups.items()})
+        for layer in work.layers
+    )
+    return dataclasses.replace(work, layers=layers)
 
 
 def dense_workload(image: Image, chip: ChipConfig, heads: int, tokens: int, name: str) -> Workload:

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from crossvote.sim.system import energy
 from crossvote.sim.system.model import SystemResult, Usage
@@ -129,11 +130,35 @@ def _roles(placement: Placement) -> tuple[dict[int, str], set[int]]:
     return {tile: max(found, key=lambda letter: found[letter]) for tile, found in held.items()}, voting
 
 
-def occupancy(placement: Placement) -> str:
-    """Tiles of every chip in their places on the mesh: colour is the layer, shade the share of blocks in use.
+def _copies(placement: Placement) -> dict[int, list[float]]:
+    """For every block of every tile in use, in its order: share of its bit lines that hold copies."""
+    found: dict[int, list[float]] = {}
+    columns = placement.chip.crossbar.columns
+    for groups in placement.groups:
+        for place in groups.values():
+            shares = np.repeat(place.group.copies / columns, place.group.row_blocks).tolist()
+            for tile, share in zip(place.block_tile.tolist(), shares, strict=True):
+                found.setdefault(tile, []).append(share)
+    return found
 
-    A letter says which matrices a tile holds most of: A for Q, K and V, O, 1 and 2 for the feed-forward ones. A dot: it
-    holds outputs whose replicas vote.
+
+def _tile(colour: NDArray[np.float64], copies: Sequence[float], used: int, capacity: int) -> NDArray[np.float64]:
+    """A tile as a square of blocks: grey ones are free, the darker the more of the bit lines hold copies."""
+    side = int(np.ceil(np.sqrt(capacity)))
+    picture = np.full((side * side, 3), 1.0)
+    picture[:capacity] = 0.88
+    share = np.zeros(used)
+    share[: len(copies)] = copies
+    picture[:used] = 1 - (0.35 + 0.65 * share[:, None]) * (1 - colour)
+    return picture.reshape(side, side, 3)
+
+
+def occupancy(placement: Placement) -> str:
+    """Tiles of every chip in their places on the mesh, and in each tile its crossbars (or pairs of them).
+
+    Colour is the layer; free crossbars are grey; the darker a crossbar, the more of its bit lines hold replicas or
+    other copies. A letter says which matrices a tile holds most of: A for Q, K and V, O, 1 and 2 for the feed-forward
+    ones. A dot: it holds outputs whose replicas vote.
     """
     with mpl.rc_context(_STYLE):
         chip = placement.chip
@@ -144,33 +169,42 @@ def occupancy(placement: Placement) -> str:
         capacity = chip.crossbars_per_tile // chip.signs
         layer_of = {tile: i for i, tiles in enumerate(placement.layer_tiles) for tile in tiles}
         letters, voting = _roles(placement)
+        copies = _copies(placement)
         columns = min(3, placement.chips)
         rows = -(-placement.chips // columns)
         figure = Figure(figsize=(2.6 * columns, 2.6 * rows))
+        pixels = int(np.ceil(np.sqrt(capacity))) + 1
         for number in range(placement.chips):
             axes = figure.add_subplot(rows, columns, number + 1)
-            picture = np.ones((side * -(-routers // width), side * width, 3))
+            picture = np.ones((pixels * side * -(-routers // width), pixels * side * width, 3))
             for local in range(chip.package.tiles):
                 tile = number * chip.package.tiles + local
                 router, inside = divmod(local, per_router)
-                y = side * (router // width) + inside // side
-                x = side * (router % width) + inside % side
-                picture[y, x] = (0.88, 0.88, 0.88)
+                y = pixels * (side * (router // width) + inside // side)
+                x = pixels * (side * (router % width) + inside % side)
+                used = int(placement.blocks_used[tile]) if tile in layer_of else 0
+                colour = np.array(mpl.colors.to_rgb(PALETTE[layer_of.get(tile, 0) % len(PALETTE)]))
+                drawn = _tile(colour, copies.get(tile, ()), used, capacity)
+                picture[y : y + pixels - 1, x : x + pixels - 1] = drawn
                 if tile in layer_of:
-                    colour = np.array(mpl.colors.to_rgb(PALETTE[layer_of[tile] % len(PALETTE)]))
-                    share = placement.blocks_used[tile] / capacity
-                    picture[y, x] = 1 - (0.25 + 0.75 * share) * (1 - colour)
-                    mark = letters[tile] + ("." if tile in voting else "")
-                    axes.text(x, y, mark, ha="center", va="center", fontsize=4)
+                    mark = letters.get(tile, "K") + ("." if tile in voting else "")
+                    middle = pixels / 2 - 1
+                    axes.text(x + middle, y + middle, mark, ha="center", va="center", fontsize=4, in_layout=False)
             axes.imshow(picture, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
-            used = int(np.clip(placement.tiles - number * chip.package.tiles, 0, chip.package.tiles))
-            axes.set_title(f"chip {number}: {used} of {chip.package.tiles} tiles")
+            in_use = int(np.clip(placement.tiles - number * chip.package.tiles, 0, chip.package.tiles))
+            axes.set_title(f"chip {number}: {in_use} of {chip.package.tiles} tiles")
         layers = len(placement.layer_tiles)
         handles = [
             mpl.patches.Patch(color=PALETTE[i], label="layer " + ", ".join(map(str, range(i, layers, len(PALETTE)))))
             for i in range(min(layers, len(PALETTE)))
         ]
         figure.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(0.93, 0.5))
+        shares = [share for found in copies.values() for share in found]
+        figure.suptitle(
+            f"{sum(share > 0 for share in shares)} of {len(shares)} crossbar blocks hold copies; darker: more of them",
+            fontsize=8,
+            y=0.04,
+        )
         return _svg(figure)

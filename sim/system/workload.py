@@ -31,6 +31,7 @@ class GroupWork:
         inputs, outputs: K and N, pruned ones included.
         driven: int64[row_blocks], word lines that are driven (pruned inputs are not).
         lines: int64[column_blocks], bit lines in use (replicas included, holes not).
+        copies: int64[column_blocks], of these, how many are not the first of their output and plane.
         opc_lines: int64[output peripherals of a row block], bit lines that each of them serves.
         sums: column sums of one token vector that become a weighted plane after the vote, per row block.
         votes: of these, how many are the median of several replicas.
@@ -45,6 +46,7 @@ class GroupWork:
     outputs: int
     driven: NDArray[np.int64]
     lines: NDArray[np.int64]
+    copies: NDArray[np.int64]
     opc_lines: NDArray[np.int64]
     sums: int
     votes: int
@@ -80,14 +82,13 @@ class GroupWork:
         places = group.column_map.vote_groups
         used = group.column_map.used
         votes = sum(len(p.output) for p in places if p.lines.shape[1] > 1)
-        # Fixed bit lines hold every plane once, plain and with its own weight.
-        mapped = bool((group.column_map.flipped | group.column_map.repeats).any())
         return cls(
             name=group.name,
             inputs=group.inputs,
             outputs=group.outputs,
             driven=kept.reshape(group.row_blocks, group.rows).sum(axis=1),
-            lines=group.column_map.used.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
+            lines=used.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
+            copies=group.column_map.repeats.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
             opc_lines=np.array(
                 [len(bundle.lines) for bundle in group.bundles(chip.opc.columns, chip.opc.outputs)], np.int64
             ),
@@ -97,7 +98,7 @@ class GroupWork:
             kept=len(np.unique(group.column_map.output[used])),
             conducting=_conducting(group, chip),
             programmed=2 * int(used.sum()) * int(group.kept_inputs.sum()),
-            variant="map + voter" if votes else "map" if mapped else "plain",
+            variant="map + voter" if votes else "plain" if _fixed(group) else "map",
         )
 
     @classmethod
@@ -132,6 +133,7 @@ class GroupWork:
         if width > columns:
             raise UserError(f"an output of {width} bit lines does not fit into a crossbar of {columns} (group {name}).")
         lines: list[NDArray[np.int64]] = []
+        copies: list[NDArray[np.int64]] = []
         kept_total = 0
         for outputs in matrices:
             kept = outputs - round(outputs * pruned)
@@ -143,13 +145,14 @@ class GroupWork:
             blocks = -(-needed // per_block)
             used = kept * (slices + replicas)
             lines.append(spread(used, blocks))
+            copies.append(lines[-1] * replicas // (slices + replicas))
         row_blocks = -(-inputs // chip.crossbar.rows)
         driven = np.full(row_blocks, chip.crossbar.rows, np.int64)
         driven[-1] = inputs - (row_blocks - 1) * chip.crossbar.rows
         density = plane_density(chip)
         signs = chip.signs
-        copies = np.ones(slices)
-        copies[-1] += replicas
+        times = np.ones(slices)
+        times[-1] += replicas
         share = np.where(np.arange(slices) >= slices - flipped, signs - density, density)
         share += (signs - share) * _off(chip)
         return cls(
@@ -158,12 +161,13 @@ class GroupWork:
             outputs=sum(matrices),
             driven=driven,
             lines=np.concatenate(lines),
+            copies=np.concatenate(copies),
             opc_lines=np.concatenate([spread(n, -(-n // chip.opc.columns)) for n in np.concatenate(lines).tolist()]),
             sums=kept_total * slices,
             votes=kept_total * (replicas // 2),
             vote=vote if replicas else "none",
             kept=kept_total,
-            conducting=float(kept_total * inputs * (share * copies).sum()),
+            conducting=float(kept_total * inputs * (share * times).sum()),
             programmed=signs * kept_total * (slices + replicas) * inputs,
             variant="map + voter" if replicas else "map" if flipped else "plain",
         )
@@ -191,6 +195,19 @@ def plane_density(chip: ChipConfig) -> NDArray[np.float64]:
 def _off(chip: ChipConfig) -> float:
     """Conductance of a cell at 0 over that of a full one."""
     return 1 / chip.cell.on_off_ratio if chip.cell.on_off_ratio else 0.0
+
+
+def _fixed(group: GroupImage) -> bool:
+    """Whether every output holds each of its planes once, not flipped and with its own weight: fixed bit lines do that.
+
+    Any other code, one that leaves planes out included, needs a map that says what a bit line holds.
+    """
+    own = group.column_map
+    used = own.used
+    if (own.flipped | own.repeats)[used].any() or (own.shift != own.plane)[used].any():
+        return False
+    lines = np.bincount(own.output[used])
+    return bool((lines[lines > 0] == -(-group.planes // group.cell_bits)).all())
 
 
 def _conducting(group: GroupImage, chip: ChipConfig) -> float:

@@ -86,6 +86,19 @@ def test_the_occupancy_picture_names_roles_and_votes():
     assert sum(text.strip() in {"A.", "O.", "1.", "2."} for text in texts[1]) == voted.placement.tiles
 
 
+def test_the_occupancy_picture_shows_where_copies_are():
+    """Copies in a crossbar darken it; what is said is counted in the image of the workload."""
+    plain, voted = run(), run(replicas=2, vote="crossbar")
+    groups = [place for layer in voted.placement.groups for place in layer.values()]
+    blocks = sum(place.group.blocks for place in groups)
+    assert f"{blocks} of {blocks} crossbar blocks hold copies" in occupancy(voted.placement)
+    assert f"0 of {sum(p.group.blocks for g in plain.placement.groups for p in g.values())} crossbar" in occupancy(
+        plain.placement
+    )
+    for place in groups:
+        assert place.group.copies.tolist() == (place.group.lines * 2 // 9).tolist()
+
+
 def test_the_energy_of_another_table_needs_no_simulation(tmp_path):
     write_report(tmp_path, {"a": run()})
     own = read_energy(tmp_path / "system.json")["a"]
