@@ -14,8 +14,10 @@ from collections.abc import Callable, Generator
 import simpy
 
 from crossvote.sim.chip.config import load_chip
-from crossvote.sim.system.model import Resolution, SystemRun, simulate
+from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import place
+from crossvote.sim.system.result import Resolution
+from crossvote.sim.system.run import SystemRun
 from crossvote.sim.system.workload import BERT_BASE, bert_workload
 
 

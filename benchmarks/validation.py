@@ -21,8 +21,9 @@ from crossvote.sim.kernel import Booking, Simulation
 from crossvote.sim.system import energy
 from crossvote.sim.system.actions import group_actions
 from crossvote.sim.system.load import tile_at_full_load_w
-from crossvote.sim.system.model import Resolution, SystemResult, simulate
+from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import GroupPlace
+from crossvote.sim.system.result import Resolution, SystemResult
 from crossvote.sim.system.stages import GroupTiming
 from crossvote.sim.system.workload import BERT_BASE, ROLES, Dimensions, GroupWork, bert_workload
 

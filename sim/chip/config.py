@@ -173,6 +173,13 @@ class NetworkConfig:
     flit_bits: int = Field(ge=1, le=MOST, description="width of a link")
     link_ps: int = Field(ge=0, le=MOST_PS, description="time of one flit on a link")
     router_ps: int = Field(ge=0, le=MOST_PS, description="delay of the first flit per router")
+    buffer_flits: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 20,
+        description="flits of a transfer that the input of a router holds, with credits back to the sender: one that "
+        "has to wait and does not fit holds the links behind it; 0: as many as come",
+    )
 
 
 @config_dataclass

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from crossvote.sim.system import energy
-from crossvote.sim.system.model import SystemResult, Usage
 from crossvote.sim.system.placement import Placement
+from crossvote.sim.system.result import SystemResult, Usage
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#666666")
 _STYLE: Any = {"svg.hashsalt": "crossvote", "svg.fonttype": "none", "font.size": 8, "axes.axisbelow": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,12 +22,14 @@ class Route:
 
     Attributes:
         number: of the route in its network. links: (link, how long it is taken, ps).
+        onwards: the same links, each after all links into which it leads: (link, time taken, these links).
         arrival_ps: int64[destinations], time from its start until the last byte is at each destination.
         flits: flits times links. chip_bytes: bytes over links between chips.
     """
 
     number: int
     links: tuple[tuple[int, int], ...]
+    onwards: tuple[tuple[int, int, tuple[int, ...]], ...]
     arrival_ps: NDArray[np.int64]
     flits: int
     chip_bytes: int
@@ -45,12 +47,17 @@ class Route:
 class Network(Module):
     """Links as bookings with virtual cut-through: a busy link delays what passes it, and nothing else.
 
+    With ``network.buffer_flits`` the inputs of routers hold so many flits of a transfer and give credits: one that does
+    not fit holds every link on its way until all but so many of its flits have left the link after it. Routers that are
+    waited for then make others wait that do not even pass them. X before Y makes no circle of links, so nothing
+    deadlocks.
+
     Every tile has a port into and out of its router; routers form a mesh per chip; neighbouring chips are joined at
     their first routers. A route's home is a router: vectors are put together and copied there. Link names:
     ("in", tile), ("out", tile), ("mesh", router, router), ("chip", chip, chip).
     """
 
-    counters = ("transfers", "wait_ps")
+    counters = ("transfers", "wait_ps", "held_ps")
 
     def __init__(self, parent: Module | Simulation, name: str, chip: ChipConfig, tiles: int) -> None:
         super().__init__(parent, name)
@@ -63,7 +70,10 @@ class Network(Module):
         self._free: list[int] = []
         self._index: dict[tuple[object, ...], int] = {}
         self._paths: dict[tuple[int, int], tuple[int, ...]] = {}
-        self.transfers = self.wait_ps = 0
+        self.transfers = self.wait_ps = self.held_ps = 0
+        #: Time that a full input of a router lasts; None where inputs are not limited.
+        depth = chip.network.buffer_flits
+        self._depth_ps = depth * chip.network.link_ps if depth else None
         #: By route: how often it was used, and the links that are booked for it.
         self._routes: list[Route] = []
         self._uses: list[int] = []
@@ -94,15 +104,23 @@ class Network(Module):
             exchanged: (tile, tile, bytes) of what moves between tiles before anything is collected.
         """
         load: dict[int, int] = {}
+        after: dict[int, set[int]] = {}
+
+        def chain(path: Sequence[int]) -> None:
+            for link, following in itertools.pairwise(path):
+                after.setdefault(link, set()).add(following)
+
         collected_hops = exchanged_hops = 0
         for tile, other, sent in exchanged:
             path = self._between(tile, other)
             exchanged_hops = max(exchanged_hops, len(path))
+            chain(path)
             _add(load, path, sent)
         for tile, sent in sources:
             if sent:
                 path = (self._number(("out", tile)), *self._path(tile, home))
                 collected_hops = max(collected_hops, len(path))
+                chain(path)
                 _add(load, path, sent)
         collect = dict(load)
         hops = []
@@ -111,16 +129,20 @@ class Network(Module):
         for tile in destinations:
             path = self._to(home, tile)
             spread.update(path)
+            chain(path)
             hops.append(len(path))
         dealt: dict[int, int] = {}
         for tile, sent in scattered:
             if sent:
                 path = self._to(home, tile)
                 dealt_hops = max(dealt_hops, len(path))
+                chain(path)
                 _add(dealt, path, sent)
         for tiles, sent in shared:
             ways = [self._to(home, tile) for tile in tiles]
             dealt_hops = max(dealt_hops, *map(len, ways))
+            for path in ways:
+                chain(path)
             _add(dealt, set().union(*ways), sent)
         _add(load, spread, size)
         for link, sent in dealt.items():
@@ -141,6 +163,7 @@ class Network(Module):
         route = Route(
             number=len(self._routes),
             links=tuple(busy.items()),
+            onwards=tuple((link, busy[link], tuple(sorted(after.get(link, ())))) for link in _last_first(busy, after)),
             arrival_ps=arrival,
             flits=sum(-(-8 * sent // network.flit_bits) for link, sent in load.items() if not self._far[link]),
             chip_bytes=sum(sent for link, sent in load.items() if self._far[link]),
@@ -187,6 +210,8 @@ class Network(Module):
         self.transfers += 1
         self._uses[route.number] += 1
         free, last, trace = self._free, arrival_ps, self.simulation.trace
+        if self._depth_ps is not None:
+            return self._start_with_credits(route, arrival_ps, label)
         for link, taken in self._booked[route.number]:
             begin = free[link]
             if begin <= arrival_ps:
@@ -196,6 +221,21 @@ class Network(Module):
             free[link] = begin + taken
             if trace is not None and taken:
                 trace.span(f"{self.path}.{'-'.join(map(str, self.names[link]))}", 0, label, begin, begin + taken)
+        self.wait_ps += last - arrival_ps
+        return last
+
+    def _start_with_credits(self, route: Route, arrival_ps: int, label: str) -> int:
+        free, last, trace, depth = self._free, arrival_ps, self.simulation.trace, self._depth_ps
+        assert depth is not None
+        for link, taken, following in route.onwards:
+            begin = free[link] if free[link] > arrival_ps else arrival_ps
+            last = max(last, begin)
+            end = begin + taken
+            held = max((free[after] - depth for after in following), default=end) if taken > depth else end
+            self.held_ps += max(0, held - end)
+            free[link] = max(end, held)
+            if trace is not None and taken:
+                trace.span(f"{self.path}.{'-'.join(map(str, self.names[link]))}", 0, label, begin, free[link])
         self.wait_ps += last - arrival_ps
         return last
 
@@ -227,6 +267,7 @@ class Network(Module):
             "transfers": Measurement(self.transfers, "transfers", "vectors sent"),
             "links": Measurement(len(self.names), "links", "links in use"),
             "wait": Measurement(self.wait_ps / max(1, self.transfers), "ps", "mean wait of a transfer for its links"),
+            "held": Measurement(self.held_ps, "ps", "time that links were held by transfers that waited farther on"),
             "busiest": Measurement(int(busy.max(initial=0)) / elapsed, "1", "busy share of the busiest link"),
         }
 
@@ -271,6 +312,21 @@ class Network(Module):
         down = [*range(ya, yb, 1 if yb > ya else -1), yb]
         stops = [offset + ya * self.width + x for x in along] + [offset + y * self.width + xb for y in down[1:]]
         return [("mesh", one, two) for one, two in itertools.pairwise(stops)]
+
+
+def _last_first(links: Iterable[int], after: Mapping[int, Iterable[int]]) -> list[int]:
+    """The links, each behind all links that follow it on a way."""
+    order: dict[int, None] = {}
+
+    def visit(link: int) -> None:
+        if link not in order:
+            for following in sorted(after.get(link, ())):
+                visit(following)
+            order[link] = None
+
+    for link in links:
+        visit(link)
+    return list(order)
 
 
 def _add(load: dict[int, int], links: Iterable[int], sent: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crossvote.sim.chip.bill import prices
 from crossvote.sim.system.actions import written_cells
-from crossvote.sim.system.model import SystemResult
+from crossvote.sim.system.result import SystemResult
 
 SECONDS_PER_DAY = 86_400
 

@@ -22,8 +22,9 @@ from crossvote.sim.system import energy
 from crossvote.sim.system.diagram import diagram
 from crossvote.sim.system.figures import energy_bars, energy_by_stage, occupancy, utilisation_bars
 from crossvote.sim.system.load import full_load_power_w
-from crossvote.sim.system.model import SystemResult, Usage, simulate
+from crossvote.sim.system.model import simulate
 from crossvote.sim.system.programming import programming
+from crossvote.sim.system.result import SystemResult, Usage
 from crossvote.sim.system.stages import GroupTiming
 from crossvote.sim.system.workload import Workload
 

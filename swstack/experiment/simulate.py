@@ -22,8 +22,9 @@ from crossvote.sim.common.schema import merge
 from crossvote.sim.kernel import Trace
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.system.cosim import CosimRequest
-from crossvote.sim.system.model import Resolution, SystemResult, simulate
+from crossvote.sim.system.model import simulate
 from crossvote.sim.system.report import write_report
+from crossvote.sim.system.result import Resolution, SystemResult
 from crossvote.sim.system.workload import Workload, ones_share
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config, parse_override

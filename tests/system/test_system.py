@@ -12,16 +12,17 @@ from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
 from crossvote.sim.chip.bill import bill, estimate, prices
 from crossvote.sim.chip.config import chip_presets, load_chip
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.kernel import DeadlockError, Simulation, Trace
+from crossvote.sim.kernel import DeadlockError, Fifo, Module, Simulation, Trace
 from crossvote.sim.system import energy
 from crossvote.sim.system.actions import group_actions
 from crossvote.sim.system.attention import plan_attention
 from crossvote.sim.system.baselines import pruned_workload
 from crossvote.sim.system.load import full_load_w, full_tile, tile_at_full_load_w
-from crossvote.sim.system.model import SystemRun, simulate
+from crossvote.sim.system.model import simulate
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import place
 from crossvote.sim.system.programming import programming
+from crossvote.sim.system.run import SystemRun
 from crossvote.sim.system.stages import GroupTiming, Stage
 from crossvote.sim.system.workload import BERT_BASE, Dimensions, GroupWork, Workload, bert_workload, plane_density
 
@@ -550,7 +551,7 @@ def test_a_stage_by_calls_equals_a_process(sizes, queue, flit, lanes, causal):
     found = []
     for kind in (Stage, ProcessStage):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("crossvote.sim.system.model.Stage", kind)
+            patch.setattr("crossvote.sim.system.run.Stage", kind)
             run = SystemRun(work, place(work, chip), "tile", sequences)
         run.repetition.enabled = False
         run.go()
@@ -630,6 +631,80 @@ def test_links_that_decide_nothing_are_left_out_and_counted(flit):
     few, all_links = (run.result(0) for run in runs)
     assert (few.sequence_ps, few.usage) == (all_links.sequence_ps, all_links.usage)
     assert few.statistics["network"] == all_links.statistics["network"]
+
+
+def credits_of(flits, **network):
+    return load_chip("crossvote", {"network": {"buffer_flits": flits, "tiles_per_router": 1, **network}})
+
+
+def flit_by_flit(sends, depth):
+    """Messages on a line of links, flit by flit: (path, flits, offered at) gives when each left every link, in ns.
+
+    Links serve messages in the order in which they are offered; one flit per ns; an input holds ``depth`` flits.
+    """
+    simulation = Simulation()
+    inputs, orders, done = {}, {}, {}
+    for number, (path, _, _) in enumerate(sends):
+        for link in path:
+            orders.setdefault(link, []).append(number)
+            # What lies behind a link is a buffer for every message, so that no message enters another's flits.
+            inputs[number, link] = Fifo(simulation, f"in {number} {link}", depth)
+
+    def link(name):
+        for number in orders[name]:
+            path, flits, offered = sends[number]
+            at = path.index(name)
+            if at == 0 and simulation.now < 1000 * offered:
+                yield simulation.delay(1000 * offered - simulation.now)
+            for _ in range(flits):
+                if at:
+                    yield inputs[number, path[at - 1]].get()
+                if at + 1 < len(path):
+                    yield inputs[number, name].reserve()
+                yield simulation.delay(1000)
+                if at + 1 < len(path):
+                    inputs[number, name].deliver(None)
+            done[number, name] = simulation.now
+
+    processes = [simulation.start(Module(simulation, f"link {name}"), link(name)) for name in orders]
+    for process in processes:
+        simulation.run(process)
+    return done
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 16])
+def test_a_full_router_holds_the_links_behind_it(depth):
+    """Message 1 waits for message 0 at its second link and holds its first one, which message 2 needs, too."""
+    chip = credits_of(depth, router_ps=0, flit_bits=8, link_ps=1000)
+    network = Network(Simulation(), "network", chip, 9)
+    # Tiles 3, 4, 5 lie in a row of the mesh: 5 to 4 for message 0's way into tile 4; 3 to 4 for the others.
+    into = network.build([], 4, [4], 40)
+    through = network.build([], 3, [4], 12)
+    aside = network.build([], 3, [5], 12)
+    mesh, port = (network._index[name] for name in (("mesh", 3, 4), ("in", 4)))
+    assert [network.start(route, 0) for route in (into, through)] == [0, 40_000]
+    sends = [(["in"], 40, 0), (["mesh", "in"], 12, 0)]
+    exact = flit_by_flit(sends, depth)
+    assert network._free[port] == exact[1, "in"] == 52_000
+    # The first link is free when all but what the input holds has left the second.
+    free = network._free[mesh]
+    assert free == exact[1, "mesh"] == (12_000 if depth >= 12 else 52_000 - depth * 1000)
+    assert network.held_ps == free - 12_000
+    assert network.start(aside, 0) == free
+
+
+def test_deep_buffers_are_no_limit_and_shallow_ones_cost_time():
+    def run(flits):
+        chip = load_chip("crossvote", {"network": {"buffer_flits": flits, "flit_bits": 8}})
+        result = simulate(bert_workload(SMALL, chip, 24), chip, resolution="tile", sequences=2)
+        assert all(holds for _, holds in conservation(result))
+        return result
+
+    unlimited, deep, shallow = run(0), run(1 << 20), run(1)
+    assert (deep.sequence_ps, deep.usage) == (unlimited.sequence_ps, unlimited.usage)
+    assert shallow.latency_ps > unlimited.latency_ps
+    assert shallow.statistics["network"]["held"].value > 0 == unlimited.statistics["network"]["held"].value
+    assert shallow.actions == unlimited.actions
 
 
 def test_a_far_chip_is_reached_over_the_package_links():
