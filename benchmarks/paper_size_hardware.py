@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import resource
 import time
 from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+import crossvote as cv
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.csv_rows import write_csv
@@ -97,6 +99,40 @@ def verilog(
     print(f"{equal} of {len(checks)} matrices equal in {time.monotonic() - started:.0f} s, {checks[0].backend}")
 
 
+def sweep(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    masks: Masks,
+    chip: ChipConfig,
+    examples: int,
+) -> None:
+    """Evaluate two schemes on two faulty chips, as a sweep does, and write time and peak memory of this process.
+
+    What comes out is the accuracy of an encoder that was not trained; only what the sweep takes counts.
+    """
+    images = {n: build_image(model, word_line_groups(model), masks, PRESETS[n], name=n) for n in ("none", SCHEMES[-1])}
+    subject, silicon = cv.Model(model, tokenizer, masks), cv.chips(RATE, number=2, chip=chip)
+    before, started = peak_gb(), time.monotonic()
+    cv.evaluate(images, subject, task, silicon, limit=examples)
+    row = {
+        "schemes": len(images),
+        "chips": len(silicon),
+        "examples": examples,
+        "seconds": f"{time.monotonic() - started:.0f}",
+        "peak before, GB": f"{before:.2f}",
+        "peak, GB": f"{peak_gb():.2f}",
+        "goal, GB": "3",
+    }
+    write_csv(RESULTS / "sweep-memory.csv", [row])
+    print(row, flush=True)
+
+
+def peak_gb() -> float:
+    """Most memory that this process has had, GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
 def main() -> None:
     """Compute, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,12 +140,17 @@ def main() -> None:
     parser.add_argument("--column-sparsity", type=float, default=0.30, help="in every word-line group")
     parser.add_argument("--tokens", type=int, default=8, help="token vectors through the Verilog; 0: none")
     parser.add_argument("--no-costs", action="store_true", help="only the Verilog")
+    parser.add_argument("--sweep", type=int, default=0, help="dev examples of a sweep, for its peak memory")
+    parser.add_argument("--task", default="grammar-single", help="whose sentences are taken")
+    parser.add_argument("--glue-dir", help="a directory in GLUE's official layout")
     args = parser.parse_args()
-    task = load_task(TaskConfig(name="grammar-single"), 0)
+    task = load_task(TaskConfig(name=args.task, glue_dir=args.glue_dir), 0)
     model, tokenizer = load_model(ModelConfig(source=args.model), task.num_labels, task.regression, seed=0)
     masks, chip = prune_by_norms(model, args.column_sparsity), load_chip("crossvote")
     if not args.no_costs:
         costs(model, masks, chip)
+    if args.sweep:
+        sweep(model, tokenizer, task, masks, chip, args.sweep)
     if args.tokens:
         verilog(model, tokenizer, task, masks, chip, args.tokens)
 

@@ -37,7 +37,7 @@ from crossvote.sim.common.schema import build
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from crossvote.sim.system.model import SystemResult
+    from crossvote.sim.system.result import SystemResult
     from crossvote.swstack.evaluation.cosimulation import CosimRecord
     from crossvote.swstack.evaluation.evaluation import Sweep
     from crossvote.swstack.evaluation.product import Path as ProductPath
