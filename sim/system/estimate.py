@@ -1,10 +1,13 @@
-"""Closed forms: times without contention between layers, a lower bound that needs no simulation."""
+"""Times without contention between layers, from the recursion of each layer alone."""
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -17,50 +20,101 @@ from crossvote.sim.system.steps import Step, layer_steps, scoped_actions
 from crossvote.sim.system.workload import Workload
 
 
+def _private(steps: Sequence[Step], arrivals: Sequence[int]) -> list[int]:
+    """When tokens that arrive at these times leave ``steps``, each of which has a unit of its own, ps."""
+    times = list(arrivals)
+    for step in steps:
+        interval, latency = step.interval_ps, step.latency_ps
+        free = 0
+        for n, arrival in enumerate(times):
+            start = arrival if arrival > free else free
+            free = start + interval
+            times[n] = start + latency
+    return times
+
+
+class _Shared:
+    """A step whose unit others use, too, and the steps with units of their own between it and the next such step."""
+
+    def __init__(self, step: Step, behind: Sequence[Step], tokens: int) -> None:
+        self.unit, self.interval, self.latency = step.unit, step.interval_ps, step.latency_ps
+        self.behind = [[other.interval_ps, other.latency_ps, 0] for other in behind]
+        self.arrivals: list[int | None] = [None] * tokens
+        #: The token that is next, and since when the step could take it.
+        self.next, self.ready = 0, 0
+
+    def onwards(self, time: int) -> int:
+        """When a token that leaves the unit then is through the steps behind it."""
+        for own in self.behind:
+            interval, latency, free = own
+            start = time if time > free else free
+            own[2] = start + interval
+            time = start + latency
+        return time
+
+
+def _queued(steps: Sequence[Step], arrivals: Sequence[int]) -> list[int]:
+    """When tokens leave ``steps``: units that several of them share serve in the order of arrival.
+
+    Event by event, for those units only; without queues that could be full, and without the links of others.
+    """
+    times = Counter(step.unit for step in steps)
+    shared = [n for n, step in enumerate(steps) if times[step.unit] > 1]
+    if not shared:
+        return _private(steps, arrivals)
+    tokens = len(arrivals)
+    parts = [
+        _Shared(steps[at], steps[at + 1 : end], tokens)
+        for at, end in zip(shared, [*shared[1:], len(steps)], strict=True)
+    ]
+    first = parts[0]
+    first.arrivals = list(_private(steps[: shared[0]], arrivals))
+    free = dict.fromkeys(times, 0)
+    out = [0] * tokens
+    order = itertools.count()
+    events = [(first.arrivals[0] or 0, next(order), 0)]
+    while events:
+        now, _, at = heappop(events)
+        part = parts[at]
+        token, part.next = part.next, part.next + 1
+        start = max(now, free[part.unit])
+        free[part.unit] = start + part.interval
+        part.ready = start
+        if part.next < tokens and (arrived := part.arrivals[part.next]) is not None:
+            heappush(events, (max(start, arrived), next(order), at))
+        done = part.onwards(start + part.latency)
+        if at + 1 == len(parts):
+            out[token] = done
+            continue
+        following = parts[at + 1]
+        following.arrivals[token] = done
+        if following.next == token:
+            heappush(events, (max(done, following.ready), next(order), at + 1))
+    return out
+
+
 @dataclass(frozen=True)
 class _Span:
-    """When the first and the last token enter and leave a layer, and when its attention begins, ps."""
+    """When the first token enters a layer, when its attention begins, and when every token leaves, ps."""
 
-    first_in: int
-    last_in: int
+    entered: int
     barrier: int
-    first_out: int
-    last_out: int
+    out: list[int]
 
 
-def _latest(steps: Sequence[Step], tokens: int, first: int, last: int) -> int:
-    """When at the earliest the last of ``tokens`` tokens is out of ``steps``, entered between ``first`` and ``last``,
-    ps.
-
-    Three bounds: the last token takes the latency of all steps; the slowest step takes all tokens one by one; and so
-    does a unit that several steps share, for all of them together, between the first time it is used and what follows
-    it.
-    """
-    through = sum(s.latency_ps for s in steps)
-    found = max(last, first + (tokens - 1) * max(s.interval_ps for s in steps)) + through
-    for unit in {s.unit for s in steps}:
-        own = [n for n, s in enumerate(steps) if s.unit == unit]
-        before = sum(s.latency_ps for s in steps[: own[0]])
-        behind = sum(s.latency_ps for s in steps[own[-1] :]) - steps[own[-1]].interval_ps
-        found = max(found, first + before + tokens * sum(steps[n].interval_ps for n in own) + behind)
-    return found
-
-
-def _layer_span(steps: Sequence[Step], tokens: int, first: int, last: int, causal: bool) -> _Span:
-    """One layer whose tokens arrive between ``first`` and ``last``, without contention between layers."""
-    before, after = steps[:2], steps[2:]
-    arrived = first + sum(s.latency_ps for s in before)
-    barrier = arrived if causal else _latest(before, tokens, first, last)
-    first_out = barrier + sum(s.latency_ps for s in after)
+def _layer_span(steps: Sequence[Step], arrivals: Sequence[int], causal: bool) -> _Span:
+    """One layer whose tokens arrive then, without contention between layers."""
     if causal:
-        return _Span(first, last, barrier, first_out, _latest(steps, tokens, first, last))
-    return _Span(first, last, barrier, first_out, _latest(after, tokens, barrier, barrier))
+        return _Span(arrivals[0], _private(steps[:2], arrivals)[0], _queued(steps, arrivals))
+    barrier = max(_private(steps[:2], arrivals))
+    return _Span(arrivals[0], barrier, _queued(steps[2:], [barrier] * len(arrivals)))
 
 
 def estimate(workload: Workload, placement: Placement, sequences: int, started: float) -> SystemResult:
-    """Times without contention between layers: a lower bound (``_latest``), exact where nothing waits.
+    """Times without contention between layers, for links or for places in queues: exact where nothing waits for these.
 
-    The next sequence follows after as long as the busiest unit or link needs for a sequence.
+    Otherwise it is too early, but for a hair: serving in the order of arrival is no optimal schedule, and now and then
+    a delay makes it a better one. The next sequence follows after as long as the busiest unit or link needs for one.
     """
     chip, tokens = placement.chip, workload.tokens
     network = Network(Simulation(), "network", chip, placement.tiles)
@@ -68,13 +122,13 @@ def estimate(workload: Workload, placement: Placement, sequences: int, started: 
     host = size_bytes(workload.layers[0].hidden, chip.opc.input_bits) * chip.package.link_byte_ps
     found: list[_Span] = []
     slowest = max(host, network.load_ps())
-    first, last = host, tokens * host
+    arrivals = [(n + 1) * host for n in range(tokens)]
     for layer in steps:
-        found.append(_layer_span(layer, tokens, first, last, workload.causal))
-        first, last = found[-1].first_out, found[-1].last_out
+        found.append(_layer_span(layer, arrivals, workload.causal))
+        arrivals = found[-1].out
         shared = {unit: sum(s.interval_ps for s in layer if s.unit == unit) for unit in {s.unit for s in layer}}
         slowest = max(slowest, *shared.values(), *(s.interval_ps for s in layer))
-    spans = [(span.first_in, span.last_out) for span in found]
+    spans = [(span.entered, max(span.out)) for span in found]
     elapsed = spans[-1][1] + (sequences - 1) * tokens * slowest
     passed = tokens * sequences
     actions: dict[str, dict[str, int]] = {}

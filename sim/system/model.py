@@ -35,8 +35,8 @@ def simulate(
 
     Args:
         resolution: "matrix", "tile" and "crossbar" simulate with that many servers per word-line group and give equal
-            times and energies; "analytic" adds up times without contention (a lower bound, exact when nothing ever
-            waits for a shared unit or link) and needs no simulation.
+            times and energies; "analytic" estimates them from each layer's own recursion, as if nothing waited for
+            links or for places in queues, and simulates nothing.
         computed: word-line groups, by name, whose integers are computed with a real output peripheral in the loop;
             their tokens are real, and the peripheral's clock cycles set their time. Not for "analytic".
 

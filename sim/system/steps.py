@@ -73,7 +73,8 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
         return Step(
             role,
             f"{role} crossbars",
-            max(timing.interval_ps, route.interval_ps),
+            # The next token is sent when this one has started, so its way counts, too.
+            max(timing.interval_ps, route.interval_ps, route.latency_ps),
             route.latency_ps + timing.latency_ps,
             {**group_actions(chip, group), "flit_hop": route.flits},
             make,

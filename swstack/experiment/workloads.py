@@ -29,7 +29,7 @@ PLAIN = "pruned, unprotected"
 def length_rows(workloads: Mapping[str, Workload], chip: ChipConfig, lengths: NDArray[np.int64]) -> list[list[str]]:
     """Latency and dynamic energy over the real lengths, header first: means over the examples, and the longest one.
 
-    Times are the analytic bound, once for every length that occurs.
+    Times are the analytic estimate, once for every length that occurs.
     """
     values, counts = np.unique(lengths, return_counts=True)
     rows = [

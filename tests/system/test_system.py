@@ -12,6 +12,7 @@ from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
 from crossvote.sim.chip.bill import bill, estimate, prices
 from crossvote.sim.chip.config import chip_presets, load_chip
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import merge
 from crossvote.sim.kernel import DeadlockError, Fifo, Module, Simulation, Trace
 from crossvote.sim.system import energy
 from crossvote.sim.system.actions import group_actions
@@ -493,23 +494,41 @@ def test_a_decoder_reads_its_prompt_without_waiting():
     assert b.latency_ps < a.latency_ps
     macs = [energy.total_actions(r.actions)["mac"] for r in (a, b)]
     assert macs == [2 * 2 * 32 * 32 * 64, 2 * 2 * 32 * 64 * 33 // 2]
-    assert simulate(decoder, CHIP, resolution="analytic").latency_ps <= b.latency_ps
+    assert simulate(decoder, CHIP, resolution="analytic").latency_ps <= 1.01 * b.latency_ps
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {},
-        {"digital": {"lanes_per_tile": 1}},
-        {"digital": {"lanes_per_tile": 1, "macs_per_tile": 2}},
-        {"adc": {"shared_by": 4}},
-    ],
+@settings(max_examples=30, deadline=None)
+@given(
+    layers=st.integers(1, 3),
+    sizes=st.sampled_from([(64, 128, 2), (200, 64, 4), (256, 1024, 4), (384, 1536, 12)]),
+    tokens=st.sampled_from([1, 2, 9, 48]),
+    crossbar=st.sampled_from([64, 128, 256, 512]),
+    cell_bits=st.integers(1, 4),
+    shared_by=st.sampled_from([1, 4]),
+    dac=st.sampled_from([1, 4]),
+    units=st.tuples(st.sampled_from([1, 2, 4, 16]), st.sampled_from([1, 4, 16])),
+    causal=st.booleans(),
 )
-def test_the_analytic_bound_is_close_where_nothing_waits_for_the_network(overrides):
+def test_the_estimate_is_close_where_nothing_waits_for_the_network(
+    layers, sizes, tokens, crossbar, cell_bits, shared_by, dac, units, causal
+):
+    """On links that are always free, whatever else is short; and hardly ever later than the simulation."""
+    lanes, macs = units
+    overrides = {
+        "crossbar": {"rows": crossbar, "columns": crossbar, "cell_bits": cell_bits},
+        "opc": {"columns": crossbar},
+        "adc": {"shared_by": shared_by, "may_clip": True},
+        "dac": {"bits": dac},
+        "tile": {"buffer_bytes": 262_144},
+        "digital": {"lanes_per_tile": lanes, "macs_per_tile": macs},
+    }
+    ideal = load_chip("crossvote", merge(overrides, {"network": {"link_ps": 0}}))
+    work = dataclasses.replace(bert_workload(Dimensions(layers, *sizes), ideal, tokens), causal=causal)
+    quick, real = (simulate(work, ideal, resolution=r).latency_ps for r in ("analytic", "matrix"))
+    assert 0.95 * real <= quick <= 1.01 * real
     chip = load_chip("crossvote", overrides)
-    work = bert_workload(SMALL, chip, 48)
-    bound, real = (simulate(work, chip, resolution=r).latency_ps for r in ("analytic", "matrix"))
-    assert 0.95 * real <= bound <= real
+    quick, real = (simulate(work, chip, resolution=r).latency_ps for r in ("analytic", "matrix"))
+    assert 0.9 * real <= quick <= 1.01 * real
 
 
 class ProcessStage(Stage):
@@ -598,9 +617,9 @@ def test_v12_resolutions_agree_on_any_encoder(layers, hidden, tokens, sequences,
     work = bert_workload(Dimensions(layers, hidden, 2 * hidden, 4), chip, tokens)
     runs = [simulate(work, chip, resolution=r, sequences=sequences) for r in ("matrix", "tile", "crossbar")]
     assert len({(r.sequence_ps, r.layer_ps, r.dynamic_energy_pj) for r in runs}) == 1
-    bound = simulate(work, chip, resolution="analytic")
-    assert bound.dynamic_energy_pj * sequences == pytest.approx(runs[0].dynamic_energy_pj, rel=1e-12)
-    assert bound.latency_ps <= simulate(work, chip, resolution="matrix").latency_ps
+    quick = simulate(work, chip, resolution="analytic")
+    assert quick.dynamic_energy_pj * sequences == pytest.approx(runs[0].dynamic_energy_pj, rel=1e-12)
+    assert quick.latency_ps <= 1.01 * simulate(work, chip, resolution="matrix").latency_ps
     if sequences > 1:
         assert runs[0].passed_ps[-1] - runs[0].passed_ps[0] >= (sequences - 1) * tokens * chip.vector_interval_ps
     assert len(runs[2].crossbar_operations) == runs[2].placement.crossbars
