@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,12 +78,34 @@ class Placement:
         return f"chip{chip}.tile{local}.ima{ima}.xb{xb}"
 
 
+def tiles_needed(workload: Workload, chip: ChipConfig) -> int:
+    """Tiles that a workload takes; every layer starts on a fresh one."""
+    per_tile = chip.crossbars_per_tile // chip.signs
+    return sum(-(-(layer.blocks + written_blocks(chip, layer, workload.held)) // per_tile) for layer in workload.layers)
+
+
+def check_capacity(workloads: Iterable[Workload], chip: ChipConfig) -> None:
+    """Refuse workloads that do not all fit, each alone.
+
+    Raises:
+        UserError: the chips have too few tiles for the largest; the message says how many are missing.
+    """
+    largest = max(workloads, key=lambda workload: tiles_needed(workload, chip))
+    needed, available = tiles_needed(largest, chip), chip.package.tiles * chip.package.chips
+    if needed > available:
+        raise UserError(
+            f"{largest.name} needs {needed} tiles, but {chip.package.chips} chip(s) '{chip.name}' have {available}: "
+            f"{needed - available} tiles are missing (package.chips = {-(-needed // chip.package.tiles)} would do)."
+        )
+
+
 def place(workload: Workload, chip: ChipConfig) -> Placement:
     """Fill tiles in layer order.
 
     Raises:
         UserError: the chips have too few tiles; the message says how many are missing.
     """
+    check_capacity([workload], chip)
     per_tile = chip.crossbars_per_tile // chip.signs
     groups: list[dict[Role, GroupPlace]] = []
     spans: list[range] = []
@@ -103,12 +126,6 @@ def place(workload: Workload, chip: ChipConfig) -> Placement:
         spans.append(range(tile, tile + needed))
         groups.append(placed)
         tile += needed
-    available = chip.package.tiles * chip.package.chips
-    if tile > available:
-        raise UserError(
-            f"{workload.name} needs {tile} tiles, but {chip.package.chips} chip(s) '{chip.name}' have {available}: "
-            f"{tile - available} tiles are missing (package.chips = {-(-tile // chip.package.tiles)} would do)."
-        )
     return Placement(chip, tuple(groups), tuple(spans), np.concatenate(used))
 
 

@@ -175,8 +175,9 @@ class Crossbars(Module):
         return start, end
 
     def _show(self, trace: Trace, label: str, start_ps: int) -> None:
-        """Reads, and conversions a read later, of one token on the timeline."""
+        """The tile's bus, reads, and conversions a read later, of one token on the timeline."""
         chip, cycle = self.timing.chip, self.timing.read_cycle_ps
+        trace.span(f"{self.path}.bus", 0, label, start_ps, start_ps + self.timing.bus_interval_ps)
         for name, begin in (("reads", chip.pipeline.fetch_cycles), ("ADCs", chip.pipeline.fetch_cycles + 1)):
             first = start_ps + begin * cycle
             trace.span(f"{self.path}.{name}", 0, label, first, first + chip.reads * cycle)

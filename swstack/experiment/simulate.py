@@ -23,6 +23,7 @@ from crossvote.sim.kernel import Trace
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.model import simulate
+from crossvote.sim.system.placement import check_capacity
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.result import Resolution, SystemResult
 from crossvote.sim.system.workload import Workload, ones_share
@@ -125,6 +126,7 @@ def simulate_source(
                 computed[name] = one.requests(config, rtl, evidence=folder / f"mismatch-{name}")
         inputs = next(iter(placed.values())).inputs if placed else _real_inputs(run, list(workloads)[-1], tokens)
         workloads = _with_real_bits(workloads, inputs, config)
+    check_capacity(workloads.values(), config)
     results: dict[str, SystemResult] = {}
     streams: dict[str, SystemResult] = {}
     timeline = Trace() if trace else None

@@ -62,10 +62,10 @@ def test_everything_is_written_and_equal_runs_give_equal_files(tmp_path):
     traced = json.loads(gzip.decompress(first["trace.json.gz"]))["traceEvents"]
     spans = [e for e in traced if e["ph"] == "X"]
     # Two sequences of 12 tokens: four groups and six digital operations in each of two layers, and the host link;
-    # reads and conversions of every group; and the links that can hold a token back.
+    # bus, reads and conversions of every group; and the links that can hold a token back.
     names = {e["tid"]: e["args"]["name"] for e in traced if e["name"] == "thread_name"}
     links = [e for e in spans if names[e["tid"]].startswith("network.")]
-    assert len(spans) - len(links) == 2 * 12 * (2 * (10 + 2 * 4) + 1)
+    assert len(spans) - len(links) == 2 * 12 * (2 * (10 + 3 * 4) + 1)
     assert links
     assert [e["ts"] for e in spans] == sorted(e["ts"] for e in spans)
     for thread in names:

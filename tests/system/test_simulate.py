@@ -223,6 +223,13 @@ def test_an_encoder_needs_no_run(tmp_path):
     assert set(embedded) == {done.results[DENSE].placement.crossbars}
 
 
+def test_a_chip_too_small_for_one_of_the_schemes_is_refused_for_the_largest():
+    """Not for the first, so that what the message says is enough."""
+    with pytest.raises(UserError, match=r"MSB x3 beside needs \d+ tiles.* \(package\.chips = 5 would do\)"):
+        simulate_source("distilbert", tokens=4, stream=1, resolution="analytic", overrides=["chip.package.chips=1"])
+    simulate_source("distilbert", tokens=4, stream=1, resolution="analytic", overrides=["chip.package.chips=5"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

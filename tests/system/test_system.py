@@ -212,8 +212,8 @@ def test_an_image_runs_and_a_scheme_costs_what_it_should():
 
 
 def test_groups_of_other_names_are_refused():
-    image = Image((group_image("enc.0.head", 64, 18, 0),), {}, 8, 8)
-    with pytest.raises(UserError, match=r"enc\.0\.head: its name must end in one of \.qkv, \.o"):
+    image = Image((group_image("enc.0.pooler", 64, 18, 0),), {}, 8, 8)
+    with pytest.raises(UserError, match=r"enc\.0\.pooler: its name must end in one of \.qkv, \.o"):
         Workload.from_image(image, CHIP, 2, 16)
     image = Image((group_image("enc.0.qkv", 64, 18, 0),), {}, 8, 8)
     with pytest.raises(UserError, match=r"layer enc\.0 of the image has no group 'enc\.0\.o'"):
@@ -385,6 +385,13 @@ def test_split_columns_send_partial_sums():
             {"adc": {"bits": 6}},
             8,
             r"128 driven word lines can add up to 128, but ADCs of 6 bits end at 63 .* adc\.bits = 8, or adc\.may_clip",
+        ),
+        # The cheapest chip on paper, once: what its converters would clip is refused.
+        (
+            "crossvote",
+            {"crossbar": {"rows": 512, "columns": 512, "cell_bits": 4}, "opc": {"columns": 512}, "adc": {"bits": 4}},
+            8,
+            r"128 driven word lines can add up to 1920, but ADCs of 4 bits end at 15 .* adc\.bits = 11, or",
         ),
         ("crossvote", {"adc": {"bits": 12}}, 8, r"adc\.bits = 12 is outside what the model of 'adc' covers"),
         (
