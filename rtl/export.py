@@ -24,6 +24,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
 from crossvote.rtl.axi_lite import OpcAxi
+from crossvote.rtl.axi_stream import OpcAxiStream
 from crossvote.rtl.column_map import HOLD, SKIP, operations
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
@@ -31,6 +32,8 @@ from crossvote.rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, ma
 
 #: What the registers can be reached through.
 BUSES: dict[str, type[Opc | OpcAxi]] = {"port": Opc, "axi": OpcAxi}
+#: What codes come and outputs leave through.
+STREAMS = ("plain", "axi")
 #: What Yosys does between Amaranth's netlist and Verilog: registers get their reset and enable as such.
 _PASSES = "proc\nopt_expr\nopt_clean\nopt_dff\nopt_clean\nmemory_collect"
 #: Layout version of the description.
@@ -83,7 +86,13 @@ def _relative_sources(netlist: str) -> str:
     return re.sub(r"(?<=[\"|])/[^\"|:]+(?=:\d)", relative, netlist)
 
 
-def describe(opc: Opc | OpcAxi, name: str) -> dict[str, Any]:
+def create(parameters: OpcParameters, bus: str = "port", streams: str = "plain") -> Opc | OpcAxi | OpcAxiStream:
+    """An OPC with its registers on a bus of ``BUSES`` and its streams as one of ``STREAMS``."""
+    opc = BUSES[bus](parameters)
+    return OpcAxiStream(opc) if streams == "axi" else opc
+
+
+def describe(opc: Opc | OpcAxi | OpcAxiStream, name: str) -> dict[str, Any]:
     """Ports, parameters, timing and registers of an exported OPC, as JSON values."""
     p = opc.parameters
     fields = {
@@ -134,13 +143,15 @@ def write_atomic(path: Path, text: str) -> None:
     os.replace(file.name, path)
 
 
-def export(parameters: OpcParameters, folder: Path, name: str = "opc", bus: str = "port") -> tuple[Path, Path]:
+def export(
+    parameters: OpcParameters, folder: Path, name: str = "opc", bus: str = "port", streams: str = "plain"
+) -> tuple[Path, Path]:
     """Write ``name``.v and ``name``.json into ``folder`` and return both paths.
 
-    ``bus``: "port" for the plain register port, "axi" for AXI4-Lite.
+    ``bus``: "port" for the plain register port, "axi" for AXI4-Lite. ``streams``: "plain", or "axi" for AXI4-Stream.
     """
     source, description = folder / f"{name}.v", folder / f"{name}.json"
-    opc = BUSES[bus](parameters)
+    opc = create(parameters, bus, streams)
     write_atomic(source, to_verilog(opc, name))
     write_atomic(description, json.dumps(describe(opc, name), indent=2) + "\n")
     return source, description
@@ -169,6 +180,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", default="opc", help="name of the top module and of the files")
     parser.add_argument("--bus", choices=BUSES, default="port", help="what the registers are reached through")
+    parser.add_argument("--streams", choices=STREAMS, default="plain", help="what codes and outputs go through")
     add_parameter_options(parser)
     options = parser.parse_args()
     try:
@@ -176,7 +188,7 @@ def main() -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    for path in export(parameters, options.folder, options.name, options.bus):
+    for path in export(parameters, options.folder, options.name, options.bus, options.streams):
         print(path)
 
 

@@ -1,4 +1,4 @@
-"""Lint the exported Verilog with all of Verilator's warnings but those waived in waivers.vlt.
+"""Lint the exported Verilog with all of Verilator's warnings but those waived in rtl/ip/waivers.vlt.
 
 python -m tb.lint
 """
@@ -14,11 +14,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from crossvote.rtl.export import export
+from crossvote.rtl.ip_export import WAIVERS
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.peripheral.verilator_build import find_verilator
 from tb.run import missing
 
-WAIVERS = Path(__file__).with_name("waivers.vlt")
 #: What is linted: top module name, bus, parameters.
 VARIANTS = (
     ("opc", "port", OpcParameters()),

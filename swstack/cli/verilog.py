@@ -1,28 +1,83 @@
-"""``crossvote verilog``: the synthesizable Verilog of the output peripheral."""
+"""``crossvote verilog``: the output peripheral as an IP: synthesizable Verilog and what a chip team needs beside it."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from crossvote.sim.common.errors import UserError
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.output import Output
 
+Whole = Annotated[int | None, typer.Option(help="In the place of the chip's.", show_default=False)]
+Flag = Annotated[bool | None, typer.Option(help="In the place of the chip's.", show_default=False)]
 
-@command(examples=("crossvote verilog --out build/verilog", "crossvote verilog --chip my-chip.toml"))
+
+@command(
+    examples=(
+        "crossvote verilog --out build/verilog",
+        "crossvote verilog --chip my-chip.toml",
+        "crossvote verilog --lanes 32 --scale-bits 17 --bus axi --streams axi --name my_opc",
+    )
+)
 def verilog(
     out: Output,
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("build/verilog"),
     chip: Annotated[str, typer.Option(help="Chip preset or TOML file that sets the parameters.")] = "crossvote",
+    name: Annotated[str, typer.Option(help="Name of the top module and of the files.")] = "opc",
+    bus: Annotated[str, typer.Option(help="What the registers are reached through: port or axi (AXI4-Lite).")] = "port",
+    streams: Annotated[
+        str, typer.Option(help="What codes and outputs go through: plain or axi (AXI4-Stream).")
+    ] = "plain",
+    columns: Whole = None,
+    lanes: Whole = None,
+    planes: Whole = None,
+    input_bits: Whole = None,
+    adc_bits: Whole = None,
+    row_blocks: Whole = None,
+    voter: Flag = None,
+    column_map: Flag = None,
+    scale_bits: Whole = None,
 ) -> None:
-    """Export the synthesizable Verilog of the output peripheral."""
-    from crossvote.rtl.export import export
+    """Export the output peripheral: Verilog, register description, constraints, lint waivers, and an example that runs.
+
+    Sizes are those of the chip unless options say otherwise.
+    """
+    from crossvote.rtl.export import BUSES, STREAMS
+    from crossvote.rtl.ip_export import export_ip
+    from crossvote.rtl.register_map import missing
     from crossvote.sim.chip.bill import opc_parameters
     from crossvote.sim.chip.config import load_chip
+    from crossvote.sim.peripheral.example import example
 
-    paths = [str(path) for path in export(opc_parameters(load_chip(chip)), folder)]
+    for option, value, known in (("--bus", bus, tuple(BUSES)), ("--streams", streams, STREAMS)):
+        if value not in known:
+            raise UserError(f"{option} {value}: must be one of {', '.join(known)}.")
+    own = {
+        "columns": columns,
+        "lanes": lanes,
+        "planes": planes,
+        "input_bits": input_bits,
+        "adc_bits": adc_bits,
+        "row_blocks": row_blocks,
+        "voter": voter,
+        "column_map": column_map,
+        "scale_bits": scale_bits,
+    }
+    config = load_chip(chip)
+    try:
+        parameters = dataclasses.replace(
+            opc_parameters(config), **{key: value for key, value in own.items() if value is not None}
+        )
+        files = export_ip(parameters, folder, example(parameters), name, bus, streams, config.opc.clock_ps)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    paths = [str(path) for path in files]
     for path in paths:
         out.text(path)
+    if hint := missing():
+        out.warn(f"C header, Verilog constants, register table and example were left out. {hint}")
     out.result({"files": paths})

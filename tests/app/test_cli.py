@@ -23,7 +23,13 @@ def call(*arguments, cwd=None):
 
 @pytest.mark.parametrize(
     "command",
-    [(), *((name,) for name in (*STAGES, "simulate", "tables", "compare", "verilog", "presets", "config", "doctor"))],
+    [
+        (),
+        *(
+            (name,)
+            for name in (*STAGES, "simulate", "tables", "compare", "verilog", "systemc", "presets", "config", "doctor")
+        ),
+    ],
 )
 def test_every_command_explains_itself(command):
     result = call(*command, "--help")
@@ -150,8 +156,33 @@ def test_presets_lists_configurations_chips_schemes_and_tasks():
 def test_verilog_is_written_where_asked(tmp_path):
     result = call("verilog", "--out", str(tmp_path / "v"))
     assert result.exit_code == 0
-    assert {path.name for path in (tmp_path / "v").iterdir()} == {"opc.v", "opc.json"}
+    assert {"opc.v", "opc.json", "opc.rdl", "opc.sdc", "opc.vlt", "opc.f", "opc.core"} <= {
+        path.name for path in (tmp_path / "v").iterdir()
+    }
     assert "module opc" in (tmp_path / "v" / "opc.v").read_text()
+
+
+def test_verilog_takes_every_parameter_and_refuses_what_cannot_be(tmp_path):
+    options = ["--lanes", "4", "--columns", "16", "--planes", "3", "--input-bits", "4", "--adc-bits", "5"]
+    options += ["--row-blocks", "3", "--no-voter", "--scale-bits", "6", "--bus", "axi", "--streams", "axi"]
+    assert call("verilog", "--out", str(tmp_path), "--name", "my_opc", *options).exit_code == 0
+    described = json.loads((tmp_path / "my_opc.json").read_text())
+    assert described["parameters"] == {
+        "columns": 16, "lanes": 4, "planes": 3, "input_bits": 4, "adc_bits": 5, "row_blocks": 3, "voter": False,
+        "column_map": True, "scale_bits": 6,
+    }  # fmt: skip
+    assert {"axi__awaddr", "s_axis__tdata", "irq"} <= {port["name"] for port in described["ports"]}
+    for wrong, sentence in (
+        (("--name", "7up"), "name = '7up' must be an identifier"),
+        (("--name", "module"), "name = 'module' is a reserved word of Verilog."),
+        (("--bus", "wishbone"), "--bus wishbone: must be one of port, axi."),
+        (("--streams", "avalon"), "--streams avalon: must be one of plain, axi."),
+        (("--lanes", "3"), "lanes = 3 must be a power of two."),
+    ):
+        result = call("verilog", "--out", str(tmp_path / "never"), *wrong)
+        assert result.exit_code == 2
+        assert sentence in result.stderr
+    assert not (tmp_path / "never").exists()
 
 
 def test_glue_comes_from_the_environment_where_nothing_else_is_named(monkeypatch, tmp_path):

@@ -103,7 +103,7 @@ def test_both_distributions_hold_one_package(distributions):
 def test_every_data_file_is_in_the_wheel(distributions):
     with zipfile.ZipFile(distributions[0]) as archive:
         names = set(archive.namelist())
-    kinds = {".toml", ".json", ".cpp", ".h", ".css", ".j2", ".py", ".js", ".svg", ".rdl"}
+    kinds = {".toml", ".json", ".cpp", ".h", ".css", ".j2", ".py", ".js", ".svg", ".rdl", ".sdc", ".txt", ".v", ".vlt"}
     wanted = {
         f"crossvote/{path.relative_to(ROOT)}"
         for package in ("rtl", "sim", "swstack")

