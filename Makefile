@@ -14,7 +14,7 @@ TORCH_INDEX ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models run test sim mutants formal verilog synth bench docs lint clean
+.PHONY: help setup models run test sim mutants formal verilog systemc synth bench docs lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -56,6 +56,9 @@ formal: $(HARDWARE)  ## prove the properties of the RTL
 
 verilog: setup  ## export the synthesizable Verilog into build/verilog
 	$(BIN)/crossvote verilog $(ARGS)
+
+systemc: setup  ## run a layer of runs/default under SystemC (needs libsystemc-dev and cmake)
+	$(BIN)/crossvote systemc runs/default $(ARGS)
 
 synth: $(HARDWARE)  ## report the cells, flip-flops and clock of the output peripheral on ECP5
 	$(BIN)/python -m crossvote.rtl.synthesis $(ARGS)

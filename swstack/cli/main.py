@@ -22,6 +22,7 @@ COMMANDS = (
     "explore",
     "tables",
     "verilog",
+    "systemc",
     "presets",
     "config",
     "support",

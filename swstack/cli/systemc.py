@@ -1,0 +1,63 @@
+"""``crossvote systemc``: the output peripheral as a SystemC module, with a platform that streams a real layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.cli.app import FAILED, command
+from crossvote.swstack.cli.output import Output
+
+
+@command(examples=("crossvote systemc runs/default", "crossvote systemc --chip my-chip.toml --out build/systemc"))
+def systemc(
+    out: Output,
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="A run with images and chips: one of its layers is streamed."),
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("build/systemc"),
+    chip: Annotated[str, typer.Option(help="Without a run: chip preset or TOML file.")] = "crossvote",
+    scheme: Annotated[str | None, typer.Option(help="Scheme of the run; otherwise its last.")] = None,
+    group: Annotated[str | None, typer.Option(help="Word-line group or the end of its name; else the first.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Token vectors that are streamed.")] = 4,
+    export_only: Annotated[bool, typer.Option("--export-only", help="Build and run nothing.")] = False,
+) -> None:
+    """Export the output peripheral as SystemC with a TLM-2.0 target, and stream a run's layer through it.
+
+    With a run, the platform is built with CMake and its log compared with that of the SimPy system, which must be equal
+    to the picosecond, and so must all integers.
+    """
+    from crossvote.rtl.systemc_export import export_systemc
+    from crossvote.sim.chip.bill import opc_parameters
+    from crossvote.sim.chip.config import load_chip
+    from crossvote.sim.system.systemc import build, missing, play
+
+    if run is None:
+        files = [str(path) for path in export_systemc(opc_parameters(load_chip(chip)), folder)]
+        out.text("\n".join(files))
+        out.result({"files": files})
+        return
+    hint = None if export_only else missing()
+    if hint:
+        raise UserError(hint)
+    from crossvote.swstack.experiment.systemc import export_layer
+
+    layer = export_layer(run, folder, scheme, group, tokens)
+    files = [str(path) for path in layer.files]
+    out.text("\n".join(files))
+    result = {"files": files, "group": layer.group, "scheme": layer.scheme, "opcs": layer.opcs, "wrong": layer.wrong}
+    what = f"{layer.group} ({layer.scheme}), {layer.vectors} vectors, {layer.opcs} OPCs, {layer.faults} stuck cells"
+    good = layer.wrong == 0
+    out.text(f"{what}: {layer.integers} integers under SimPy, {layer.wrong} of them wrong")
+    if not export_only:
+        equal = play(build(folder), folder) == layer.log
+        good &= equal
+        out.text(f"SystemC's log is {'equal to' if equal else 'NOT equal to'} that of SimPy: {folder / 'log.csv'}")
+        result["equal"] = equal
+    out.result(result)
+    if not good:
+        raise typer.Exit(FAILED)
