@@ -9,6 +9,11 @@ need g++ "command -v g++"
 need make "command -v make"
 need perl "command -v perl"
 need iverilog "command -v iverilog"
+# The platform under SystemC needs these two; nothing else does, so they are only asked for where they can be installed.
+if [ "$(id -u)" = 0 ]; then
+    need libsystemc-dev "test -f /usr/include/systemc.h"
+    need cmake "command -v cmake"
+fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing Debian packages:$missing"
