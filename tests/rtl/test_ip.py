@@ -138,7 +138,7 @@ def test_the_example_passes_under_verilator_and_its_waivers_are_enough(tmp_path:
     assert lint(folder / "my_opc.v", folder / "my_opc.vlt") == ""
     root = find_verilator()
     assert root is not None
-    command = [str(root / "bin" / "verilator_bin"), "--binary", "--timing", "-Wno-lint", "-I.", "-I.."]
+    command = [str(root / "bin" / "verilator_bin"), "--binary", "-CFLAGS", "-std=c++20", "-Wno-lint", "-I.", "-I.."]
     command += ["--top-module", "opc_tb", "opc_tb.v", "opc_example.v", "../my_opc.v"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     flags = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"

@@ -1,8 +1,9 @@
 // Runs @NAME@ as a system would: checks what it is, programs it, streams vectors through it with pauses on both sides, and
 // compares every output; then provokes a refused write and waits for the interrupt. Prints PASS, or FAIL and a reason.
 //
-//   iverilog -g2005 -o tb -I . -I .. opc_tb.v opc_example.v ../@NAME@.v && vvp tb
-//   verilator --binary --timing -Wno-lint -I. -I.. --top-module opc_tb opc_tb.v opc_example.v ../@NAME@.v && obj_dir/Vopc_tb
+//   with Icarus:    iverilog -g2005 -o tb -I . -I .. opc_tb.v opc_example.v ../@NAME@.v && vvp tb
+//   with Verilator: verilator --binary -CFLAGS -std=c++20 -Wno-lint -I. -I.. --top-module opc_tb opc_tb.v opc_example.v ../@NAME@.v
+//                   obj_dir/Vopc_tb
 `timescale 1ns / 1ps
 `include "opc_registers.vh"
 `include "opc_tb.vh"
@@ -41,7 +42,7 @@ module opc_tb;
 `ifdef AXI_LITE
     reg [`ADDRESS_BITS - 1:0] awaddr = 0, araddr = 0;
     reg [31:0] wdata = 0;
-    reg awvalid = 0, wvalid = 0, arvalid = 0;
+    reg awvalid = 0, wvalid = 0, arvalid = 0, addressed, loaded;
     wire awready, wready, bvalid, arready, rvalid;
     wire [1:0] bresp, rresp;
     wire [31:0] rdata;
@@ -54,9 +55,12 @@ module opc_tb;
             wvalid = 1;
             while (awvalid || wvalid || !bvalid) begin
                 @(posedge clk);
-                if (awready) awvalid <= #1 0;
-                if (wready) wvalid <= #1 0;
-                #2;
+                addressed = awready;
+                loaded = wready;
+                #1;
+                if (addressed) awvalid = 0;
+                if (loaded) wvalid = 0;
+                #1;
             end
             refused = bresp != 0;
             step;
@@ -69,8 +73,10 @@ module opc_tb;
             arvalid = 1;
             while (arvalid || !rvalid) begin
                 @(posedge clk);
-                if (arready) arvalid <= #1 0;
-                #2;
+                addressed = arready;
+                #1;
+                if (addressed) arvalid = 0;
+                #1;
             end
             word = rdata;
             refused = rresp != 0;
