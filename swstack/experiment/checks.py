@@ -13,6 +13,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.swstack.evaluation.cosimulation import find_matrices
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.resources import check_resources
 from crossvote.swstack.inference.embedding_faults import embedding_crossbars
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.models.config import ModelConfig
@@ -37,6 +38,7 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
     Raises:
         UserError: a model or task that is absent or broken, a family that cannot be mapped, a share that cannot be
             pruned, a protection that the weights or the crossbars have no room for, a matrix that does not exist.
+        StorageError: too little disk or memory.
     """
     needs_model = {"finetune", "prune", "map", "cosim"}.intersection(pending)
     needs_task = {"finetune", "score-dense", "prune", "score-pruned", "eval", "cosim"}.intersection(pending)
@@ -50,6 +52,7 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
         config.model if "finetune" in pending else ModelConfig(source=str(dense.resolve()), layout=config.model.layout)
     )
     model, tokenizer = load(source, task.head, config.seed)
+    check_resources(model, config, directory, pending)
     if "prune" in pending:
         pruning_axes(model, config.prune.column_sparsity, config.prune.row_sparsity)
     if "map" in pending:

@@ -1,0 +1,60 @@
+"""Too little disk or memory is said with numbers before the first stage starts."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from crossvote.sim.common.errors import StorageError
+from crossvote.sim.common.machine import free_memory
+from crossvote.swstack.experiment import resources
+from crossvote.swstack.experiment.checks import check_pending
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.shipped import shipped_configs
+
+ALL = ("finetune", "prune", "map", "eval")
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def config(tiny_bert):
+    return load_config(
+        shipped_configs()["default"],
+        [f'model.source="{tiny_bert}"', 'task.name="grammar-single"', 'map.schemes=["none", "best"]'],
+    )
+
+
+def test_needs_follow_the_model_and_the_stages(config, tiny_bert):
+    from crossvote.swstack.models.config import ModelConfig
+    from crossvote.swstack.models.loading import load_model
+
+    model, _ = load_model(ModelConfig(source=str(tiny_bert)), 2, False, seed=0)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    whole, tail = resources.needs(model, config, ALL), resources.needs(model, config, ("map", "eval"))
+    # Both models and a checkpoint with two moments; and training holds gradients and moments beside the weights.
+    assert whole.disk - tail.disk == 5 * weights
+    teacher = weights if config.prune.distillation or config.prune.layer_distillation else 0
+    assert whole.memory == 4 * weights + teacher
+    assert weights < tail.memory < whole.memory
+    assert resources.needs(model, config, ("eval",)).disk == 0
+
+
+@pytest.mark.parametrize("short", ["disk", "memory"])
+def test_too_little_says_how_much_before_the_start(config, tmp_path, monkeypatch, short):
+    if short == "disk":
+        monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: Usage(1, 1, 1000))
+    else:
+        monkeypatch.setattr(resources, "free_memory", lambda: 1000)
+    run = tmp_path / "not" / "there"
+    with pytest.raises(StorageError, match=rf"the run takes at least [\d.]+ GB of {short}, but 0\.00 GB are free"):
+        check_pending(config, run, ALL)
+    assert not Path(tmp_path / "not").exists()
+
+
+def test_enough_is_enough(config, tmp_path, monkeypatch):
+    assert free_memory() > 1 << 20
+    check_pending(config, tmp_path, ("map",))
+    monkeypatch.setattr(resources, "free_memory", lambda: None)
+    check_pending(config, tmp_path, ("map",))
