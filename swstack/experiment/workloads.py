@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.sim.array.image import Image
+from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.support import check_image
@@ -93,8 +93,11 @@ def run_workloads(
         images = mapped_anew(run, own, chip, wanted)
     else:
         images = {name: _image(run, name, chip) for name in wanted}
-    # Some codes leave planes out; the baseline is the image that holds most.
+    # Some codes leave planes out; the baseline is the image that holds most, asked for or not.
     plain = max(images.values(), key=_single_lines)
+    if not remap and not _holds_all(plain):
+        others = [name for name in own.map.schemes if name not in images and (run / paths.image(name)).is_file()]
+        plain = max([plain, *(_image(run, name, chip) for name in others)], key=_single_lines)
     workloads = {
         DENSE: dense_workload(plain, chip, heads, tokens, DENSE),
         PLAIN: pruned_workload(plain, chip, heads, tokens, PLAIN),
@@ -106,7 +109,20 @@ def run_workloads(
 
 def _single_lines(image: Image) -> int:
     """Lines that are no copies."""
-    return sum(int((group.column_map.used & ~group.column_map.repeats).sum()) for group in image.groups)
+    return sum(map(_single_lines_of, image.groups))
+
+
+def _holds_all(image: Image) -> bool:
+    """Whether every output that is not pruned has a line for each of its planes."""
+    for group in image.groups:
+        outputs = np.unique(group.column_map.output[group.column_map.used])
+        if _single_lines_of(group) < len(outputs) * -(-group.planes // group.cell_bits):
+            return False
+    return True
+
+
+def _single_lines_of(group: GroupImage) -> int:
+    return int((group.column_map.used & ~group.column_map.repeats).sum())
 
 
 def _image(run: Path, name: str, chip: ChipConfig) -> Image:

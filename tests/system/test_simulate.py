@@ -19,7 +19,7 @@ from crossvote.sim.system.baselines import unprotected
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Dimensions, GroupWork, ones_share
 from crossvote.swstack.cli.main import app
-from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.config import MapConfig, load_config
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
 from crossvote.swstack.experiment.shipped import shipped_configs
 from crossvote.swstack.experiment.simulate import simulate_source
@@ -93,6 +93,22 @@ def test_the_pruned_baseline_is_the_image_without_its_copies():
                 GroupWork.from_image(expected, load_chip("crossvote")).conducting
             )
             assert group.column_map.used.sum() == expected.column_map.used.sum()
+
+
+def test_the_baseline_holds_all_planes_whatever_scheme_is_asked_for(run):
+    """A code of the top five planes is compared with what pruning alone gives, not with five planes of it."""
+    config = dataclasses.replace(
+        load_config(shipped_configs()["default"]), map=dataclasses.replace(MapConfig(), schemes=("none", "mean5"))
+    )
+    (run / "config.toml").write_text(tomli_w.dumps(to_mapping(config)))
+    for scheme in ("none", "mean5"):
+        image(scheme).save(run / "images" / f"{scheme}.safetensors")
+    options = {"tokens": 4, "resolution": "analytic", "stream": 1}
+    alone = simulate_source(str(run), schemes=["mean5"], **options).results
+    both = simulate_source(str(run), **options).results
+    assert alone[PLAIN].actions == both[PLAIN].actions == both["none"].actions
+    assert alone["mean5"].powered.variant == "map"
+    assert alone[PLAIN].powered.variant == "plain"
 
 
 def test_real_inputs_weigh_what_conducts(run, monkeypatch):
