@@ -104,11 +104,11 @@ class Fifo(Module):
         return Over(env, self._pop(keep_place))
 
     def _pop(self, keep_place: bool) -> Any:
-        now = self.simulation.env._now
-        self.level_time += len(self._items) * (now - self._last_change)  # type: ignore[operator]
-        self._last_change = now  # type: ignore[assignment]  # integer, because every delay is
+        now = self.simulation.now
+        self.level_time += len(self._items) * (now - self._last_change)
+        self._last_change = now
         item, since = self._items.popleft()
-        self.waited_ps += now - since  # type: ignore[operator]
+        self.waited_ps += now - since
         self.departures += 1
         if self.simulation.trace is not None:
             self.simulation.trace.counter(self.path, self.simulation.now, len(self._items))

@@ -83,7 +83,7 @@ class Resume(Wait):
         """It is there."""
         self._ok, self._value, self.waiting = True, value, False
         env = self.env
-        heappush(env._queue, (env._now, NORMAL, next(env._eid), self))  # type: ignore[arg-type]
+        heappush(env._queue, (env._now, NORMAL, next(env._eid), self))
         return self
 
 
@@ -201,7 +201,7 @@ class Simulation:
     def call_at(self, time_ps: int, callback: Callable[[Any], None], value: Any = None) -> None:
         """Call ``callback(event)`` at ``time_ps``, with ``event.value = value``: cheaper than a process."""
         env = self.env
-        heappush(env._queue, (time_ps, NORMAL, next(env._eid), Call(callback, value)))  # type: ignore[arg-type]
+        heappush(env._queue, (time_ps, NORMAL, next(env._eid), Call(callback, value)))  # type: ignore[misc]
 
     def run(self, done: Event) -> None:
         """Let time pass until ``done`` happens.

@@ -143,7 +143,7 @@ class Network(Module):
             dealt_hops = max(dealt_hops, *map(len, ways))
             for path in ways:
                 chain(path)
-            _add(dealt, set().union(*ways), sent)
+            _add(dealt, {link for way in ways for link in way}, sent)
         _add(load, spread, size)
         for link, sent in dealt.items():
             load[link] = load.get(link, 0) + sent
