@@ -84,7 +84,9 @@ class Fifo(Module):
             event, keep = self._getters.popleft()
             self.departures += 1
             if not keep:
-                self.free()
+                self.taken -= 1
+                if self._reservers:
+                    self._admit()
             event.succeed(item)
             return
         self._count(now)
@@ -121,7 +123,7 @@ class Fifo(Module):
     def take(self, resume: Resume, keep_place: bool = False) -> Any:
         """As ``get`` for a worker: the next item, or ``NOTHING``, and ``resume`` brings it later."""
         if not self._items:
-            resume.wait(self._empty, lambda: self.writers)
+            resume.wait(self._empty, self._writing)
             self._getters.append((resume, keep_place))
             return NOTHING
         return self._pop(keep_place)
@@ -129,7 +131,7 @@ class Fifo(Module):
     def claim(self, resume: Resume) -> bool:
         """As ``reserve`` for a worker: whether there was a place; otherwise ``resume`` tells when there is."""
         if self.taken >= self.capacity:
-            resume.wait(self._full, lambda: self.readers)
+            resume.wait(self._full, self._reading)
             self._reservers.append((resume, NOTHING))
             return False
         self._take()
@@ -169,6 +171,12 @@ class Fifo(Module):
     def _count(self, now: int) -> None:
         self.level_time += len(self._items) * (now - self._last_change)
         self._last_change = now
+
+    def _writing(self) -> set[Process | Worker]:
+        return self.writers
+
+    def _reading(self) -> set[Process | Worker]:
+        return self.readers
 
     def _empty(self) -> str:
         return f"an item of {self.path} (empty)"

@@ -274,6 +274,8 @@ class Stage(Worker):
         self._held: Token | None = None
         self._gate: Event | None = None
         self._item, self._room = Resume(self.simulation, self._taken), Resume(self.simulation, self._claimed)
+        # Bound once: they are scheduled for every token.
+        self._delivering, self._readying = self._deliver, self._ready
 
     def start(self) -> None:
         """Begin to work."""
@@ -309,7 +311,7 @@ class Stage(Worker):
     def _proceed(self, token: Token | None, step: int) -> None:
         """Go on with a token, or with the next one, until something has to be waited for."""
         simulation, following, before = self.simulation, self.following, self.before
-        env = simulation.env
+        env, transport, call_at = simulation.env, self.target.transport, simulation.call_at
         while True:
             if token is None:
                 token = self.queue.take(self._item, self.keep_places)
@@ -328,10 +330,10 @@ class Stage(Worker):
             if not self.tokens:
                 self.first_ps = now
             self.tokens += 1
-            accepted, finished = self.target.transport(token, now)
-            simulation.call_at(finished, self._deliver, token)
+            accepted, finished = transport(token, now)
+            call_at(finished, self._delivering, token)
             if accepted > now:
-                simulation.call_at(accepted, self._ready)
+                call_at(accepted, self._readying)
                 return
             token, step = None, _NEW
 

@@ -55,6 +55,6 @@ def test_too_little_says_how_much_before_the_start(config, tmp_path, monkeypatch
 
 def test_enough_is_enough(config, tmp_path, monkeypatch):
     assert free_memory() > 1 << 20
-    check_pending(config, tmp_path, ("map",))
+    check_pending(config, tmp_path, ("finetune", "map"))
     monkeypatch.setattr(resources, "free_memory", lambda: None)
-    check_pending(config, tmp_path, ("map",))
+    check_pending(config, tmp_path, ("finetune", "map"))
