@@ -25,6 +25,7 @@ class TileParameters:
         convert_clocks: clock cycles in which the converters of a crossbar turn all its held sums into codes; those of
             an OPC's row blocks work side by side, and their codes come as evenly as clocks allow.
         scale_bits: bits of the multiplier of each output.
+        self_test: has the engine that tests the crossbars (``crossvote.rtl.march``).
 
     Raises:
         ValueError: a value that the hardware cannot have.
@@ -37,6 +38,7 @@ class TileParameters:
     read_clocks: int = 100
     convert_clocks: int = 100
     scale_bits: int = 17
+    self_test: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -62,6 +64,11 @@ class TileParameters:
     def total(self) -> OpcParameters:
         """An OPC of all row blocks of the tile: it has the widths of the sums over all OPCs, and the scale stage."""
         return replace(self.opc, row_blocks=self.opcs * self.opc.row_blocks, scale_bits=self.scale_bits)
+
+    @property
+    def verdict_words(self) -> int:
+        """Register words of the self-test's verdicts on ``lanes`` bit lines of a word line: four bits each."""
+        return -(-4 * self.opc.lanes // 32)
 
     @property
     def block_bits(self) -> int:

@@ -28,6 +28,11 @@ from tb.run import missing
 ROOT = Path(__file__).resolve().parents[1]
 #: Benches in the order they are tried, fastest to find faults first.
 BENCHES = ("opc_axi", "opc_scale", "opc_wide", "opc_small")
+#: Those for the files of the tile.
+TILE_FILES, TILE_BENCHES = (
+    ("input_buffer.py", "march.py", "reader.py", "requantise.py", "tile.py"),
+    ("tile_march", "tile"),
+)
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,42 @@ MUTANTS = (
         "show.eq(asked & ~shown & ~write & ~axi.rvalid)",
         "show.eq(asked & ~shown & ~axi.rvalid)",
     ),
+    Mutant("verdict of the last read only", "march.py", "reader.data.as_value() | found[opc]", "found[opc]"),
+    Mutant("verdicts of the test before", "march.py", "m.d.comb += clear.eq(clears)", "m.d.comb += clear.eq(0)"),
+    Mutant("search reads everything", "march.py", "& any_wrong & ~leaf", "& ~leaf"),
+    Mutant("search takes first sums only", "march.py", "& any_wrong & ~leaf", "& leaf & ~leaf"),
+    Mutant("segment before was wrong", "march.py", "m.d.sync += any_wrong.eq(0)", "pass"),
+    Mutant("zeros shall conduct", "march.py", "Mux(wanted, 1 << level, 0)", "1 << level"),
+    Mutant("downwards from the first line", "march.py", "Mux(coming == Order.DOWN, p.rows - 1, 0)", "0"),
+    Mutant("always the first row block", "march.py", "block.eq(self.block)", "block.eq(0)"),
+    Mutant("verdicts of the first OPC", "march.py", "shown.eq(self.look_opc)", "shown.eq(0)"),
+    Mutant("fails the other way", "march.py", "read_one.eq(differs & ~wanted)", "read_one.eq(differs & wanted)"),
+    Mutant("vectors enter a test", "tile.py", "buffer.valid & ~testing", "buffer.valid"),
+    Mutant("busy only in OPCs", "tile.py", "first.read_data | still << Status.BUSY", "first.read_data"),
+    Mutant(
+        "disagreements wrap around",
+        "tile.py",
+        "Mux(disagreements[32:].any(), 0xFFFFFFFF, disagreements)",
+        "disagreements",
+    ),
+    Mutant("disagreements of all OPCs set", "tile.py", "Mux(counted, 0, bus.write_data)", "bus.write_data"),
+    Mutant("unknown tests begin", "tile.py", "& (start.test < len(SelfTest))", ""),
+    Mutant("sum of the first OPC", "tile.py", "sum(opc.o.payload.sum for opc in opcs)", "opcs[0].o.payload.sum"),
+    Mutant("no upper limit", "requantise.py", "Mux(shifted > high, high, shifted)", "shifted"),
+    Mutant("no offset", "requantise.py", "scaled.sum + offsets.own_entry.offset", "scaled.sum"),
+    Mutant("lowest bit first", "input_buffer.py", "kept.values[n][::-1].bit_select", "kept.values[n].bit_select"),
+    Mutant("one half of the buffer", "input_buffer.py", "m.d.sync += used_half.eq(~used_half)", "pass"),
+    Mutant("driven before held", "reader.py", "loaded_all & (~driving | self.sample)", "loaded_all"),
+    Mutant("no time to settle", "reader.py", "driving & (settling == 0)", "driving & (settling == p.read_clocks - 1)"),
 )
+
+
+def benches_of(mutant: Mutant | None) -> tuple[str, ...]:
+    """The benches that may find a mutant; all of them for the unchanged hardware."""
+    if mutant is None:
+        return (*BENCHES, *TILE_BENCHES)
+    return TILE_BENCHES if mutant.file in TILE_FILES else BENCHES
+
 
 #: Seconds after which a simulation is taken to hang.
 TIMEOUT = 300
@@ -296,7 +336,7 @@ def kill(mutant: Mutant | None) -> tuple[str, str]:
             if text.count(mutant.old) != 1:
                 return "broken", f"the text to change occurs {text.count(mutant.old)} times"
             path.write_text(text.replace(mutant.old, mutant.new))
-        for bench in BENCHES:
+        for bench in benches_of(mutant):
             passed, failed = run_trial(folder, bench)
             if passed + failed < 2:
                 return "broken", f"{bench} did not run"

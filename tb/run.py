@@ -27,9 +27,11 @@ from crossvote.rtl.axi_lite import OpcAxi
 from crossvote.rtl.export import ports, to_verilog, write_atomic
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.tile import Tile
+from crossvote.sim.array.image import Vote
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
-from tb import tile_case
+from tb import march_case, tile_case, tile_layers
 from tb.crossbars import TileOnCrossbars
 from tb.real_layers import stimulus_file
 from tb.units import Units
@@ -63,6 +65,12 @@ def tile_on_crossbars(_: OpcParameters) -> TileOnCrossbars:
     return TileOnCrossbars(tile_case.PARAMETERS, tile_case.tile_case().cells)
 
 
+def tile_of_layers(opc: OpcParameters) -> Tile:
+    """The tile in front of real layers whose OPCs are ``opc``."""
+    return Tile(next(p for vote in VOTES if (p := tile_layers.bench_parameters(vote)).opc == opc))
+
+
+VOTES: tuple[Vote, ...] = ("crossbar", "output")
 UNIT_MODULES = ("tb.test_difference", "tb.test_shift_add", "tb.test_voter", "tb.test_lane")
 BENCHES = (
     Bench("units", OpcParameters(), Units, UNIT_MODULES),
@@ -72,6 +80,17 @@ BENCHES = (
     Bench("opc_scale", SCALED, Opc, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
     Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
     Bench("tile", tile_case.PARAMETERS.opc, tile_on_crossbars, ("tb.test_tile",)),
+    Bench("tile_march", march_case.PARAMETERS.opc, march_case.create, ("tb.test_march",)),
+    *(
+        Bench(
+            f"tile_{vote}",
+            tile_layers.bench_parameters(vote).opc,
+            tile_of_layers,
+            ("tb.test_tile_layers",),
+            tile_layers.stimulus_file,
+        )
+        for vote in VOTES
+    ),
 )
 
 

@@ -16,7 +16,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.base import Peripheral
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 
-Backend = Literal["numpy", "verilator", "amaranth", "auto"]
+Backend = Literal["numpy", "verilator", "amaranth", "tile", "auto"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class BackendKind:
         return "clock cycles counted" if self.hardware else "clock cycles by formula"
 
 
+def _tile(parameters: OpcParameters) -> Peripheral:
+    raise UserError("'tile' is no output peripheral by itself, but a whole tile, which takes activations.")
+
+
 def _verilator(parameters: OpcParameters) -> Peripheral:
     from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
 
@@ -57,6 +61,7 @@ BACKENDS: dict[str, BackendKind] = {
         BackendKind("numpy", "the NumPy model of the output peripheral", False, NumpyPeripheral),
         BackendKind("verilator", "the Verilog of the output peripheral (compiled by Verilator)", True, _verilator),
         BackendKind("amaranth", "the RTL of the output peripheral in Amaranth's simulator", True, _amaranth),
+        BackendKind("tile", "the Verilog of the whole tile (compiled by Verilator)", True, _tile),
     )
 }
 
@@ -77,7 +82,7 @@ def create_peripheral(name: str, parameters: OpcParameters) -> Peripheral:
     The first compiled OPC of given parameters is built (tens of seconds) and kept in the user's cache directory.
 
     Raises:
-        UserError: an unknown name, or "verilator" without Verilator or a C++ compiler.
+        UserError: an unknown name, a whole tile, or "verilator" without Verilator or a C++ compiler.
     """
     if name == "auto":
         try:

@@ -1,18 +1,10 @@
 // Drives a Verilated OPC: register writes, single clocks, and whole runs without leaving C++.
 // Parameters come as macros: LANES, COLUMNS, INPUT_BITS, ADC_BITS, SUM_BITS, OUTPUT_BITS, TAG_BITS, STATUS (register
-// address), BUSY (its bit), and CLOCK_BEFORE where it is known: the model's note of what clk was at its last evaluation.
-// INNER_EVALUATION: set where this Verilator has the function that is declared below; needed for CLOCK_BEFORE.
-// Verilator spells "__" of a port name as "___05F" in C++.
+// address), BUSY (its bit), and those of clocked.h.
 #include <cstdint>
 #include <cstring>
 
-#include "Vopc.h"
-#include "verilated.h"
-
-#ifdef INNER_EVALUATION
-#include "Vopc___024root.h"
-void Vopc___024root___eval(Vopc___024root *);
-#endif
+#include "clocked.h"
 
 namespace {
 
@@ -22,34 +14,7 @@ constexpr int CODE_BITS = 2 * LANES * ADC_BITS;
 // An output with all its marks; more than 64 bits at the largest sizes.
 using Payload = unsigned __int128;
 
-struct Opc {
-    VerilatedContext context;
-    Vopc top{&context};
-
-    // The evaluation inside top.eval(), without the locks that it takes each time for threads and messages; the model
-    // has neither. top.eval() initialises the model when it is first called. The inner function is not part of
-    // Verilator's interface, so a version without it gets the slower call.
-    void eval() {
-#ifdef INNER_EVALUATION
-        Vopc___024root___eval(top.rootp);
-#else
-        top.eval();
-#endif
-    }
-
-    // A rising edge. Nothing in the design follows a falling one, so clk stays high and the model is told that it was
-    // low before: half as much to evaluate, of the same Verilog.
-    void tick() {
-#ifdef CLOCK_BEFORE
-        top.rootp->CLOCK_BEFORE = 0;
-#else
-        top.clk = 0;
-        eval();
-#endif
-        top.clk = 1;
-        eval();
-    }
-
+struct Opc : Clocked {
     uint8_t *beat() { return reinterpret_cast<uint8_t *>(&top.i___05Fpayload); }
 
     Payload output() const {
@@ -146,40 +111,16 @@ extern "C" {
 
 void *opc_new() {
     Opc *opc = new Opc;
-    opc->top.rst = 1;
-    opc->top.bus___05Fwrite_strobe = 0xF;
-    opc->top.clk = 0;
-    opc->top.eval();
-    opc->tick();
-    opc->top.rst = 0;
-    opc->top.eval();
+    opc->reset();
     return opc;
 }
 
 void opc_free(void *handle) { delete static_cast<Opc *>(handle); }
 
 // Write a register; 1 when the OPC refuses it.
-int opc_write(void *handle, uint32_t address, uint32_t word) {
-    Opc &opc = *static_cast<Opc *>(handle);
-    opc.top.bus___05Faddress = address;
-    opc.top.bus___05Fwrite_data = word;
-    opc.top.bus___05Fwrite = 1;
-    opc.eval();
-    const int refused = opc.top.bus___05Ferror;
-    opc.tick();
-    opc.top.bus___05Fwrite = 0;
-    opc.eval();
-    return refused;
-}
+int opc_write(void *handle, uint32_t address, uint32_t word) { return static_cast<Opc *>(handle)->write(address, word); }
 
-uint32_t opc_read(void *handle, uint32_t address) {
-    Opc &opc = *static_cast<Opc *>(handle);
-    opc.top.bus___05Faddress = address;
-    opc.top.bus___05Fread = 1;
-    opc.tick();
-    opc.top.bus___05Fread = 0;
-    return opc.top.bus___05Fread_data;
-}
+uint32_t opc_read(void *handle, uint32_t address) { return static_cast<Opc *>(handle)->read(address); }
 
 // One clock. `beat` holds the payload's bytes, little-endian; `output` takes 16. Returns bit 0: beat accepted, bit 1:
 // output delivered.

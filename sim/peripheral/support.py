@@ -5,7 +5,8 @@ not go together, or None; ``RULES`` lists the rules of every back end. Whoever l
 or simulates asks ``refusal``, and ``crossvote support`` prints the matrix.
 
 Back ends: ``fast`` (integer products with corrections) and ``explicit`` (every ADC code) evaluate accuracy; ``numpy``,
-``verilator`` and ``amaranth`` are output peripherals that co-simulate; ``system`` is the model of time and energy.
+``verilator`` and ``amaranth`` are output peripherals that co-simulate, ``tile`` is the whole tile; ``system`` is the
+model of time and energy.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.peripheral.base import OpcMap
+from crossvote.sim.peripheral.tile import tile_parameters
 
-Engine = Literal["fast", "explicit", "numpy", "verilator", "amaranth", "system"]
+Engine = Literal["fast", "explicit", "numpy", "verilator", "amaranth", "tile", "system"]
 #: The arrays of a column map that make up a code.
 _CODE = ("plane", "shift", "copy", "replica", "flipped")
 
@@ -129,6 +131,14 @@ def _buildable(chip: ChipConfig, demand: Demand) -> str | None:
     return None
 
 
+def _tile(chip: ChipConfig, demand: Demand) -> str | None:
+    try:
+        tile_parameters(chip, demand.row_blocks, demand.vote)
+    except UserError as error:
+        return str(error).rstrip(".")
+    return None
+
+
 def _opc_width(chip: ChipConfig, demand: Demand) -> str | None:
     if (width := _widest(demand)) > chip.opc.columns:
         return f"an output takes {width} bit lines, but chip.opc.columns = {chip.opc.columns}"
@@ -199,6 +209,7 @@ RULES: dict[Engine, tuple[Rule, ...]] = {
     "numpy": _PERIPHERAL,
     "verilator": _PERIPHERAL,
     "amaranth": _PERIPHERAL,
+    "tile": (*_PERIPHERAL, _tile),
     "system": (_planes, _opc_width, _timed_rtl(_buildable, _voter, _row_blocks)),
 }
 
@@ -217,7 +228,7 @@ def cosim_backend(chip: ChipConfig, demands: Sequence[Demand], backend: Backend)
     Raises:
         UserError: the one asked for does not, or for "auto" none.
     """
-    tried: tuple[Literal["numpy", "verilator", "amaranth"], ...] = (
+    tried: tuple[Literal["numpy", "verilator", "amaranth", "tile"], ...] = (
         ("verilator", "numpy") if backend == "auto" else (backend,)
     )
     why = None
@@ -226,6 +237,7 @@ def cosim_backend(chip: ChipConfig, demands: Sequence[Demand], backend: Backend)
         if why is None:
             return "auto" if (backend, engine) == ("auto", "verilator") else engine
     asked = "no output peripheral" if backend == "auto" else f"the output peripheral '{backend}'"
+    asked = "the tile" if backend == "tile" else asked
     raise UserError(f"{asked} co-simulates this: {why}.")
 
 

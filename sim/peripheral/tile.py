@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.parameters import TAG_BITS
+from crossvote.rtl.parameters import SHIFT_BITS, TAG_BITS
 from crossvote.rtl.registers import Register, scale_word
 from crossvote.rtl.tile import offset_address, tile_scale_address
 from crossvote.rtl.tile_parameters import OFFSET_BITS, VALUE_BITS, TileParameters
 from crossvote.sim.array import arithmetic
-from crossvote.sim.array.image import Vote
+from crossvote.sim.array.crossbar import read_cells
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import Bundle, GroupImage, Vote
 from crossvote.sim.chip.bill import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
@@ -22,17 +24,21 @@ from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import map_writes
 from crossvote.sim.peripheral.scales import OpcScales
 
+#: Share of an output's range that ``calibrated`` keeps; what lies outside is limited.
+KEPT_RANGE = 0.9
+
 
 def tile_parameters(chip: ChipConfig, blocks: int, vote: Vote) -> TileParameters:
     """The tile that serves a bundle of bit lines over ``blocks`` row blocks of a chip.
 
+    Row blocks that are added before a vote share an OPC; otherwise each has one of its own, as in the system model.
     Times are whole clock cycles, rounded up. The input is as wide as it must be for the tile never to wait for it: what
     the bus of a chip carries is not part of the tile.
 
     Raises:
         UserError: sizes that the RTL cannot have.
     """
-    opcs = blocks if vote == "crossbar" else 1
+    opcs = 1 if vote == "output" else blocks
     clock = chip.opc.clock_ps
     conversions = -(-chip.crossbar.columns * chip.adc.shared_by // chip.adc.per_crossbar)
     try:
@@ -65,11 +71,18 @@ def tile_outputs(
     Raises:
         UserError: a map or scales that the hardware cannot hold.
     """
+    scales.check_fits(parameters.total)
+    return requantised(parameters, tile_sums(parameters, opc_map, cells, x)[0], scales, offsets)
+
+
+def tile_sums(
+    parameters: TileParameters, opc_map: OpcMap, cells: NDArray[np.uint8], x: NDArray[np.integer]
+) -> tuple[NDArray[np.int64], int]:
+    """Sums over the OPCs of a tile before requantisation, int64[V, outputs], and their disagreements together."""
     p = parameters
-    scales.check_fits(p.total)
     opcs, blocks = cells.shape[:2]
     bits = arithmetic.input_bits(x, p.opc.input_bits).reshape(len(x), p.opc.input_bits, opcs, blocks, p.rows)
-    total = np.zeros((len(x), opc_map.outputs), np.int64)
+    total, disagreements = np.zeros((len(x), opc_map.outputs), np.int64), 0
     for opc in range(opcs):
         codes = np.empty((len(x), blocks, p.opc.input_bits, p.opc.columns, 2), np.uint16)
         for block in range(blocks):
@@ -78,10 +91,60 @@ def tile_outputs(
                 codes[:, block, ..., sign] = arithmetic.adc_codes(driven, cells[opc, block, sign], p.opc.adc_bits)
         peripheral = NumpyPeripheral(p.opc)
         peripheral.load_map(opc_map)
-        total += peripheral.process(codes).outputs
-    scaled = arithmetic.scale(total, scales.multiplier, p.scale_bits + scales.shift)
+        result = peripheral.process(codes)
+        total += result.outputs
+        disagreements += result.disagreements
+    return total, disagreements
+
+
+def requantised(
+    parameters: TileParameters, sums: NDArray[np.integer], scales: OpcScales, offsets: NDArray[np.integer]
+) -> NDArray[np.int8]:
+    """limit(round(sum * scale) + offset) for sums int[V, n], n scales and n offsets: int8[V, n]."""
+    scaled = arithmetic.scale(np.asarray(sums, np.int64), scales.multiplier, parameters.scale_bits + scales.shift)
     most = 1 << (VALUE_BITS - 1)
     return np.clip(scaled + offsets, -most, most - 1).astype(np.int8)
+
+
+def calibrated(parameters: TileParameters, sums: NDArray[np.integer]) -> tuple[OpcScales, NDArray[np.int64]]:
+    """Scales and offsets that map each output's range in ``sums`` int[V, outputs], and 0, onto 8 bits.
+
+    Only ``KEPT_RANGE`` of the range is kept, so that some values are limited, as with a range from other data. A range
+    that is too wide for the smallest scale is limited more.
+    """
+    most = 1 << (VALUE_BITS - 1)
+    low = KEPT_RANGE * np.minimum(sums.min(axis=0, initial=0), 0)
+    high = KEPT_RANGE * np.maximum(sums.max(axis=0, initial=0), 0)
+    wanted = (2 * most - 1) / np.maximum(high - low, 2 * most - 1)
+    scale = np.maximum(wanted, 2.0 ** -(1 << SHIFT_BITS))
+    offsets = np.clip(np.rint(-most - low * scale), -most, most - 1).astype(np.int64)
+    if not len(scale):
+        return OpcScales(np.zeros(0, np.int64), np.zeros(0, np.int64)), offsets
+    return OpcScales.from_floats(scale, parameters.scale_bits, 1.0), offsets
+
+
+def tile_cells(
+    parameters: TileParameters, group: GroupImage, bundle: Bundle, faults: FaultMap | None
+) -> NDArray[np.uint8]:
+    """What the cells behind the tile of a bundle read as: uint8[opcs, row blocks, 2, rows, columns].
+
+    Bit line i of the tile is ``bundle.lines[i]``; unused ones have cells that read 0.
+
+    Raises:
+        UserError: the fault map is for another chip.
+    """
+    p = parameters
+    cells = np.zeros((group.row_blocks, 2, p.rows, p.opc.columns), np.uint8)
+    for block in range(group.row_blocks):
+        cells[block, ..., : len(bundle.lines)] = read_cells(group, block, faults)[..., bundle.lines]
+    return cells.reshape(p.opcs, group.row_blocks // p.opcs, 2, p.rows, p.opc.columns)
+
+
+def tile_inputs(group: GroupImage, x: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Activations int64[V, row blocks * rows] for x int[V, K]: pruned word lines and those beyond K are 0."""
+    padded = np.zeros((len(x), group.row_blocks * group.rows), np.int64)
+    padded[:, : group.inputs] = np.where(group.kept_inputs, x, 0)
+    return padded
 
 
 def tile_writes(

@@ -1,4 +1,4 @@
-"""Compile the OPC's Verilog into a shared library with Verilator and a C++ compiler, once per content."""
+"""Compile the Verilog of an OPC or a tile into a shared library with Verilator and a C++ compiler, once per content."""
 
 from __future__ import annotations
 
@@ -14,30 +14,84 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import platformdirs
+from amaranth.lib import wiring
 
 import crossvote.rtl
 from crossvote.rtl.export import to_verilog
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register, Status
+from crossvote.rtl.tile import Tile
+from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic, writing
 from crossvote.sim.common.machine import cores
 
-SHIM = Path(__file__).with_name("opc_shim.cpp")
 VERILATOR_FLAGS = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--x-initial", "fast"]
-VERILATOR_FLAGS += ["--threads", "1", "--output-split", "0", "--prefix", "Vopc", "--top-module", "opc"]
-#: The evaluation inside Verilator's ``eval()``, which the shim calls directly where this version of it has one.
-INNER_EVALUATION = "void Vopc___024root___eval(Vopc___024root* vlSelf);"
+VERILATOR_FLAGS += ["--threads", "1", "--output-split", "0"]
+#: The evaluation inside Verilator's ``eval()`` of a model, which the shim calls directly where this version has it.
+INNER_EVALUATION = "void {model}___024root___eval({model}___024root* vlSelf);"
 COMPILER_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fno-semantic-interposition", "-DVERILATOR=1"] + [
     f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD", "TRACE_SAIF")
 ]
+
+Parameters = OpcParameters | TileParameters
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is compiled: a component by the ``name`` of its top module, and the C++ around it.
+
+    defines: macros of the shim. headers: name and content of headers that are written beside the model.
+    """
+
+    name: str
+    component: Callable[[], wiring.Component]
+    shim: Path
+    defines: dict[str, int]
+    headers: dict[str, str]
+
+
+def _here(name: str) -> Path:
+    return Path(__file__).with_name(name)
+
+
+def _opc_defines(p: OpcParameters) -> dict[str, int]:
+    return {
+        "LANES": p.lanes,
+        "COLUMNS": p.columns,
+        "INPUT_BITS": p.input_bits,
+        "ADC_BITS": p.adc_bits,
+        "OUTPUT_BITS": p.output_bits,
+        "TAG_BITS": TAG_BITS,
+        "STATUS": int(Register.STATUS),
+        "BUSY": int(Status.BUSY),
+    }
+
+
+def _opc_model(p: OpcParameters) -> Model:
+    return Model("opc", lambda: Opc(p), _here("opc_shim.cpp"), _opc_defines(p) | {"SUM_BITS": p.sum_bits}, {})
+
+
+def _tile_model(p: TileParameters) -> Model:
+    own = {"OPCS": p.opcs, "BLOCKS": p.opc.row_blocks, "ROWS": p.rows, "PORT": p.port, "VALUE_BITS": VALUE_BITS}
+    ports = "".join(
+        f"static void *{name}(MODEL &top, int number) {{\n    switch (number) {{\n"
+        + "".join(f"    case {n}: return &top.array___05F{name}___05F{n};\n" for n in range(p.opcs))
+        + "    default: return nullptr;\n    }\n}\n"
+        for name in ("word_lines", "codes")
+    )
+    return Model("tile", lambda: Tile(p), _here("tile_shim.cpp"), _opc_defines(p.opc) | own, {"tile_ports.h": ports})
+
+
+MODELS: dict[type, Callable[..., Model]] = {OpcParameters: _opc_model, TileParameters: _tile_model}
 
 
 def find_verilator() -> Path | None:
@@ -77,9 +131,9 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("crossvote")) / "opc"
 
 
-def build_library(parameters: OpcParameters, cache: Path | None = None) -> Path:
-    """Path of the shared library of an OPC, compiled if it is not in the cache (tens of seconds; Verilator's runtime
-    is compiled once for all).
+def build_library(parameters: Parameters, cache: Path | None = None) -> Path:
+    """Path of the shared library of an OPC or a tile, compiled if it is not in the cache (tens of seconds; Verilator's
+    runtime is compiled once for all).
 
     The cache key covers the hardware description, the parameters, this module, the shim and the versions of all tools.
     The library appears atomically, so several processes may build at the same time. One whose content is not what was
@@ -95,7 +149,12 @@ def build_library(parameters: OpcParameters, cache: Path | None = None) -> Path:
     if compiler is None:
         raise UserError("the 'verilator' peripheral needs a C++ compiler: apt-get install g++, or pip install ziglang.")
     folder = cache or cache_folder()
-    sources = [*sorted(Path(crossvote.rtl.__path__[0]).glob("*.py")), Path(__file__), SHIM]
+    sources = [
+        *sorted(Path(crossvote.rtl.__path__[0]).glob("*.py")),
+        Path(__file__),
+        *sorted(Path(__file__).parent.glob("*.cpp")),
+        *sorted(Path(__file__).parent.glob("*.h")),
+    ]
     key = _digest([repr(parameters), *_tools(compiler), *(path.read_bytes() for path in sources)])
     library = folder / f"{key}.so"
     if not intact(library):
@@ -178,39 +237,34 @@ def _versions(compiler: tuple[str, ...]) -> list[str]:
     return [*packages, _run([*compiler, "--version"])]
 
 
-def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], library: Path) -> None:
-    p = parameters
-    defines: dict[str, int | str] = {
-        "LANES": p.lanes,
-        "COLUMNS": p.columns,
-        "INPUT_BITS": p.input_bits,
-        "ADC_BITS": p.adc_bits,
-        "SUM_BITS": p.sum_bits,
-        "OUTPUT_BITS": p.output_bits,
-        "TAG_BITS": TAG_BITS,
-        "STATUS": int(Register.STATUS),
-        "BUSY": int(Status.BUSY),
-    }
+def _compile(parameters: Parameters, verilator: Path, compiler: list[str], library: Path) -> None:
+    model = MODELS[type(parameters)](parameters)
+    name = f"V{model.name}"
+    defines: dict[str, int | str] = {**model.defines, "MODEL": name, "MODEL_HEADER": f'"{name}.h"'}
     with tempfile.TemporaryDirectory(dir=library.parent) as temporary:
         work = Path(temporary)
-        (work / "opc.v").write_text(to_verilog(Opc(p), "opc"))
+        source = work / f"{model.name}.v"
+        source.write_text(to_verilog(model.component(), model.name))
         environment = dict(os.environ, VERILATOR_ROOT=str(verilator))
-        command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--Mdir", str(work), str(work / "opc.v")]
-        _run(command, environment)
+        command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--prefix", name]
+        _run([*command, "--top-module", model.name, "--Mdir", str(work), str(source)], environment)
         # Where this Verilator has the inner evaluation, the shim calls it; where it also shows what clk was before, the
         # shim need not play falling edges.
         text = "".join(path.read_text(encoding="utf-8") for path in sorted((*work.glob("*.h"), *work.glob("*.cpp"))))
         before = set(re.findall(r"__Vtrigprevexpr_\w*__clk__\d+", text))
-        if INNER_EVALUATION in text:
-            defines["INNER_EVALUATION"] = 1
+        if INNER_EVALUATION.format(model=name) in text:
+            root = f"{name}___024root"
+            defines |= {"INNER_EVALUATION": f"{root}___eval", "MODEL_ROOT": root, "MODEL_ROOT_HEADER": f'"{root}.h"'}
             if len(before) == 1:
                 defines["CLOCK_BEFORE"] = before.pop()
-        flags = [*COMPILER_FLAGS, *(f"-D{name}={value}" for name, value in defines.items())]
+        for header, content in model.headers.items():
+            (work / header).write_text(content)
+        flags = [*COMPILER_FLAGS, *(f"-D{macro}={value}" for macro, value in defines.items())]
         flags += [f"-I{folder}" for folder in (work, verilator / "include", verilator / "include" / "vltstd")]
         runtime_key = _digest(_tools(compiler))
         runtime = {
-            verilator / "include" / f"{name}.cpp": library.parent / f"{name}-{runtime_key}.o"
-            for name in ("verilated", "verilated_threads")
+            verilator / "include" / f"{part}.cpp": library.parent / f"{part}-{runtime_key}.o"
+            for part in ("verilated", "verilated_threads")
         }
 
         def compile_one(source: Path) -> str:
@@ -224,8 +278,8 @@ def _compile(parameters: OpcParameters, verilator: Path, compiler: list[str], li
             return str(kept or built)
 
         with ThreadPoolExecutor(cores()) as pool:
-            objects = list(pool.map(compile_one, [*sorted(work.glob("*.cpp")), SHIM, *runtime]))
-        shared = work / "opc.so"
+            objects = list(pool.map(compile_one, [*sorted(work.glob("*.cpp")), model.shim, *runtime]))
+        shared = work / "model.so"
         _run([*compiler, "-shared", "-o", str(shared), *objects, "-pthread"])
         _keep(shared, library)
 

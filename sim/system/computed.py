@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import Module, Transaction
+from crossvote.sim.peripheral.tile_array import TileArray
 from crossvote.sim.system.cosim import CosimRequest, CosimRun
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
@@ -43,7 +44,10 @@ class ComputedCrossbars(Crossbars):
         self.request, self.cosim = request, CosimRun(request, chip)
         if len(self.cosim.opcs):
             one, two = self.cosim.opcs.measured_cycles()
-            timing = replace(timing, measured=(two - one, one - timing.beats))
+            if isinstance(self.cosim.opcs, TileArray):
+                timing = replace(timing, tile=(two - one, one))
+            else:
+                timing = replace(timing, measured=(two - one, one - timing.beats))
         super().__init__(parent, name, place, timing, network, route, resolution)
         self._started = 0
 

@@ -7,7 +7,7 @@ One request and one result, whoever hosts the time: ``cosimulate`` streams a gro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossvote.rtl.tile_parameters import TileParameters
 from crossvote.sim.array.crossbar import combine, read_cells, reference_outputs
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import GroupImage, MatrixImage
+from crossvote.sim.array.image import Bundle, GroupImage, MatrixImage
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
@@ -25,6 +26,8 @@ from crossvote.sim.kernel import Fifo, LocalTime, Module, Simulation
 from crossvote.sim.kernel.simulation import Behaviour
 from crossvote.sim.peripheral import NumpyPeripheral, Peripheral
 from crossvote.sim.peripheral.opc_array import OpcArray
+from crossvote.sim.peripheral.tile_array import Requantisation, TileArray
+from crossvote.sim.peripheral.tile_backend import TileModel
 from crossvote.sim.system.evidence import dump_transaction
 
 
@@ -40,6 +43,8 @@ class CosimRequest:
         quantum: token vectors that are computed at once.
         threads: see ``OpcArray``.
         evidence: folder for the first transaction whose integers differ from the reference, as a waveform.
+        make_tile: makes a whole tile, called once per bundle in the place of ``make_peripheral``; its outputs are
+            quantized activations, with the ranges of the reference's integers.
     """
 
     image: GroupImage
@@ -50,6 +55,7 @@ class CosimRequest:
     quantum: int = 16
     threads: int = 1
     evidence: Path | None = None
+    make_tile: Callable[[TileParameters], TileModel] | None = None
 
 
 @dataclass(eq=False)
@@ -64,6 +70,7 @@ class Cosimulation:
         together. disagreements: votes that were not unanimous.
         simulated_ps: time on the chip from the first read to the last output; 0 inside a system run, which has its own.
         peripheral_seconds: wall time inside the peripherals. evidence: files about the first mismatch.
+        requantise: what the hardware makes of integers int64[V, N] before they come out; None: nothing.
     """
 
     group: str
@@ -78,6 +85,7 @@ class Cosimulation:
     simulated_ps: int = 0
     peripheral_seconds: float = 0.0
     evidence: tuple[Path, ...] = field(default=())
+    requantise: Requantisation | None = None
 
     @property
     def compared(self) -> int:
@@ -109,11 +117,12 @@ class CosimRun:
                 raise UserError(
                     f"group {image.name}: all outputs asked for are pruned, so there is nothing to simulate."
                 )
-        self.request, self.opcs = request, OpcArray(
-            image, chip, request.make_peripheral, request.faults, bundles, request.threads
-        )  # fmt: skip
-        simulated = np.sort(np.concatenate([b.outputs for b in bundles])) if bundles else np.zeros(0, np.int64)
         expected = _reference(image, request.x, chip, request.faults)
+        self.request, self.opcs = request, _hardware(request, chip, bundles, expected)
+        requantise = self.opcs.requantise if isinstance(self.opcs, TileArray) else None
+        simulated = np.sort(np.concatenate([b.outputs for b in bundles])) if bundles else np.zeros(0, np.int64)
+        if requantise is not None:
+            expected = requantise(expected)
         reference = np.zeros_like(expected)
         reference[:, simulated] = expected[:, simulated]
         self.result = Cosimulation(
@@ -123,6 +132,7 @@ class CosimRun:
             outputs=np.zeros_like(reference),
             reference=reference,
             simulated=simulated,
+            requantise=requantise,
         )
         self.done = 0
 
@@ -143,7 +153,12 @@ class CosimRun:
             result.evidence = self._evidence(chunk.start + int(wrong[0, 0]), int(wrong[0, 1]), self.request.evidence)
 
     def _evidence(self, vector: int, output: int, folder: Path) -> tuple[Path, ...]:
-        """Files about the OPC run that made ``output`` of a vector wrong; none if it does not happen again."""
+        """Files about the OPC run that made ``output`` of a vector wrong; none if it does not happen again.
+
+        There are none of tiles.
+        """
+        if isinstance(self.opcs, TileArray):
+            return ()
         at = next(i for i, bundle in enumerate(self.opcs.bundles) if output in bundle.outputs)
         peripheral, opc_map = self.opcs.peripherals[at], self.opcs.maps[at]
         reference = NumpyPeripheral(peripheral.parameters)
@@ -172,11 +187,13 @@ def cosimulate(request: CosimRequest, chip: ChipConfig, progress: Progress = no_
         raise UserError(f"group {request.image.name}: all its outputs are pruned, so there is nothing to simulate.")
     queue = Fifo(simulation, "queue", chip.opc.queue_vectors)
     one, two = run.opcs.measured_cycles()
+    # The clock cycles of a whole tile hold its reads.
+    read_ps = 0 if isinstance(run.opcs, TileArray) else chip.vector_interval_ps
 
     def crossbars() -> Behaviour:
-        local = LocalTime(simulation, request.quantum * chip.vector_interval_ps)
+        local = LocalTime(simulation, request.quantum * read_ps)
         for vector in range(1, vectors + 1):
-            local.spend(chip.vector_interval_ps)
+            local.spend(read_ps)
             if local.due or vector == vectors:
                 yield local.synchronise()
                 first = run.done
@@ -209,6 +226,16 @@ def of_matrix(result: Cosimulation, matrix: MatrixImage) -> Cosimulation:
         reference=np.where(own, result.reference, 0),
         simulated=result.simulated[own[result.simulated]],
     )
+
+
+def _hardware(
+    request: CosimRequest, chip: ChipConfig, bundles: Sequence[Bundle], expected: NDArray[np.int64]
+) -> OpcArray | TileArray:
+    """What computes the bundles of a request."""
+    image, faults, threads = request.image, request.faults, request.threads
+    if request.make_tile is not None:
+        return TileArray(image, chip, request.make_tile, faults, bundles, expected, threads)
+    return OpcArray(image, chip, request.make_peripheral, faults, bundles, threads)
 
 
 def cosim_requests(

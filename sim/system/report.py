@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from crossvote.rtl.march_elements import SelfTest
 from crossvote.sim.chip.bill import prices
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.csv_rows import to_csv
@@ -25,6 +26,7 @@ from crossvote.sim.system.load import full_load_power_w
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.programming import programming
 from crossvote.sim.system.result import SystemResult, Usage
+from crossvote.sim.system.self_test import self_test_cost
 from crossvote.sim.system.stages import GroupTiming
 from crossvote.sim.system.workload import Workload
 
@@ -51,6 +53,8 @@ def summary(result: SystemResult, stream: SystemResult | None = None) -> dict[st
     total = result.total_energy_pj / sequences / 1e6
     streamed = dynamic + idle_w * interval / 1e6 if interval else None
     write = programming(result)
+    pairs = int(placement.blocks_used.max())
+    march, fast = (self_test_cost(chip, placement.crossbars, pairs, test) for test in SelfTest)
     return {
         "chip": chip.name,
         "workload": result.workload.name,
@@ -92,6 +96,12 @@ def summary(result: SystemResult, stream: SystemResult | None = None) -> dict[st
         "conducting_cells": round(sum(g.conducting for layer in result.workload.layers for g in layer.groups.values())),
         "programming_uj": write.energy_uj,
         "programming_us": write.time_us,
+        "self_test_us": march.time_us,
+        "self_test_uj": march.energy_uj,
+        "self_test_reads": march.reads * placement.crossbars,
+        "self_test_writes": march.writes * placement.crossbars,
+        "fast_self_test_us": fast.time_us,
+        "fast_self_test_uj": fast.energy_uj,
         "map_words": write.map_words,
         "lifetime_days": write.lifetime_days(interval),
         "layer_us": [[start / 1e6, end / 1e6] for start, end in result.layer_ps],
@@ -220,6 +230,10 @@ LEDGER: dict[str, str] = {
     "scale": "energy of requantisation, uJ",
     "programming_uj": "programming once, uJ",
     "programming_us": "programming once, us",
+    "self_test_us": "self-test (March) once, us",
+    "self_test_uj": "self-test (March) once, uJ",
+    "fast_self_test_us": "fast self-test once, at most, us",
+    "fast_self_test_uj": "fast self-test once, at most, uJ",
     "map_words": "words of column maps",
 }
 

@@ -49,12 +49,14 @@ class GroupTiming:
     form a pipeline with one read per cycle; vote = "output" makes one OPC serve all row blocks in turn.
 
     ``measured`` are clock cycles of the OPC: interval between vectors, and last beat to last output. Without it they
-    follow from the RTL's formula for the OPC that serves most bit lines.
+    follow from the RTL's formula for the OPC that serves most bit lines. ``tile`` are those of a whole tile, reads and
+    conversions included: interval between vectors, and first activation in to last output out.
     """
 
     chip: ChipConfig
     group: GroupWork
     measured: tuple[int, int] | None = None
+    tile: tuple[int, int] | None = None
 
     @cached_property
     def read_cycle_ps(self) -> int:
@@ -110,6 +112,8 @@ class GroupTiming:
     @cached_property
     def interval_ps(self) -> int:
         """Initiation interval: one token vector after the other."""
+        if self.tile is not None:
+            return max(self.tile[0] * self.chip.opc.clock_ps, self.bus_interval_ps)
         return max(self.chip.reads * self.read_cycle_ps, self.opc_interval_ps, self.bus_interval_ps)
 
     @property
@@ -127,6 +131,8 @@ class GroupTiming:
     def latency_ps(self) -> int:
         """Input vector in the tile buffer to output vector in the tile buffer."""
         chip, cycle = self.chip, self.read_cycle_ps
+        if self.tile is not None:  # fetched and stored, too
+            return self.tile[1] * chip.opc.clock_ps
         around = (chip.pipeline.fetch_cycles + chip.pipeline.store_cycles) * cycle
         if chip.pipeline.peripheral == "cycles":
             return around + (chip.reads + 1 + chip.pipeline.shift_add_cycles) * cycle

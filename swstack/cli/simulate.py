@@ -54,7 +54,8 @@ def simulate(
     rtl: Annotated[
         str | None,
         typer.Option(
-            metavar="BACKEND", help="Compute every ADC code of real tokens with this OPC: verilator, numpy or auto."
+            metavar="BACKEND",
+            help="Compute every ADC code of real tokens in this OPC: verilator, numpy, auto; or in whole tiles: tile.",
         ),
     ] = None,
     remap: Annotated[

