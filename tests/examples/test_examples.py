@@ -1,0 +1,56 @@
+"""The examples run as they stand, and say what their readers come for."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Seconds of one slow core that an example may take; on a busy machine the clock runs on meanwhile.
+LIMIT, PATIENCE = 120, 900
+
+
+def run(name: str, *arguments: object) -> str:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < LIMIT
+    return done.stdout
+
+
+def values(text: str, metric: str) -> dict[tuple[str, float], float]:
+    """(scheme, share of stuck cells in percent) -> value."""
+    found = re.findall(rf"^(\S+), (\S+) % of the cells stuck: {metric} (\S+)", text, re.MULTILINE)
+    return {(scheme, float(rate)): float(value) for scheme, rate, value in found}
+
+
+def test_a_decoder_loses_less_under_protection():
+    text = run("decoder.py")
+    found = values(text, "perplexity")
+    assert found["none-column", 0.0] == pytest.approx(found["best", 0.0], rel=0.02)
+    assert found["best", 0.0] < 10  # a model that guesses has the number of its words, more than a hundred
+    assert found["none-column", 5.0] > found["none-column", 0.0]
+    assert found["best", 5.0] <= found["none-column", 5.0]
+    assert text.count("% stuck: '") == 8
+    prefill, step = map(float, re.findall(r"(\d+\.\d) us", text))
+    assert step < prefill < 32 * step
+
+
+def test_token_classification_from_rows():
+    text = run("token_classification.py")
+    assert "classes: B-DISH, B-TIME, I-DISH, I-TIME, O; reported is entity_f1" in text
+    found = values(text, "entity_f1")
+    assert found["best", 0.0] > 80
+    assert found["none-column", 20.0] < found["none-column", 0.0]
+    assert found["best", 20.0] >= found["none-column", 20.0]
