@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from crossvote.swstack.models.config import EMBEDDED_MODEL
+from crossvote.swstack.models.packaged import packaged_directory
+
 ROOT = Path(__file__).parents[2]
 #: Seconds of one slow core that an example may take; on a busy machine the clock runs on meanwhile.
 LIMIT, PATIENCE = 120, 900
@@ -35,6 +38,9 @@ def values(text: str, metric: str) -> dict[tuple[str, float], float]:
     return {(scheme, float(rate)): float(value) for scheme, rate, value in found}
 
 
+needs_encoder = pytest.mark.skipif(packaged_directory(EMBEDDED_MODEL) is None, reason="minilm-l6 is not installed")
+
+
 def test_a_decoder_loses_less_under_protection():
     text = run("decoder.py")
     found = values(text, "perplexity")
@@ -45,6 +51,16 @@ def test_a_decoder_loses_less_under_protection():
     assert text.count("% stuck: '") == 8
     prefill, step = map(float, re.findall(r"(\d+\.\d) us", text))
     assert step < prefill < 32 * step
+
+
+@needs_encoder
+def test_an_own_classifier_from_csv():
+    text = run("own_classifier.py")
+    found = values(text, "accuracy")
+    assert set(found) == {(scheme, rate) for scheme in ("none-column", "best") for rate in (0.0, 1.0)}
+    assert found["best", 0.0] > 80
+    assert "train: 32 rows of " in text
+    assert re.search(r"takes \d+\.\d us on the chip", text)
 
 
 def test_token_classification_from_rows():
