@@ -40,8 +40,10 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
             pruned, a protection that the weights or the crossbars have no room for, a matrix that does not exist.
         StorageError: too little disk or memory.
     """
-    needs_model = {"finetune", "prune", "map", "cosim"}.intersection(pending)
-    needs_task = {"finetune", "score-dense", "prune", "score-pruned", "eval", "cosim"}.intersection(pending)
+    needs_model = {"finetune", "prune", "fault-training", "map", "cosim"}.intersection(pending)
+    needs_task = {"finetune", "score-dense", "prune", "score-pruned", "fault-training", "eval", "cosim"}.intersection(
+        pending
+    )
     if not needs_model | needs_task:
         return Found()
     task = load_task(config.task, config.seed)
@@ -67,7 +69,8 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
 def _check_mapping(model: PreTrainedModel, config: RunConfig) -> None:
     """Map the smallest word-line group under every scheme: what fails there fails for all of them."""
     config.check_support(row_blocks(model, config))
-    for name in config.protections():
+    trained = (config.fault_training.scheme,) if config.fault_training.epochs else ()
+    for name in dict.fromkeys((*trained, *config.map.schemes)):
         smallest_image(model, config, name)
 
 
@@ -95,13 +98,9 @@ def smallest_image(model: PreTrainedModel, config: RunConfig, scheme: str) -> Im
             model,
             [smallest_group(model)],
             None,
-            config.protections()[scheme],
+            config.scheme(scheme),
             config.quantization,
-            rows=config.chip.crossbar.rows,
-            columns=config.chip.crossbar.columns,
-            adc_bits=config.chip.adc.bits,
-            input_bits=config.chip.opc.input_bits,
-            cell_bits=config.chip.crossbar.cell_bits,
+            **config.image_sizes(),
             name=scheme,
         )
     except UserError as error:

@@ -22,6 +22,7 @@ from crossvote.swstack.mapping.scheme import AnyScheme, Scheme
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.packaged import PACKAGED_MODELS
 from crossvote.swstack.pruning.config import PruneConfig
+from crossvote.swstack.pruning.fault_training_config import FaultTrainingConfig
 from crossvote.swstack.tasks import TaskConfig
 from crossvote.swstack.training.config import FinetuneConfig
 
@@ -68,6 +69,7 @@ class RunConfig:
     task: TaskConfig = _defaults(TaskConfig)
     finetune: FinetuneConfig = _defaults(FinetuneConfig)
     prune: PruneConfig = _defaults(PruneConfig)
+    fault_training: FaultTrainingConfig = _defaults(FaultTrainingConfig)
     quantization: QuantizationConfig = _defaults(QuantizationConfig)
     map: MapConfig = _defaults(MapConfig)
     faults: FaultsConfig = _defaults(FaultsConfig)
@@ -82,6 +84,17 @@ class RunConfig:
         for name in self.map.schemes:
             if name not in known:
                 raise ValueError(f"key 'map.schemes': '{name}' is no protection scheme; known are {', '.join(known)}.")
+        if self.fault_training.epochs:
+            name = self.fault_training.scheme
+            if name not in known:
+                raise ValueError(
+                    f"key 'fault_training.scheme': '{name}' is no protection scheme; known are {', '.join(known)}."
+                )
+            if known[name].knows_faults:
+                raise ValueError(
+                    f"key 'fault_training.scheme': '{name}' programs around the faults of a single chip, so it has no "
+                    "law of errors to train for; name a scheme that does not know the faults."
+                )
         self.faults.pattern.check(self.chip.crossbar.rows, self.chip.crossbar.columns)
         self.check_support()
         return self
@@ -107,8 +120,21 @@ class RunConfig:
 
     def protections(self) -> dict[str, Scheme]:
         """The protection schemes of ``map.schemes`` in their order."""
-        known = {**PRESETS, **self.map.protection}
-        return {name: known[name] for name in self.map.schemes}
+        return {name: self.scheme(name) for name in self.map.schemes}
+
+    def scheme(self, name: str) -> Scheme:
+        """A protection scheme by name, own ones before shipped ones."""
+        return {**PRESETS, **self.map.protection}[name]
+
+    def image_sizes(self) -> dict[str, int]:
+        """What an image depends on of the chip, as ``crossvote.swstack.mapping.mapping.build_image`` takes it."""
+        return {
+            "rows": self.chip.crossbar.rows,
+            "columns": self.chip.crossbar.columns,
+            "adc_bits": self.chip.adc.bits,
+            "input_bits": self.chip.opc.input_bits,
+            "cell_bits": self.chip.crossbar.cell_bits,
+        }
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -14,6 +14,7 @@ from crossvote.sim.array.patterns import PATTERNS
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.mapping.scheme import scheme_kinds
+from crossvote.swstack.pruning.noise import NOISES
 
 #: Stands for a name that the user gives.
 NAME = "NAME"
@@ -72,7 +73,8 @@ def all_keys() -> list[Key]:
 def _registered() -> dict[str, dict[str, type]]:
     """Tables whose keys depend on their ``kind``: name of the table -> kind -> class."""
     patterns = {name: PATTERNS[name] for name in PATTERNS.names()}
-    return {"faults.pattern": patterns, f"map.protection.{NAME}": dict(scheme_kinds())}
+    noises = {name: NOISES[name] for name in NOISES.names()}
+    return {"fault_training.noise": noises, "faults.pattern": patterns, f"map.protection.{NAME}": dict(scheme_kinds())}
 
 
 def explain(name: str) -> list[Key]:

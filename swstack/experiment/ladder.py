@@ -49,7 +49,7 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load_model, save_model
 from crossvote.swstack.models.masks import Masks, load_masks
-from crossvote.swstack.pruning.config import FaultTrainingConfig
+from crossvote.swstack.pruning.fault_training_config import FaultTrainingConfig
 from crossvote.swstack.pruning.for_faults import train_for_faults
 from crossvote.swstack.tasks import Task, load_task
 from crossvote.swstack.tasks.batches import encode
@@ -236,7 +236,7 @@ def _trained(
         progress,
     )
     save_model(model, tokenizer, target)
-    summary = {"key": key, "metrics": result.dev_metrics, "history": list(result.history)}
+    summary = {"key": key, "history": list(result.history)}
     write_text_atomic(record, json.dumps(summary, indent=1) + "\n")
     return model
 

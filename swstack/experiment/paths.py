@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crossvote.swstack.experiment.config import RunConfig
+
 CONFIG = "config.toml"
 LOCK = ".lock"
 
 DENSE = "model"
 PRUNED = "pruned/model"
+#: The pruned model after training for faults, where a run does that.
+TRAINED = "fault-training/model"
 MASKS = "pruned/masks.safetensors"
 CHIPS = "faults/chips.json"
 #: Finished trials, which carry their own keys: they outlive a kill, and a sweep with more rates or chips takes them up.
@@ -23,6 +30,7 @@ RESULTS = {
     "score-dense": "results/dense.json",
     "prune": "results/pruning.json",
     "score-pruned": "results/pruned.json",
+    "fault-training": "results/fault_training.json",
     "map": "results/mapping.json",
     "calibrate": "results/calibration.json",
     "faults": CHIPS,
@@ -30,6 +38,11 @@ RESULTS = {
     "cosim": "results/cosimulation.json",
     "simulate": "results/system.json",
 }
+
+
+def mapped_model(config: RunConfig) -> str:
+    """The model that is mapped and measured: the pruned one, or that one after training for faults."""
+    return TRAINED if config.fault_training.epochs else PRUNED
 
 
 def image(scheme: str) -> str:

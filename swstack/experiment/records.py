@@ -72,6 +72,18 @@ class Pruned:
 
 
 @dataclass(frozen=True)
+class FaultTrained:
+    """Training for faults; no scheme: none took place. history: one row per epoch. The rest as configured."""
+
+    scheme: str | None = None
+    noise: dict[str, Any] | None = None
+    design_rate: float | None = None
+    draw: str | None = None
+    ramp_share: float | None = None
+    history: Rows = ()
+
+
+@dataclass(frozen=True)
 class MappedScheme:
     """One protection scheme on crossbars.
 
@@ -131,7 +143,8 @@ class Chips:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The sweep. fault_free: primary metric of the dense and the pruned model in floating point, in percent.
+    """The sweep. fault_free: primary metric of the dense and the pruned model in floating point, in percent, and of the
+    model trained for faults where there is one ("trained").
 
     conditions: what every number depends on besides. points: of the primary metric; all_points: of every metric.
     trials: one row per scheme and chip.

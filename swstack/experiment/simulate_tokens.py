@@ -36,7 +36,7 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     config = load_config(find_config(str(run)))
     silicon = _silicon(run, max(config.faults.rates))
     task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str((run / paths.PRUNED).resolve()), layout=config.model.layout)
+    source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
     model, tokenizer = load(source, task.head, config.seed)
     inputs, steps = dev_batches(tokenizer, task, tokens), _steps(run)
     placed = {}
@@ -55,7 +55,7 @@ def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int
     """
     config = load_config(find_config(str(run)))
     task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str((run / paths.PRUNED).resolve()), layout=config.model.layout)
+    source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
     model, tokenizer = load(source, task.head, config.seed)
     batches = dev_batches(tokenizer, task, tokens)
     return on_chip(model, recorded_image(run, scheme), batches, None, tokens, scheme=scheme).inputs
@@ -75,9 +75,9 @@ def _steps(run: Path) -> dict[str, float] | None:
 
 
 def mapped_anew(run: Path, config: RunConfig, chip: ChipConfig, schemes: Sequence[str]) -> dict[str, Image]:
-    """The run's pruned model mapped onto another chip, by scheme; nothing is written."""
+    """The run's model mapped onto another chip, by scheme; nothing is written."""
     task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str((run / paths.PRUNED).resolve()), layout=config.model.layout)
+    source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
     model, _ = load(source, task.head, config.seed)
     masks, groups, protections = load_masks(run / paths.MASKS), word_line_groups(model), config.protections()
     return {

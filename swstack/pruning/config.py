@@ -110,35 +110,3 @@ class PruneConfig(TrainingConfig):
     def epochs(self) -> int:
         """Epochs of all phases."""
         return self.warmup_epochs + self.gate_epochs + self.final_epochs
-
-
-@config_dataclass
-class FaultTrainingConfig(TrainingConfig):
-    """How to train for faults, after pruning."""
-
-    epochs: int = Field(
-        default=0, ge=0, le=1000, description="Passes over the train examples; 0: no training for faults."
-    )
-    design_rate: float = Field(
-        default=0.1, gt=0, lt=0.5, description="Largest fault rate; every step draws one from 0 to it, uniformly."
-    )
-    ramp_share: float = Field(
-        default=0.0, ge=0, le=1, description="Share of the steps over which the largest rate rises to its full value."
-    )
-    scheme: str = Field(default="code", description="Protection scheme whose errors are drawn.")
-    distillation: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Weight of the loss against the fault-free model's outputs; 0: labels only.",
-    )
-    temperature: float = Field(default=2.0, gt=0, le=1000, description="Softmax temperature of the distillation.")
-    layer_distillation: float = Field(
-        default=0.0,
-        ge=0,
-        le=1e6,
-        description="Weight of the loss against the fault-free model's hidden states; 0: none.",
-    )
-    dropout: bool = Field(
-        default=False, description="Whether the model's dropout is on; errors of weights take its place."
-    )

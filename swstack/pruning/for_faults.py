@@ -1,8 +1,8 @@
 """Training for faults: the pruned model goes on learning while its weights are as wrong as on a chip.
 
-In every step a fault rate is drawn, uniform from 0 to the design rate, and every matrix gets errors of the law of its
-code; gradients pass straight through to the weights that are kept (the idea of fault-tolerant training, Wang et al.,
-DATE 2022, with a law instead of masks; errors can be cut off above as in Yan et al., ICCAD 2023). Chips are never seen.
+In every step a fault rate is drawn, uniform from 0 to the design rate or always that one, and every matrix gets what
+the registered kind of noise makes of it (``crossvote.swstack.pruning.noise``): by default errors of its code's law.
+Gradients pass straight through to the weights that are kept. Chips are never seen.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,33 +23,25 @@ from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.models.layouts import is_transposed
 from crossvote.swstack.models.masks import MatrixMask, apply_masks
-from crossvote.swstack.pruning.config import FaultTrainingConfig
+from crossvote.swstack.pruning.code_law import MatrixLaw
 from crossvote.swstack.pruning.distillation import Distillation
+from crossvote.swstack.pruning.fault_training_config import FaultTrainingConfig
+from crossvote.swstack.pruning.noise import Noise
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, task_loss, train
-from crossvote.swstack.training.predict import evaluate
 
-STAGE = "train-for-faults"
-
-
-class Law(Protocol):
-    """What stuck cells do to one matrix; see ``crossvote.swstack.mapping.error_law.MatrixLaw``."""
-
-    def to(self, device: torch.device) -> Self: ...
-
-    def perturbed(self, weight: torch.Tensor, rate: float, generator: torch.Generator) -> torch.Tensor: ...
+STAGE = "fault_training"
 
 
 @dataclass(frozen=True)
 class FaultTrainingResult:
     """What training for faults gives besides the model.
 
-    history: one row per epoch. dev_metrics: without faults, in percent, primary metric first. seconds: wall time.
+    history: one row per epoch. seconds: wall time.
     """
 
     history: tuple[dict[str, float], ...]
-    dev_metrics: dict[str, float]
     seconds: float
 
 
@@ -58,7 +50,7 @@ def train_for_faults(
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     masks: Mapping[str, MatrixMask],
-    laws: Mapping[str, Law],
+    laws: Mapping[str, MatrixLaw],
     cfg: FaultTrainingConfig,
     seed: int,
     work_dir: Path,
@@ -92,9 +84,8 @@ def train_for_faults(
         )
         faults.rate = None
     apply_masks(model, masks)
-    metrics = evaluate(model, tokenizer, task, progress=progress)
     model.to("cpu")  # type: ignore[arg-type]
-    return FaultTrainingResult(run.history, metrics, run.seconds)
+    return FaultTrainingResult(run.history, run.seconds)
 
 
 class _FaultyMatrix(nn.Module):
@@ -102,7 +93,7 @@ class _FaultyMatrix(nn.Module):
 
     mask: torch.Tensor
 
-    def __init__(self, faults: FaultyWeights, law: Law, mask: torch.Tensor, transposed: bool) -> None:
+    def __init__(self, faults: FaultyWeights, law: MatrixLaw, mask: torch.Tensor, transposed: bool) -> None:
         super().__init__()
         self._faults, self._law, self._transposed = [faults], law, transposed  # a list: no submodule
         self.register_buffer("mask", mask, persistent=False)
@@ -113,7 +104,7 @@ class _FaultyMatrix(nn.Module):
         kept = weight * self.mask
         if faults.rate is None or faults.generator is None:
             return kept
-        seen = self._law.perturbed(kept.T if self._transposed else kept, faults.rate, faults.generator)
+        seen = faults.perturbed(self._law, kept.T if self._transposed else kept)
         return (seen.T if self._transposed else seen) * self.mask
 
 
@@ -126,7 +117,7 @@ class FaultyWeights(TrainingHooks):
 
     def __init__(
         self,
-        laws: Mapping[str, Law],
+        laws: Mapping[str, MatrixLaw],
         masks: Mapping[str, MatrixMask],
         cfg: FaultTrainingConfig,
         seed: int,
@@ -136,7 +127,7 @@ class FaultyWeights(TrainingHooks):
         self.generator: torch.Generator | None = None
         self._laws, self._masks, self._cfg, self._seed, self._steps = laws, masks, cfg, seed, steps
         self._device = torch.device("cpu")
-        self._drawn = 0.0
+        self._penalties: list[torch.Tensor] = []
 
     @contextmanager
     def attached(self, model: nn.Module) -> Iterator[None]:
@@ -162,11 +153,25 @@ class FaultyWeights(TrainingHooks):
             for module in modules:
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
+    def perturbed(self, law: MatrixLaw, weight: torch.Tensor) -> torch.Tensor:
+        """A matrix [N, K] as this step sees it; what it adds to the loss is kept for ``penalty``."""
+        assert self.rate is not None
+        assert self.generator is not None
+        noise: Noise = self._cfg.noise
+        if (penalty := noise.penalty(law, weight, self.rate)) is not None:
+            self._penalties.append(penalty)
+        return noise.perturbed(law, weight, self.rate, self.generator)
+
+    def penalty(self, step: int) -> torch.Tensor | None:
+        """The mean of what the matrices of this forward pass add to the loss; None where the noise adds nothing."""
+        return torch.stack(self._penalties).mean() if self._penalties else None
+
     def begin_step(self, step: int) -> None:
         """Draw the rate and seed the errors of this step; both depend on the seed and the step alone."""
         sequence = seed_sequence(self._seed, STAGE, "errors", step)
-        share = float(np.random.default_rng(sequence).random())
+        share = 1.0 if self._cfg.draw == "fixed" else float(np.random.default_rng(sequence).random())
         ramp = 1.0 if not self._cfg.ramp_share else min(1.0, (step + 1) / (self._cfg.ramp_share * self._steps))
+        self._penalties = []
         self.rate = share * ramp * self._cfg.design_rate
         self.generator = torch.Generator(self._device)
         self.generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))

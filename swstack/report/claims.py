@@ -23,6 +23,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     accuracy = results["eval"]
     return [
         *chance_claims(accuracy),
+        *training_claims(results.get("fault-training"), accuracy),
         *accuracy_claims(accuracy),
         *space_claims(results["map"]),
         *cost_claims(results["simulate"]),
@@ -62,6 +63,20 @@ def chance_claims(accuracy: Record) -> list[str]:
             f"{limit}. How it stands faults says nothing about fault tolerance."
         ]
     return []
+
+
+def training_claims(training: Record | None, accuracy: Record) -> list[str]:
+    """Which model was mapped, where it was trained for faults, and what that cost without faults."""
+    if training is None or training["scheme"] is None:
+        return []
+    metric, scores = accuracy["metric"], accuracy["fault_free"]
+    kind = training["noise"]["kind"]
+    how = "errors of its law" if kind == "code" else f"noise of the kind '{kind}'"
+    return [
+        f"All schemes were measured on a model trained for up to {100 * training['design_rate']:g} % of stuck cells "
+        f"under '{training['scheme']}' ({how}): without faults its {metric} is {_score(scores['trained'])}, "
+        f"{_score(scores['pruned'])} before that training."
+    ]
 
 
 def accuracy_claims(accuracy: Record) -> list[str]:

@@ -272,6 +272,10 @@ def group_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+#: Models without faults, in the order in which they come about.
+_MODELS = {"dense": "dense", "pruned": "pruned", "trained": "trained for faults"}
+
+
 def cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
     """The four or five numbers to see first."""
     accuracy = results["eval"]
@@ -279,8 +283,9 @@ def cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
     lowest = min(group["column_sparsity"] for group in groups)
     found = [
         {
-            "value": f"{accuracy['fault_free']['dense']:.1f} → {accuracy['fault_free']['pruned']:.1f} %",
-            "label": f"{accuracy['metric']}, dense → pruned, floating point",
+            "value": f"{' → '.join(f'{score:.1f}' for score in accuracy['fault_free'].values())} %",
+            "label": f"{accuracy['metric']}, {' → '.join(_MODELS[name] for name in accuracy['fault_free'])}, "
+            "floating point",
         },
         {
             "value": f"{100 * lowest:.1f} %",

@@ -50,6 +50,18 @@ def test_only_the_back_end_that_ran_is_said_to_have_run(backend, subject, verilo
     assert "equal" not in wrong
 
 
+def test_a_model_trained_for_faults_is_said_to_be_one():
+    results = synthetic.results()
+    assert "trained for" not in " ".join(claims.verdict(results))
+    results["fault-training"] = {"scheme": None, "noise": None, "design_rate": None}
+    assert "trained for" not in " ".join(claims.verdict(results))
+    results["fault-training"] = {"scheme": "code", "noise": {"kind": "stuck"}, "design_rate": 0.1}
+    results["eval"]["fault_free"]["trained"] = 90.3
+    (sentence,) = [text for text in claims.verdict(results) if "trained for" in text]
+    assert "up to 10 % of stuck cells under 'code' (noise of the kind 'stuck')" in sentence
+    assert "accuracy is 90.3 %, 91.2 % before that training" in sentence
+
+
 def test_a_scheme_that_no_output_peripheral_runs_is_said_to_be_left_out():
     results = synthetic.results()
     results["cosim"]["left_out"] = [{"scheme": "five", "reason": "it has five replicas"}]

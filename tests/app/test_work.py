@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from crossvote.sim.common import code
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment import pipeline
+from crossvote.swstack.experiment import paths, pipeline
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.records import Mapped, Score
+from crossvote.swstack.experiment.records import Accuracy, FaultTrained, Mapped, Score
 from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.work import bring_up, chosen_stages
 
@@ -119,10 +119,37 @@ def test_another_model_at_the_same_place_is_another_model(again, home, tmp_path)
         ("chip.network.flit_bits=64", set()),
         ("chip.adc.bits=9", {"map"}),
         ("map.schemes=['none']", {"map"}),
+        ("fault_training.design_rate=0.2", set()),
     ],
 )
 def test_a_key_counts_only_where_it_is_read(again, change, redone):
     assert again(change, command="prune").keys() | again(change).keys() == redone
+
+
+def test_training_for_faults_changes_the_model_that_is_mapped(again):
+    """Only what comes after pruning is done again, and the result says which model was measured."""
+    before = RunDirectory(again.directory).read(paths.RESULTS["map"], Mapped)
+    training = ("fault_training.epochs=1", "fault_training.batch_size=16", "fault_training.noise=stuck")
+    assert again(*training).keys() == {"fault-training", "map"}
+    run = RunDirectory(again.directory)
+    after = run.read(paths.RESULTS["map"], Mapped)
+    assert all(old.content_hash != new.content_hash for old, new in zip(before.schemes, after.schemes, strict=True))
+    record = run.read(paths.RESULTS["fault-training"], FaultTrained)
+    assert (record.scheme, record.noise["kind"], len(record.history)) == ("code", "stuck", 1)
+    assert again(*training, command="eval").keys() == {"faults", "calibrate", "eval"}
+    assert run.read(paths.RESULTS["eval"], Accuracy).fault_free.keys() == {"dense", "pruned", "trained"}
+    said = again(*training, "fault_training.design_rate=0.2")
+    assert said["fault-training"] == "done again: fault_training.design_rate changed from 0.1 to 0.2"
+    assert again("fault_training.epochs=0").keys() == {"fault-training", "map"}
+    assert run.read(paths.RESULTS["map"], Mapped) == before
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reason"), [("cod", "'cod' is no protection scheme"), ("closest", "no law of errors to train for")]
+)
+def test_a_scheme_that_cannot_be_trained_for_is_refused(home, scheme, reason):
+    with pytest.raises(UserError, match=reason):
+        load_config(home / "own.toml", ("fault_training.epochs=1", f"fault_training.scheme={scheme}"))
 
 
 @pytest.fixture
@@ -181,6 +208,10 @@ def test_every_stage_counts_the_code_that_does_its_work(stage):
         "prune": {"pruning.axes", "pruning.methods.l0", "pruning.folding", "training.loop", "models.masks"},
         "score-pruned": {"training.predict", "tasks.metrics", "models.loading"},
         "calibrate": {"evaluation.calibration", "models.loading"},
+        "fault-training": {
+            *("pruning.for_faults", "pruning.noise.censored", "mapping.error_law", "mapping.schemes.fixed"),
+            *("training.loop", "models.loading"),
+        },
         "map": {"mapping.mapping", "mapping.quantization", "mapping.schemes.fixed", "models.layouts"},
         "faults": set(),
         "eval": {"inference.convert", "inference.crossbar_linear", "evaluation.evaluation"},

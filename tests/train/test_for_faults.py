@@ -17,8 +17,9 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight, word_line_groups
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import MatrixMask, apply_masks, dense_masks
-from crossvote.swstack.pruning.config import FaultTrainingConfig
+from crossvote.swstack.pruning.fault_training_config import FaultTrainingConfig
 from crossvote.swstack.pruning.for_faults import FaultyWeights, train_for_faults
+from crossvote.swstack.pruning.noise import NOISES, noise_mapping, parse_noise
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_the_law_has_the_mean_and_variance_of_chips(pruned, scheme):
     model, _, masks = pruned
     image = image_of(model, masks, scheme)
     rate = 0.05
-    laws = matrix_laws(image, 0.1)
+    laws, noise = matrix_laws(image, 0.1), parse_noise("code")
     name = word_line_groups(model)[2].matrices[0]
     converted = convert(model, image)
     layer = converted.get_submodule(name)
@@ -60,7 +61,7 @@ def test_the_law_has_the_mean_and_variance_of_chips(pruned, scheme):
     simulated = torch.stack(chips).double()
     generator = torch.Generator().manual_seed(0)
     weight = matrix_weight(model, name).T.contiguous()
-    drawn = torch.stack([laws[name].perturbed(weight, rate, generator) for _ in range(300)]).double()
+    drawn = torch.stack([noise.perturbed(laws[name], weight, rate, generator) for _ in range(300)]).double()
     keep = torch.from_numpy(np.outer(masks[name].columns, masks[name].rows))
     # Replicas that vote on single weights rarely err; sums over many weights are what the law is for.
     if scheme != "paper-column":
@@ -68,7 +69,7 @@ def test_the_law_has_the_mean_and_variance_of_chips(pruned, scheme):
     assert slope(drawn.mean(dim=0)[keep], weight[keep]) == pytest.approx(
         slope(simulated.mean(dim=0)[keep], weight[keep]), abs=0.02
     )
-    still = laws[name].perturbed(weight, 0.0, generator)
+    still = noise.perturbed(laws[name], weight, 0.0, generator)
     swap_faults(converted, None)
     perfect = layer.integer_outputs(torch.eye(layer.in_features, dtype=torch.int8)).T * layer.scale[:, None]
     torch.testing.assert_close(still, perfect.float(), rtol=1e-4, atol=1e-6)
@@ -85,7 +86,6 @@ def test_training_keeps_pruned_weights_zero_and_repeats(pruned, tiny_directory, 
     laws = matrix_laws(image_of(model, masks, "code"), 0.1)
     result = train_for_faults(model, tokenizer, tiny_task, masks, laws, config(), 3, tmp_path / "a")
     assert [row["epoch"] for row in result.history] == [1, 2]
-    assert "accuracy" in result.dev_metrics
     for name, old in before.items():
         new, mask = matrix_weight(model, name), masks[name]
         assert not new[~mask.rows].any()
@@ -125,7 +125,7 @@ def test_large_weights_feel_the_errors_they_cause(pruned):
     name = word_line_groups(model)[2].matrices[0]
     law = matrix_laws(image_of(model, masks, "code"), 0.1)[name]
     weight = matrix_weight(model, name).T.clone().requires_grad_()
-    law.perturbed(weight, 0.05, torch.Generator().manual_seed(1)).sum().backward()
+    parse_noise("code").perturbed(law, weight, 0.05, torch.Generator().manual_seed(1)).sum().backward()
     output = int(np.flatnonzero(masks[name].columns)[0])
     gradient = weight.grad[output]
     largest = int(weight[output].abs().argmax())
@@ -138,3 +138,111 @@ def test_large_weights_feel_the_errors_they_cause(pruned):
 def test_design_rates_outside_zero_to_half_are_refused(rate):
     with pytest.raises(UserError, match="design_rate"):
         config(design_rate=rate)
+
+
+def test_a_fixed_rate_is_the_design_rate_in_every_step_and_rises_with_a_ramp(pruned):
+    model, _, masks = pruned
+
+    def rates(**changes) -> list[float]:
+        faults = FaultyWeights({}, masks, config(design_rate=0.08, draw="fixed", **changes), 0, 100)
+        with faults.attached(model):
+            return [faults.begin_step(step) or faults.rate for step in range(100)]
+
+    assert set(rates()) == {0.08}
+    assert np.diff(rates(ramp_share=0.5)[:50]) == pytest.approx(0.08 / 50)
+    assert set(rates(ramp_share=0.5)[50:]) == {0.08}
+
+
+@pytest.fixture
+def a_matrix(pruned):
+    """A law, and a matrix [N, K] whose outputs are not pruned."""
+    model, _, masks = pruned
+    name = word_line_groups(model)[2].matrices[0]
+    law = matrix_laws(image_of(model, masks, "code"), 0.1)[name]
+    weight = matrix_weight(model, name).T.clone()
+    weight[~torch.from_numpy(masks[name].columns)] = 0
+    return law, weight, torch.from_numpy(masks[name].columns)
+
+
+def test_censored_noise_has_no_upper_tail_and_passes_gradients_through(a_matrix):
+    law, weight, kept = a_matrix
+    free, cut = parse_noise({"kind": "censored", "cut": 100.0}), parse_noise({"kind": "censored", "cut": 0.5})
+    drawn = [noise.perturbed(law, weight, 0.1, torch.Generator().manual_seed(1)) for noise in (free, cut)]
+    errors = [((one - law.quantized(weight)) / (law.deviation_at(0.1) * law.scale(weight)))[kept] for one in drawn]
+    assert errors[0].std() == pytest.approx(1, rel=0.1)
+    assert errors[0].max() > 2
+    assert errors[1].max() == pytest.approx(0.5, rel=1e-3)
+    below = errors[0] < 0.5
+    torch.testing.assert_close(errors[1][below], errors[0][below])
+    fixed = parse_noise({"kind": "censored", "cut": 100.0, "deviation": 0.2})
+    error = fixed.perturbed(law, weight, 0.0, torch.Generator().manual_seed(1)) - law.quantized(weight)
+    assert (error / weight.abs().amax(dim=1, keepdim=True))[kept].std() == pytest.approx(0.2, rel=0.1)
+    weight.requires_grad_()
+    fixed.perturbed(law, weight, 0.1, torch.Generator().manual_seed(1)).sum().backward()
+    torch.testing.assert_close(weight.grad, torch.ones_like(weight))
+
+
+def test_stuck_devices_read_nothing_or_the_largest_weight(a_matrix):
+    law, weight, kept = a_matrix
+    largest = weight.abs().amax(dim=1, keepdim=True)
+    rate, sa1 = 0.4, 0.75
+    noise = parse_noise({"kind": "stuck", "sa0_sa1": [1, 3]})
+    drawn = torch.stack(
+        [noise.perturbed(law, weight, rate, torch.Generator().manual_seed(seed)) for seed in range(400)]
+    )
+    seen = law.quantized(weight)
+    # Every device of the pair is healthy, 0 or full: of two devices there are nine outcomes.
+    devices = [
+        torch.stack([(sign * seen).clamp(min=0), torch.zeros_like(seen), largest.expand_as(seen)]) for sign in (1, -1)
+    ]
+    outcomes = (devices[0][:, None] - devices[1][None]).flatten(0, 1)
+    assert ((drawn[:, None] - outcomes).abs().amin(dim=1) < 1e-6).all()
+    # A device of value v reads (1 - p) v + p share(SA1) largest on average; the second part cancels in the pair.
+    assert slope(drawn.double().mean(dim=0)[kept], seen.double()[kept]) == pytest.approx(1 - rate, abs=0.05)
+    full = (drawn == largest)[:, seen > 0]  # the positive device stuck at the largest weight, the other one not
+    assert full.float().mean() == pytest.approx(rate * sa1 * (1 - rate * sa1), abs=0.05)
+    weight.requires_grad_()
+    noise.perturbed(law, weight, rate, torch.Generator().manual_seed(1)).sum().backward()
+    torch.testing.assert_close(weight.grad, torch.ones_like(weight))
+
+
+def test_a_margin_penalises_large_weights_and_draws_nothing(a_matrix):
+    law, weight, kept = a_matrix
+    noise = parse_noise({"kind": "margin", "strength": 2.0})
+    torch.testing.assert_close(noise.perturbed(law, weight, 0.1, torch.Generator()), law.quantized(weight))
+    weight.requires_grad_()
+    penalty = noise.penalty(law, weight, 0.1)
+    errors = (law.deviation_at(0.1) * law.scale(weight))[kept] ** 2 * weight.shape[1]
+    expected = 2 * (errors / (weight[kept] ** 2).sum(dim=1, keepdim=True)).mean()
+    torch.testing.assert_close(penalty, expected)
+    penalty.backward()
+    output = int(torch.nonzero(kept)[0])
+    largest = int(weight[output].abs().argmax())
+    assert weight.grad[output, largest] * weight[output, largest] > 0  # descent makes it smaller
+    other = (largest + 1) % weight.shape[1]
+    assert weight.grad[output, other] * weight[output, other] <= 0
+
+
+@pytest.mark.parametrize("kind", NOISES.names())
+def test_every_kind_trains(pruned, tiny_task, tmp_path, kind):
+    model, tokenizer, masks = pruned
+    before = {name: matrix_weight(model, name).clone() for name in matrix_names(model)}
+    laws = matrix_laws(image_of(model, masks, "code"), 0.1)
+    result = train_for_faults(model, tokenizer, tiny_task, masks, laws, config(epochs=1, noise=kind), 3, tmp_path)
+    assert np.isfinite(result.history[0]["loss"])
+    assert all((matrix_weight(model, name) != old).any() for name, old in before.items())
+    assert parse_noise(noise_mapping(parse_noise(kind))) == parse_noise(kind)
+
+
+@pytest.mark.parametrize(
+    ("noise", "reason"),
+    [
+        ("cod", "unknown noise 'cod'; did you mean 'code'"),
+        ({"cut": 1.0}, "a noise is a name .censored, code, margin, stuck. or a table"),
+        ({"kind": "censored", "cut": 0.0}, "cut"),
+        ({"kind": "code", "cut": 1.0}, "cut"),
+    ],
+)
+def test_noises_that_are_none_are_refused(noise, reason):
+    with pytest.raises(UserError, match=reason):
+        config(noise=noise)

@@ -291,7 +291,7 @@ def prepare(driver: Driver) -> None:
     wanted = driver.database.open_variants()
     todo = [v for v in driver.variants if v.config is not None and v.number in wanted]
     broken: dict[Path, str] = {}
-    for command in ("finetune", "prune", "map"):
+    for command in ("finetune", "prune", "fault-training", "map"):
         groups: dict[str, list[Variant]] = {}
         for variant in todo:
             groups.setdefault(_upto(variant, command), []).append(variant)

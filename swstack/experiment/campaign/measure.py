@@ -40,14 +40,14 @@ _CONVERTED = 4
 
 @dataclass(eq=False)
 class Workbench:
-    """A run's pruned model, its task and its images in memory, and the model converted to the last schemes."""
+    """A run's mapped model, its task and its images in memory, and the model converted to the last schemes."""
 
     run: Path
     config: RunConfig
     converted: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.model, self.tokenizer, self.task = load_part(self.run / paths.PRUNED, self.config)
+        self.model, self.tokenizer, self.task = load_part(self.run / paths.mapped_model(self.config), self.config)
         self.images = {scheme: recorded_image(self.run, scheme) for scheme in self.config.map.schemes}
         examples = self.task.dev[: self.config.eval.limit]
         self.encoded = encode(self.tokenizer, examples, self.task.max_length)

@@ -82,7 +82,7 @@ def run_name(config: RunConfig) -> str:
     """Name of the run directory that holds a configuration's model and images: equal for configurations that share
     them."""
     nowhere = RunDirectory(Path("/nonexistent"))
-    wanted = ("finetune", "prune", "map")
+    wanted = ("finetune", "prune", "fault-training", "map")
     return digest([identify(stage, config, nowhere).key({}) for stage in STAGES if stage.name in wanted])[:24]
 
 
@@ -114,7 +114,7 @@ def _identity(config: RunConfig, scheme: str) -> str:
     nowhere = RunDirectory(Path("/nonexistent"))
     chain = {}
     for stage in STAGES:
-        if stage.name in ("finetune", "prune", "map"):
+        if stage.name in ("finetune", "prune", "fault-training", "map"):
             chain[stage.name] = identify(stage, alone, nowhere).key({})
         if stage.name == "eval":
             identity = identify(stage, alone, nowhere)

@@ -24,7 +24,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.experiment.images import recorded_image
 
     run, config = context.run, context.config
-    model, tokenizer, task = load_part(run.path / paths.PRUNED, config)
+    model, tokenizer, task = load_part(run.path / paths.mapped_model(config), config)
     rate = max(config.faults.rates)
     images = {name: recorded_image(run.path, name) for name in config.map.schemes}
     row_blocks = max(group.row_blocks for image in images.values() for group in image.groups)
@@ -58,7 +58,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
 
 STAGE = Stage[RunConfig](
     "cosim",
-    ("prune", "map", "calibrate", "faults"),
+    ("prune", "fault-training", "map", "calibrate", "faults"),
     lambda config: {
         **settings(config, ("task", "quantization", "chip", "cosim")),
         "rate": max(config.faults.rates),

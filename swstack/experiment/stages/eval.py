@@ -29,17 +29,19 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     run, config, crossbar = context.run, context.config, context.config.chip.crossbar
     dense, tokenizer, task = load_part(run.path / paths.DENSE, config)
     pruned, _, _ = load_part(run.path / paths.PRUNED, config)
+    trained = config.fault_training.epochs > 0
+    mapped = load_part(run.path / paths.TRAINED, config)[0] if trained else pruned
     images = {name: recorded_image(run.path, name) for name in config.map.schemes}
-    table = embedding_crossbars(pruned, crossbar.rows, crossbar.columns) if config.faults.embeddings else 0
+    table = embedding_crossbars(mapped, crossbar.rows, crossbar.columns) if config.faults.embeddings else 0
     silicon = [silicon_of(chip) for chip in run.read(paths.CHIPS, Chips).chips]
     chips = chips_for(silicon, list(images.values()), table)
     fault_free = {}
-    for name, model in {"dense": dense, "pruned": pruned}.items():
+    for name, model in {"dense": dense, "pruned": pruned, **({"trained": mapped} if trained else {})}.items():
         model.to(best_device())  # type: ignore[arg-type]
         metrics = evaluate(model, tokenizer, task, config.eval.batch_size, config.eval.limit, context.progress)
         fault_free[name] = metrics[task.primary_metric]
     result = sweep(
-        pruned,
+        mapped,
         tokenizer,
         task,
         images,
@@ -72,7 +74,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
 
 STAGE = Stage[RunConfig](
     "eval",
-    ("finetune", "prune", "map", "calibrate", "faults"),
+    ("finetune", "prune", "fault-training", "map", "calibrate", "faults"),
     lambda config: {
         **settings(config, ("task", "quantization", "eval")),
         "embeddings": config.faults.embeddings,

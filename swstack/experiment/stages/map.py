@@ -20,7 +20,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.models.masks import load_masks
 
     config = context.config
-    model, _, _ = load_part(context.run.path / paths.PRUNED, config)
+    model, _, _ = load_part(context.run.path / paths.mapped_model(config), config)
     masks = load_masks(context.run.path / paths.MASKS)
     schemes = []
     for name, protection in config.protections().items():
@@ -30,11 +30,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
             masks,
             protection,
             config.quantization,
-            rows=config.chip.crossbar.rows,
-            columns=config.chip.crossbar.columns,
-            adc_bits=config.chip.adc.bits,
-            input_bits=config.chip.opc.input_bits,
-            cell_bits=config.chip.crossbar.cell_bits,
+            **config.image_sizes(),
             name=name,
             progress=context.progress,
         )
@@ -67,17 +63,13 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         "quantization": to_mapping(config.quantization),
         "schemes": {name: to_mapping(protection) for name, protection in config.protections().items()},
         "order": list(config.map.schemes),
-        "rows": config.chip.crossbar.rows,
-        "columns": config.chip.crossbar.columns,
-        "adc_bits": config.chip.adc.bits,
-        "input_bits": config.chip.opc.input_bits,
-        "cell_bits": config.chip.crossbar.cell_bits,
+        **config.image_sizes(),
     }
 
 
 STAGE = Stage[RunConfig](
     "map",
-    ("prune",),
+    ("prune", "fault-training"),
     _settings,
     perform,
     # Schemes come with the configuration, so no import here leads to them.

@@ -14,7 +14,10 @@ from crossvote.swstack.experiment.records import Accuracy, Chips
 from crossvote.swstack.experiment.results import plain_results
 from crossvote.swstack.experiment.run_directory import RunDirectory
 
-_NEEDS = ("finetune", "score-dense", "prune", "score-pruned", "map", "calibrate", "faults", "eval", "cosim", "simulate")
+_NEEDS = (
+    *("finetune", "score-dense", "prune", "score-pruned", "fault-training", "map", "calibrate"),
+    *("faults", "eval", "cosim", "simulate"),
+)
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:

@@ -21,7 +21,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
 
 STAGE = Stage[RunConfig](
     "simulate",
-    ("prune", "map"),
+    ("prune", "fault-training", "map"),
     lambda config: {
         **settings(config, ("task", "chip", "simulate"), {"task": {"train_limit"}}),
         "schemes": list(config.map.schemes),
