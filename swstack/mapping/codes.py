@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL
 from crossvote.sim.array.faults import PAPER_SA0_SA1
 from crossvote.sim.array.image import GroupImage
 from crossvote.swstack.mapping.scheme import Code, Term, equal_shares
@@ -89,6 +90,25 @@ def median_factor(errors: FloatArray) -> FloatArray:
     return np.interp(np.log(np.maximum(errors, 1e-12)), rates, ratio)
 
 
+@dataclass(frozen=True)
+class _Option:
+    """What a plane may get: so many lines, summed or voting; the shifts of its terms are ``high`` to ``low``."""
+
+    lines: int
+    voted: bool
+    high: int
+    low: int
+
+
+def _options(plane: int, most: int, votes: bool) -> list[_Option]:
+    """All options of a plane with up to ``most`` lines."""
+    found = []
+    for count in range(1, min(most, MOST_SUMMED, 1 << plane) + 1):
+        shifts = equal_shares(plane, count)
+        found.append(_Option(count, False, shifts[0], shifts[-1]))
+    return [*found, _Option(3, True, plane, plane)] if votes and most >= 3 else found
+
+
 @dataclass(frozen=True, eq=False)
 class CodeTable:
     """The best code of each output for every number of bit lines.
@@ -101,28 +121,43 @@ class CodeTable:
     planes: int
     flipped: bool
     cost: FloatArray
+    #: Per number of lines and output: the lowest plane kept and the lowest shift there.
     _lowest: NDArray[np.int64]
-    _choice: NDArray[np.int64]
-    _options: tuple[tuple[int, bool], ...]
+    _reached: NDArray[np.int64]
+    #: Per plane, lowest shift so far, number of lines and output: the option, and the lowest shift above this plane.
+    _choice: NDArray[np.int8]
+    _above: NDArray[np.int8]
+    _options: tuple[tuple[_Option, ...], ...]
 
     def code(self, output: int, lines: int) -> Code:
         """The code behind ``cost[lines, output]``."""
         terms: list[Term] = []
+        reached = int(self._reached[lines, output])
         for plane in range(int(self._lowest[lines, output]), self.planes):
-            count, voted = self._options[self._choice[plane, lines, output]]
-            lines -= count
-            if voted:
-                terms.append(Term(plane, plane, count, self.flipped))
+            option = self._options[plane][self._choice[plane, reached, lines, output]]
+            reached = int(self._above[plane, reached, lines, output])
+            lines -= option.lines
+            if option.voted:
+                terms.append(Term(plane, plane, option.lines, self.flipped))
             else:
-                terms += [Term(plane, shift, 1, self.flipped) for shift in equal_shares(plane, count)]
+                terms += [Term(plane, shift, 1, self.flipped) for shift in equal_shares(plane, option.lines)]
         return tuple(terms)
 
 
-def best_codes(ones: FloatArray, law: FaultLaw, most: int, vote_rows: int | None = None) -> CodeTable:
-    """Dynamic programming over planes for all outputs at once; exact. O(planes * most * options * outputs).
+def best_codes(
+    ones: FloatArray,
+    law: FaultLaw,
+    most: int,
+    vote_rows: int | None = None,
+    most_advance: int = MOST_ADVANCE,
+    most_tail: int = MOST_TAIL,
+) -> CodeTable:
+    """Dynamic programming over planes for all outputs at once. O(planes^2 * most * options * outputs).
 
     The cost of a code is the sum over planes of 4^plane times the pair's variance times what its lines leave of it
-    (sum 4^shift / 4^plane, or ``median_factor``), plus (4^b - 1) / 12 for leaving out b planes.
+    (sum 4^shift / 4^plane, or ``median_factor``), plus (4^b - 1) / 12 for leaving out b planes. Exact among the codes
+    that the output peripheral runs in the order of their planes: with the highest shift of every plane at most
+    ``most_advance`` below the lowest one of the planes above it, and the lowest shift of all at most ``most_tail``.
 
     Args:
         ones: float64[B, N], shares of 1-bits. most: bit lines of an output.
@@ -130,29 +165,41 @@ def best_codes(ones: FloatArray, law: FaultLaw, most: int, vote_rows: int | None
     """
     planes, outputs = ones.shape
     flipped = law.flips
-    options = [(n, False) for n in range(1, MOST_SUMMED + 1)] + ([(3, True)] if vote_rows else [])
+    # best[s]: of the planes so far, with s as the lowest of their shifts.
     best = np.full((planes + 1, most + 1, outputs), np.inf)
     best[planes, 0] = 0.0
-    choice = np.zeros((planes, most + 1, outputs), np.int64)
+    choice = np.zeros((planes, planes, most + 1, outputs), np.int8)
+    above = np.zeros_like(choice)
+    total = np.full((planes, planes, most + 1, outputs), np.inf)
+    options: list[tuple[_Option, ...]] = []
+    for plane in range(planes):
+        options.append(tuple(_options(plane, most, vote_rows is not None)))
     for plane in range(planes - 1, -1, -1):
         variance = law.pair_variance(ones[plane], flipped)
-        for index, (count, voted) in enumerate(options):
-            if count > most or (not voted and count > 1 << plane):
-                continue
-            if voted:
+        following = np.full_like(best, np.inf)
+        for index, option in enumerate(options[plane]):
+            if option.voted:
                 factor = median_factor(law.pair_errors(ones[plane], flipped) * (vote_rows or 0)) * 4.0**plane
             else:
-                factor = np.full(outputs, float(sum(4**shift for shift in equal_shares(plane, count))))
-            cost = best[plane + 1, : most + 1 - count] + variance * factor
-            better = cost < best[plane, count:]
-            best[plane, count:][better] = cost[better]
-            choice[plane, count:][better] = index
-    missing = (4.0 ** np.arange(planes) - 1) / 12
-    total = best[:planes] + missing[:, None, None]
-    lowest = total.argmin(axis=0)
-    cost = np.take_along_axis(total, lowest[None], axis=0)[0]
+                factor = np.full(outputs, float(sum(4**shift for shift in equal_shares(plane, option.lines))))
+            for before in range(planes + 1):
+                first = plane == planes - 1  # nothing is above it, so it may begin anywhere
+                if (before == planes) != first or (not first and before - option.high > most_advance):
+                    continue
+                cost = best[before, : most + 1 - option.lines] + variance * factor
+                now = min(before, option.low)
+                better = cost < following[now, option.lines :]
+                following[now, option.lines :][better] = cost[better]
+                choice[plane, now, option.lines :][better] = index
+                above[plane, now, option.lines :][better] = before
+        best = following
+        total[plane, : most_tail + 1] = best[: min(planes, most_tail + 1)] + (4.0**plane - 1) / 12
+    flat = total.reshape(planes * planes, most + 1, outputs)
+    at = flat.argmin(axis=0)
+    cost = np.take_along_axis(flat, at[None], axis=0)[0]
+    lowest, reached = np.divmod(at, planes)
     # More lines never hurt: a code may leave some unused.
-    return CodeTable(planes, flipped, cost, lowest, choice, tuple(options))
+    return CodeTable(planes, flipped, cost, lowest, reached, choice, above, tuple(options))
 
 
 def deal_lines(cost: FloatArray, weight: FloatArray, lines: int) -> tuple[NDArray[np.int64], float]:

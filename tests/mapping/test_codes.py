@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image, MatrixImage
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.base import OpcMap
 from crossvote.swstack.inference.convert import ProgrammedGroup
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
 from crossvote.swstack.mapping.codes import (
@@ -51,18 +53,42 @@ def cost_of(planes: dict[int, int], ones: np.ndarray, law: FaultLaw) -> float:
     return total
 
 
+def shifts_of(planes: dict[int, int]) -> list[list[int]]:
+    """Shifts of the terms of each plane, from the top plane down, straight from the definition."""
+    found = []
+    for plane, count in sorted(planes.items(), reverse=True):
+        shares = [plane]
+        while len(shares) < count:
+            largest = shares.pop(shares.index(max(shares)))
+            shares += [largest - 1, largest - 1]
+        found.append(sorted(shares))
+    return found
+
+
+def runs(planes: dict[int, int], advance: int, tail: int) -> bool:
+    """Whether no plane begins more than ``advance`` below those above it, and the code ends at ``tail`` or below."""
+    shifts = shifts_of(planes)
+    lowest = [min(shift for part in shifts[: i + 1] for shift in part) for i in range(len(shifts))]
+    return lowest[-1] <= tail and all(
+        above - max(part) <= advance for above, part in zip(lowest, shifts[1:], strict=False)
+    )
+
+
 @pytest.mark.parametrize("rate", [0.001, 0.05, 0.3])
-def test_the_best_code_is_that_of_exhaustive_search(rate):
-    law = FaultLaw.of(rate)
-    ones = np.array([[0.5, 0.2], [0.4, 0.3], [0.1, 0.02]])
-    table = best_codes(ones, law, 6)
-    for output, lines in itertools.product(range(2), range(1, 7)):
+@pytest.mark.parametrize(("advance", "tail"), [(9, 9), (2, 3), (1, 1), (0, 1)])
+@pytest.mark.parametrize("sa0_sa1", [(1.75, 9.04), (1.0, 0.0)])
+def test_the_best_code_is_that_of_exhaustive_search(rate, advance, tail, sa0_sa1):
+    law = FaultLaw.of(rate, sa0_sa1)
+    ones = np.array([[0.5, 0.2], [0.4, 0.3], [0.4, 0.1], [0.1, 0.001]])
+    table = best_codes(ones, law, 9, None, advance, tail)
+    for output, lines in itertools.product(range(2), range(1, 10)):
         possible = [
-            cost_of(dict(zip(range(2, -1, -1), counts, strict=False)), ones[:, output], law)
-            for kept in (1, 2, 3)
-            for counts in itertools.product(range(1, 5), repeat=kept)
+            cost_of(chosen, ones[:, output], law)
+            for kept in (1, 2, 3, 4)
+            for counts in itertools.product(range(1, 9), repeat=kept)
             if sum(counts) == lines
-            and all(count <= 1 << plane for count, plane in zip(counts, (2, 1, 0), strict=False))
+            and all(count <= 1 << plane for count, plane in zip(counts, (3, 2, 1, 0), strict=False))
+            and runs(chosen := dict(zip((3, 2, 1, 0), counts, strict=False)), advance, tail)
         ]
         if not possible:
             assert np.isinf(table.cost[lines, output])
@@ -72,6 +98,25 @@ def test_the_best_code_is_that_of_exhaustive_search(rate):
         assert len(code_lines(code)) == lines
         counts = {plane: sum(t.plane == plane for t in code) for plane in {t.plane for t in code}}
         assert cost_of(counts, ones[:, output], law) == pytest.approx(min(possible))
+        assert [sorted(t.shift for t in code if t.plane == plane) for plane in sorted(counts, reverse=True)] == (
+            shifts_of(counts)
+        )
+
+
+@pytest.mark.parametrize("votes", [False, True])
+def test_every_code_of_the_table_runs_on_the_output_peripheral(votes):
+    """Also where the top plane hardly has a 1 and lines are few or many, under any split of the faults."""
+    rng = np.random.default_rng(6)
+    columns, parameters = 128, OpcParameters()
+    for law in (FaultLaw.of(0.05), FaultLaw.of(0.2, (1.0, 0.0)), FaultLaw.of(0.001, (0.0, 1.0))):
+        table = best_codes(rng.random((7, 12)) ** 4, law, 20, 128 if votes else None)
+        for output, lines in itertools.product(range(12), range(21)):
+            if np.isfinite(table.cost[lines, output]):
+                own = code_lines(table.code(output, lines))
+                used = np.pad(np.zeros(len(own), np.int32), (0, columns - len(own)), constant_values=-1)
+                plane, shift, copy, replica, flipped = np.pad(own, ((0, columns - len(own)), (0, 0))).T
+                OpcMap(used, plane, replica, flipped.astype(np.bool_), shift, copy).check_fits(parameters)
+    assert np.isinf(table.cost[:4]).all()  # the shortest that ends at shift 3 has one line for each plane down to it
 
 
 def test_lines_are_dealt_as_exhaustive_search_deals_them():
@@ -178,6 +223,8 @@ def test_too_few_bit_lines_are_one_sentence():
     from crossvote.swstack.mapping.mapping import group_statistics
 
     with pytest.raises(
-        UserError, match="group g: its 30 outputs need a bit line each at least, 10 more than there are"
+        UserError, match="group g: its 30 outputs need 4 bit lines each at least, 20 more than there are"
     ):
-        scheme.allocate(group_statistics(group, 7, 1, 128), 20)
+        scheme.allocate(group_statistics(group, 7, 1, 128), 100)
+    with pytest.raises(UserError, match="no code of up to 3 bit lines runs on the output peripheral; raise most_lines"):
+        dataclasses.replace(scheme, most_lines=3).allocate(group_statistics(group, 7, 1, 128), 1000)

@@ -41,7 +41,7 @@ class Optimal(Scheme):
         """The best codes within ``free_lines``.
 
         Raises:
-            UserError: cells of several bits, or fewer bit lines than kept outputs.
+            UserError: cells of several bits, or fewer bit lines than the shortest codes take.
         """
         if statistics.cell_bits != 1:
             raise UserError(
@@ -50,17 +50,23 @@ class Optimal(Scheme):
         kept = np.flatnonzero(statistics.kept)
         if not len(kept):
             return Allocation((), np.full(len(statistics.kept), -1), "none")
-        if free_lines < len(kept):
-            raise UserError(
-                f"group {statistics.name}: its {len(kept)} outputs need a bit line each at least, "
-                f"{len(kept) - free_lines} more than there are."
-            )
         law = FaultLaw.of(self.design_rate, self.sa0_sa1)
         ones = statistics.ones[:, kept]
         weight = (statistics.scale[kept].astype(float) ** 2) * statistics.sensitivity[kept]
         if self.per == "group":
             ones = (ones @ weight / weight.sum())[:, None]
         table = best_codes(ones, law, self.most_lines, statistics.vote_rows if self.votes else None)
+        fewest = int(np.isfinite(table.cost).any(axis=1).argmax())
+        if not np.isfinite(table.cost).any():
+            raise UserError(
+                f"group {statistics.name}: no code of up to {self.most_lines} bit lines runs on the output peripheral; "
+                "raise most_lines."
+            )
+        if free_lines < fewest * len(kept):
+            raise UserError(
+                f"group {statistics.name}: its {len(kept)} outputs need {fewest} bit lines each at least, "
+                f"{fewest * len(kept) - free_lines} more than there are."
+            )
         if self.per == "group":
             most = min(self.most_lines, free_lines // len(kept))
             dealt = np.full(len(kept), int(table.cost[: most + 1, 0].argmin()))
