@@ -55,6 +55,7 @@ class Stage(Generic[C]):
         same work folder.
     sources: the files from outside the run directory that it reads.
     code: the modules that do the work; a change of them or of what they import does the stage again.
+    active: whether a configuration asks the stage to do anything; where not, its code does not count.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Stage(Generic[C]):
     perform: Callable[[Context[C]], Sequence[str]]
     sources: Callable[[C], Sequence[Source | None]] = lambda config: ()
     code: tuple[str, ...] = ()
+    active: Callable[[C], bool] = lambda config: True
 
 
 def needed(stages: Sequence[Stage[C]], target: str) -> list[Stage[C]]:
@@ -90,7 +92,8 @@ def identify(stage: Stage[C], config: C, run: RunDirectory) -> Identity:
             content = record.sources.get(source.key)
         sources[source.key] = content or f"unknown:{source.origin}"
         origins[source.key] = source.origin
-    return Identity(stage.name, dict(stage.settings(config)), sources, code_digest(*stage.code), origins)
+    code = code_digest(*stage.code) if stage.active(config) else "none"
+    return Identity(stage.name, dict(stage.settings(config)), sources, code, origins)
 
 
 def pending(run: RunDirectory, config: C, stages: Sequence[Stage[C]], force: str | None = None) -> list[str]:

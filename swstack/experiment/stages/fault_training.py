@@ -78,4 +78,5 @@ STAGE = Stage[RunConfig](
         "crossvote.swstack.models.loading",
         "crossvote.swstack.pruning.noise",
     ),
+    lambda config: config.fault_training.epochs > 0,
 )
