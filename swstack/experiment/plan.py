@@ -229,20 +229,25 @@ def _seconds(config: RunConfig, task: Task, rates: _Rates) -> dict[str, float]:
     tuning = 0 if config.finetune.skip else config.finetune.epochs
     pruning = 0 if config.prune.method == NO_PRUNING else config.prune.epochs
     teacher = 1.0 if config.prune.distillation or config.prune.layer_distillation else 0.0
+    training = config.fault_training
+    second = 1.0 if training.distillation or training.layer_distillation else 0.0
+    models = 3 if training.epochs else 2
     chips = _trials(config) - len(config.map.schemes)
     return {
         "finetune": tuning * train * _STEP * rates.dense,
         "score-dense": dev * rates.dense,
         "prune": pruning * train * (_STEP + teacher) * rates.dense,
         "score-pruned": dev * rates.dense,
+        "fault-training": training.epochs * train * (_STEP + second) * rates.dense,
         "map": len(config.map.schemes) * rates.map,
-        "eval": 2 * measured * rates.dense + _trials(config) * measured * rates.on_chip + chips * rates.swap,
+        "eval": models * measured * rates.dense + _trials(config) * measured * rates.on_chip + chips * rates.swap,
     }
 
 
 def _bytes(config: RunConfig, model: PreTrainedModel, rates: _Rates, missing: Sequence[str]) -> int:
     """Models and images; the rest is small beside them."""
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    models = sum(stage in missing for stage in ("finetune", "prune"))
+    trained = ("fault-training",) if config.fault_training.epochs else ()
+    models = sum(stage in missing for stage in ("finetune", "prune", *trained))
     images = len(config.map.schemes) * rates.image_bytes if "map" in missing else 0
     return int(models * weights + images)

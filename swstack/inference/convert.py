@@ -17,7 +17,8 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.inference.closest import ClosestProgram
+from crossvote.swstack.inference.around import PROGRAMS
+from crossvote.swstack.inference.around.closest import ClosestProgram
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
 from crossvote.swstack.inference.dense_program import DENSE_FROM, DenseProgram
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
@@ -44,7 +45,7 @@ class ProgrammedGroup:
 
     Chips with few faults are programmed fault by fault, the others all cells at once, where the layers are; both give
     the same integers. ``dense_from``: share of stuck cells from which on it is all at once; by default ``DENSE_FROM``.
-    ``around``: whether the faults are known and programmed around.
+    ``around``: where the faults are known, the way to program around them (``inference.around``).
     """
 
     placed: PlacedGroup
@@ -53,7 +54,7 @@ class ProgrammedGroup:
     changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     change: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     dense: DenseProgram | None = None
-    around: bool = False
+    around: str | None = None
     closest: ClosestProgram | None = None
     all_at_once: bool = False
 
@@ -68,7 +69,7 @@ class ProgrammedGroup:
         """
         self._add(self.changed, -self.change)
         self.changed, self.change = self.changed[:0], self.change[:0]
-        if faults is not None and self.around:
+        if faults is not None and self.around is not None:
             self._program_around(faults)
             return
         if faults is not None and self.placed.plain and self.geometry.share(faults) >= self._threshold():
@@ -105,8 +106,9 @@ class ProgrammedGroup:
 
     def _program_around(self, faults: FaultMap) -> None:
         device = self.layers[0].weight.device
+        assert self.around is not None
         if self.closest is None or self.closest.dense.device != device:
-            self.closest = ClosestProgram(self.placed, device)
+            self.closest = PROGRAMS[self.around](self.placed, device)
         weight = self.closest.apply(faults)
         self.all_at_once = True
         for layer in self.layers:
@@ -151,7 +153,7 @@ def convert(
     reason = "asked for" if path == "explicit" else loss(image, read_model)
     if reason is not None:
         _log.info("every ADC code is computed: %s", reason)
-    around = bool(image.protection.get("knows_faults"))
+    around = str(image.protection["kind"]) if image.protection.get("knows_faults") else None
     if around and reason is not None:
         raise UserError(
             f"scheme '{image.protection.get('name')}' programs around known faults; {reason}, which it cannot."

@@ -126,6 +126,8 @@ class PlacedGroup:
         self.vote = group.vote
         self.cell_bits, self.last_level = group.cell_bits, group.last_level
         self.driven = group.kept_inputs
+        #: What an integer of each output counts, float32[N].
+        self.scale = np.concatenate([np.broadcast_to(matrix.scale, matrix.outputs) for matrix in group.matrices])
         #: Word lines that do something, those beyond the last input included.
         self._feels = np.zeros(group.row_blocks * group.rows, np.bool_)
         self._feels[: group.inputs] = group.kept_inputs

@@ -7,7 +7,10 @@ from crossvote.swstack.mapping.scheme import Scheme
 from crossvote.swstack.mapping.schemes.closest import Closest
 from crossvote.swstack.mapping.schemes.fixed import Fixed
 from crossvote.swstack.mapping.schemes.optimal import Optimal
+from crossvote.swstack.mapping.schemes.permuted import Permuted
+from crossvote.swstack.mapping.schemes.placed import Placed
 from crossvote.swstack.mapping.schemes.replicas import Replicas
+from crossvote.swstack.mapping.schemes.turned import Turned
 
 PRESETS: dict[str, Scheme] = {
     "none": Replicas(),
@@ -35,6 +38,10 @@ PRESETS: dict[str, Scheme] = {
     # The fault map is known, and cells are programmed around it: to be compared with each other only.
     "closest": Closest(scale="column", flip="none"),
     "closest5": Closest(lines=(4, 3, 1, 1, 1), scale="column", flip="none", placement="free"),
+    "turned": Turned(scale="column", flip="none"),
+    "permuted": Permuted(scale="column", flip="none"),
+    "placed": Placed(scale="column", flip="none"),
+    "placed7": Placed(lines=(3, 2, 1, 1, 1, 1, 1), scale="column", flip="none", placement="free"),
 }
 
 

@@ -103,6 +103,7 @@ def test_times_follow_from_what_was_measured(config):
         "score-dense": 12.0,
         "prune": (loaded.prune.warmup_epochs + 2) * 32 * 3.0,
         "score-pruned": 12.0,
+        "fault-training": 0.0,
         "map": 2 * 1000.0,
         "eval": 2 * 8.0 + 14 * 8 * 10.0 + 12 * 100.0,
     }

@@ -16,7 +16,7 @@ from crossvote.swstack.mapping.schemes.fixed import Fixed
 class Closest(Fixed):
     """A code without votes whose cells are programmed anew for every chip: each weight takes the nearest value.
 
-    The image holds what is programmed on a chip without faults; ``crossvote.swstack.inference.closest`` changes it.
+    The image holds what is programmed on a chip without faults; ``crossvote.swstack.inference.around`` changes it.
     """
 
     kind: Literal["closest"] = Field(default="closest", description="programmed around the stuck cells of each chip")  # type: ignore[assignment]

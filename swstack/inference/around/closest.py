@@ -12,15 +12,22 @@ import torch
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.around import PROGRAMS, Arrangement
 from crossvote.swstack.inference.crossbar_linear import PlacedGroup
 from crossvote.swstack.inference.dense_program import DenseProgram
+
+#: Spans of inputs, and what the cells there are stuck at, as ``DenseProgram.blocks`` gives them.
+Blocks = list[tuple[slice, torch.Tensor]]
 
 #: Weighs the distance that no later line can make up for against the distance that one could.
 _OUT_OF_REACH = 1 << 16
 
 
+@PROGRAMS.register("closest")
 class ClosestProgram:
     """Chooses what to program under a word-line group on a chip whose faults are known.
+
+    A subclass arranges the group on the chip first.
 
     Args:
         placed: the group; its code must not vote. device: where the matrices are.
@@ -33,11 +40,31 @@ class ClosestProgram:
         if (placed.replicas > 1).any() or placed.cell_bits != 1:
             raise UserError("programming around stuck cells needs one-bit cells and a code that does not vote.")
         self.dense = DenseProgram(placed, device)
+        self._chip: FaultMap | None = None
+        self._blocks: Blocks = []
+        self._arrangement = self.unmoved
         used = np.flatnonzero(placed.output >= 0)
         order = used[np.lexsort((used, -placed.shift[used].astype(np.int64), placed.output[used]))]
         within = np.arange(len(order)) - np.searchsorted(placed.output[order], placed.output[order])
         #: Lines in rounds of one per output, the largest weight first.
         self.rounds = [self.dense.lines(order[within == i]) for i in range(int(within.max(initial=-1)) + 1)]
+
+    def arrange(self, blocks: Blocks) -> Arrangement:
+        """Where the group lies on a chip; here as the image has it."""
+        return self.unmoved
+
+    def arranged(self, faults: FaultMap) -> tuple[Blocks, Arrangement]:
+        """What the chip's cells are stuck at, and where the group lies on it; those of the last chip are kept."""
+        if self._chip is not faults:
+            self._blocks = list(self.dense.blocks(faults))
+            self._arrangement = self.arrange(self._blocks)
+            self._chip = faults
+        return self._blocks, self._arrangement
+
+    @property
+    def unmoved(self) -> Arrangement:
+        """The arrangement of the image."""
+        return Arrangement.of_image(len(self.dense.placed.output), self.dense.placed.inputs, self.dense.device)
 
     def apply(self, faults: FaultMap) -> torch.Tensor:
         """The integers [N, K] that the chip holds when every weight is programmed as near as its cells allow.
@@ -46,7 +73,9 @@ class ClosestProgram:
             UserError: the fault map is for another chip.
         """
         weight = torch.empty_like(self.dense.weight)
-        for span, stuck in self.dense.blocks(faults):
+        blocks, arrangement = self.arranged(faults)
+        for span, chip in blocks:
+            stuck = arrangement.of_stuck(chip, span.start)
             weight[:, span] = self.dense.weight[:, span] - self._digits(stuck, span)[1].to(weight.dtype)
         return weight
 
@@ -84,6 +113,14 @@ class ClosestProgram:
             digits.append(digit)
         return digits, rest
 
+    def missed(self, blocks: Blocks, arrangement: Arrangement) -> torch.Tensor:
+        """Squared distance of each output's weights from what was meant, float64[N]."""
+        total = torch.zeros(len(self.dense.weight), dtype=torch.float64, device=self.dense.device)
+        for span, chip in blocks:
+            rest = self._digits(arrangement.of_stuck(chip, span.start), span)[1]
+            total += rest.double().square().sum(dim=1)
+        return total
+
     def cells(self, faults: FaultMap) -> torch.Tensor:
         """What to program, uint8[2, row blocks * rows, lines]: healthy cells so that the digits come out.
 
@@ -92,7 +129,9 @@ class ClosestProgram:
         placed, geometry = self.dense.placed, self.dense.placed.geometry
         shape = (2, len(placed.output), geometry.row_blocks * geometry.rows)
         cells = torch.zeros(shape, dtype=torch.uint8, device=self.dense.device)
-        for span, stuck in self.dense.blocks(faults):
+        blocks, arrangement = self.arranged(faults)
+        for span, chip in blocks:
+            stuck = arrangement.of_stuck(chip, span.start)
             for lines, digit in zip(self.rounds, self._digits(stuck, span)[0], strict=True):
                 difference = torch.where(lines.flipped.bool(), -digit, digit)
                 positive, negative = stuck[0][lines.line].int(), stuck[1][lines.line].int()
@@ -100,4 +139,4 @@ class ClosestProgram:
                 own = torch.where(positive >= 0, positive, own)
                 cells[0, lines.line, span] = own.to(torch.uint8)
                 cells[1, lines.line, span] = (own - difference).to(torch.uint8)
-        return cells.transpose(1, 2)
+        return arrangement.to_chip(cells).transpose(1, 2)
