@@ -16,9 +16,9 @@ from torch import nn
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel, loss
+from crossvote.sim.array.self_test import SelfTest
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.inference.around import PROGRAMS
-from crossvote.swstack.inference.around.closest import ClosestProgram
+from crossvote.swstack.inference.around import PROGRAMS, Program
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
 from crossvote.swstack.inference.dense_program import DENSE_FROM, DenseProgram
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
@@ -27,6 +27,8 @@ from crossvote.swstack.mapping.config import Activations
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 _ATTRIBUTE = "crossvote_placement"
+#: A self-test whose reads are all right.
+_RIGHT = SelfTest()
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ class ProgrammedGroup:
 
     Chips with few faults are programmed fault by fault, the others all cells at once, where the layers are; both give
     the same integers. ``dense_from``: share of stuck cells from which on it is all at once; by default ``DENSE_FROM``.
-    ``around``: where the faults are known, the way to program around them (``inference.around``).
+    ``around``: where the faults are known, the way to program around them (``inference.around``), by a ``self_test``.
     """
 
     placed: PlacedGroup
@@ -55,7 +57,8 @@ class ProgrammedGroup:
     change: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     dense: DenseProgram | None = None
     around: str | None = None
-    closest: ClosestProgram | None = None
+    self_test: SelfTest = _RIGHT
+    closest: Program | None = None
     all_at_once: bool = False
 
     @property
@@ -107,8 +110,8 @@ class ProgrammedGroup:
     def _program_around(self, faults: FaultMap) -> None:
         device = self.layers[0].weight.device
         assert self.around is not None
-        if self.closest is None or self.closest.dense.device != device:
-            self.closest = PROGRAMS[self.around](self.placed, device)
+        if self.closest is None or self.closest.device != device:
+            self.closest = PROGRAMS[self.around](self.placed, device, self.self_test)
         weight = self.closest.apply(faults)
         self.all_at_once = True
         for layer in self.layers:
@@ -154,6 +157,7 @@ def convert(
     if reason is not None:
         _log.info("every ADC code is computed: %s", reason)
     around = str(image.protection["kind"]) if image.protection.get("knows_faults") else None
+    self_test = SelfTest(misread=float(image.protection.get("misread", 0.0)))
     if around and reason is not None:
         raise UserError(
             f"scheme '{image.protection.get('name')}' programs around known faults; {reason}, which it cannot."
@@ -168,7 +172,7 @@ def convert(
         if reason is None:
             placed = PlacedGroup(group)
             exact = tuple(CrossbarLinear(placed, m, image.input_bits, activations, step) for m in group.matrices)
-            programmable.append(ProgrammedGroup(placed, exact, around=around))
+            programmable.append(ProgrammedGroup(placed, exact, around=around, self_test=self_test))
             layers.extend(exact)
         else:
             for matrix in group.matrices:

@@ -21,17 +21,21 @@ _GRID = 9
 def matrix_laws(image: Image, most_rate: float, sa0_sa1: tuple[float, float] = PAPER_SA0_SA1) -> dict[str, MatrixLaw]:
     """The law of every matrix of an image, by name, for fault rates up to ``most_rate``."""
     rates = most_rate * np.linspace(0, 1, _GRID) ** 2  # deviations grow as the root of the rate
+    compensated = image.protection.get("compensated_rate")
+    gain = 1.0 if compensated is None else 1 / (1 - float(compensated))
     laws = {}
     for group in image.groups:
         driven = group.kept_inputs.astype(float)
         variance = np.stack([predicted_variance(group, driven, FaultLaw.of(rate, sa0_sa1)) for rate in rates])
         deviation = np.sqrt(variance / max(1.0, driven.sum())).astype(np.float32)
         for matrix in group.matrices:
-            laws[matrix.name] = _matrix_law(group, matrix, rates, deviation)
+            laws[matrix.name] = _matrix_law(group, matrix, rates, deviation, gain)
     return laws
 
 
-def _matrix_law(group: GroupImage, matrix: MatrixImage, rates: np.ndarray, deviation: np.ndarray) -> MatrixLaw:
+def _matrix_law(
+    group: GroupImage, matrix: MatrixImage, rates: np.ndarray, deviation: np.ndarray, gain: float
+) -> MatrixLaw:
     span = slice(matrix.first_output, matrix.first_output + matrix.outputs)
     lowest = np.full(group.outputs, group.planes, np.int64)
     used = group.column_map.used
@@ -45,4 +49,5 @@ def _matrix_law(group: GroupImage, matrix: MatrixImage, rates: np.ndarray, devia
         most=torch.from_numpy((1 << group.planes) - step),
         rates=rates,
         deviation=torch.from_numpy(deviation[:, span, None].copy()),
+        gain=gain,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -164,7 +164,10 @@ def place_group(
         planes=planes,
         rows=rows,
         columns=columns,
-        matrices=quantized.matrices,
+        matrices=tuple(
+            matrix if scheme.gain == 1 else replace(matrix, scale=(matrix.scale * scheme.gain).astype(np.float32))
+            for matrix in quantized.matrices
+        ),
         column_map=column_map,
         cells=program(rounded(quantized.q, allocation, planes), column_map, rows, cell_bits),
         kept_inputs=quantized.kept_inputs,

@@ -146,6 +146,13 @@ class Scheme:
         "crossbars; beside: every output has room for its copies, pruned ones too",
     )
 
+    compensated_rate: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="fault rate whose expected shrinkage of the weights the scales make up for; absent: none",
+    )
+
     #: Whether the codes depend on the fault map of the chip; such schemes are reported apart.
     knows_faults: ClassVar[bool] = False
 
@@ -169,7 +176,13 @@ class Scheme:
             "free": "kept outputs side by side",
             "beside": "copies beside every output",
         }[self.placement]
-        return [scale, place]
+        rate = self.compensated_rate
+        return [scale, place, *([] if rate is None else [f"scales made up for {100 * rate:g} % of stuck cells"])]
+
+    @property
+    def gain(self) -> float:
+        """What scales are multiplied with: stuck cells of a share p shrink every weight by 1 - p on average."""
+        return 1.0 if self.compensated_rate is None else 1 / (1 - self.compensated_rate)
 
 
 _KINDS: dict[str, type[Scheme]] = {}

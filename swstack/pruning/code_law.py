@@ -20,6 +20,7 @@ class MatrixLaw:
         planes: B. column_scale: whether each output has a scale of its own.
         step: float32[N, 1], integers of an output are multiples of it. most: float32[N, 1], their largest magnitude.
         rates: float64[r], ascending from 0. deviation: float32[r, N, 1], of the error of a weight in integers.
+        gain: by which the scheme makes scales larger.
     """
 
     planes: int
@@ -28,6 +29,7 @@ class MatrixLaw:
     most: torch.Tensor
     rates: np.ndarray
     deviation: torch.Tensor
+    gain: float = 1.0
 
     def to(self, device: torch.device) -> MatrixLaw:
         return MatrixLaw(
@@ -37,6 +39,7 @@ class MatrixLaw:
             self.most.to(device),
             self.rates,
             self.deviation.to(device),
+            self.gain,
         )
 
     def largest(self, weight: torch.Tensor) -> torch.Tensor:

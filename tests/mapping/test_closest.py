@@ -13,6 +13,7 @@ from mapping_cases import driven_inputs, quantized, tiny_model, tokens
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image
+from crossvote.sim.array.self_test import SelfTest
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS
 from crossvote.swstack.inference.around.closest import ClosestProgram
@@ -69,6 +70,25 @@ def test_what_is_programmed_gives_the_integers_that_are_promised(kind, name, rat
     seen = np.empty_like(x)
     seen[:, word] = x
     np.testing.assert_array_equal(reference_outputs(programmed, seen, 8, 8, faults), x @ weight.astype(np.int64).T)
+
+
+@pytest.mark.parametrize("kind", ["closest", "placed"])
+def test_a_map_with_misses_and_false_alarms_is_read_as_the_cells_are(kind):
+    """Programmed around what the test found, read with what is stuck."""
+    rng = np.random.default_rng(4)
+    group = place_group(quantized(rng), SCHEMES["closest5"], 7, rows=16, columns=24)
+    faults = chip(group, 0.2)
+    missed = {}
+    for misread in (0.0, 0.1):
+        program = PROGRAMS[kind](PlacedGroup(group), torch.device("cpu"), SelfTest(misread=misread))
+        weight = program.apply(faults).numpy()
+        programmed, word = as_on_chip(group, program, faults)
+        x = driven_inputs(rng, group)
+        seen = np.empty_like(x)
+        seen[:, word] = x
+        np.testing.assert_array_equal(reference_outputs(programmed, seen, 8, 8, faults), x @ weight.astype(np.int64).T)
+        missed[misread] = int(np.abs(weight.astype(int) - program.dense.weight.numpy()).sum())
+    assert missed[0.1] > 2 * missed[0.0]
 
 
 @pytest.mark.parametrize("lines", [(1,) * 7, (3, 2, 1, 1, 1, 1, 1)])
@@ -164,6 +184,20 @@ def test_a_model_on_a_known_chip_is_nearly_that_without_faults():
             swap_faults(converted, None)
             assert torch.equal(converted(**tokens()).logits, perfect)
     assert off["placed"] < off["closest"] < 0.25 * off["none-column"]
+
+
+def test_the_misreads_of_a_scheme_reach_its_programming():
+    model = tiny_model()
+    weights = {}
+    for misread in (0.0, 0.2):
+        scheme = Closest(scale="column", flip="none", misread=misread)
+        image = build_image(model, word_line_groups(model), None, scheme, rows=16, columns=32, name="closest")
+        assert ("20 % of the self-test's reads wrong" in scheme.describe()) == (misread > 0)
+        converted = convert(model, image)
+        swap_faults(converted, FaultMap.sample(16, 32, image.crossbars, 0.1, np.random.SeedSequence(2)))
+        layers = [module for module in converted.modules() if isinstance(module, CrossbarLinear)]
+        weights[misread] = torch.cat([layer.weight.flatten() for layer in layers])
+    assert (weights[0.0] != weights[0.2]).float().mean() > 0.05
 
 
 def test_schemes_that_cannot_are_refused():

@@ -202,6 +202,27 @@ def test_predicted_output_variance_is_measured(name, rate, within):
     assert abs(predicted / measured - 1) < within, predicted / measured
 
 
+@pytest.mark.parametrize("name", ["code", "flip-all"])
+def test_scales_make_up_for_the_shrinkage_of_a_known_rate(name):
+    """Over chips an output is 1 - p of what it would be; with scales for p it is all of it."""
+    rng = np.random.default_rng(8)
+    weights, rate = gaussian(rng), 0.1
+    schemes = [PRESETS[name], dataclasses.replace(PRESETS[name], compensated_rate=rate)]
+    plain, made_up = (place_group(weights, scheme, 7, 128, 128) for scheme in schemes)
+    assert np.array_equal(plain.cells, made_up.cells)
+    placed = PlacedGroup(made_up)
+    (layer,) = layers = tuple(CrossbarLinear(placed, matrix, 8) for matrix in made_up.matrices)
+    x = torch.from_numpy(np.clip(np.rint(rng.standard_normal((24, 256)) * 40), -127, 127)).to(torch.int8)
+    meant = layer.integer_outputs(x).numpy() * plain.matrices[0].scale
+    programmed, total = ProgrammedGroup(placed, layers), np.zeros(meant.shape)
+    for chip in range(60):
+        seed = np.random.SeedSequence([9, chip])
+        programmed.program(FaultMap.sample(128, 128, 2 * made_up.pairs, rate, seed))
+        total += layer.integer_outputs(x).numpy() * made_up.matrices[0].scale / 60
+    assert float((total * meant).sum() / (meant**2).sum()) == pytest.approx(1, abs=0.02)
+    assert "10 % of stuck cells" in schemes[1].describe()
+
+
 def test_a_median_of_many_normal_errors_is_that_of_a_normal_sample_and_of_few_ones_rare():
     """The median of three normal values has 1 - sqrt(3)/pi of their variance; with rare errors two must meet."""
     assert median_factor(np.array([300.0]))[0] == pytest.approx(1 - np.sqrt(3) / np.pi, rel=0.01)

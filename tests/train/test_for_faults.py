@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +38,8 @@ def pruned(tiny_directory):
 
 
 def image_of(model, masks, scheme: str):
-    return build_image(model, word_line_groups(model), masks, PRESETS[scheme], rows=32, columns=64, name=scheme)
+    schemes = {**PRESETS, "code for 20 %": dataclasses.replace(PRESETS["code"], compensated_rate=0.2)}
+    return build_image(model, word_line_groups(model), masks, schemes[scheme], rows=32, columns=64, name=scheme)
 
 
 def slope(mean: torch.Tensor, weight: torch.Tensor) -> float:
@@ -44,7 +47,7 @@ def slope(mean: torch.Tensor, weight: torch.Tensor) -> float:
     return float((mean * weight).sum() / (weight**2).sum())
 
 
-@pytest.mark.parametrize("scheme", ["code", "none", "paper-column"])
+@pytest.mark.parametrize("scheme", ["code", "none", "paper-column", "code for 20 %"])
 def test_the_law_has_the_mean_and_variance_of_chips(pruned, scheme):
     model, _, masks = pruned
     image = image_of(model, masks, scheme)

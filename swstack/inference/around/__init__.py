@@ -8,16 +8,29 @@ the periphery is written once per chip, so an arrangement of bit lines and signs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
+from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.self_test import SelfTest
 from crossvote.sim.common.registry import Registry
+from crossvote.swstack.inference.crossbar_linear import PlacedGroup
 
-if TYPE_CHECKING:
-    from crossvote.swstack.inference.around.closest import ClosestProgram
 
-PROGRAMS: Registry[type[ClosestProgram]] = Registry("way to program around faults", __name__)
+class Program(Protocol):
+    """A word-line group that is programmed around the faults of each chip."""
+
+    device: torch.device
+
+    def __init__(self, placed: PlacedGroup, device: torch.device, test: SelfTest | None = None) -> None: ...
+
+    def apply(self, faults: FaultMap) -> torch.Tensor:
+        """The integers [N, K] that the chip holds then."""
+        ...
+
+
+PROGRAMS: Registry[type[Program]] = Registry("way to program around faults", __name__)
 
 
 @dataclass(frozen=True, eq=False)

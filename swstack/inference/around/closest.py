@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.self_test import SelfTest, found_by
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS, Arrangement
 from crossvote.swstack.inference.crossbar_linear import PlacedGroup
-from crossvote.swstack.inference.dense_program import DenseProgram
+from crossvote.swstack.inference.dense_program import DenseProgram, Lines
 
 #: Spans of inputs, and what the cells there are stuck at, as ``DenseProgram.blocks`` gives them.
 Blocks = list[tuple[slice, torch.Tensor]]
@@ -31,17 +32,19 @@ class ClosestProgram:
 
     Args:
         placed: the group; its code must not vote. device: where the matrices are.
+        test: how the faults become known; what it misses is not programmed around.
 
     Raises:
         UserError: a code that votes, or cells of several bits.
     """
 
-    def __init__(self, placed: PlacedGroup, device: torch.device) -> None:
+    def __init__(self, placed: PlacedGroup, device: torch.device, test: SelfTest | None = None) -> None:
         if (placed.replicas > 1).any() or placed.cell_bits != 1:
             raise UserError("programming around stuck cells needs one-bit cells and a code that does not vote.")
+        self.device = device
         self.dense = DenseProgram(placed, device)
+        self.test = test or SelfTest()
         self._chip: FaultMap | None = None
-        self._blocks: Blocks = []
         self._arrangement = self.unmoved
         used = np.flatnonzero(placed.output >= 0)
         order = used[np.lexsort((used, -placed.shift[used].astype(np.int64), placed.output[used]))]
@@ -54,12 +57,22 @@ class ClosestProgram:
         return self.unmoved
 
     def arranged(self, faults: FaultMap) -> tuple[Blocks, Arrangement]:
-        """What the chip's cells are stuck at, and where the group lies on it; those of the last chip are kept."""
+        """What the chip's cells are known to be stuck at, and where the group lies on it; that of the last chip is
+        kept."""
+        blocks = list(self.dense.blocks(self.known(faults)))
         if self._chip is not faults:
-            self._blocks = list(self.dense.blocks(faults))
-            self._arrangement = self.arrange(self._blocks)
+            self._arrangement = self.arrange(blocks)
             self._chip = faults
-        return self._blocks, self._arrangement
+        return blocks, self._arrangement
+
+    def known(self, faults: FaultMap) -> FaultMap:
+        """What the test finds of the stuck cells of the group's crossbars."""
+        if not self.test.misread:
+            return faults
+        geometry = self.dense.placed.geometry
+        geometry.check_fits(faults)
+        pairs = geometry.row_blocks * geometry.column_blocks
+        return found_by(self.test, faults, 2 * geometry.first_pair, 2 * (geometry.first_pair + pairs)).faults
 
     @property
     def unmoved(self) -> Arrangement:
@@ -67,17 +80,46 @@ class ClosestProgram:
         return Arrangement.of_image(len(self.dense.placed.output), self.dense.placed.inputs, self.dense.device)
 
     def apply(self, faults: FaultMap) -> torch.Tensor:
-        """The integers [N, K] that the chip holds when every weight is programmed as near as its cells allow.
+        """The integers [N, K] that the chip holds when every weight is programmed as near as its cells seem to allow.
 
         Raises:
             UserError: the fault map is for another chip.
         """
+        if self.test.misread:
+            return self._read(faults)
         weight = torch.empty_like(self.dense.weight)
         blocks, arrangement = self.arranged(faults)
         for span, chip in blocks:
             stuck = arrangement.of_stuck(chip, span.start)
             weight[:, span] = self.dense.weight[:, span] - self._digits(stuck, span)[1].to(weight.dtype)
         return weight
+
+    def _read(self, faults: FaultMap) -> torch.Tensor:
+        """The integers [N, K] of what was programmed around the known faults, on the cells as they are."""
+        weight = torch.empty_like(self.dense.weight)
+        blocks, arrangement = self.arranged(faults)
+        for (span, chip), (_, real) in zip(blocks, self.dense.blocks(faults), strict=True):
+            known, stuck = arrangement.of_stuck(chip, span.start), arrangement.of_stuck(real, span.start)
+            held = torch.zeros(weight[:, span].shape, dtype=torch.int32, device=weight.device)
+            for lines, digit in zip(self.rounds, self._digits(known, span)[0], strict=True):
+                sides = [
+                    torch.where(side[lines.line] >= 0, side[lines.line].int(), own)
+                    for side, own in zip(stuck, self._programmed(lines, digit, known), strict=True)
+                ]
+                difference = (sides[0] - sides[1]) * (1 - 2 * lines.flipped.int())
+                held[lines.output] += difference * (1 << lines.shift.int())
+            weight[:, span] = held.to(weight.dtype)
+        return weight
+
+    @staticmethod
+    def _programmed(lines: Lines, digit: torch.Tensor, stuck: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cells of both sides of the pair that make the digits of some lines: a pair with a stuck cell takes what that
+        leaves; otherwise the side that is not needed stays at 0."""
+        difference = torch.where(lines.flipped.bool(), -digit, digit)
+        positive, negative = stuck[0][lines.line].int(), stuck[1][lines.line].int()
+        own = torch.where(negative >= 0, difference + negative, difference.clamp(min=0))
+        own = torch.where(positive >= 0, positive, own)
+        return own, own - difference
 
     def _digits(self, stuck: torch.Tensor, span: slice) -> tuple[list[torch.Tensor], torch.Tensor]:
         """d of every line of every round, and what is missing of every weight [N, word lines]."""
@@ -122,10 +164,7 @@ class ClosestProgram:
         return total
 
     def cells(self, faults: FaultMap) -> torch.Tensor:
-        """What to program, uint8[2, row blocks * rows, lines]: healthy cells so that the digits come out.
-
-        A pair with a stuck cell takes what that leaves; otherwise the side that is not needed stays at 0.
-        """
+        """What to program, uint8[2, row blocks * rows, lines]: healthy cells so that the digits come out."""
         placed, geometry = self.dense.placed, self.dense.placed.geometry
         shape = (2, len(placed.output), geometry.row_blocks * geometry.rows)
         cells = torch.zeros(shape, dtype=torch.uint8, device=self.dense.device)
@@ -133,10 +172,6 @@ class ClosestProgram:
         for span, chip in blocks:
             stuck = arrangement.of_stuck(chip, span.start)
             for lines, digit in zip(self.rounds, self._digits(stuck, span)[0], strict=True):
-                difference = torch.where(lines.flipped.bool(), -digit, digit)
-                positive, negative = stuck[0][lines.line].int(), stuck[1][lines.line].int()
-                own = torch.where(negative >= 0, difference + negative, difference.clamp(min=0))
-                own = torch.where(positive >= 0, positive, own)
-                cells[0, lines.line, span] = own.to(torch.uint8)
-                cells[1, lines.line, span] = (own - difference).to(torch.uint8)
+                for sign, own in enumerate(self._programmed(lines, digit, stuck)):
+                    cells[sign, lines.line, span] = own.to(torch.uint8)
         return arrangement.to_chip(cells).transpose(1, 2)

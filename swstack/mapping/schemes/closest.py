@@ -24,6 +24,13 @@ class Closest(Fixed):
         default=(1,) * 7, min_length=1, description="bit lines of each kept plane, from the MSB downwards"
     )
 
+    misread: float = Field(
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        description="chance that a read of the self-test, by which the faults are known, gives the other value",
+    )
+
     knows_faults: ClassVar[bool] = True
 
     @model_validator(mode="after")
@@ -33,4 +40,8 @@ class Closest(Fixed):
         return self
 
     def describe(self) -> str:
-        return f"programmed around the known faults of each chip, {Fixed.describe(self)}"
+        return f"programmed around the known faults of each chip, {self._rest()}"
+
+    def _rest(self) -> str:
+        test = f", {100 * self.misread:g} % of the self-test's reads wrong" if self.misread else ""
+        return f"{Fixed.describe(self)}{test}"

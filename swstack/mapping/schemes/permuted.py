@@ -9,7 +9,6 @@ from pydantic import Field
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.mapping.scheme import register
 from crossvote.swstack.mapping.schemes.closest import Closest
-from crossvote.swstack.mapping.schemes.fixed import Fixed
 
 
 @register("permuted")
@@ -26,4 +25,4 @@ class Permuted(Closest):
 
     def describe(self) -> str:
         what = "outputs and inputs in the best order for the known faults of each chip and programmed around them"
-        return f"{what}, {Fixed.describe(self)}"
+        return f"{what}, {self._rest()}"

@@ -9,7 +9,6 @@ from pydantic import Field
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.mapping.scheme import register
 from crossvote.swstack.mapping.schemes.closest import Closest
-from crossvote.swstack.mapping.schemes.fixed import Fixed
 
 
 @register("placed")
@@ -24,4 +23,4 @@ class Placed(Closest):
 
     def describe(self) -> str:
         what = "every line where the known faults of each chip do least harm and programmed around them"
-        return f"{what}, {Fixed.describe(self)}"
+        return f"{what}, {self._rest()}"

@@ -26,4 +26,4 @@ class CodeErrors(Noise):
         from crossvote.swstack.pruning.code_law import normal_like
 
         deviation = law.deviation_at(rate) * law.scale(weight)
-        return law.quantized(weight) * (1 - rate) + normal_like(weight, generator) * deviation
+        return (law.quantized(weight) * (1 - rate) + normal_like(weight, generator) * deviation) * law.gain
