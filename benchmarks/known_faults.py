@@ -1,6 +1,7 @@
 """What is left of the error of stuck cells where they are known, by scheme and fault rate, on real matrices.
 
     python -m benchmarks.known_faults [--model minilm-l6] [--groups 4] [--rates 0.05,0.1,0.2] [--pruned 0.3] [--chips 1]
+        [--schemes closest,placed]
 
 No task: the squared distance between what a chip holds (scaled integers, rounding included) and the weights in floating
 point, over the squared weights. In every word-line group the columns of the smallest norm are pruned. All schemes are
@@ -34,14 +35,15 @@ def main() -> None:
     parser.add_argument("--rates", default="0.05,0.1,0.2")
     parser.add_argument("--pruned", type=float, default=0.3)
     parser.add_argument("--chips", type=int, default=1)
+    known = [name for name, scheme in PRESETS.items() if scheme.knows_faults]
+    parser.add_argument("--schemes", default=",".join(known))
     options = parser.parse_args()
     rates = [float(rate) for rate in options.rates.split(",")]
     model, _ = load_model(ModelConfig(source=options.model), 2, False, 0)
     print("| scheme | bit lines | zero space |", " | ".join(f"{100 * rate:g} %" for rate in rates), "| s per chip |")
     print("| --- | --- | --- |", " | ".join("---" for _ in rates), "| --- |")
-    for name, scheme in PRESETS.items():
-        if not scheme.knows_faults:
-            continue
+    for name in options.schemes.split(","):
+        scheme = PRESETS[name]
         error, signal, lines, fits, seconds = np.zeros(len(rates)), 0.0, 0, True, 0.0
         for group in word_line_groups(model)[: options.groups]:
             weights = {matrix: matrix_weight(model, matrix).numpy() for matrix in group.matrices}

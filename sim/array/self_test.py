@@ -90,7 +90,8 @@ def found_by(test: SelfTest, chip: FaultMap, first: int = 0, stop: int | None = 
         own, stuck_at = chip.of_crossbars(crossbar, crossbar + 1)
         seen = rng.random(len(own)) < test.coverage
         missed += int((~seen).sum())
-        wrong = np.setdiff1d(independent(rng, area, test.false_alarms) + crossbar * area, own, assume_unique=True)
+        accused_there = independent(rng, area, test.false_alarms) if test.misread else np.zeros(0, np.int64)
+        wrong = np.setdiff1d(accused_there + crossbar * area, own, assume_unique=True)
         accused += len(wrong)
         both = np.concatenate([own[seen], wrong])
         order = np.argsort(both)

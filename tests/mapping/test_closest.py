@@ -88,7 +88,7 @@ def test_a_map_with_misses_and_false_alarms_is_read_as_the_cells_are(kind):
         seen[:, word] = x
         np.testing.assert_array_equal(reference_outputs(programmed, seen, 8, 8, faults), x @ weight.astype(np.int64).T)
         missed[misread] = int(np.abs(weight.astype(int) - program.dense.weight.numpy()).sum())
-    assert missed[0.1] > 2 * missed[0.0]
+    assert missed[0.1] > 1.2 * missed[0.0]
 
 
 @pytest.mark.parametrize("lines", [(1,) * 7, (3, 2, 1, 1, 1, 1, 1)])
