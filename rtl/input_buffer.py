@@ -21,7 +21,7 @@ def activation_layout(parameters: TileParameters) -> data.StructLayout:
 class InputBuffer(wiring.Component):
     """Room for two vectors: one is read while the next one comes in.
 
-    A beat is kept and turned by 90 degrees: in each of ``input_bits`` clocks one bit of all its activations is written
+    A beat is kept, turned by 90 degrees: in each of ``input_bits`` clocks one bit of all its activations is written
     to the word of that bit. Beats come word line by word line, row block by row block, OPC by OPC.
 
     Ports:
@@ -52,7 +52,8 @@ class InputBuffer(wiring.Component):
         m = Module()
         p = self.parameters
         bits, places = p.opc.input_bits, p.rows // p.port
-        kept, turning = Signal(activation_layout(p)), Signal(name="turning")
+        # Activations of a beat bit by bit, the top bits of all lowest, which are the next to be written.
+        planes, kept_tag, turning = Signal(bits * p.port), Signal(TAG_BITS), Signal(name="turning")
         bit, place = Signal(range(bits)), Signal(range(places))
         block, opc = Signal(p.block_bits), Signal(range(p.opcs))
         half, used_half = Signal(name="half"), Signal(name="used_half")
@@ -78,7 +79,7 @@ class InputBuffer(wiring.Component):
             self.filling.eq(turning | ~begins),
         ]
         with m.If(turning):
-            m.d.sync += bit.eq(Mux(last_bit, 0, bit + 1))
+            m.d.sync += [bit.eq(Mux(last_bit, 0, bit + 1)), planes.eq(planes >> p.port)]
             with m.If(last_bit):
                 m.d.sync += [turning.eq(0), place.eq(Mux(last_place, 0, place + 1))]
                 with m.If(last_place):
@@ -88,7 +89,12 @@ class InputBuffer(wiring.Component):
                         with m.If(last_opc):
                             m.d.sync += half.eq(~half)
         with m.If(self.i.ready & self.i.valid):
-            m.d.sync += [kept.eq(self.i.payload), turning.eq(1)]
+            values = self.i.payload.values
+            m.d.sync += [
+                planes.eq(Cat(values[n][bits - 1 - b] for b in range(bits) for n in range(p.port))),
+                kept_tag.eq(self.i.payload.tag),
+                turning.eq(1),
+            ]
         complete = turning & last_bit & ends
         for number in range(2):
             with m.If(complete & (half == number)):
@@ -96,12 +102,11 @@ class InputBuffer(wiring.Component):
             with m.If(self.free & (used_half == number)):
                 m.d.sync += full[number].eq(0)
             with m.If(turning & begins & (half == number)):
-                m.d.sync += tags[number].eq(kept.tag)
+                m.d.sync += tags[number].eq(kept_tag)
         with m.If(self.free):
             m.d.sync += used_half.eq(~used_half)
 
-        column = Signal(p.port)
-        m.d.comb += column.eq(Cat(kept.values[n][::-1].bit_select(bit, 1) for n in range(p.port)))
+        column = planes[: p.port]
         for number in range(p.opcs):
             memory = Memory(shape=p.rows, depth=2 * p.opc.row_blocks * bits, init=[])
             m.submodules[f"words_{number}"] = memory

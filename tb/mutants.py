@@ -267,7 +267,7 @@ MUTANTS = (
     Mutant("sum of the first OPC", "tile.py", "sum(opc.o.payload.sum for opc in opcs)", "opcs[0].o.payload.sum"),
     Mutant("no upper limit", "requantise.py", "Mux(shifted > high, high, shifted)", "shifted"),
     Mutant("no offset", "requantise.py", "scaled.sum + offsets.own_entry.offset", "scaled.sum"),
-    Mutant("lowest bit first", "input_buffer.py", "kept.values[n][::-1].bit_select", "kept.values[n].bit_select"),
+    Mutant("lowest bit first", "input_buffer.py", "values[n][bits - 1 - b]", "values[n][b]"),
     Mutant("one half of the buffer", "input_buffer.py", "m.d.sync += used_half.eq(~used_half)", "pass"),
     Mutant("driven before held", "reader.py", "loaded_all & (~driving | self.sample)", "loaded_all"),
     Mutant("no time to settle", "reader.py", "driving & (settling == 0)", "driving & (settling == p.read_clocks - 1)"),
