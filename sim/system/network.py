@@ -22,7 +22,8 @@ class Route:
 
     Attributes:
         number: of the route in its network. links: (link, how long it is taken, ps).
-        onwards: the same links, each after all links into which it leads: (link, time taken, these links).
+        onwards: where inputs are finite, the same links, each after all links into which it leads: (link, time taken,
+            these links).
         arrival_ps: int64[destinations], time from its start until the last byte is at each destination.
         flits: flits times links. chip_bytes: bytes over links between chips.
     """
@@ -106,9 +107,12 @@ class Network(Module):
         load: dict[int, int] = {}
         after: dict[int, set[int]] = {}
 
+        credits = self._depth_ps is not None
+
         def chain(path: Sequence[int]) -> None:
-            for link, following in itertools.pairwise(path):
-                after.setdefault(link, set()).add(following)
+            if credits:
+                for link, following in itertools.pairwise(path):
+                    after.setdefault(link, set()).add(following)
 
         collected_hops = exchanged_hops = 0
         for tile, other, sent in exchanged:
@@ -163,7 +167,9 @@ class Network(Module):
         route = Route(
             number=len(self._routes),
             links=tuple(busy.items()),
-            onwards=tuple((link, busy[link], tuple(sorted(after.get(link, ())))) for link in _last_first(busy, after)),
+            onwards=tuple((link, busy[link], tuple(sorted(after.get(link, ())))) for link in _last_first(busy, after))
+            if credits
+            else (),
             arrival_ps=arrival,
             flits=sum(-(-8 * sent // network.flit_bits) for link, sent in load.items() if not self._far[link]),
             chip_bytes=sum(sent for link, sent in load.items() if self._far[link]),
