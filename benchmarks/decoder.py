@@ -5,6 +5,10 @@
 The model is taken as it is (nothing pruned or trained), the text is QNLI's dev sentences, each once, and all schemes
 meet the same chips. Every finished measurement is kept in OUTPUT/measured.jsonl at once: stopped and started again, it
 goes on. The table is printed at the end, or of what is there with --table.
+
+    python -m benchmarks.decoder --costs
+
+prints what reading a prompt and writing a token cost on the default chip, as docs/decoders.md has it.
 """
 
 from __future__ import annotations
@@ -113,11 +117,36 @@ def table(options: argparse.Namespace) -> list[str]:
     return lines
 
 
+def costs(tokens: int = 128) -> list[str]:
+    """Lines of a Markdown table: reading ``tokens`` tokens, and writing the one after them, without and with copies.
+
+    Nothing is pruned, so three copies of the top plane lie beside their outputs. The chip has a ninth package, which
+    those copies need.
+    """
+    from crossvote.sim.chip.config import load_chip
+    from crossvote.sim.system.model import simulate
+    from crossvote.swstack.experiment.encoders import ENCODERS
+    from crossvote.swstack.experiment.workloads import DENSE, encoder_workloads, with_context
+
+    chip, sizes = load_chip("crossvote", {"package": {"chips": 9}}), ENCODERS["smollm2-135m"]
+    lines = ["| | crossbars | latency, us | us a token | dynamic energy, uJ a token |", "|---|---|---|---|---|"]
+    for what, length, context in ((f"reading {tokens} tokens", tokens, 0), ("writing the next", 1, tokens)):
+        workloads = with_context(encoder_workloads(sizes, chip, length), sizes.causal, context)
+        for name in (DENSE, "MSB x3 beside"):
+            run = simulate(workloads[name], chip, resolution="matrix")
+            crossbars = chip.signs * sum(layer.blocks for layer in run.workload.layers)
+            latency = run.latency_ps / 1e6
+            energy = run.dynamic_energy_pj / 1e6 / length
+            lines.append(f"| {what}, {name} | {crossbars:,} | {latency:.1f} | {latency / length:.2f} | {energy:.1f} |")
+    return lines
+
+
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--glue-dir", type=Path)
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=Path("results/decoder"))
+    parser.add_argument("--costs", action="store_true", help="print the costs on the chip, measure nothing")
     parser.add_argument("--source", default="smollm2-135m")
     parser.add_argument("--schemes", nargs="+", default=["none", "none-column", "paper", "best", "code"])
     parser.add_argument("--rates", nargs="+", type=float, default=[0.0001, 0.0003, 0.001])
@@ -127,6 +156,9 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=12, help="tokens to write after a prompt")
     parser.add_argument("--table", action="store_true", help="print what there is, measure nothing")
     options = parser.parse_args()
+    if options.costs:
+        print("\n".join(costs()))
+        return
     if not options.table:
         measure(options)
     print("\n".join(table(options)))

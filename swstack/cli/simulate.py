@@ -17,7 +17,7 @@ from crossvote.swstack.cli.output import Output
     examples=(
         "crossvote simulate runs/default",
         "crossvote simulate bert-base --tokens 384 --what-if",
-        "crossvote simulate runs/decoder --tokens 1 --context 255",
+        "crossvote simulate smollm2-135m --tokens 1 --context 127",
     )
 )
 def simulate(
@@ -26,8 +26,8 @@ def simulate(
         str,
         typer.Argument(
             metavar="RUN",
-            help="A run directory with images; or, by size alone, bert-base, bert-large, distilbert, minilm-l6 or a "
-            "model's config.json.",
+            help="A run directory with images; or, by size alone, bert-base, bert-large, distilbert, minilm-l6, "
+            "smollm2-135m or a model's config.json.",
         ),
     ] = "runs/default",
     chip: Annotated[str | None, typer.Option(help="Chip preset or TOML file in the place of the run's chip.")] = None,

@@ -10,13 +10,16 @@ from typing import Any
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.workload import BERT_BASE, MINILM_L6, Dimensions
 
-#: Devlin et al. (NAACL 2019); Sanh et al. (2019): half of BERT-base's layers; Liu et al. (2019): as BERT's;
-#: all-MiniLM-L6-v2.
+#: Devlin et al. (NAACL 2019); Sanh et al. (2019): half of BERT-base's layers; all-MiniLM-L6-v2; SmolLM2-135M, whose
+#: three heads of keys and values serve nine of queries.
 ENCODERS: dict[str, Dimensions] = {
     "bert-base": BERT_BASE,
     "bert-large": Dimensions(layers=24, hidden=1024, intermediate=4096, heads=16),
     "distilbert": Dimensions(layers=6, hidden=768, intermediate=3072, heads=12),
     "minilm-l6": MINILM_L6,
+    "smollm2-135m": Dimensions(
+        layers=30, hidden=576, intermediate=1536, heads=9, queries=576, keys=192, gated=True, causal=True
+    ),
 }
 #: Names that model families give to the same size; the first that is there counts.
 _KEYS: dict[str, tuple[str, ...]] = {

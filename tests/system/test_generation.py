@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import decoder
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Dimensions, bert_workload
 from crossvote.swstack.cli.main import app
+from crossvote.swstack.experiment.encoders import ENCODERS, read_dimensions
 from crossvote.swstack.experiment.simulate import simulate_source
 from crossvote.swstack.experiment.workloads import DENSE, run_is_causal
+from crossvote.swstack.models.packaged import packaged_directory
 
 SIZES = Dimensions(layers=2, hidden=64, intermediate=128, heads=4, queries=64, keys=32, gated=True, causal=True)
 CONFIG = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
@@ -74,3 +78,19 @@ def test_a_run_knows_whether_it_reads_from_left_to_right(tmp_path, model_type, c
     (tmp_path / "pruned" / "model").mkdir(parents=True)
     (tmp_path / "pruned" / "model" / "config.json").write_text(json.dumps({"model_type": model_type}))
     assert run_is_causal(tmp_path) == causal
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "decoders.md"
+
+
+def test_the_documented_costs_are_what_the_simulator_gives():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    table = text[text.index("<!-- costs -->\n") : text.index("<!-- /costs -->")].splitlines()[1:]
+    assert table == decoder.costs()
+
+
+def test_the_decoder_is_known_by_name_with_the_sizes_of_its_configuration():
+    folder = packaged_directory("smollm2-135m")
+    if folder is None:
+        pytest.skip("smollm2-135m is not installed; 'make models' fetches it")
+    assert ENCODERS["smollm2-135m"] == read_dimensions(str(folder))
