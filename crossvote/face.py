@@ -241,22 +241,15 @@ def map(
         UserError: an unknown scheme, or one that does not fit.
     """
     from crossvote.swstack.mapping.config import QuantizationConfig
-    from crossvote.swstack.mapping.mapping import build_image
+    from crossvote.swstack.mapping.mapping import map_model
     from crossvote.swstack.mapping.protection import preset
-    from crossvote.swstack.models.layouts import word_line_groups
 
-    described = _described(chip)
-    return build_image(
+    return map_model(
         model.module,
-        word_line_groups(model.module),
         model.masks,
         preset(scheme) if isinstance(scheme, str) else scheme,
         build(QuantizationConfig, {"weight_bits": weight_bits}, "map"),
-        rows=described.crossbar.rows,
-        columns=described.crossbar.columns,
-        adc_bits=described.adc.bits,
-        input_bits=described.opc.input_bits,
-        cell_bits=described.crossbar.cell_bits,
+        _described(chip),
         name=scheme if isinstance(scheme, str) else type(scheme).__name__.lower(),
         progress=progress,
     )

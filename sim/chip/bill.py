@@ -238,19 +238,35 @@ def units(chip: ChipConfig) -> dict[str, float]:
     }
 
 
+def check_overrides(chip: ChipConfig) -> None:
+    """Refuse measured numbers of what the chip does not have.
+
+    Raises:
+        UserError: an unknown component or action, or a number below 0.
+    """
+    for name, override in chip.override.items():
+        if name not in COMPONENTS:
+            raise UserError(
+                f"chip '{chip.name}': override.{name} names no component; there are {', '.join(COMPONENTS)}."
+            )
+        kind = COMPONENTS[name]
+        for action, value in [*override.energy_pj.items(), *override.interval_ps.items()]:
+            if action not in kind.actions:
+                raise UserError(
+                    f"chip '{chip.name}': override.{name} names action '{action}'; the component has "
+                    f"{', '.join(kind.actions)}."
+                )
+            if value < 0:
+                raise UserError(f"chip '{chip.name}': override.{name}: {action} = {value:g}: must be at least 0.")
+
+
 def estimate(chip: ChipConfig, name: str, variant: Variant | None = None) -> Estimate:
     """What one instance of a component costs on this chip, overrides applied.
 
     Raises:
-        UserError: an override of an unknown action, or a structure outside the model's range that is not overridden.
+        UserError: a structure outside the model's range that is not overridden.
     """
     kind, override = COMPONENTS[name], chip.override.get(name, OverrideConfig())
-    unknown = [action for action in [*override.energy_pj, *override.interval_ps] if action not in kind.actions]
-    if unknown:
-        raise UserError(
-            f"chip '{chip.name}': override.{name} names action '{unknown[0]}'; the component has "
-            f"{', '.join(kind.actions)}."
-        )
     complete = set(override.energy_pj) == set(kind.actions) and None not in (override.area_um2, override.leakage_mw)
     if complete:
         model = Estimate({action: Action(0.0) for action in kind.actions}, 0.0, 0.0)

@@ -305,6 +305,10 @@ class ChipConfig:
                 f"tile.crossbars_per_ima = {self.tile.crossbars_per_ima} and tile.imas = {self.tile.imas} give an odd "
                 "number of crossbars per tile, but they come in pairs."
             )
+        if self.override:
+            from crossvote.sim.chip.bill import check_overrides  # which is built upon this module
+
+            check_overrides(self)
         return self
 
     @property

@@ -17,6 +17,9 @@ from safetensors import SafetensorError
 
 from crossvote.sim.common.errors import StorageError, UserError
 
+#: How a Git LFS pointer begins, which stands for a file that was not fetched.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -32,7 +35,9 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = "make room and run the same command again." if error.errno in _FULL else "name a place that can be."
         raise StorageError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from None
-    except SafetensorError as error:  # what safetensors makes of the system's refusal
+    except Exception as error:  # what libraries in Rust make of the system's refusal
+        if not isinstance(error, SafetensorError) and "os error" not in str(error):
+            raise
         raise StorageError(f"{path}: cannot be written ({error}); is there room left on the disk?") from None
 
 

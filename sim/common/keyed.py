@@ -46,10 +46,10 @@ class KeyedResults:
                 continue
 
     def put(self, name: str, identity: Any, result: Any) -> None:
-        """Keep a result, a JSON value.
+        """Keep a result, a JSON value in which numbers may be NaN or infinite.
 
         Raises:
             StorageError: it cannot be written; nothing half-written stays.
         """
         document = {"key": digest(identity), "identity": identity, "result": result}
-        write_text_atomic(self.path(name, identity), json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_text_atomic(self.path(name, identity), json.dumps(document, indent=1) + "\n")

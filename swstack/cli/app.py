@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -80,7 +81,7 @@ def command(
         def run(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> None:
             out = Output(as_json, quiet)
             with clean_exit(out):
-                function(*args, out=out, **kwargs)
+                function(*args, out=out, **{name: _at_home(value) for name, value in kwargs.items()})
 
         parameters = [parameter.replace(kind=kind) for parameter in own] + common
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -90,6 +91,13 @@ def command(
         return function
 
     return register
+
+
+def _at_home(value: Any) -> Any:
+    """A path with ``~`` replaced, which shells leave in ``--run-dir=~/runs/mine``."""
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 @contextmanager

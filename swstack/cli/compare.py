@@ -30,11 +30,12 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per method and share.")] = 1,
 ) -> None:
     """Compare pruning methods at equal sparsity, from the same fine-tuned model, with the same schedule."""
-    from crossvote.swstack.experiment.comparison import check_methods, check_targets, compare_in_run
+    from crossvote.swstack.experiment.comparison import check_methods, check_shares, check_targets, compare_in_run
 
     methods = check_methods(method)
     config, directory = resolve(source, override, run_dir, glue_dir)
     targets = check_targets(column_sparsity, config.prune.column_sparsity)
+    check_shares(directory, config, targets)
     out.resume = f"crossvote compare {directory}"
     update(out, directory, config, "finetune", force=False)
     with out.progress() as progress:

@@ -38,7 +38,7 @@ def ladder(
 ) -> None:
     """Measure protections on the same chips: what each tolerates, how it compares, and what it costs."""
     from crossvote.sim.common.schema import build
-    from crossvote.swstack.experiment.ladder import DEFAULT_RUNGS, LadderConfig, ladder_in_run
+    from crossvote.swstack.experiment.ladder import DEFAULT_RUNGS, LadderConfig, ladder_in_run, rung_schemes
 
     config, directory = resolve(source, override, run_dir, glue_dir)
     settings = build(
@@ -54,6 +54,7 @@ def ladder(
         },
         "crossvote ladder",
     )
+    rung_schemes(settings, config)  # what cannot be measured is refused before anything is trained for it
     out.resume = f"crossvote ladder {directory}"
     update(out, directory, config, "prune", force=False)
     with out.progress() as progress:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import sys
+from typing import TYPE_CHECKING
 
-from crossvote.swstack.cli.app import app
+if TYPE_CHECKING:
+    import typer
 
 #: The modules of this folder that register commands, in the order in which help lists them.
 COMMANDS = (
@@ -29,8 +33,24 @@ COMMANDS = (
     "doctor",
 )
 
-for _name in COMMANDS:
-    importlib.import_module(f"crossvote.swstack.cli.{_name}")
+
+def application(command: str | None = None) -> typer.Typer:
+    """The application with all its commands, or with the one called ``command`` where a module has its name.
+
+    Preparing a command takes Typer some milliseconds; one that is called needs no other.
+    """
+    from crossvote.swstack.cli.app import app
+
+    for name in (command,) if command in COMMANDS else COMMANDS:
+        importlib.import_module(f"crossvote.swstack.cli.{name}")
+    return app
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """``app``: the whole application, for programs that import it."""
+    if name == "app":
+        return application()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main() -> None:
@@ -38,7 +58,18 @@ def main() -> None:
     # Torch's OpenMP threads spin while they wait; with another busy process on the machine that made a training step
     # 25 times slower. The runtime reads the variable when torch is loaded, which is later than here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the end)
+        elif isinstance(stream, io.TextIOWrapper):  # a terminal of few letters, or a file name of odd bytes
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        run = application(sys.argv[1] if len(sys.argv) > 1 else None)
+    except KeyboardInterrupt:  # later ones are the commands' own
+        sys.stderr.write("crossvote: interrupted.\n")
+        sys.exit(130)
+    run()
 
 
 if __name__ == "__main__":

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
 
 from crossvote.sim.common.progress import Progress
-from crossvote.swstack.cli.console import progress_display
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Output:
@@ -27,56 +27,117 @@ class Output:
     """
 
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
-        # A table in a file or pipe has room for its columns; a terminal decides for itself.
-        width = None if sys.stdout.isatty() else 180
-        self._out = Console(highlight=False, soft_wrap=True, width=width)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
         self._as_json, self._quiet = as_json, quiet
         self.resume: str | None = None
 
+    @cached_property
+    def _out(self) -> _Lines:
+        return _Lines(stderr=False)
+
+    @cached_property
+    def _err(self) -> _Lines:
+        return _Lines(stderr=True)
+
     @property
-    def _talk(self) -> Console:
+    def _talk(self) -> _Lines:
         return self._err if self._as_json else self._out
 
-    def line(self, text: str = "", style: str | None = None) -> None:
+    def line(self, text: str = "", style: str = "") -> None:
         """One line of news; left out with ``--quiet``."""
         if not self._quiet:
-            self._talk.print(escape(text), style=style)
+            self._talk.print((text, style))
 
     def pair(self, head: str, text: str) -> None:
         """A line that begins with a name in bold."""
         if not self._quiet:
-            self._talk.print(f"[bold]{escape(head)}[/] {escape(text)}")
+            self._talk.print((head, "bold"), (text, ""))
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Rows, the first of which is the header, in aligned columns; part of the result, so quiet prints it too."""
+        if not self._as_json:
+            self._out.table(rows)
+
+    def text(self, text: str) -> None:
+        """A line of the result itself, printed with ``--quiet`` too; with ``--json`` ``result`` says it."""
+        if not self._as_json:
+            self._out.print((text, ""))
+
+    def result(self, value: Any) -> None:
+        """The result for programs: printed as JSON with ``--json``, otherwise already said by tables and text.
+
+        JSON knows neither NaN nor infinity; null stands for them.
+        """
         if self._as_json:
+            sys.stdout.write(json.dumps(_finite(value), indent=1, allow_nan=False, default=str) + "\n")
+            sys.stdout.flush()
+
+    def error(self, text: str) -> None:
+        """One sentence about what is wrong, on standard error."""
+        self._err.print(("crossvote:", "bold red"), (text, ""))
+
+    def warn(self, text: str) -> None:
+        """One sentence about what the user should know, on standard error."""
+        self._err.print(("crossvote:", "yellow"), (text, ""))
+
+    def progress(self) -> AbstractContextManager[Progress]:
+        """Shows progress: bars on a terminal, a line now and then elsewhere, nothing with ``--quiet``."""
+        from crossvote.swstack.cli.console import progress_display
+
+        return progress_display(self._talk.console, self._quiet)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class _Lines:
+    """One of the two streams. Lines that go to no terminal are written plainly, without loading ``rich`` for them."""
+
+    def __init__(self, stderr: bool) -> None:
+        self._stderr = stderr
+
+    @property
+    def _stream(self) -> TextIO:
+        return sys.stderr if self._stderr else sys.stdout
+
+    @cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        # A table in a file or pipe has room for its columns; a terminal decides for itself.
+        width = None if self._stream.isatty() else 180
+        return Console(stderr=self._stderr, highlight=False, soft_wrap=True, width=width)
+
+    def print(self, *parts: tuple[str, str]) -> None:
+        """A line of texts, each with its style."""
+        if not self._stream.isatty():
+            self._stream.write(" ".join(text for text, _ in parts) + "\n")
+            self._stream.flush()
             return
+        from rich.text import Text
+
+        self.console.print(Text(" ").join(Text(text, style) for text, style in parts))
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Rows, the first of which is the header."""
+        if not self._stream.isatty():
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                first, *others = zip(row, widths, strict=True)
+                cells = [f"{first[0]:<{first[1]}}", *(f"{text:>{width}}" for text, width in others)]
+                self._stream.write("  ".join(cells).rstrip() + "\n")
+            self._stream.flush()
+            return
+        from rich.markup import escape
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False)
         for i, title in enumerate(rows[0]):
             table.add_column(escape(title), justify="left" if i == 0 else "right")
         for row in rows[1:]:
             table.add_row(*(escape(cell) for cell in row))
-        self._out.print(table)
-
-    def text(self, text: str) -> None:
-        """A line of the result itself, printed with ``--quiet`` too; with ``--json`` ``result`` says it."""
-        if not self._as_json:
-            self._out.print(escape(text))
-
-    def result(self, value: Any) -> None:
-        """The result for programs: printed as JSON with ``--json``, otherwise already said by tables and text."""
-        if self._as_json:
-            sys.stdout.write(json.dumps(value, indent=1, allow_nan=False, default=str) + "\n")
-
-    def error(self, text: str) -> None:
-        """One sentence about what is wrong, on standard error."""
-        self._err.print(f"[bold red]crossvote:[/] {escape(text)}")
-
-    def warn(self, text: str) -> None:
-        """One sentence about what the user should know, on standard error."""
-        self._err.print(f"[yellow]crossvote:[/] {escape(text)}")
-
-    def progress(self) -> AbstractContextManager[Progress]:
-        """Shows progress: bars on a terminal, a line now and then elsewhere, nothing with ``--quiet``."""
-        return progress_display(self._talk, self._quiet)
+        self.console.print(table)

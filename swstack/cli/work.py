@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
         task = canonical_name(config.task.name)
         if task is not None and (Path(named).expanduser() / GLUE_TASKS[task].folder).is_dir():
             here = str(Path(named).expanduser().resolve())
-            config = load_config(path, [*overrides, f"task.glue_dir={json.dumps(here)}"])
+            config = replace(config, task=replace(config.task, glue_dir=here))
     return config, run_dir or own
 
 

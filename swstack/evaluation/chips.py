@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
@@ -15,7 +13,9 @@ from crossvote.sim.array.patterns import parse_pattern, pattern_mapping
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.evaluation.config import FaultsConfig
-from crossvote.swstack.inference.embedding_faults import embedding_crossbars
+
+if TYPE_CHECKING:  # drawing chips needs no model
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -113,5 +113,9 @@ def sample_chips(
     rows, columns = images[0].rows, images[0].columns
     if faults.embeddings and model is None:
         raise UserError("faults.embeddings needs the model whose embedding table is to be faulty.")
-    table = embedding_crossbars(model, rows, columns) if faults.embeddings and model is not None else 0
+    table = 0
+    if faults.embeddings and model is not None:
+        from crossvote.swstack.inference.embedding_faults import embedding_crossbars
+
+        table = embedding_crossbars(model, rows, columns)
     return chips_for(draw_silicon(faults, seed, rows, columns), images, table)

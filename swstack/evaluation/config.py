@@ -92,11 +92,11 @@ class SimulateConfig:
     tokens: int | None = Field(
         default=None,
         ge=1,
-        le=1_000_000,
+        le=65_536,
         description="Length of a sequence; left out: the mean length of the dev examples.",
     )
     stream: int = Field(
-        default=16, ge=2, le=100_000, description="Sequences of the stream that measures throughput beside the latency."
+        default=16, ge=2, le=4096, description="Sequences of the stream that measures throughput beside the latency."
     )
     resolution: Literal["analytic", "matrix", "tile", "crossbar"] = Field(
         default="matrix", description="Units with queues of their own: analytic, matrix, tile or crossbar."

@@ -6,21 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.image import Image
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.verilator_build import tools
 from crossvote.swstack.evaluation.cosimulation import find_matrices
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.resources import check_resources
+from crossvote.swstack.experiment.stages import NEED_MODEL, NEED_TASK
+from crossvote.swstack.inference.convert import convert
 from crossvote.swstack.inference.embedding_faults import embedding_crossbars
-from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.mapping import map_model
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_weight, word_line_groups
 from crossvote.swstack.models.loading import load
 from crossvote.swstack.pruning.axes import pruning_axes
 from crossvote.swstack.tasks import Task, load_task
+from crossvote.swstack.tasks.batches import Batch, collate, encode
+
+#: Dev examples that are run before the first stage, the shortest ones.
+_EXAMPLES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +47,17 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
 
     Raises:
         UserError: a model or task that is absent or broken, a family that cannot be mapped, a share that cannot be
-            pruned, a protection that the weights or the crossbars have no room for, a matrix that does not exist.
+            pruned, a protection that the weights or the crossbars have no room for, a model that does not run on the
+            chip or has no table of embeddings that could be faulty, a matrix that does not exist, a back end that
+            cannot be had.
         StorageError: too little disk or memory.
     """
-    needs_model = {"finetune", "prune", "fault-training", "map", "cosim"}.intersection(pending)
-    needs_task = {"finetune", "score-dense", "prune", "score-pruned", "fault-training", "eval", "cosim"}.intersection(
-        pending
-    )
-    if not needs_model | needs_task:
+    if "cosim" in pending and config.cosim.backend == "verilator":
+        tools()
+    if not NEED_TASK.intersection(pending):
         return Found()
     task = load_task(config.task, config.seed)
-    if not needs_model:
+    if not NEED_MODEL.intersection(pending):
         return Found(task)
     dense = directory / paths.DENSE
     source = (
@@ -55,10 +65,13 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
     )
     model, tokenizer = load(source, task.head, config.seed)
     check_resources(model, config, directory, pending)
+    # What is learned from is encoded first by the stage that learns.
+    encoded = encode(tokenizer, task.dev, task.max_length)
     if "prune" in pending:
         pruning_axes(model, config.prune.column_sparsity, config.prune.row_sparsity)
-    if "map" in pending:
-        _check_mapping(model, config)
+    if {"map", "eval"}.intersection(pending):
+        shortest = np.argsort(encoded.lengths, kind="stable")[:_EXAMPLES]
+        _check_mapping(model, config, collate(encoded, shortest) if "eval" in pending else None)
     if config.faults.embeddings and {"map", "eval"}.intersection(pending):
         embedding_crossbars(model, config.chip.crossbar.rows, config.chip.crossbar.columns)
     if "cosim" in pending:
@@ -66,12 +79,19 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
     return Found(task, model, tokenizer)
 
 
-def _check_mapping(model: PreTrainedModel, config: RunConfig) -> None:
-    """Map the smallest word-line group under every scheme: what fails there fails for all of them."""
+def _check_mapping(model: PreTrainedModel, config: RunConfig, batch: Batch | None) -> None:
+    """Map the smallest word-line group under every scheme, and run a batch on it: what fails there fails for all."""
     config.check_support(row_blocks(model, config))
+    static = config.quantization.activations == "static"
     trained = (config.fault_training.scheme,) if config.fault_training.epochs else ()
     for name in dict.fromkeys((*trained, *config.map.schemes)):
-        smallest_image(model, config, name)
+        image = smallest_image(model, config, name)
+        if batch is not None and name in config.map.schemes:
+            steps = {group.name: 1.0 for group in image.groups} if static else None
+            reads = ReadModel.of_chip(config.chip, config.seed)
+            converted = convert(model, image, config.quantization.activations, steps, reads)
+            with torch.inference_mode():
+                converted(**batch.inputs)
 
 
 def row_blocks(model: PreTrainedModel, config: RunConfig) -> int:
@@ -94,14 +114,7 @@ def smallest_image(model: PreTrainedModel, config: RunConfig, scheme: str) -> Im
         UserError: the scheme cannot be mapped; its name is said.
     """
     try:
-        return build_image(
-            model,
-            [smallest_group(model)],
-            None,
-            config.scheme(scheme),
-            config.quantization,
-            **config.image_sizes(),
-            name=scheme,
-        )
+        protection, groups = config.scheme(scheme), [smallest_group(model)]
+        return map_model(model, None, protection, config.quantization, config.chip, groups=groups, name=scheme)
     except UserError as error:
         raise UserError(f"scheme '{scheme}': {error}") from None

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.swstack.experiment import paths
+from crossvote.swstack.experiment.checks import check_pending
 from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.pipeline import pending
 from crossvote.swstack.experiment.pruning_comparison import compare_methods, comparison_rows, loss_points
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.records import Score
+from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
+from crossvote.swstack.experiment.work import chosen_stages
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.pruning.methods import method_names
 from crossvote.swstack.report.figures import loss_figure, save_figure
 from crossvote.swstack.tasks import load_task
+from crossvote.swstack.tasks.chance import Chance
 
 
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
@@ -43,6 +49,18 @@ def check_targets(shares: Sequence[float], default: float) -> tuple[float, ...]:
     return tuple(sorted(set(shares))) or (default,)
 
 
+def check_shares(directory: Path, config: RunConfig, targets: Sequence[float]) -> None:
+    """Refuse, before anything is fine-tuned, a share of columns that cannot be pruned.
+
+    Raises:
+        UserError: such a share, or what the stages of the run would refuse.
+    """
+    check_place(directory)
+    missing = pending(RunDirectory(directory), config, chosen_stages("finetune"))
+    most = replace(config, prune=replace(config.prune, column_sparsity=max(targets)))
+    check_pending(most, directory, [*missing, "prune"])
+
+
 def compare_in_run(
     directory: Path,
     config: RunConfig,
@@ -60,8 +78,9 @@ def compare_in_run(
         UserError: the run directory is in use, or not fine-tuned yet.
     """
     with RunDirectory.open(directory) as run:
+        scored = run.read(paths.RESULTS["score-dense"], Score).chance
         results = compare_methods(
-            ModelConfig(source=str(run.path / paths.DENSE)),
+            ModelConfig(source=str((run.path / paths.DENSE).resolve()), layout=config.model.layout),
             load_task(config.task, config.seed),
             config.prune,
             methods,
@@ -70,7 +89,7 @@ def compare_in_run(
             run.path / paths.COMPARISON,
             progress,
         )
-        rows = comparison_rows(results)
+        rows = comparison_rows(results, Chance(**scored) if scored else None)
         write_csv(run.path / paths.COMPARISON / "comparison.csv", rows)
         save_figure(loss_figure(loss_points(results), results[0].metric), run.path / paths.COMPARISON, "comparison")
     return [list(rows[0]), *(list(row.values()) for row in rows)]

@@ -45,14 +45,22 @@ class MapConfig:
     )
     protection: dict[str, AnyScheme] = Field(default_factory=dict, description="Own protection schemes by name.")
 
+    @field_validator("protection")
+    @classmethod
+    def _own_names(cls, schemes: dict[str, Scheme]) -> dict[str, Scheme]:
+        for name in schemes:
+            if name in PRESETS and schemes[name] != PRESETS[name]:
+                raise ValueError(f"'{name}' is the name of a shipped scheme; call your own by another.")
+        return schemes
+
     @field_validator("schemes")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) != len(names):
             raise ValueError("every scheme can be named once only.")
         for name in names:
-            if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
-                raise ValueError(f"'{name}' names files, so it may have letters, digits and _ - + . only.")
+            if not re.fullmatch(r"[\w.+-]{1,64}", name) or name.startswith("."):
+                raise ValueError(f"'{name}' names files, so it may have up to 64 letters, digits and _ - + . only.")
         return names
 
 

@@ -6,52 +6,59 @@ scheme's own error law. Chips come in the outer loop: each is drawn once, and ev
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.patterns import pattern_mapping
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.code import code_digest
+from crossvote.sim.common.content import digest
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import config_dataclass, to_mapping
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.report import summary
 from crossvote.sim.system.workload import Workload
+from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import draw_silicon
 from crossvote.swstack.evaluation.config import FaultsConfig
 from crossvote.swstack.evaluation.evaluation import Point, Trial, summarize
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.paths import MASKS, PRUNED
 from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.support import check_run
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.error_law import matrix_laws
-from crossvote.swstack.mapping.mapping import build_image, mapping_report
+from crossvote.swstack.mapping.mapping import map_model, mapping_report
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import Scheme
 from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.models.layouts import word_line_groups
-from crossvote.swstack.models.loading import load_model, save_model
+from crossvote.swstack.models.loading import load, save_model
 from crossvote.swstack.models.masks import Masks, load_masks
 from crossvote.swstack.pruning.fault_training_config import FaultTrainingConfig
 from crossvote.swstack.pruning.for_faults import train_for_faults
 from crossvote.swstack.tasks import Task, load_task
+from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.training.loop import best_device
 from crossvote.swstack.training.predict import predicted_metrics
@@ -63,6 +70,13 @@ TRAINED = "+trained"
 TOKENS = 128
 #: Chips that are drawn while others are measured.
 _DRAWN_AHEAD = 3
+
+#: What decides a trial, besides the images.
+_CODE = (
+    "crossvote.sim.array.silicon",
+    "crossvote.swstack.inference.convert",
+    "crossvote.swstack.training.predict",
+)
 
 DEFAULT_RUNGS = (
     "none",
@@ -99,6 +113,13 @@ class LadderConfig:
     batch_size: int = Field(default=256, ge=1, description="Dev examples run at once.")
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many dev examples.")
 
+    @field_validator("rungs")
+    @classmethod
+    def _distinct(cls, rungs: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(rungs)) != len(rungs):
+            raise ValueError("every rung can be named once only.")
+        return rungs
+
 
 @dataclass(frozen=True, eq=False)
 class Rung:
@@ -125,14 +146,14 @@ def ladder_in_run(
     Raises:
         UserError: an unknown rung, the run is in use, or nothing was pruned yet.
     """
-    schemes = _schemes(settings.rungs, {**PRESETS, **config.map.protection})
+    schemes = rung_schemes(settings, config)
     with RunDirectory.open(directory) as run:
         folder = run.path / FOLDER
         if not (run.path / MASKS).is_file():
             raise UserError(f"{directory}: nothing is pruned there yet; run: crossvote prune {directory}")
         task = load_task(config.task, config.seed)
         masks = load_masks(run.path / MASKS)
-        pruned, tokenizer = _load(run.path / PRUNED, task, config.seed)
+        pruned, tokenizer = _load(run.path / PRUNED, task, config)
         rungs = []
         for name, scheme in schemes.items():
             model = pruned
@@ -146,10 +167,11 @@ def ladder_in_run(
             tokenizer,
             task,
             silicon,
-            folder / "trials.jsonl",
+            KeyedResults(folder / "trials"),
             batch_size=settings.batch_size,
             limit=settings.limit,
             activations=config.quantization.activations,
+            read=ReadModel.of_chip(config.chip, config.seed),
             progress=progress,
         )
         points = summarize([*trials])
@@ -174,33 +196,32 @@ def ladder_in_run(
         return rows
 
 
-def _schemes(names: Sequence[str], known: Mapping[str, Scheme]) -> dict[str, Scheme]:
+def rung_schemes(settings: LadderConfig, config: RunConfig) -> dict[str, Scheme]:
+    """The scheme of every rung, by the rung's name.
+
+    Raises:
+        UserError: a rung that is no scheme, or that cannot be on this chip.
+    """
+    known = {**PRESETS, **config.map.protection}
     found = {}
-    for name in names:
+    for name in settings.rungs:
         plain = name.removesuffix(TRAINED)
         if plain not in known:
             raise UserError(f"rung '{name}': '{plain}' is no protection scheme; known are {', '.join(known)}.")
         found[name] = known[plain]
+    chip, quantization = config.chip, config.quantization
+    check_run(chip, found, quantization.planes, quantization.activations, "auto")
+    settings.faults.pattern.check(chip.crossbar.rows, chip.crossbar.columns)
     return found
 
 
-def _load(folder: Path, task: Task, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    return load_model(ModelConfig(source=str(folder)), task.num_labels, task.regression, seed)
+def _load(folder: Path, task: Task, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    source = ModelConfig(source=str(folder.resolve()), layout=config.model.layout)
+    return load(source, task.head, config.seed)
 
 
 def _image(model: PreTrainedModel, masks: Masks, scheme: Scheme, config: RunConfig, name: str) -> Image:
-    chip = config.chip
-    return build_image(
-        model,
-        word_line_groups(model),
-        masks,
-        scheme,
-        config.quantization,
-        rows=chip.crossbar.rows,
-        columns=chip.crossbar.columns,
-        adc_bits=chip.adc.bits,
-        name=name,
-    )
+    return map_model(model, masks, scheme, config.quantization, config.chip, name=name)
 
 
 def _trained(
@@ -216,13 +237,24 @@ def _trained(
 ) -> PreTrainedModel:
     """The pruned model after training for faults under the scheme's law; kept in the ladder's folder."""
     target = folder / "models" / name.replace("+", "-")
-    key = _digest(
-        to_mapping(settings.training), to_mapping(scheme), to_mapping(config.task), config.seed, _files(run / PRUNED)
-    )
-    record = target / "ladder.json"
-    if record.is_file() and json.loads(record.read_text(encoding="utf-8"))["key"] == key:
-        return _load(target, task, config.seed)[0]
-    model, tokenizer = _load(run / PRUNED, task, config.seed)
+    model, tokenizer = _load(run / PRUNED, task, config)
+    identity = {
+        "training": to_mapping(settings.training),
+        "scheme": to_mapping(scheme),
+        "chip": to_mapping(config.chip.crossbar),
+        "quantization": to_mapping(config.quantization),
+        "train": _examples(task, task.train),
+        "seed": config.seed,
+        "model": _weights(model),
+        "code": code_digest("crossvote.swstack.pruning.for_faults", "crossvote.swstack.mapping.error_law"),
+    }
+    kept = KeyedResults(folder / "models")
+    found = kept.get(name, identity)
+    if found is not None:
+        with contextlib.suppress(UserError):  # the model is gone, or another one lies in its place
+            trained = _load(target, task, config)[0]
+            if _weights(trained) == found["model"]:
+                return trained
     laws = matrix_laws(_image(model, masks, scheme, config, name), settings.training.design_rate)
     result = train_for_faults(
         model,
@@ -232,24 +264,17 @@ def _trained(
         laws,
         settings.training,
         config.seed,
-        folder / "work" / f"{name}-{key[:12]}",
+        folder / "work" / f"{name}-{digest(identity)[:12]}",
         progress,
     )
     save_model(model, tokenizer, target)
-    summary = {"key": key, "history": list(result.history)}
-    write_text_atomic(record, json.dumps(summary, indent=1) + "\n")
+    kept.put(name, identity, {"model": _weights(model), "history": list(result.history)})
     return model
 
 
-def _files(folder: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+def _examples(task: Task, examples: Sequence[AnyExample]) -> list[Any]:
+    """What is learned from or measured on, as an identity."""
+    return [task.name, task.max_length, digest([asdict(example) for example in examples])]
 
 
 def climb(
@@ -257,36 +282,56 @@ def climb(
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     silicon: Sequence[Silicon],
-    store: Path,
+    kept: KeyedResults,
     *,
     batch_size: int = 256,
     limit: int | None = None,
     activations: Activations = "token",
+    read: ReadModel | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Trial, ...]:
     """Every rung without faults and on every chip, in this order; on a CUDA device if there is one.
 
-    Finished trials are lines of ``store``, each written at once and taken up again.
+    Finished trials are ``kept``, each at once, and taken up again.
     """
+    read = read or ReadModel()
     encoded = encode(tokenizer, task.dev[:limit], task.max_length)
     device = best_device()
     crossbars = max(rung.image.crossbars for rung in rungs)
-    setting = _digest(task.name, task.provenance, len(encoded), activations, list(task.metrics))
-    models = {rung.name: _digest(setting, _weights(rung.model), rung.image.content_hash) for rung in rungs}
-    finished = _stored(store)
-    store.parent.mkdir(parents=True, exist_ok=True)
+    setting = {
+        "dev": _examples(task, task.dev[:limit]),
+        "metrics": list(task.metrics),
+        "activations": activations,
+        "read": to_mapping(read),
+        "code": code_digest(*_CODE),
+    }
+    steps = {
+        rung.name: static_steps(rung.model, tokenizer, task, rung.image) if activations == "static" else None
+        for rung in rungs
+    }
+    identities = {
+        rung.name: {
+            **setting,
+            "model": _weights(rung.model),
+            "image": rung.image.content_hash,
+            "steps": steps[rung.name],
+        }
+        for rung in rungs
+    }
     on_chip: dict[str, PreTrainedModel] = {}
     trials: list[Trial] = []
     chips: list[Silicon | None] = [None, *silicon]
 
-    def key(rung: Rung, chip: Silicon | None) -> str:
-        return _digest(models[rung.name], None if chip is None else _law(chip))
+    def place(rung: Rung, chip: Silicon | None) -> tuple[str, dict[str, Any]]:
+        name = rung.name if chip is None else f"{rung.name}-rate-{chip.rate!r}-chip-{chip.number}"
+        return name, {**identities[rung.name], "chip": None if chip is None else _law(chip)}
 
-    needed = [n for n, chip in enumerate(chips) if chip and any(key(rung, chip) not in finished for rung in rungs)]
-    with ThreadPoolExecutor(_DRAWN_AHEAD) as pool, store.open("a", encoding="utf-8") as file:
+    finished = {(rung.name, n): kept.get(*place(rung, chip)) for rung in rungs for n, chip in enumerate(chips)}
+    needed = [n for n, chip in enumerate(chips) if chip and any(finished[rung.name, n] is None for rung in rungs)]
+    with ThreadPoolExecutor(_DRAWN_AHEAD) as pool:
         drawing: dict[int, Future[FaultMap]] = {}
         for number, chip in enumerate(chips):
-            faults, waiting = None, [rung for rung in rungs if key(rung, chip) not in finished]
+            faults, waiting = None, [rung for rung in rungs if finished[rung.name, number] is None]
             for ahead in [n for n in needed if n >= number][: _DRAWN_AHEAD + 1]:  # while this one is measured
                 if ahead not in drawing:
                     drawing[ahead] = pool.submit(chips[ahead].faults, crossbars)  # type: ignore[union-attr]
@@ -295,15 +340,16 @@ def climb(
                 needed.remove(number)
             for rung in waiting:
                 if rung.name not in on_chip:
-                    on_chip[rung.name] = convert(rung.model, rung.image, activations).to(device)  # type: ignore[arg-type]
+                    converted = convert(rung.model, rung.image, activations, steps[rung.name], read)
+                    on_chip[rung.name] = converted.to(device)  # type: ignore[arg-type]
                 swap_faults(on_chip[rung.name], faults)
                 metrics = predicted_metrics(on_chip[rung.name], encoded, task, batch_size, no_progress)
                 stuck = 0 if faults is None else len(faults.of_crossbars(0, rung.image.crossbars)[0])
-                finished[key(rung, chip)] = {"metrics": metrics, "faults": stuck}
-                file.write(json.dumps({"key": key(rung, chip), **finished[key(rung, chip)]}) + "\n")
-                file.flush()
+                finished[rung.name, number] = {"metrics": metrics, "faults": stuck}
+                kept.put(*place(rung, chip), finished[rung.name, number])
             for rung in rungs:
-                found = finished[key(rung, chip)]
+                found = finished[rung.name, number]
+                assert found is not None
                 where = (0.0, -1) if chip is None else (chip.rate, chip.number)
                 trials.append(Trial(rung.name, *where, found["faults"], found["metrics"]))
             progress("ladder", number + 1, len(chips))
@@ -318,24 +364,11 @@ def _law(chip: Silicon) -> list[Any]:
 
 
 def _weights(model: PreTrainedModel) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+    found = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _stored(path: Path) -> dict[str, Any]:
-    """Finished trials by key; a line that was cut off is done again."""
-    found: dict[str, Any] = {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            found[row.pop("key")] = row
-    return found
+        found.update(f"{name}{tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def tolerated_rate(rates: Sequence[float], lost: Sequence[float], allowed: float) -> tuple[float, bool]:

@@ -20,6 +20,7 @@ from torch import nn
 from crossvote.sim.common.csv_rows import to_csv
 from crossvote.sim.common.files import write_bytes_atomic
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
+from crossvote.swstack.tasks.chance import Chance, marked
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ PAPER_TABLE_2: dict[str, tuple[float, int]] = {
 class PruningRecord:
     """Dense and pruned metric of one task and seed, in percent; the sparsity is the least pruned group's column share.
 
-    note: what a reader must know about the data, for example that the train set is partial.
+    note: what a reader must know about the data, for example that the train set is partial. chance: chance level of
+    the metric on the examples, where it is known.
     """
 
     task: str
@@ -68,18 +70,22 @@ class PruningRecord:
     column_sparsity: float
     element_sparsity: float
     note: str = ""
+    chance: Chance | None = None
 
 
 def table_1(records: Sequence[PruningRecord]) -> list[dict[str, str]]:
-    """One row per task: mean over seeds of dense, pruned and change, the sparsities, and the paper's beside them."""
+    """One row per task: mean over seeds of dense, pruned and change, the sparsities, and the paper's beside them.
+
+    A mean at chance level is marked so.
+    """
     rows = []
     for task in dict.fromkeys(record.task for record in records):
         runs = [record for record in records if record.task == task]
         row = {
             "task": task,
             "metric": runs[0].metric,
-            "dense": mean_and_spread([run.dense for run in runs]),
-            "pruned": mean_and_spread([run.pruned for run in runs]),
+            "dense": _score([run.dense for run in runs], runs[0].chance),
+            "pruned": _score([run.pruned for run in runs], runs[0].chance),
             "change": f"{statistics.mean(run.pruned - run.dense for run in runs):+.2f}",
             "least column sparsity, %": f"{100 * min(run.column_sparsity for run in runs):.2f}",
             "element sparsity, %": mean_and_spread([100 * run.element_sparsity for run in runs]),
@@ -95,6 +101,10 @@ def table_1(records: Sequence[PruningRecord]) -> list[dict[str, str]]:
         }
         rows.append(row)
     return rows
+
+
+def _score(values: Sequence[float], chance: Chance | None) -> str:
+    return marked(mean_and_spread(values), statistics.mean(values), chance)
 
 
 def mean_and_spread(values: Sequence[float]) -> str:

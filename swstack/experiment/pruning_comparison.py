@@ -22,6 +22,7 @@ from crossvote.swstack.models.loading import load
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.tasks import Task
+from crossvote.swstack.tasks.chance import Chance, marked
 from crossvote.swstack.training.predict import evaluate
 
 
@@ -120,13 +121,17 @@ def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: 
     )
 
 
-def comparison_rows(results: Sequence[Comparison]) -> list[dict[str, str]]:
-    """One row per task, method and share, in the order of first appearance: mean and standard deviation over seeds."""
+def comparison_rows(results: Sequence[Comparison], chance: Chance | None = None) -> list[dict[str, str]]:
+    """One row per task, method and share, in the order of first appearance: mean and standard deviation over seeds.
+
+    chance: level of the metric, of results of one task; means that do not exceed it are marked so.
+    """
     rows = []
     for wanted in dict.fromkeys((result.task, result.method, result.target) for result in results):
         runs = [result for result in results if (result.task, result.method, result.target) == wanted]
         _, method, target = wanted
         losses = [run.dense - run.pruned for run in runs]
+        dense, pruned = (statistics.mean(getattr(run, name) for run in runs) for name in ("dense", "pruned"))
         rows.append(
             {
                 "method": method,
@@ -134,8 +139,8 @@ def comparison_rows(results: Sequence[Comparison]) -> list[dict[str, str]]:
                 "metric": runs[0].metric,
                 "columns asked for, %": f"{100 * target:g}",
                 "least column sparsity, %": f"{100 * min(run.column_sparsity for run in runs):.2f}",
-                "dense": f"{statistics.mean(run.dense for run in runs):.2f}",
-                "pruned": mean_and_spread([run.pruned for run in runs]),
+                "dense": marked(f"{dense:.2f}", dense, chance),
+                "pruned": marked(mean_and_spread([run.pruned for run in runs]), pruned, chance),
                 "loss": mean_and_spread(losses),
                 "seeds": str(len(runs)),
             }

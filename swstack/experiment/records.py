@@ -196,8 +196,11 @@ class Costs:
 
 
 def to_json(record: Any) -> str:
-    """A record as the text of its file; equal records give equal text."""
-    return json.dumps({"format": FORMAT, **dataclasses.asdict(record)}, indent=1, allow_nan=False) + "\n"
+    """A record as the text of its file; equal records give equal text.
+
+    A score of outputs that were no numbers is written as ``NaN``, which Python reads back.
+    """
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(record)}, indent=1) + "\n"
 
 
 def read_plain(path: Path) -> dict[str, Any]:

@@ -282,10 +282,13 @@ def check_place(path: Path) -> None:
     Raises:
         UserError: the path is a file or a folder with foreign content.
     """
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file; a run directory is a folder.")
-    if path.is_dir() and not is_run_directory(path) and any(path.iterdir()):
-        raise UserError(f"{path}: holds other files; name an empty or new folder with --run-dir.")
+    with writing(path):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: is a link to {os.readlink(path)}, which is not there.")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file; a run directory is a folder.")
+        if path.is_dir() and not is_run_directory(path) and any(path.iterdir()):
+            raise UserError(f"{path}: holds other files; name an empty or new folder with --run-dir.")
 
 
 def is_run_directory(path: Path) -> bool:

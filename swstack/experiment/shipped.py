@@ -30,7 +30,7 @@ def find_config(source: str) -> Path:
         if not (path / CONFIG).is_file():
             raise UserError(f"{source}: holds no {CONFIG}, so it is not a run directory.")
         return path / CONFIG
-    if path.is_file():
+    if path.exists():  # a pipe will do as well as a file
         return path
     raise UserError(
         f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})."

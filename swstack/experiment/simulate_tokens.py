@@ -19,9 +19,8 @@ from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.images import recorded_image
 from crossvote.swstack.experiment.records import Calibration, Chips, read_record
 from crossvote.swstack.experiment.shipped import find_config
-from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.mapping import map_model
 from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load
 from crossvote.swstack.models.masks import load_masks
 from crossvote.swstack.tasks import load_task
@@ -79,20 +78,5 @@ def mapped_anew(run: Path, config: RunConfig, chip: ChipConfig, schemes: Sequenc
     task = load_task(config.task, config.seed)
     source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
     model, _ = load(source, task.head, config.seed)
-    masks, groups, protections = load_masks(run / paths.MASKS), word_line_groups(model), config.protections()
-    return {
-        name: build_image(
-            model,
-            groups,
-            masks,
-            protections[name],
-            config.quantization,
-            rows=chip.crossbar.rows,
-            columns=chip.crossbar.columns,
-            adc_bits=chip.adc.bits,
-            input_bits=chip.opc.input_bits,
-            cell_bits=chip.crossbar.cell_bits,
-            name=name,
-        )
-        for name in schemes
-    }
+    masks, protections = load_masks(run / paths.MASKS), config.protections()
+    return {name: map_model(model, masks, protections[name], config.quantization, chip, name=name) for name in schemes}

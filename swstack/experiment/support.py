@@ -44,6 +44,8 @@ def check_run(
         exact = refusal(chip, demand, "fast")
         if reason is not None and exact is not None:
             raise UserError(f"scheme '{name}': {reason}.")
+        if exact is not None and scheme.knows_faults:
+            raise UserError(f"scheme '{name}' programs around known faults; {exact}, which it cannot.")
         if exact is not None and activations == "float":
             raise UserError(
                 f"scheme '{name}': {exact}, and quantization.activations = 'float' cannot be streamed bit by bit."

@@ -14,6 +14,7 @@ from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.tasks.chance import Chance
 
 
 def record_of(run: Path) -> PruningRecord:
@@ -39,6 +40,7 @@ def record_of(run: Path) -> PruningRecord:
         column_sparsity=min(group.column_sparsity for group in pruned.groups),
         element_sparsity=sum(zeros) / sum(weights),
         note=dense.provenance,
+        chance=Chance(**dense.chance) if dense.chance else None,
     )
 
 

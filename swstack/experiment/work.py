@@ -12,7 +12,7 @@ from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.pipeline import Stage, bring_up_to_date, needed, pending
 from crossvote.swstack.experiment.records import Cosimulated
 from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
-from crossvote.swstack.experiment.stages import STAGES, targets
+from crossvote.swstack.experiment.stages import NEED_TASK, STAGES, targets
 from crossvote.swstack.experiment.store import StageStore
 from crossvote.swstack.report.claims import equal
 
@@ -49,7 +49,7 @@ def bring_up(
     stages = chosen_stages(command)
     forced = command if force else None
     missing = pending(RunDirectory(directory), config, stages, forced)
-    if missing:
+    if NEED_TASK.intersection(missing):  # for which PyTorch is loaded
         from crossvote.swstack.experiment.checks import check_pending
 
         check_pending(config, directory, missing)

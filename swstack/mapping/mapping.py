@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
+from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
@@ -19,7 +20,7 @@ from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.placement import dense_lines, home_lines, place_outputs
 from crossvote.swstack.mapping.quantization import quantize_weights
 from crossvote.swstack.mapping.scheme import Allocation, GroupStatistics, Scale, Scheme
-from crossvote.swstack.models.layouts import WordLineGroup, matrix_bias, matrix_weight
+from crossvote.swstack.models.layouts import WordLineGroup, matrix_bias, matrix_weight, word_line_groups
 from crossvote.swstack.models.masks import MatrixMask
 
 
@@ -131,6 +132,34 @@ def build_image(
     progress(f"map {name}".rstrip(), len(groups), len(groups))
     known = {"knows_faults": True} if scheme.knows_faults else {}
     return Image(tuple(images), {"name": name, **to_mapping(scheme), **known}, input_bits=input_bits, adc_bits=adc_bits)
+
+
+def map_model(
+    model: nn.Module,
+    masks: Mapping[str, MatrixMask] | None,
+    scheme: Scheme,
+    quantization: QuantizationConfig,
+    chip: ChipConfig,
+    *,
+    groups: Sequence[WordLineGroup] | None = None,
+    name: str = "",
+    progress: Progress = no_progress,
+) -> Image:
+    """``build_image`` of all word-line groups of a model, or of some, on the crossbars that ``chip`` describes."""
+    return build_image(
+        model,
+        word_line_groups(model) if groups is None else groups,
+        masks,
+        scheme,
+        quantization,
+        rows=chip.crossbar.rows,
+        columns=chip.crossbar.columns,
+        adc_bits=chip.adc.bits,
+        input_bits=chip.opc.input_bits,
+        cell_bits=chip.crossbar.cell_bits,
+        name=name,
+        progress=progress,
+    )
 
 
 def place_group(

@@ -27,13 +27,14 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import writing
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.models.accounting import Account, account_for
 from crossvote.swstack.models.config import Layout, ModelConfig
 from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
 from crossvote.swstack.models.layouts import TRACED, WordLineGroup, layers
-from crossvote.swstack.models.sources import locate
+from crossvote.swstack.models.sources import BUFFERS, locate
 from crossvote.swstack.models.tokenizers import PictureInputs, check_words, fit_tokenizer
 from crossvote.swstack.models.tracing import map_head, trace
 from crossvote.swstack.models.unpacking import unpack_attention
@@ -52,8 +53,6 @@ FRESH_HEAD = "crossvote_fresh_head"
 _LAYOUT_KEY = "crossvote_layout"
 #: Key of a model's configuration that says whether its head is on crossbars.
 _HEAD_KEY = "crossvote_head"
-#: Ends of the names of constants that older versions saved among the weights.
-_BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "attention.bias")
 
 
 def load_model(
@@ -76,11 +75,14 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
     location = locate(cfg.source)
     with _quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed_sequence(seed, "head").generate_state(1)[0]))
+        part = "model"
         try:
             named = AutoConfig.from_pretrained(location)
             config = AutoConfig.from_pretrained(location, **head.settings())
             pictures = head.kind == "image-classification"
+            part = "tokenizer of model"
             tokenizer: Any = None if pictures else AutoTokenizer.from_pretrained(location)
+            part = "model"
             model, info = _CLASSES[head.kind].from_pretrained(
                 location,
                 config=config,
@@ -92,8 +94,8 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
         except UserError:
             raise
         except Exception as error:  # the library lets errors of many others through
-            reason = " ".join(str(error).split())[:400]
-            raise UserError(f"model {cfg.source!r} cannot be loaded: {reason or type(error).__name__}") from None
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            raise UserError(f"{part} {cfg.source!r} cannot be loaded ({reason}).") from None
     _check_complete(cfg.source, model, info)
     check_finite(model, cfg.source)
     if pictures:
@@ -143,26 +145,30 @@ def find_groups(model: nn.Module, layout: Layout = "auto", head: bool = False) -
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """Write model and tokenizer in `save_pretrained` layout (safetensors); an older directory is replaced whole."""
+    """Write model and tokenizer in `save_pretrained` layout (safetensors); an older directory is replaced whole.
+
+    Raises StorageError if the system refuses, for example because the disk is full; an older directory then stays.
+    """
     directory = Path(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-    try:
-        with _quiet_transformers():
-            model.save_pretrained(temporary, safe_serialization=True)
-            tokenizer.save_pretrained(str(temporary))
-        temporary.chmod(0o755)
-        if directory.exists():
-            # A non-empty directory cannot be replaced in one step; move it out of the way first.
-            outdated = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-            os.replace(directory, outdated)
-            os.replace(temporary, directory)
-            shutil.rmtree(outdated)
-        else:
-            os.replace(temporary, directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with writing(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+        try:
+            with _quiet_transformers():
+                model.save_pretrained(temporary, safe_serialization=True)
+                tokenizer.save_pretrained(str(temporary))
+            temporary.chmod(0o755)
+            if directory.exists():
+                # A non-empty directory cannot be replaced in one step; move it out of the way first.
+                outdated = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+                os.replace(directory, outdated)
+                os.replace(temporary, directory)
+                shutil.rmtree(outdated)
+            else:
+                os.replace(temporary, directory)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
@@ -194,7 +200,7 @@ def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -
     left = sorted(
         key
         for key in info["unexpected_keys"]
-        if key.removeprefix(prefix).split(".")[0] in parts and not key.endswith(_BUFFERS)
+        if key.removeprefix(prefix).split(".")[0] in parts and not key.endswith(BUFFERS)
     )
     if left:
         adapter = any(part in key for key in left for part in ("lora_", "adapter"))

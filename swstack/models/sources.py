@@ -11,12 +11,32 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import LFS_POINTER
 from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
 
-#: How a Git LFS pointer begins, which stands for a file that was not fetched.
-_LFS = b"version https://git-lfs.github.com/spec/"
 #: Seconds to wait for the hub before it counts as out of reach.
 _HUB_SECONDS = 5.0
+#: Kinds of numbers that mean nothing as weights without the scales that belong to them.
+_QUANTIZED = ("F8", "I8", "U8", "I16", "U16", "I32", "U32")
+#: Ends of the names of constants that older versions saved among the weights.
+BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "attention.bias")
+#: Files of a tokenizer that hold JSON.
+_TOKENIZER_FILES = (
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+#: Sizes of a model's configuration, none of which can be below 1.
+_SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+)
 
 
 def locate(source: str) -> str:
@@ -114,21 +134,46 @@ def check_directory(directory: Path) -> dict[str, Any]:
             f"{config_file}: the weights are quantized already ({method}); save the model in floating point "
             "(dequantize it) and quantize it here."
         )
+    _check_config(config, config_file)
     return config
+
+
+def _check_config(config: dict[str, Any], path: Path) -> None:
+    """Refuse what transformers would stumble over without naming the key."""
+    if not isinstance(config.get("model_type"), str):
+        raise UserError(f"{path}: has no 'model_type', so it does not say of which family the model is.")
+    for key in _SIZES:
+        value = config.get(key)
+        if isinstance(value, int) and value < 1:
+            raise UserError(f"{path}: '{key}' = {value}: must be at least 1.")
+    names = config.get("id2label")
+    if names is not None and not (isinstance(names, dict) and all(str(key).isdecimal() for key in names)):
+        raise UserError(f"{path}: 'id2label' must be a table from class numbers to names.")
 
 
 def _check_file(path: Path) -> None:
     try:
         with path.open("rb") as file:
-            if file.read(len(_LFS)) == _LFS:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise UserError(f"{path}: is a Git LFS pointer and not the file itself; run 'git lfs pull'.")
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as opened:
-                opened.keys()
+                kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
+            for name, kind in kinds.items():
+                if path.name.startswith("model") and kind.startswith(_QUANTIZED) and not name.endswith(BUFFERS):
+                    raise UserError(
+                        f"{path}: {name} is stored as {kind}, so the weights are quantized already; save the model in "
+                        "floating point (dequantize it) and quantize it here."
+                    )
         elif path.name.endswith(".index.json"):
-            for shard in sorted(set(_read_json(path).get("weight_map", {}).values())):
+            shards = _read_json(path).get("weight_map", {})
+            if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+                raise UserError(f"{path}: 'weight_map' must be a table from weights to names of files.")
+            for shard in sorted(set(shards.values())):
                 if not (path.parent / shard).is_file():
                     raise UserError(f"{path.parent}: {shard} is missing, which {path.name} names.")
+        elif path.name in _TOKENIZER_FILES:
+            _read_json(path)
     except SafetensorError as error:
         raise UserError(f"{path}: damaged or cut off ({error}); fetch or save it again.") from None
     except OSError as error:

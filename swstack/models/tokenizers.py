@@ -11,11 +11,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.common.errors import UserError
 
+#: Attribute of a fitted tokenizer: rows of the model's table of token embeddings.
+ROWS = "crossvote_embedding_rows"
+_NO_LIMIT = 1 << 30
+
 
 class PictureInputs:
     """Stands in the place of a tokenizer for a model that takes pixels; says which size they must have."""
 
-    model_max_length = 1 << 30
+    model_max_length = _NO_LIMIT
 
     def __init__(self, channels: int, height: int, width: int) -> None:
         self.channels, self.height, self.width = channels, height, width
@@ -52,9 +56,14 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) ->
     tokenizer.model_input_names = [
         name for name in tokenizer.model_input_names if name in accepted and (name != "token_type_ids" or types > 1)
     ]
-    limit = longest_input(model)
+    limit, own = longest_input(model), tokenizer.model_max_length
+    if not isinstance(own, int | float) or own is True or own < 1:  # what some saved tokenizers say instead of nothing
+        own = tokenizer.model_max_length = _NO_LIMIT
     if limit is not None:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
+        tokenizer.model_max_length = min(int(own), limit)
+    table = model.get_input_embeddings()
+    if isinstance(table, nn.Embedding):
+        setattr(tokenizer, ROWS, table.num_embeddings)
     padding = _padding_token(tokenizer, model)
     if tokenizer.pad_token_id != padding:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)

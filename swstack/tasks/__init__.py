@@ -56,7 +56,7 @@ def _settled(task: Task, cfg: TaskConfig, seed: int) -> Task:
     if cfg.metrics:
         from crossvote.swstack.tasks.metrics import check_metrics  # scikit-learn takes a second to import
 
-        check_metrics(cfg.metrics, task.asks)
+        check_metrics(cfg.metrics, task.asks, len(task.labels))
         task = dataclasses.replace(task, metrics=cfg.metrics)
     if cfg.holdout:
         task = _hold_out(task, cfg.holdout, seed)

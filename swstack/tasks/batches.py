@@ -10,6 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.tokenizers import ROWS
 from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.encoded import Batch, Encoded, collate
 from crossvote.swstack.tasks.kinds import kind_of
@@ -30,13 +31,22 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[AnyExample, ...],
     """
     longest = min(max_length, tokenizer.model_max_length)
     encoded = kind_of(examples[0].asks).encode(tokenizer, examples, longest)
+    if not len(encoded):
+        raise UserError("the examples hold no text.")
     if not encoded.lengths.all():
         raise UserError(
             f"the model's tokenizer makes no token of example {int(np.argmin(encoded.lengths)) + 1}; it is of another "
             "model, or the text is empty."
         )
+    rows = getattr(tokenizer, ROWS, None)
+    highest = max((int(row.max()) for row in encoded.features.get("input_ids", ())), default=0)
+    if rows is not None and highest >= rows:
+        raise UserError(
+            f"the model's tokenizer makes token {highest}, but the model has embeddings for {rows} tokens only: the "
+            "tokenizer is of another model, or the embeddings were not resized when tokens were added."
+        )
     if longest < max_length and (encoded.lengths == longest).any():
-        _log.warning("the model has positions for %d tokens, fewer than max_length = %d.", longest, max_length)
+        _log.warning("the model takes %d tokens at most, fewer than max_length = %d.", longest, max_length)
     return encoded
 
 

@@ -41,6 +41,11 @@ class Chance:
         return not score > self.score + self.noise
 
 
+def marked(text: str, score: float, chance: Chance | None) -> str:
+    """The text of a score, which says so where the score is at chance level."""
+    return f"{text} (chance level)" if chance is not None and chance.holds(score) else text
+
+
 def chance_level(
     metrics: Sequence[str], labels: Sequence[int | float], num_labels: int, regression: bool
 ) -> dict[str, Chance]:

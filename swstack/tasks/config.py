@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.tasks.base import TaskKind
@@ -60,6 +60,13 @@ class TaskConfig:
     max_length: int = Field(
         default=128, ge=8, le=4096, description="Longest input in tokens; longer ones are truncated."
     )
+
+    @field_validator("labels", "metrics")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("every name can be given once only.")
+        return names
 
     @model_validator(mode="after")
     def _own_data_are_complete(self) -> TaskConfig:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import LFS_POINTER
 from crossvote.swstack.tasks.base import Example
 
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -168,6 +169,10 @@ def read_tsv(task: GlueTask, path: Path) -> GlueRows:
         raise UserError(f"{path}, line {broken_line}: not UTF-8 text.") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    if text.startswith(LFS_POINTER.decode()):
+        raise UserError(f"{path}: is a Git LFS pointer and not the file itself; run 'git lfs pull'.")
+    if not text.strip():
+        raise UserError(f"{path}: is empty.")
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while len(lines) > 1 and not lines[-1].strip():
         del lines[-1]
@@ -223,6 +228,9 @@ def _find_columns(task: GlueTask, first: Sequence[str], path: Path) -> tuple[tup
     wanted = (*task.sentences, task.label)
     missing = [name for name in wanted if name.casefold() not in names]
     if not missing:
+        for name in wanted:
+            if names.count(name.casefold()) > 1:
+                raise UserError(f"{path}: two columns of its header are called '{name}'.")
         return tuple(names.index(name.casefold()) for name in wanted), True
     fits = len(first) == task.columns or (not task.columns and len(first) > max(task.positions))
     if fits and _is_label(task, first[task.positions[-1]].strip()):

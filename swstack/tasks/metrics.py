@@ -17,6 +17,10 @@ _log = logging.getLogger(__name__)
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 METRICS: dict[str, Metric] = {}
+#: Of them, those that compare scores; the others compare classes.
+_OF_SCORES = ("pearson", "spearman", "kendall", "r2")
+#: Of them, those of class 1 of two.
+_OF_TWO = ("f1",)
 #: Metrics that the kinds of other tasks compute themselves, from more than labels and predictions.
 OF_KINDS: dict[str, tuple[str, ...]] = {
     "token-classification": ("entity_f1",),
@@ -75,16 +79,22 @@ METRICS["kendall"] = _correlation(stats.kendalltau)
 METRICS["r2"] = sklearn_metrics.r2_score
 
 
-def check_metrics(names: Sequence[str], kind: str) -> None:
-    """Refuse metrics that a kind of task does not have.
+def check_metrics(names: Sequence[str], kind: str, classes: int) -> None:
+    """Refuse metrics that a kind of task, or one of so many classes, does not have.
 
     Raises UserError naming the first unknown one and those there are.
     """
-    of_kind = OF_KINDS.get(kind, ())
-    known = of_kind if kind in ("question-answering", "causal-lm", "masked-lm") else (*of_kind, *METRICS)
+    known = OF_KINDS.get(kind, ())
+    if kind not in ("question-answering", "causal-lm", "masked-lm"):
+        known += tuple(
+            name
+            for name in METRICS
+            if (name in _OF_SCORES) == (kind == "regression") and (classes == 2 or name not in _OF_TWO)
+        )
     for name in names:
         if name not in known:
-            raise UserError(f"task.metrics: '{name}' is no metric of {kind}; there are {', '.join(known)}.")
+            of = f" of {classes} classes" if name in _OF_TWO and classes > 2 else ""
+            raise UserError(f"task.metrics: '{name}' is no metric of {kind}{of}; there are {', '.join(known)}.")
 
 
 def predictions_from_logits(logits: np.ndarray, regression: bool) -> np.ndarray:

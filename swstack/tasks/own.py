@@ -7,11 +7,12 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import LFS_POINTER
 from crossvote.swstack.tasks.base import AnyExample, Example, Passage, Picture, Question, TaggedWords, Task, TaskKind
 from crossvote.swstack.tasks.config import TaskConfig
 from crossvote.swstack.tasks.limits import drawn, limit_note
@@ -33,6 +34,10 @@ _METRICS: dict[TaskKind, tuple[str, ...]] = {
     "causal-lm": ("token_accuracy", "perplexity"),
 }
 _HUB = "hub:"
+#: Rows that may all have different classes.
+_ALL_DIFFERENT = 20
+#: Longest field of a file with separators, in letters.
+_LONGEST_FIELD = 1 << 27
 
 #: Rows by which the kind of a task is guessed.
 _LOOKED_AT = 1000
@@ -106,22 +111,54 @@ def task_from_rows(
     classes = tuple(str(label) for label in labels)
     if not classes and kind in ("classification", "token-classification", "image-classification"):
         classes = _classes(parts[0], kind, names, where[0])
-    examples, said = [], []
+    examples: list[tuple[AnyExample, ...]] = []
+    said, alike = [], _Alike()
     for rows, place, part, limit in zip(parts, where, ("train", "dev"), limits, strict=True):
         count = sum(1 for _ in rows)
         chosen = drawn(count, limit, seed, part)
         examples.append(
             tuple(
-                _example(row, kind, names, classes, f"{place}, row {number}")
+                alike.checked(_example(row, kind, names, classes, f"{place}, row {number}"), f"{place}, row {number}")
                 for number, row in enumerate(rows, start=1)
                 if chosen is None or chosen[number - 1]
             )
         )
         said.append(f"{part}: {count} rows of {place}{limit_note(part, limit, count)}")
+        if part == "train" and len(classes) == count > _ALL_DIFFERENT:
+            raise UserError(
+                f"{place}: every row has a class of its own, so there is nothing to learn; does task.columns name the "
+                "column of the labels?"
+            )
+    if len(classes) == 1:
+        raise UserError(f"{where[0]}: all rows have the class '{classes[0]}'; at least two classes are needed.")
     provenance = f"own data; {', '.join(said)}"
+    empty = sum(isinstance(example, Example) and not example.sentence1.strip() for part in examples for example in part)
+    if empty:
+        provenance += f"; {empty} of their first sentences are empty"
     return Task(
         name, examples[0], examples[1], classes, tuple(metrics) or usual_metrics(kind, classes), provenance, max_length
     )
+
+
+class _Alike:
+    """Refuses examples of which no batch could be made: single sentences among pairs, pictures of another size."""
+
+    def __init__(self) -> None:
+        self._first: str | None = None
+
+    def checked(self, example: AnyExample, where: str) -> AnyExample:
+        """The example, if it is like the first one."""
+        if isinstance(example, Example):
+            found = "a single sentence" if example.sentence2 is None else "a pair"
+        elif isinstance(example, Picture):
+            sizes = (len(example.pixels), len(example.pixels[0]), len(example.pixels[0][0]))
+            found = f"a picture of {' x '.join(map(str, sizes))} pixels"
+        else:
+            return example
+        self._first = self._first or found
+        if found != self._first:
+            raise UserError(f"{where}: {found}, but the first one is {self._first}.")
+        return example
 
 
 @dataclass(frozen=True)
@@ -243,8 +280,36 @@ def _classes(rows: Iterable[Row], kind: TaskKind, names: Mapping[str, str], wher
     found: set[str] = set()
     for number, row in enumerate(rows, start=1):
         value = _value(row, part, names, f"{where}, row {number}")
-        found |= {str(tag) for tag in _list(value)} if part == "tags" else {str(value)}
-    return tuple(sorted(found, key=lambda label: (_number(label) is None, _number(label) or 0.0, label)))
+        for label in _list(value) if part == "tags" else (value,):
+            found.add(_class_name(label, f"{where}, row {number}"))
+    classes = tuple(sorted(found, key=lambda label: (_number(label) is None, _number(label) or 0.0, label)))
+    for one, other in pairwise(classes):
+        if _number(one) is not None and _number(one) == _number(other):
+            raise UserError(f"{where}: the classes '{one}' and '{other}' are the same number; write them alike.")
+    return classes
+
+
+def _class_name(value: Any, where: str) -> str:
+    """What a class is called, however a file writes it.
+
+    Raises UserError for what is no name: a list, a table, NaN, or nothing.
+    """
+    if hasattr(value, "item"):  # NumPy's numbers
+        value = value.item()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    name = str(value).strip() if isinstance(value, str | int | float) else ""
+    if not name or (_number(name) is None and _is_float(name)):  # NaN stands for a label that is missing
+        raise UserError(f"{where}: {value!r} is no class.")
+    return name
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _value(row: Row, part: str, names: Mapping[str, str], where: str) -> Any:
@@ -255,8 +320,13 @@ def _value(row: Row, part: str, names: Mapping[str, str], where: str) -> Any:
 
 
 def _list(value: Any) -> list[Any]:
-    """A list, or the words of a text: files without lists write them with blanks."""
-    return value.split() if isinstance(value, str) else list(value)
+    """A list, or the words of a text: files without lists write them with blanks. Anything else is a list of one."""
+    return value.split() if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written: half a character, as JSON can escape one, cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _example(row: Row, kind: TaskKind, names: Mapping[str, str], classes: Sequence[str], where: str) -> AnyExample:
@@ -265,16 +335,17 @@ def _example(row: Row, kind: TaskKind, names: Mapping[str, str], classes: Sequen
 
     def text(name: str) -> str:
         value = part(name)
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not _is_unicode(value):
             raise UserError(f"{where}, column '{names.get(name, name)}': {value!r} is no text.")
         return value
 
     def class_of(value: Any, name: str) -> int:
-        if str(value) not in classes:
+        label = _class_name(value, f"{where}, column '{names.get(name, name)}'")
+        if label not in classes:
             raise UserError(
                 f"{where}, column '{names.get(name, name)}': {value!r} is none of the classes {', '.join(classes)}."
             )
-        return list(classes).index(str(value))
+        return list(classes).index(label)
 
     if kind in ("classification", "regression"):
         second = text("sentence2") if names.get("sentence2", "sentence2") in row else None
@@ -288,6 +359,8 @@ def _example(row: Row, kind: TaskKind, names: Mapping[str, str], classes: Sequen
         words, tags = _list(part("words")), _list(part("tags"))
         if len(words) != len(tags) or not words:
             raise UserError(f"{where}: {len(words)} words and {len(tags)} tags; as many of both are needed.")
+        if not all(str(word).strip() and _is_unicode(str(word)) for word in words):
+            raise UserError(f"{where}, column '{names.get('words', 'words')}': a word is empty or no text.")
         return TaggedWords(tuple(map(str, words)), tuple(class_of(tag, "tags") for tag in tags))
     if kind == "question-answering":
         return _question(text("question"), text("context"), part("answers"), where)
@@ -298,13 +371,19 @@ def _example(row: Row, kind: TaskKind, names: Mapping[str, str], classes: Sequen
 
 def _question(question: str, context: str, answers: Any, where: str) -> Question:
     """From SQuAD's {text, answer_start}, a list of texts, or one text; texts are looked for in the passage."""
-    if isinstance(answers, str) and answers.startswith("{"):
-        answers = json.loads(answers)
-    if isinstance(answers, Mapping):
-        texts, starts = list(answers["text"]), [int(start) for start in answers["answer_start"]]
-    else:
-        texts = [answers] if isinstance(answers, str) else list(answers)
-        starts = [context.find(text) for text in texts]
+    form = "a text, a list of texts, or a table with as many 'text' as 'answer_start'"
+    try:
+        if isinstance(answers, str) and answers.startswith("{"):
+            answers = json.loads(answers)
+        if isinstance(answers, Mapping):
+            texts, starts = list(answers["text"]), [int(start) for start in answers["answer_start"]]
+        else:
+            texts = [answers] if isinstance(answers, str) else list(answers)
+            starts = [context.find(text) for text in texts]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{where}: the answers must be {form}.") from None
+    if len(texts) != len(starts) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{where}: the answers must be {form}.")
     for text, start in zip(texts, starts, strict=True):
         if not text or context[start : start + len(text)] != text or start < 0:
             raise UserError(f"{where}: the answer {text!r} is not in the passage where it is said to be.")
@@ -322,7 +401,7 @@ def _pixels(value: Any, where: str) -> tuple[tuple[tuple[float, ...], ...], ...]
     except (ValueError, TypeError) as error:
         raise UserError(f"{where}: no array of pixels ({error}).") from None
     array = array[None] if array.ndim == 2 else array
-    if array.ndim != 3 or not ((array >= 0) & (array <= 1)).all():
+    if array.ndim != 3 or not array.size or not ((array >= 0) & (array <= 1)).all():
         raise UserError(f"{where}: pixels must be rows, or channels of rows, of numbers from 0 to 1.")
     return tuple(tuple(tuple(map(float, line)) for line in channel) for channel in array)
 
@@ -343,6 +422,9 @@ def read_rows(source: str) -> Iterator[Row]:
     if reader is None:
         raise UserError(f"{path}: no kind of data that is known; {', '.join(_READERS)} or a saved data set are.")
     try:
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise UserError(f"{path}: is a Git LFS pointer and not the file itself; run 'git lfs pull'.")
         yield from reader(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
@@ -356,8 +438,13 @@ def read_rows(source: str) -> Iterator[Row]:
 
 def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
     def read(path: Path) -> Iterator[Row]:
+        csv.field_size_limit(_LONGEST_FIELD)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=separator, strict=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            for name in reader.fieldnames:
+                if reader.fieldnames.count(name) > 1:
+                    raise UserError(f"{path}: two columns are called '{name}'.")
             for row in reader:
                 if None in row or None in row.values():
                     raise UserError(f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} columns.")
@@ -373,7 +460,7 @@ def _lines(path: Path) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: must be a JSON object.")

@@ -34,7 +34,7 @@ schemes = ["none"]
 
 
 def call(*arguments):
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli.application(), [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

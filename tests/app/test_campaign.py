@@ -146,7 +146,7 @@ def test_a_key_is_what_decides_the_result_and_nothing_else(home):
 def test_a_wrong_campaign_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.toml").write_text(text)
-    result = CliRunner().invoke(cli.app, ["sweep", "run", "c.toml", "--engine", "serial"])
+    result = CliRunner().invoke(cli.application(), ["sweep", "run", "c.toml", "--engine", "serial"])
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.toml"]
@@ -155,7 +155,7 @@ def test_a_wrong_campaign_is_one_sentence_and_leaves_nothing(tmp_path, monkeypat
 @pytest.mark.parametrize("engine", ["threads", "process:0", "tcp://", "slurm"])
 def test_an_unknown_engine_is_refused(home, tmp_path, engine):
     arguments = ["sweep", "run", str(home / "small.toml"), "--engine", engine, "--dir", str(tmp_path / "c")]
-    result = CliRunner().invoke(cli.app, arguments)
+    result = CliRunner().invoke(cli.application(), arguments)
     assert result.exit_code == 2
     assert "must be serial, process:N" in result.stderr
     assert not (tmp_path / "c").exists()
@@ -306,7 +306,7 @@ def test_a_trial_that_fails_is_recorded_and_stops_nothing(home, tmp_path, monkey
     assert (found["done"], found["failed"]) == (28, 8)
     # Going on leaves them; trying again does them.
     assert run_campaign(tmp_path / "c", spec, "serial", work=stub)["failed"] == 8
-    result = CliRunner().invoke(cli.app, ["sweep", "status", str(tmp_path / "c")])
+    result = CliRunner().invoke(cli.application(), ["sweep", "status", str(tmp_path / "c")])
     assert "8 failed, the first with: ValueError: chip 2" in result.output
     assert run_campaign(tmp_path / "c", None, "serial", work=stub, retry=True)["done"] == 36
     with Database.open(database_path(tmp_path / "c")) as database:
@@ -467,7 +467,7 @@ def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_
     (first, _) = variants(load_spec(home / "small.toml"))
     run = bring_up(tmp_path / "run", first.config, "map", store=StageStore(serial / "store")).path
     arguments = ["sensitivity", str(run), "--part", "layer", "--rate", "0.05", "--chips", "2", "--engine", "serial"]
-    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
+    result = CliRunner().invoke(cli.application(), [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)
     assert {row["part"] for row in rows} == {"all", "layer.0", "layer.1"}
@@ -477,7 +477,7 @@ def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_
     assert (trained / "model" / "model.safetensors").samefile(run / "model" / "model.safetensors")
     assert (run / "sensitivity" / "sensitivity.csv").is_file()
     for wrong, message in ((["--part", "head"], "must be one of layer"), (["--scheme", "mine"], "'mine' is not one")):
-        refused = CliRunner().invoke(cli.app, [*arguments, *wrong])
+        refused = CliRunner().invoke(cli.application(), [*arguments, *wrong])
         assert refused.exit_code == 2
         assert message in refused.stderr
 
@@ -503,7 +503,11 @@ def test_an_exploration_finds_a_front_refuses_what_cannot_be_and_goes_on(serial,
     (home / "explore.toml").write_text(EXPLORATION)
     folder = tmp_path / "e"
     fresh(serial, folder / "campaign")
-    call = lambda: CliRunner().invoke(cli.app, ["explore", str(home / "explore.toml"), "--dir", str(folder), "--json"])  # noqa: E731
+
+    def call():
+        command = ["explore", str(home / "explore.toml"), "--dir", str(folder), "--json"]
+        return CliRunner().invoke(cli.application(), command)
+
     result = call()
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
@@ -585,7 +589,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(home, tmp_path):
 
 
 def test_the_commands_plan_run_show_and_export(serial, home, tmp_path):
-    call = lambda *arguments: CliRunner().invoke(cli.app, ["sweep", *map(str, arguments)])  # noqa: E731
+    call = lambda *arguments: CliRunner().invoke(cli.application(), ["sweep", *map(str, arguments)])  # noqa: E731
     planned = call("plan", home / "small.toml", "--json")
     assert planned.exit_code == 0, planned.output
     plan = json.loads(planned.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ STAGES = ("run", "finetune", "prune", "map", "faults", "eval", "cosim", "report"
 
 
 def call(*arguments, cwd=None):
-    return CliRunner().invoke(cli.app, list(arguments))
+    return CliRunner().invoke(cli.application(), list(arguments))
 
 
 @pytest.mark.parametrize(
@@ -42,15 +43,25 @@ HEAVY = {"torch", "transformers", "matplotlib", "pandas", "pyarrow", "datasets",
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("presets",), ("run", "--help"), ("run", "nowhere"), ("run", "-o", "a.b=1")],
+    [
+        ("--help",),
+        ("--version",),
+        ("presets",),
+        ("run", "--help"),
+        ("run", "nowhere"),
+        ("run", "-o", "a.b=1"),
+        ("faults", "--run-dir", "chips"),
+    ],
 )
-def test_what_trains_nothing_loads_no_heavy_library(arguments):
+def test_what_trains_nothing_loads_no_heavy_library(arguments, tmp_path):
     script = (
-        "import atexit, sys; from crossvote.swstack.cli.main import app\n"
+        "import atexit, sys; from crossvote.swstack.cli.main import main\n"
         "atexit.register(lambda: print('loaded', *sys.modules))\n"
-        "app()"
+        "main()"
     )
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     loaded = next(line for line in done.stdout.splitlines() if line.startswith("loaded ")).split()
     assert HEAVY.isdisjoint(loaded)
 
@@ -76,6 +87,28 @@ def test_trouble_of_the_machine_is_a_sentence(monkeypatch, tmp_path, error):
     result = call("run")
     assert result.exit_code == 2
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "error"),
+    [
+        (">&-", 0, ""),
+        ("> /dev/full", 2, "crossvote: No space left on device.\n"),
+        ("2>&- > /dev/full", 2, ""),
+    ],
+)
+def test_output_that_nobody_takes_ends_without_a_traceback(redirection, code, error):
+    command = f"'{sys.executable}' -m crossvote.swstack.cli.main presets {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, error)
+
+
+def test_letters_that_a_terminal_lacks_are_written_another_way():
+    command = [sys.executable, "-m", "crossvote.swstack.cli.main", "run", "größe"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2
+    assert "gr\\xf6\\xdfe: neither a TOML file" in done.stderr
 
 
 def test_a_reader_that_closes_the_pipe_early_ends_the_command_quietly():
@@ -183,6 +216,24 @@ def test_verilog_takes_every_parameter_and_refuses_what_cannot_be(tmp_path):
         assert result.exit_code == 2
         assert sentence in result.stderr
     assert not (tmp_path / "never").exists()
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_named(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "glue" / "MRPC").mkdir(parents=True)
+    seen = {}
+    monkeypatch.setattr(work, "update", lambda out, directory, config, *rest: seen.update(at=directory, config=config))
+    assert call("run", "mrpc", "--glue-dir=~/glue", "--run-dir=~/mine").exit_code == 0
+    assert seen["at"] == tmp_path / "home" / "mine"
+    assert seen["config"].task.glue_dir == str(tmp_path / "home" / "glue")
+
+
+def test_a_configuration_may_come_from_a_pipe(tmp_path):
+    command = f"'{sys.executable}' -m crossvote.swstack.cli.main faults <(echo 'seed = 3') --run-dir run"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "seed = 3" in (tmp_path / "run" / "config.toml").read_text()
 
 
 def test_glue_comes_from_the_environment_where_nothing_else_is_named(monkeypatch, tmp_path):

@@ -17,7 +17,7 @@ from crossvote.swstack.experiment.shipped import shipped_configs
 
 
 def call(*arguments: str):
-    return CliRunner().invoke(cli.app, ["config", *arguments])
+    return CliRunner().invoke(cli.application(), ["config", *arguments])
 
 
 def test_every_key_says_what_it_means():

@@ -60,7 +60,7 @@ def config(tiny_bert, tmp_path_factory) -> Path:
 def finished(config, tmp_path_factory) -> Path:
     """A run that nothing disturbed."""
     directory = tmp_path_factory.mktemp("runs") / "undisturbed"
-    result = CliRunner().invoke(cli.app, ["run", str(config), "--run-dir", str(directory)])
+    result = CliRunner().invoke(cli.application(), ["run", str(config), "--run-dir", str(directory)])
     assert result.exit_code == 0, result.output
     return directory
 
@@ -112,12 +112,12 @@ def test_matrices_of_the_cosimulation_are_chosen_on_the_command_line(finished, t
     before = (directory / "config.toml").read_text()
     arguments = ["cosim", str(directory), "--tokens", "3"]
 
-    result = CliRunner().invoke(cli.app, [*arguments, "--matrix", "output.dense"])
+    result = CliRunner().invoke(cli.application(), [*arguments, "--matrix", "output.dense"])
     assert result.exit_code == 2
     assert "'output.dense' names 4 matrices" in result.stderr
     assert (directory / "config.toml").read_text() == before
 
-    result = CliRunner().invoke(cli.app, [*arguments, "--all"])
+    result = CliRunner().invoke(cli.application(), [*arguments, "--all"])
     assert result.exit_code == 0, result.output
     matrices = json.loads((directory / "results" / "cosimulation.json").read_text())["matrices"]
     assert len(matrices) == 3 * 12
@@ -132,7 +132,7 @@ def test_a_cosimulation_that_differs_is_exit_code_1(finished, tmp_path, monkeypa
     def tampered(*arguments):
         return [dataclasses.replace(matrix, equal=False) for matrix in real(*arguments)]
 
-    result = CliRunner().invoke(cli.app, ["cosim", str(directory), "--tokens", "2"])
+    result = CliRunner().invoke(cli.application(), ["cosim", str(directory), "--tokens", "2"])
     assert result.exit_code == 1
     assert "differs from the reference" in result.stderr
     assert "DIFFERS" in result.output
@@ -142,7 +142,7 @@ def test_two_bit_cells_are_evaluated_and_the_report_says_what_was_left_out(finis
     directory = shutil.copytree(finished, tmp_path / "copy")
     overrides = ["chip.crossbar.cell_bits=2", "chip.adc.bits=9"]
     options = [argument for override in overrides for argument in ("-o", override)]
-    result = CliRunner().invoke(cli.app, ["run", str(directory), *options])
+    result = CliRunner().invoke(cli.application(), ["run", str(directory), *options])
     assert result.exit_code == 0, result.output
     assert "was not co-simulated: no output peripheral co-simulates this: the output peripheral takes 1-bit cells" in (
         result.output
@@ -157,7 +157,9 @@ def test_what_cannot_be_finished_is_refused_before_anything_is_written(config, t
         ("chip.adc.bits=7", "chip.adc.may_clip = true"),
         ("chip.opc.row_blocks=0", "key 'chip.opc.row_blocks' = 0"),
     ):
-        result = CliRunner().invoke(cli.app, ["run", str(config), "--run-dir", str(tmp_path / "no"), "-o", override])
+        result = CliRunner().invoke(
+            cli.application(), ["run", str(config), "--run-dir", str(tmp_path / "no"), "-o", override]
+        )
         assert result.exit_code == 2
         assert message in result.stderr
         assert not (tmp_path / "no").exists()
@@ -165,21 +167,21 @@ def test_what_cannot_be_finished_is_refused_before_anything_is_written(config, t
 
 def test_a_second_run_does_nothing(finished):
     before = {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()}
-    result = CliRunner().invoke(cli.app, ["run", str(finished)])
+    result = CliRunner().invoke(cli.application(), ["run", str(finished)])
     assert result.exit_code == 0
     assert result.output.count("unchanged") == 11
     assert {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()} == before
 
 
 def test_the_system_model_runs_the_images(finished):
-    result = CliRunner().invoke(cli.app, ["simulate", str(finished), "--tokens", "8", "--scheme", "best"])
+    result = CliRunner().invoke(cli.application(), ["simulate", str(finished), "--tokens", "8", "--scheme", "best"])
     assert result.exit_code == 0, result.output
     assert "latency" in result.output
     assert any((finished / "system").iterdir())
 
 
 def test_the_papers_tables_are_written_for_the_run(finished, tmp_path):
-    result = CliRunner().invoke(cli.app, ["tables", str(finished), "--out", str(tmp_path / "tables")])
+    result = CliRunner().invoke(cli.application(), ["tables", str(finished), "--out", str(tmp_path / "tables")])
     assert result.exit_code == 0, result.output
     assert "grammar-single" in (tmp_path / "tables" / "table1.md").read_text()
 
@@ -187,7 +189,7 @@ def test_the_papers_tables_are_written_for_the_run(finished, tmp_path):
 def test_pruning_methods_are_compared_from_the_runs_dense_model(finished):
     shares = ["--column-sparsity", "0.5", "--column-sparsity", "0.3"]
     arguments = ["compare", str(finished), "--method", "gates", "--method", "magnitude", *shares]
-    result = CliRunner().invoke(cli.app, arguments)
+    result = CliRunner().invoke(cli.application(), arguments)
     assert result.exit_code == 0, result.output
     assert "magnitude" in result.output
     rows = (finished / "comparison" / "comparison.csv").read_text().splitlines()
@@ -256,12 +258,12 @@ def test_more_chips_take_up_the_trials_that_are_there(finished, config, tmp_path
     before = json.loads((finished / "results" / "accuracy.json").read_text())["points"]
     directory = tmp_path / "more"
     result = CliRunner().invoke(
-        cli.app,
+        cli.application(),
         ["eval", str(config), "--run-dir", str(directory), "-o", "faults.chips=1", "-o", "faults.rates=[0.02]"],
     )
     assert result.exit_code == 0, result.output
     kept = {path: path.stat().st_mtime_ns for path in directory.glob("work/trials/*.json")}
-    result = CliRunner().invoke(cli.app, ["eval", str(config), "--run-dir", str(directory)])
+    result = CliRunner().invoke(cli.application(), ["eval", str(config), "--run-dir", str(directory)])
     assert result.exit_code == 0, result.output
     assert json.loads((directory / "results" / "accuracy.json").read_text())["points"] == before
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import glue_pruning
 from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.schema import build, to_mapping
-from crossvote.swstack.cli.main import app
+from crossvote.swstack.cli.main import application
 from crossvote.swstack.experiment.paper_tables import PruningRecord
 from crossvote.swstack.experiment.pruning_comparison import Comparison
 from crossvote.swstack.pruning.config import PruneConfig
@@ -34,7 +34,7 @@ def test_the_commands_are_those_of_the_command_line(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     command = shlex.split(shlex.join(PLANS[0].command))
     assert command[0] == "crossvote"
-    result = CliRunner().invoke(app, command[1:])
+    result = CliRunner().invoke(application(), command[1:])
     # Every setting is known; only the data is not there.
     assert result.exit_code == 2
     assert "--glue-dir glue: no such directory" in result.stderr

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crossvote.sim.common.schema import build
-from crossvote.swstack.cli.main import app
+from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.evaluation import Point
 from crossvote.swstack.experiment import ladder
 from crossvote.swstack.experiment.ladder import LadderConfig, ladder_tables, tolerated_rate
@@ -60,13 +60,19 @@ def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
         return original(model, *arguments)
 
     monkeypatch.setattr(ladder, "predicted_metrics", counted)
-    assert CliRunner().invoke(app, command).exit_code == 130
-    assert len((run / "ladder/trials.jsonl").read_text().splitlines()) == 4
-    result = CliRunner().invoke(app, command)
+    assert CliRunner().invoke(application(), command).exit_code == 130
+    assert len(list((run / "ladder/trials").iterdir())) == 4
+    result = CliRunner().invoke(application(), command)
     assert result.exit_code == 0, result.output
     assert len(measured) == 5 + 3 * 7 - 4  # three rungs on six chips and on none, four of them done before
-    assert CliRunner().invoke(app, command).exit_code == 0
+    assert CliRunner().invoke(application(), command).exit_code == 0
     assert len(measured) == 5 + 3 * 7 - 4
+    (run / "ladder/trials/paper-rate-0.3-chip-1-0.json").write_text("{")  # no result, and in nobody's way
+    other = [*command, "-o", "task.eval_limit=12"]
+    assert CliRunner().invoke(application(), other).exit_code == 0
+    assert len(measured) == 5 + 3 * 7 - 4 + 3 * 7
+    assert CliRunner().invoke(application(), command).exit_code == 0
+    assert len(measured) == 5 + 3 * 7 - 4 + 3 * 7
 
     rates = rows(run / "ladder/rates.csv")
     assert [(row["rung"], row["rate"], row["chips"]) for row in rates if row["rung"] == "paper"] == [
@@ -87,13 +93,24 @@ def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
         assert float(row["lost"]) == pytest.approx(clean - float(row["mean"]))
 
 
-def test_an_unknown_rung_is_one_sentence(tmp_path, tiny_bert):
-    command = ["ladder", "default", "--run-dir", str(tmp_path / "run"), "--rung", "magic+trained"]
-    for text in (f"model.source={tiny_bert}", "task.train_limit=48", "prune.gate_epochs=1", "finetune.epochs=1"):
-        command += ["-o", text]
-    result = CliRunner().invoke(app, command)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--rung", "magic+trained"), "rung 'magic+trained': 'magic' is no protection scheme"),
+        (("--rung", "paper", "--rung", "paper"), "every rung can be named once only"),
+        (("--rung", "code", "-o", "chip.crossbar.cell_bits=2", "-o", "chip.adc.bits=9"), "scheme 'code': "),
+        (("--rate", "0"), "a fault rate is above 0"),
+        (("--rate", "0.1", "--rate", "0.1"), "every rate can be named once only"),
+        (("--pattern", "clusterd"), "did you mean 'clustered'?"),
+        (("--design-rate", "2"), "key 'training.design_rate' = 2.0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_trained(tmp_path, tiny_bert, arguments, message):
+    command = ["ladder", "default", "--run-dir", str(tmp_path / "run"), "-o", f"model.source={tiny_bert}", *arguments]
+    result = CliRunner().invoke(application(), command)
     assert result.exit_code == 2
-    assert "rung 'magic+trained': 'magic' is no protection scheme" in " ".join(result.output.split())
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):

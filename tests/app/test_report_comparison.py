@@ -33,7 +33,7 @@ def finished(path: Path, chips: int, **changes: float) -> Path:
 
 
 def call(*arguments: object):
-    return CliRunner().invoke(cli.app, ["report", *map(str, arguments)])
+    return CliRunner().invoke(cli.application(), ["report", *map(str, arguments)])
 
 
 def test_two_runs_stand_side_by_side(tmp_path):

@@ -176,6 +176,19 @@ def test_foreign_folders_and_files_are_refused(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["notes.txt"]
 
 
+def test_places_that_are_none_are_named(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, message in {
+        "link": "is a link to nowhere",
+        "a" * 300: "File name too long",
+        "file/run": "Not a dir",
+    }.items():
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UserError, match=message) as caught, RunDirectory.open(tmp_path / name):
+            pass
+        assert str(tmp_path / name) in str(caught.value)
+
+
 def test_two_processes_cannot_work_in_one_run_directory(tmp_path):
     with (
         RunDirectory.open(tmp_path / "run"),

@@ -19,6 +19,7 @@ from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.records import Accuracy, FaultTrained, Mapped, Score
 from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.work import bring_up, chosen_stages
+from crossvote.swstack.tasks import TaskConfig, load_task
 
 CONFIG = """
 seed = 1
@@ -91,7 +92,7 @@ def test_finished_stages_need_none_of_their_sources(again, home, tmp_path, monke
         assert again(directory=moved) == {}
         assert again("map.schemes=['none', 'best']", directory=moved).keys() == {"map"}
         # What does need it is refused, and the finished record stays.
-        result = CliRunner().invoke(cli.app, ["finetune", str(moved), "-o", "finetune.epochs=2"])
+        result = CliRunner().invoke(cli.application(), ["finetune", str(moved), "-o", "finetune.epochs=2"])
         assert result.exit_code == 2
         assert "tiny: no such directory" in result.stderr
         assert again(directory=moved).keys() <= {"map"}
@@ -231,29 +232,65 @@ LATE = {
     "prune.column_sparsity=0.999": "so at most",
     "map.protection.mine={replicas={msb-9=3},vote='output'}": "scheme 'mine'",
     "cosim.matrices=['nothing']": "'nothing' names no matrices",
+    "cosim.backend=verilator": "there is no program 'no-such-compiler'",
+    "chip.cell.variation=0.1": "scheme 'closest'",
+}
+EXTRA = {
+    "map.protection.mine={replicas={msb-9=3},vote='output'}": ["map.schemes=['mine']"],
+    "chip.cell.variation=0.1": ["map.schemes=['closest']"],
 }
 
 
+@pytest.fixture
+def _no_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+
+
 @pytest.mark.parametrize(("change", "message"), LATE.items())
+@pytest.mark.usefixtures("_no_compiler")
 def test_what_a_later_stage_would_refuse_is_refused_first(home, tmp_path, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)
-    extra = ["-o", "map.schemes=['mine']"] if "mine" in change else []
-    result = CliRunner().invoke(cli.app, ["run", str(home / "own.toml"), "-o", change, *extra])
+    extra = [part for text in EXTRA.get(change, ()) for part in ("-o", text)]
+    result = CliRunner().invoke(cli.application(), ["run", str(home / "own.toml"), "-o", change, *extra])
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("change", "message"), LATE.items())
+@pytest.mark.usefixtures("_no_compiler")
 def test_and_leaves_a_run_that_is_there_as_it_was(again, change, message):
     def files():
         return {path: path.read_bytes() for path in again.directory.rglob("*") if path.is_file()}
 
     before = files()
-    extra = ["map.schemes=['mine']"] if "mine" in change else []
+    extra = EXTRA.get(change, ())
     with pytest.raises(UserError, match=message):
         again(change, *extra, command="cosim")
     assert files() == before
+
+
+def test_a_share_that_cannot_be_compared_is_refused_first(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shares = ["--column-sparsity", "0.3", "--column-sparsity", "0.999"]
+    result = CliRunner().invoke(cli.application(), ["compare", str(home / "own.toml"), *shares])
+    assert result.exit_code == 2, result.output
+    assert "column_sparsity = 0.999" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dev_examples_that_the_model_cannot_read_are_refused_first(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known, foreign = load_task(TaskConfig(name="grammar-single"), 0).train[0].sentence1, "bonjour tout le monde"
+    for name, sentence in {"train": known, "dev": foreign}.items():
+        Path(f"{name}.csv").write_text(f"sentence1,label\n{sentence},0\n{sentence},1\n")
+    keys = [f"task.{name}={tmp_path}/{name}.csv" for name in ("train", "dev")]
+    result = CliRunner().invoke(
+        cli.application(), ["run", str(home / "own.toml"), "-o", keys[0], "-o", keys[1], "-o", "task.train_limit=2"]
+    )
+    assert result.exit_code == 2, result.output
+    assert "tokens are unknown to the model's tokenizer" in result.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["dev.csv", "train.csv"]
 
 
 def test_a_family_that_cannot_be_mapped_is_refused_first(tmp_path, monkeypatch, home):
@@ -265,7 +302,7 @@ def test_a_family_that_cannot_be_mapped_is_refused_first(tmp_path, monkeypatch, 
         (tmp_path / "other" / name).unlink()
     sizes = {"hidden_size": 32, "embedding_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
     SqueezeBertModel(SqueezeBertConfig(num_hidden_layers=1, **sizes)).save_pretrained(tmp_path / "other")
-    result = CliRunner().invoke(cli.app, ["run", str(home / "own.toml"), "-o", "model.source=other"])
+    result = CliRunner().invoke(cli.application(), ["run", str(home / "own.toml"), "-o", "model.source=other"])
     assert result.exit_code == 2, result.output
     assert [entry.name for entry in tmp_path.iterdir()] == ["other"]
 
@@ -278,7 +315,9 @@ def test_an_offline_hub_name_leaves_no_run_directory(tmp_path, monkeypatch, home
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path.parent / "no-cache"))
-    result = CliRunner().invoke(cli.app, ["run", str(home / "own.toml"), "-o", "model.source=nobody/nothing-here"])
+    result = CliRunner().invoke(
+        cli.application(), ["run", str(home / "own.toml"), "-o", "model.source=nobody/nothing-here"]
+    )
     assert result.exit_code == 2, result.output
     assert "nobody/nothing-here" in result.stderr
     assert list(tmp_path.iterdir()) == []
@@ -307,7 +346,7 @@ def test_paths_are_relative_to_the_file_that_names_them_and_stored_absolute(tmp_
 def test_another_schemes_image_copied_over_is_refused(again):
     images = again.directory / "images"
     shutil.copy(images / "paper.safetensors", images / "none.safetensors")
-    result = CliRunner().invoke(cli.app, ["simulate", str(again.directory), "--tokens", "4"])
+    result = CliRunner().invoke(cli.application(), ["simulate", str(again.directory), "--tokens", "4"])
     assert result.exit_code == 2, result.output
     assert "none.safetensors: not the image that this run made of scheme 'none' (it holds 'paper'" in result.stderr
 

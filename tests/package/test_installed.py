@@ -122,8 +122,8 @@ def test_the_base_works_without_the_extras_beside_folders_of_the_same_names(inst
 
 def test_a_command_of_an_extra_says_which_extra_it_needs(installed):
     code = (
-        "import sys; from crossvote.swstack.cli.main import app\n"
-        "try: app(['run', '--run-dir', 'never'])\n"
+        "import sys; from crossvote.swstack.cli.main import application\n"
+        "try: application()(['run', '--run-dir', 'never'])\n"
         "except SystemExit as stop: sys.exit(0 if stop.code == 2 else 'exit code %s' % stop.code)"
     )
     installed("-c", code)

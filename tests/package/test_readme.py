@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import crossvote as cv
-from crossvote.swstack.cli.main import app
+from crossvote.swstack.cli.main import application
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def test_it_is_short():
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_is_understood(line):
     """Arguments and options are parsed as they stand; nothing is run."""
-    command, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
+    command, words = typer.main.get_command(application()), shlex.split(line, comments=True)[1:]
     context = command.make_context("crossvote", list(words), resilient_parsing=True)
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)

@@ -18,7 +18,7 @@ from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.system.baselines import unprotected
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Dimensions, GroupWork, ones_share
-from crossvote.swstack.cli.main import app
+from crossvote.swstack.cli.main import application
 from crossvote.swstack.experiment.config import MapConfig, load_config
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
 from crossvote.swstack.experiment.shipped import shipped_configs
@@ -304,7 +304,7 @@ def test_the_command_prints_the_tables(tmp_path):
         "--out",
         str(tmp_path),
     ]
-    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)])
+    done = CliRunner().invoke(application(), [*arguments, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     for text in (
         "dense, unprotected",
@@ -320,4 +320,4 @@ def test_the_command_prints_the_tables(tmp_path):
 
 @pytest.mark.parametrize("option", [["--rtl", "verilog"], ["--resolution", "cycle"], ["--chip", "isaak"]])
 def test_a_wrong_option_is_exit_code_2(option):
-    assert CliRunner().invoke(app, ["simulate", "minilm-l6", *option]).exit_code == 2
+    assert CliRunner().invoke(application(), ["simulate", "minilm-l6", *option]).exit_code == 2

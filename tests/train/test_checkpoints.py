@@ -24,6 +24,8 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.heads import Head
 from crossvote.swstack.models.loading import load, load_model
 from crossvote.swstack.models.sources import locate
+from crossvote.swstack.tasks import Example
+from crossvote.swstack.tasks.batches import encode
 
 NLI = ("entailment", "neutral", "contradiction")
 
@@ -77,6 +79,7 @@ def not_finite(value):
     return change
 
 
+QUERY = "bert.encoder.layer.0.attention.self.query.weight"
 DISTANCE = "bert.encoder.layer.0.attention.self.distance_embedding.weight"
 LORA = "bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
 
@@ -99,6 +102,15 @@ LORA = "bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, None, "quantized already .bitsandbytes"),
         ({"model_type": "no-such-family"}, None, "cannot be loaded"),
         ({"hidden_act": "no-such-activation"}, None, "cannot be loaded"),
+        ({"model_type": None}, None, "has no 'model_type'"),
+        ({"num_attention_heads": 0}, None, "'num_attention_heads' = 0: must be at least 1"),
+        ({"num_attention_heads": 3}, None, "not a multiple of the number of attention heads"),
+        ({"id2label": {"a": "b"}}, None, "'id2label' must be a table"),
+        ({"id2label": ["a", "b"]}, None, "'id2label' must be a table"),
+        ({"hidden_dropout_prob": 2.0}, None, "dropout probability"),
+        ({}, with_tensor(QUERY, torch.ones(32, 32, dtype=torch.int8)), f"{QUERY} is stored as I8, so"),
+        ({}, with_tensor(QUERY, torch.ones(32, 32).to(torch.float8_e4m3fn)), f"{QUERY} is stored as F8_E4M3"),
+        ({}, with_tensor(QUERY, torch.full((32, 32), 1e300, dtype=torch.float64)), "NaN or infinite"),
     ],
 )
 def test_what_would_be_dropped_or_made_up_is_refused_by_name(changed, config, tensors, message):
@@ -119,7 +131,12 @@ def test_buffers_of_older_versions_are_no_content(changed):
         ("model.safetensors", b"", "damaged or cut off"),
         ("config.json", b"{", "not a JSON file"),
         ("config.json", b"[]", "must hold a JSON object"),
-        ("tokenizer.json", b"{}", "cannot be loaded"),
+        ("tokenizer.json", b"{}", "tokenizer of model .* cannot be loaded"),
+        ("tokenizer.json", b"{", r"tokenizer\.json: not a JSON file"),
+        ("tokenizer_config.json", b"\xff", r"tokenizer_config\.json: not a JSON file"),
+        ("config.json", b"\xff\xfe{}", "not a JSON file"),
+        ("model.safetensors.index.json", b'{"weight_map": 3}', "'weight_map' must be a table"),
+        ("model.safetensors.index.json", b'{"weight_map": {"a": 5}}', "'weight_map' must be a table"),
         (
             "model.safetensors.index.json",
             b'{"weight_map": {"a": "model-2.safetensors"}}',
@@ -250,6 +267,22 @@ def test_a_model_without_a_padding_token_takes_batches(tiny_directory, tmp_path)
     tokens, logits = logits_of(folder, ["red", "red blue green"])
     assert "token_type_ids" not in tokens
     torch.testing.assert_close(logits[:1], logits_of(folder, ["red"])[1])
+
+
+@pytest.mark.parametrize("limit", [0, -1, "many", None, True])
+def test_a_tokenizer_that_says_no_length_has_the_models(tiny_directory, tmp_path, limit):
+    bert = BertForSequenceClassification(BertConfig(max_position_embeddings=12, **SIZES))
+    folder = save(tmp_path / "bert", tiny_directory, bert, model_max_length=limit)
+    tokens, _ = logits_of(folder, ["red blue " * 40])
+    assert tokens["input_ids"].shape[1] == 12
+
+
+def test_words_without_embeddings_are_refused_when_they_occur(tiny_directory, tmp_path):
+    bert = BertForSequenceClassification(BertConfig(max_position_embeddings=32, **{**SIZES, "vocab_size": 12}))
+    _, tokenizer = open_model(save(tmp_path / "bert", tiny_directory, bert))
+    assert encode(tokenizer, (Example("red", None, 0),), 16).lengths.tolist() == [3]
+    with pytest.raises(UserError, match="makes token 12, but the model has embeddings for 12 tokens only"):
+        encode(tokenizer, (Example("red not", None, 0),), 16)
 
 
 def test_a_mistyped_path_is_no_hub_name(tmp_path, monkeypatch):

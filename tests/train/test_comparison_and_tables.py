@@ -33,6 +33,7 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.pruning.config import PruneConfig
+from crossvote.swstack.tasks.chance import Chance
 
 CONFIG = PruneConfig(batch_size=16, gate_epochs=1, final_epochs=0)
 
@@ -95,6 +96,16 @@ def test_comparison_rows_are_means_over_seeds():
     assert [(r["task"], r["seeds"]) for r in comparison_rows([*runs, other])] == [("rte", "2"), ("mrpc", "1")]
     (point,) = loss_points(runs)
     assert (point["least"], point["loss"], point["largest"]) == (-1.0, 0.0, 1.0)
+
+
+def test_scores_at_chance_level_are_marked():
+    chance = Chance("accuracy", score=53.0, noise=5.0, examples=277)
+    runs = [Comparison("gates", 0.3, seed, "rte", "accuracy", 66.0, 57.0 + seed, 0.3, 0.3) for seed in (0, 1)]
+    (row,) = comparison_rows(runs, chance)
+    assert (row["dense"], row["pruned"]) == ("66.00", "57.50 ± 0.71 (chance level)")
+    record = PruningRecord("rte", "accuracy", 0, 56.0, 58.1, 0.31, 0.4, chance=chance)
+    (row,) = table_1([record])
+    assert (row["dense"], row["pruned"]) == ("56.00 (chance level)", "58.10")
 
 
 def test_table_1_puts_the_paper_beside_the_mean():

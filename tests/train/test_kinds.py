@@ -222,6 +222,10 @@ def test_rows_come_from_python_too():
         ([{"sentence1": "a", "label": "x"}], {}, r"row 1, column 'label': 'x' is none of the classes 0, 1"),
         ([{"sentence1": 3, "label": "1"}], {}, r"row 1, column 'sentence1': 3 is no text"),
         ([{"sentence1": "a", "label": "x"}], {"kind": "regression"}, r"row 1, column 'label': 'x' is no finite"),
+        ([{"sentence1": "a", "label": " "}], {}, r"row 1, column 'label': ' ' is no class"),
+        ([{"sentence1": "a", "label": [1]}], {}, r"row 1, column 'label': \[1\] is no class"),
+        ([{"sentence1": "a", "label": float("nan")}], {}, r"row 1, column 'label': nan is no class"),
+        ([{"sentence1": "a\ud800", "label": "1"}], {}, r"row 1, column 'sentence1': .* is no text"),
     ],
 )
 def test_broken_rows_are_named(rows, options, message):
@@ -230,7 +234,87 @@ def test_broken_rows_are_named(rows, options, message):
         task_from_rows("own", good, rows, where=("train.csv", "dev.csv"), **options)
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, 1], "all rows have the class '1'; at least two"),
+        (["1", "1.0", "2"], "the classes '1' and '1.0' are the same number"),
+        ([{"a": 1}, {"a": 2}], r"train, row 1: \{'a': 1\} is no class"),
+        ([None, 1], "no column 'label'"),
+        (["nan", "1"], "'nan' is no class"),
+        (["1.5", "1e400"], "'1e400' is no class"),
+        (list(range(30)), "every row has a class of its own"),
+    ],
+)
+def test_labels_that_are_no_classes_are_named(labels, message):
+    rows = [{"sentence1": "a", "label": label} for label in labels]
+    with pytest.raises(UserError, match=message):
+        task_from_rows("own", rows, rows, kind="classification")
+
+
+def test_a_class_is_the_same_however_it_is_written():
+    rows = [{"sentence1": "a", "label": label} for label in (1, 1.0, "1", " 1 ", np.int64(0), 0)]
+    task = task_from_rows("own", rows, rows)
+    assert task.labels == ("0", "1")
+    assert [example.label for example in task.train] == [1, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(("first", "second"), [("pair", "single sentence"), ("single sentence", "pair")])
+def test_pairs_and_single_sentences_are_not_mixed(first, second):
+    rows = {
+        "pair": [{"sentence1": "a", "sentence2": "b", "label": label} for label in (0, 1)],
+        "single sentence": [{"sentence1": "a", "label": label} for label in (0, 1)],
+    }
+    message = f"dev, row 1: a {second}, but the first one is a {first}"
+    with pytest.raises(UserError, match=message):
+        task_from_rows("own", rows[first], rows[second])
+    with pytest.raises(UserError, match=f"train, row 3: a {second}"):
+        task_from_rows("own", [*rows[first], *rows[second]], rows[first])
+
+
+def test_empty_sentences_are_kept_and_said():
+    rows = [{"sentence1": " ", "label": 0}, {"sentence1": "a", "label": 1}]
+    assert "2 of their first sentences are empty" in task_from_rows("own", rows, rows).provenance
+
+
+def test_a_line_of_json_may_hold_any_letter(tmp_path):
+    path = tmp_path / "data.jsonl"
+    rows = [{"text": "a\u2028b\x85c"}, {"text": "d"}]
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert list(read_rows(str(path))) == rows
+
+
+ANSWERED = {"question": "q", "context": "red"}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        5,
+        [5],
+        "{bad",
+        {"txt": ["red"]},
+        {"text": ["red"], "answer_start": []},
+        {"text": ["red"], "answer_start": ["x"]},
+        {"text": 5, "answer_start": 5},
+    ],
+)
+def test_answers_of_another_form_are_named(answers):
+    with pytest.raises(UserError, match=r"dev, row 1: the answers must be a text, a list of texts, or a table"):
+        task_from_rows("own", [{**ANSWERED, "answers": "red"}], [{**ANSWERED, "answers": answers}])
+
+
 def test_broken_data_of_other_kinds_are_named():
+    with pytest.raises(UserError, match="a word is empty or no text"):
+        task_from_rows("own", [{"words": ["a", ""], "tags": ["O", "B-X"]}], tagged(1))
+    with pytest.raises(UserError, match="row 1: 1 words and 2 tags"):
+        task_from_rows("own", [{"words": 5, "tags": ["O", "B-X"]}], tagged(1))
+    picture = [[0.0, 1.0], [0.0, 1.0]]
+    two = [{"pixels": picture, "label": 0}, {"pixels": picture, "label": 1}]
+    with pytest.raises(UserError, match=r"dev, row 1: a picture of 1 x 1 x 2 pixels, but the first .* of 1 x 2 x 2"):
+        task_from_rows("own", two, [{"pixels": picture[:1], "label": 0}])
+    with pytest.raises(UserError, match="pixels must be rows"):
+        task_from_rows("own", [{"pixels": [], "label": 0}, {"pixels": picture, "label": 1}], two)
     with pytest.raises(UserError, match="row 1: 2 words and 1 tags"):
         task_from_rows("own", [{"words": ["a", "b"], "tags": ["O"]}], tagged(1))
     with pytest.raises(UserError, match=r"row 1: the answer 'green' is not in the passage"):
@@ -246,6 +330,11 @@ def test_broken_data_of_other_kinds_are_named():
     [
         ("data.csv", "a,b\n1,2,3\n", "line 2: not 2 columns"),
         ("data.jsonl", '{"a": 1}\n{', "line 2: not JSON"),
+        ("data.jsonl", "[" * 100_000, "line 1: not JSON"),
+        ("data.json", "[" * 100_000, "cannot be read"),
+        ("data.csv", "a,a\n1,2\n", "two columns are called 'a'"),
+        ("data.csv", 'a,b\n"1,2\n', "cannot be read"),
+        ("data.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer"),
         ("data.json", "{}", "a JSON list of objects"),
         ("data.parquet", "nonsense", "cannot be read"),
         ("data.xls", "", "no kind of data that is known"),
@@ -266,3 +355,24 @@ def test_metrics_are_chosen_by_name():
     assert task.primary_metric == "f1_macro"
     with pytest.raises(UserError, match=r"task\.metrics: 'bleu' is no metric of classification; there are accuracy"):
         load_task(TaskConfig(name="grammar-inference", metrics=("bleu",)), 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "message"),
+    [
+        ("grammar-inference", "f1", "'f1' is no metric of classification of 3 classes; there are accuracy"),
+        ("grammar-inference", "pearson", "'pearson' is no metric of classification"),
+        ("grammar-similarity", "accuracy", "'accuracy' is no metric of regression; there are pearson"),
+    ],
+)
+def test_a_metric_that_the_task_cannot_have_is_refused_when_it_is_loaded(task, metric, message):
+    with pytest.raises(UserError, match=message):
+        load_task(TaskConfig(name=task, metrics=(metric,)), 0)
+
+
+def test_passages_without_a_word_are_no_text(tiny_directory):
+    _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, 0)
+    for kind in ("masked-lm", "causal-lm"):
+        task = task_from_rows("own", [{"text": ""}], [{"text": " "}], kind=kind)
+        with pytest.raises(UserError, match=r"no text|two tokens of text"):
+            encode(tokenizer, task.train, 16)

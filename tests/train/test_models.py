@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 
 import pytest
 import torch
 
 import crossvote.swstack.models.sources
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model, save_model
 
@@ -36,6 +37,38 @@ def test_save_replaces_an_older_directory_whole(tiny_directory, tmp_path):
     save_model(model, tokenizer, tmp_path / "out")
     assert not (tmp_path / "out" / "stale.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.fixture
+def largest_file():
+    """Limits the size of the files that this process can write, as a quota does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_a_model_that_finds_no_room_is_a_sentence_and_leaves_the_old_one(tiny_directory, tmp_path, largest_file, size):
+    model, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    save_model(model, tokenizer, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    largest_file(size)
+    with pytest.raises(StorageError, match="out: cannot be written"):
+        save_model(model, tokenizer, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_so_is_what_a_tokenizer_makes_of_a_full_disk(tiny_directory, tmp_path, monkeypatch):
+    model, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+
+    def full(folder):
+        raise Exception("No space left on device (os error 28)")
+
+    monkeypatch.setattr(tokenizer, "save_pretrained", full)
+    with pytest.raises(StorageError, match=r"out: cannot be written .*is there room left"):
+        save_model(model, tokenizer, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loading_leaves_the_global_generator_alone(tiny_directory):

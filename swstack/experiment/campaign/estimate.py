@@ -11,8 +11,7 @@ from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.experiment.campaign.spec import Variant
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.mapping.mapping import build_image
-from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.mapping.mapping import map_model
 from crossvote.swstack.models.loading import load
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.tasks.batches import encode
@@ -41,19 +40,7 @@ def calibrate(config: RunConfig) -> Estimate:
     model, tokenizer = load(config.model, task.head, config.seed)
     name, protection = next(iter(config.protections().items()))
     chip = config.chip
-    image = build_image(
-        model,
-        word_line_groups(model),
-        None,
-        protection,
-        config.quantization,
-        rows=chip.crossbar.rows,
-        columns=chip.crossbar.columns,
-        adc_bits=chip.adc.bits,
-        input_bits=chip.opc.input_bits,
-        cell_bits=chip.crossbar.cell_bits,
-        name=name,
-    )
+    image = map_model(model, None, protection, config.quantization, chip, name=name)
     examples = task.dev[: config.eval.limit]
     few = examples[:: max(1, len(examples) // _EXAMPLES)][:_EXAMPLES]
     encoded = encode(tokenizer, few, task.max_length)

@@ -33,6 +33,10 @@ STAGES: tuple[Stage[RunConfig], ...] = (
     report.STAGE,
 )
 
+#: The stages of which something can be checked beforehand with the model, and with the task.
+NEED_MODEL = frozenset({"finetune", "prune", "fault-training", "map", "eval", "cosim"})
+NEED_TASK = NEED_MODEL | {"score-dense", "score-pruned"}
+
 #: The stages that a command brings up to date, where they are more than the one of its name.
 TARGETS: dict[str, tuple[str, ...]] = {
     "finetune": ("finetune", "score-dense"),

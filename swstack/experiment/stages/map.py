@@ -15,8 +15,7 @@ from crossvote.swstack.experiment.stages.common import load_part
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
-    from crossvote.swstack.mapping.mapping import build_image, has_replicas, mapping_report
-    from crossvote.swstack.models.layouts import word_line_groups
+    from crossvote.swstack.mapping.mapping import has_replicas, map_model, mapping_report
     from crossvote.swstack.models.masks import load_masks
 
     config = context.config
@@ -24,15 +23,8 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     masks = load_masks(context.run.path / paths.MASKS)
     schemes = []
     for name, protection in config.protections().items():
-        image = build_image(
-            model,
-            word_line_groups(model),
-            masks,
-            protection,
-            config.quantization,
-            **config.image_sizes(),
-            name=name,
-            progress=context.progress,
+        image = map_model(
+            model, masks, protection, config.quantization, config.chip, name=name, progress=context.progress
         )
         image.save(context.out / paths.image(name))
         report = mapping_report(image)

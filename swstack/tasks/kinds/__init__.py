@@ -6,13 +6,13 @@ A kind tokenizes its examples, gives the loss, keeps of the outputs what scoring
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from crossvote.sim.common.registry import Registry
 from crossvote.swstack.tasks.base import TaskKind
 from crossvote.swstack.tasks.encoded import Batch, Encoded
 
@@ -58,8 +58,7 @@ class AnswersBlindly(Protocol):
         ...
 
 
-_KINDS: dict[str, Kind] = {}
-_FILES = ("classification", "images", "language", "spans", "tags")
+_KINDS: Registry[Kind] = Registry("kind of task", __name__)
 
 
 def register(*names: TaskKind) -> Any:
@@ -67,7 +66,8 @@ def register(*names: TaskKind) -> Any:
 
     def add(cls: type) -> type:
         instance = cls()
-        _KINDS.update(dict.fromkeys(names, instance))
+        for name in names:
+            _KINDS.register(name)(instance)
         return cls
 
     return add
@@ -75,7 +75,4 @@ def register(*names: TaskKind) -> Any:
 
 def kind_of(name: TaskKind) -> Kind:
     """The kind called `name`."""
-    if name not in _KINDS:
-        for file in _FILES:
-            import_module(f"{__name__}.{file}")
     return _KINDS[name]

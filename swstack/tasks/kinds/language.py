@@ -149,6 +149,8 @@ class MaskedLanguage(_Language):
         row, of_text, share = _tokens(tokenizer, examples)
         before, after = tokenizer.cls_token_id, tokenizer.sep_token_id
         inner = longest - (before is not None) - (after is not None)
+        if inner < 1:
+            raise UserError(f"the model takes {longest} tokens at most, which leaves no room for text.")
         rng = np.random.default_rng(seed_sequence(0, "masked tokens"))
         rows, labels = [], []
         for start in range(0, len(row), inner):
