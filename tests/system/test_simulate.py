@@ -241,9 +241,9 @@ def test_an_encoder_needs_no_run(tmp_path):
 
 def test_a_chip_too_small_for_one_of_the_schemes_is_refused_for_the_largest():
     """Not for the first, so that what the message says is enough."""
-    with pytest.raises(UserError, match=r"MSB x3 beside needs \d+ tiles.* \(package\.chips = 5 would do\)"):
+    with pytest.raises(UserError, match=r"MSB x3 beside needs \d+ tiles.* \(package\.chips = 3 would do\)"):
         simulate_source("distilbert", tokens=4, stream=1, resolution="analytic", overrides=["chip.package.chips=1"])
-    simulate_source("distilbert", tokens=4, stream=1, resolution="analytic", overrides=["chip.package.chips=5"])
+    simulate_source("distilbert", tokens=4, stream=1, resolution="analytic", overrides=["chip.package.chips=3"])
 
 
 @pytest.mark.parametrize(
