@@ -19,6 +19,7 @@ from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.array.self_test import SelfTest
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS, Program
+from crossvote.swstack.inference.cell_program import CELLS_FROM, CellProgram
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
 from crossvote.swstack.inference.dense_program import DENSE_FROM, DenseProgram
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
@@ -46,7 +47,8 @@ class ProgrammedGroup:
     """A word-line group under a model on the exact path, with what the present chip changed in its integers.
 
     Chips with few faults are programmed fault by fault, the others all cells at once, where the layers are; both give
-    the same integers. ``dense_from``: share of stuck cells from which on it is all at once; by default ``DENSE_FROM``.
+    the same integers. ``dense_from``: share of stuck cells from which on it is all at once; by default ``DENSE_FROM``,
+    and ``CELLS_FROM`` on a CPU where nothing votes.
     ``around``: where the faults are known, the way to program around them (``inference.around``), by a ``self_test``.
     """
 
@@ -56,6 +58,7 @@ class ProgrammedGroup:
     changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     change: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     dense: DenseProgram | None = None
+    cells: CellProgram | None = None
     around: str | None = None
     self_test: SelfTest = _RIGHT
     closest: Program | None = None
@@ -75,6 +78,9 @@ class ProgrammedGroup:
         if faults is not None and self.around is not None:
             self._program_around(faults)
             return
+        if faults is not None and self._summed and self.geometry.share(faults) >= self._summed_from():
+            self._program_cells(faults)
+            return
         if faults is not None and self.placed.plain and self.geometry.share(faults) >= self._threshold():
             self._program_all(faults)
             return
@@ -90,6 +96,24 @@ class ProgrammedGroup:
         for layer in self.layers:
             made = self.placed.corrections(errors, layer.first_output, layer.out_features)
             layer.corrections = nn.ModuleList(made).to(layer.weight.device)
+
+    @property
+    def _summed(self) -> bool:
+        """Whether nothing votes, and the layers are on the CPU."""
+        return not self.placed.voting and self.layers[0].weight.device.type == "cpu"
+
+    def _summed_from(self) -> float:
+        return CELLS_FROM if self.dense_from is None else self.dense_from
+
+    def _program_cells(self, faults: FaultMap) -> None:
+        if self.cells is None:
+            self.cells = CellProgram(self.placed)
+        weight = torch.from_numpy(self.cells.apply(faults))
+        self.all_at_once = True
+        for layer in self.layers:
+            layer.weight = weight[layer.first_output : layer.first_output + layer.out_features]
+            layer.corrections = nn.ModuleList()
+            layer.votes = nn.ModuleList()
 
     def _threshold(self) -> float:
         if self.dense_from is not None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -146,6 +146,8 @@ class PlacedGroup:
             self.lead[terms.lines] = terms.lines[:, :1]
         self._lead_of_term = np.zeros(int(self.term.max(initial=-1)) + 1, np.int64)
         self._lead_of_term[self.term[self.output >= 0]] = self.lead[self.output >= 0]
+        #: Programmed levels of a row block, uint8[2, rows, lines].
+        self.block_cells = group.block_cells
         self._decode(group)
 
     def _decode(self, group: GroupImage) -> None:
@@ -187,6 +189,11 @@ class PlacedGroup:
         line, k, value = (np.concatenate(parts) for parts in zip(*deviations, strict=True))
         self._deviations = Errors(line, k, value)
         self._cells = None if plain else group.cells
+
+    @cached_property
+    def voting(self) -> bool:
+        """Whether any term has replicas."""
+        return bool((self.replicas > 1).any())
 
     @property
     def plain(self) -> bool:

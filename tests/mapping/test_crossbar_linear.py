@@ -15,6 +15,7 @@ from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image
 from crossvote.swstack.inference import crossbar_linear
+from crossvote.swstack.inference.cell_program import CELLS_FROM
 from crossvote.swstack.inference.convert import ProgrammedGroup
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup, integer_matmul
 from crossvote.swstack.mapping.schemes.replicas import Replicas
@@ -101,6 +102,21 @@ def test_a_summed_code_needs_no_corrections():
     rng = np.random.default_rng(13)
     _, group = coded(rng, CODES["mean5"], "none")
     assert all(not layer.corrections for layer in on_chip(group, chip(group, 0.2, 1)).layers)
+
+
+def test_many_faults_of_a_summed_code_are_programmed_cell_by_cell():
+    """On a CPU, from ``CELLS_FROM`` on, without leaving a trace for the chips that follow."""
+    rng = np.random.default_rng(14)
+    _, group = coded(rng, CODES["mean5"], "none")
+    x = driven_inputs(rng, group)
+    programmed = on_chip(group, None)
+    assert programmed.cells is None
+    for rate, used in ((CELLS_FROM / 4, False), (4 * CELLS_FROM, True), (CELLS_FROM / 4, True)):
+        faults = chip(group, rate, 2)
+        programmed.program(faults)
+        assert (programmed.cells is not None) == used
+        assert programmed.all_at_once == (rate > CELLS_FROM)
+        np.testing.assert_array_equal(outputs(programmed, x), reference_outputs(group, x, 8, 8, faults))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
