@@ -32,10 +32,9 @@ def show(out: Output, directory: Path, config: RunConfig, target: str, force: bo
         trials = f"{found.trials} trials, " if found.trials else ""
         out.text(
             f"{trials}about {duration(found.seconds)} for the stages that are estimated, on this machine as busy as it "
-            f"is now; about {found.disk_bytes / 1e6:,.0f} MB are written, {found.free_bytes / 1e6:,.0f} MB are free."
+            f"is now; at least {found.disk_bytes / 1e6:,.0f} MB are written ({found.free_bytes / 1e6:,.0f} MB are "
+            f"free), at least {found.memory_bytes / 1e6:,.0f} MB of memory are needed."
         )
-        if found.disk_bytes > found.free_bytes:
-            out.text("That does not fit.")
     else:
         out.text("Everything is finished; nothing would be done.")
     out.result({**asdict(found), "pending": list(found.pending)})

@@ -21,6 +21,7 @@ from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.experiment.checks import Found, check_pending, row_blocks, smallest_group, smallest_image
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.pipeline import pending
+from crossvote.swstack.experiment.resources import Needs, needs
 from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
 from crossvote.swstack.experiment.support import cosim_engines, support_row
 from crossvote.swstack.experiment.work import chosen_stages
@@ -62,7 +63,7 @@ class Plan:
     """What would be done.
 
     model, data, chips: a line each; empty where no stage that is to be done needs it. seconds: of the stages that are
-    estimated. disk_bytes: what will be written and stay; free_bytes: what is free there.
+    estimated. disk_bytes, memory_bytes: what it takes at least; free_bytes: what of the disk is free there.
     """
 
     run: str
@@ -74,6 +75,7 @@ class Plan:
     trials: int
     seconds: float
     disk_bytes: int
+    memory_bytes: int
     free_bytes: int
 
     @property
@@ -84,14 +86,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Rates:
-    """Seconds of one example in floating point and on a chip, of putting a chip under a model, and of mapping a scheme;
-    bytes of an image."""
+    """Seconds of one example in floating point and on a chip, of putting a chip under a model, of mapping a scheme."""
 
     dense: float
     on_chip: float
     swap: float
     map: float
-    image_bytes: float
 
 
 def plan(directory: Path, config: RunConfig, command: str, force: bool = False) -> Plan:
@@ -105,11 +105,11 @@ def plan(directory: Path, config: RunConfig, command: str, force: bool = False) 
     missing = pending(RunDirectory(directory), config, stages, command if force else None)
     found = check_pending(config, directory, missing) if missing else Found()
     seconds: dict[str, float] = {}
-    disk = 0
+    least = Needs(0, 0)
     if found.model is not None and found.tokenizer is not None and found.task is not None:
         rates = _measure(config, found.model, found.tokenizer, found.task)
         seconds = _seconds(config, found.task, rates)
-        disk = _bytes(config, found.model, rates, missing)
+        least = needs(found.model, config, missing)
     planned = tuple(
         PlannedStage(stage.name, stage.name not in missing, seconds.get(stage.name) if stage.name in missing else None)
         for stage in stages
@@ -123,7 +123,8 @@ def plan(directory: Path, config: RunConfig, command: str, force: bool = False) 
         schemes=_schemes(config, found.model),
         trials=_trials(config) if "eval" in missing else 0,
         seconds=sum(stage.seconds or 0.0 for stage in planned),
-        disk_bytes=disk,
+        disk_bytes=least.disk,
+        memory_bytes=least.memory,
         free_bytes=shutil.disk_usage(_existing(directory)).free,
     )
 
@@ -199,7 +200,6 @@ def _measure(config: RunConfig, model: PreTrainedModel, tokenizer: PreTrainedTok
         dense + max(0.0, more) / share / len(encoded),
         swap / share,
         mapping / share,
-        sum(one.cells.nbytes for one in image.groups) / share,
     )
 
 
@@ -242,12 +242,3 @@ def _seconds(config: RunConfig, task: Task, rates: _Rates) -> dict[str, float]:
         "map": len(config.map.schemes) * rates.map,
         "eval": models * measured * rates.dense + _trials(config) * measured * rates.on_chip + chips * rates.swap,
     }
-
-
-def _bytes(config: RunConfig, model: PreTrainedModel, rates: _Rates, missing: Sequence[str]) -> int:
-    """Models and images; the rest is small beside them."""
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    trained = ("fault-training",) if config.fault_training.epochs else ()
-    models = sum(stage in missing for stage in ("finetune", "prune", *trained))
-    images = len(config.map.schemes) * rates.image_bytes if "map" in missing else 0
-    return int(models * weights + images)

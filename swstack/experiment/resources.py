@@ -17,6 +17,7 @@ from crossvote.sim.common.errors import StorageError
 from crossvote.sim.common.machine import free_memory
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
+from crossvote.swstack.pruning.config import NO_PRUNING
 
 _FLOAT = 4
 
@@ -34,16 +35,18 @@ def needs(model: PreTrainedModel, config: RunConfig, pending: Sequence[str]) -> 
     weights = _FLOAT * sum(parameter.numel() for parameter in model.parameters())
     mapped = sum(matrix_weight(model, name).numel() for group in word_line_groups(model) for name in group.matrices)
     # Two crossbars hold a bit of every plane; the share that is pruned may be left out.
-    kept = 1 - config.prune.column_sparsity
+    prunes = "prune" in pending and config.prune.method != NO_PRUNING
+    kept = 1 - (0.0 if config.prune.method == NO_PRUNING else config.prune.column_sparsity)
     image = int(2 * (config.quantization.weight_bits - 1) * mapped * kept / 8)
-    trains = {"finetune", "prune"}.intersection(pending)
+    saved = {"finetune", "prune"}.intersection(pending)
+    trains = prunes or ("finetune" in pending and not config.finetune.skip and config.finetune.epochs > 0)
     # A model of each stage; and the last checkpoint: weights and the optimizer's two moments.
-    disk = len(trains) * weights + (3 * weights if trains else 0)
+    disk = len(saved) * weights + (3 * weights if trains else 0)
     disk += len(config.map.schemes) * image if "map" in pending else 0
     memory = weights
     if trains:
         memory = 4 * weights
-    if "prune" in trains and (config.prune.distillation or config.prune.layer_distillation):
+    if prunes and (config.prune.distillation or config.prune.layer_distillation):
         memory += weights
     if "eval" in pending:
         memory = max(memory, weights + mapped + image)

@@ -68,8 +68,9 @@ def test_everything_is_said_and_nothing_is_written(config, tmp_path):
     assert all(estimated[stage] > 0 for stage in ("finetune", "prune", "map", "eval", "score-dense"))
     assert estimated["cosim"] is None
     assert plan["disk_bytes"] > 0
+    assert plan["memory_bytes"] > 0
     told = call("run", config, "--run-dir", tmp_path / "run", "--dry-run").output
-    for word in ("nothing is written", "14 trials", "MB are free", "co-simulation", "not estimated"):
+    for word in ("nothing is written", "14 trials", "free)", "co-simulation", "not estimated"):
         assert word in told
 
 
@@ -97,7 +98,7 @@ def test_what_the_command_refuses_the_plan_refuses(config, tmp_path):
 
 def test_times_follow_from_what_was_measured(config):
     loaded = load_config(config)
-    rates = planning._Rates(dense=1.0, on_chip=10.0, swap=100.0, map=1000.0, image_bytes=1)
+    rates = planning._Rates(dense=1.0, on_chip=10.0, swap=100.0, map=1000.0)
     assert planning._seconds(loaded, load_task(loaded.task, 0), rates) == {
         "finetune": 32 * 3.0,
         "score-dense": 12.0,

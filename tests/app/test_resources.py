@@ -41,6 +41,21 @@ def test_needs_follow_the_model_and_the_stages(config, tiny_bert):
     assert resources.needs(model, config, ("eval",)).disk == 0
 
 
+def test_a_model_taken_as_it_is_needs_no_room_to_train(tiny_bert):
+    from crossvote.swstack.models.config import ModelConfig
+    from crossvote.swstack.models.loading import load_model
+
+    as_it_is = load_config(
+        shipped_configs()["default"], ["finetune.skip=true", "prune.method=none", "prune.distillation=0.5"]
+    )
+    model, _ = load_model(ModelConfig(source=str(tiny_bert)), 2, False, seed=0)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    found = resources.needs(model, as_it_is, ("finetune", "prune"))
+    assert (found.disk, found.memory) == (2 * weights, weights)
+    sparse = resources.needs(model, load_config(shipped_configs()["default"]), ("map",))
+    assert resources.needs(model, as_it_is, ("map",)).disk > sparse.disk  # all columns are there
+
+
 @pytest.mark.parametrize("short", ["disk", "memory"])
 def test_too_little_says_how_much_before_the_start(config, tmp_path, monkeypatch, short):
     if short == "disk":
