@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from crossvote.rtl.accumulate import Accumulate
 from crossvote.rtl.column_map import step_layout
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.sequencer import mark_layout
@@ -122,15 +123,21 @@ class ReadOut(wiring.Component):
         step, total = value_entry.step, self.o.payload
         begins = Signal(init=1, name="begins")
         number = Signal(p.output_bits, name="number")
-        # -v = ~v + 1: the 1 enters as a carry, so that one adder serves both signs.
-        added = Mux(begins, 0, total.sum) + Mux(step.flip, ~plane_value, plane_value) + step.flip
+        m.submodules.accumulate = accumulate = Accumulate(p.column_sum_bits, p.sum_bits)
+        m.d.comb += [
+            accumulate.previous.eq(total.sum),
+            accumulate.begins.eq(begins),
+            accumulate.value.eq(plane_value),
+            accumulate.flip.eq(step.flip),
+            accumulate.advance.eq(step.advance),
+        ]
         with m.If(self.ready):
             m.d.sync += self.o.valid.eq(valued & step.end)
             with m.If(valued):
                 m.d.sync += [
                     begins.eq(step.end),
                     number.eq(number + step.end),
-                    total.sum.eq(added << step.advance),
+                    total.sum.eq(accumulate.next),
                     total.output.eq(number),
                     total.last.eq(step.last),
                     total.tag.eq(value_entry.mark.tag),

