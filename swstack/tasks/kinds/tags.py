@@ -82,7 +82,8 @@ def _asked(encoded: Encoded) -> list[np.ndarray]:
 
 def _certain(tags: np.ndarray, classes: int) -> np.ndarray:
     """Logits of a model that is sure of its answers, float[words, classes]."""
-    return np.eye(classes)[tags]
+    logits: np.ndarray = np.eye(classes)[tags]
+    return logits
 
 
 def _entity_f1(said: Sequence[np.ndarray], truth: Sequence[np.ndarray], labels: Sequence[str]) -> float:
