@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import crossvote
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.cli import work
+from crossvote.swstack.cli.output import Output
 
 STAGES = ("run", "finetune", "prune", "map", "faults", "eval", "cosim", "report")
 
@@ -74,6 +76,11 @@ def test_json_is_one_document_and_nothing_else():
     found = json.loads(call("presets", "--json").stdout)
     assert "default" in found["configurations"]
     assert {"none", "paper", "best"} <= set(found["schemes"])
+
+
+def test_json_has_null_for_what_is_no_number(capsys):
+    Output(as_json=True).result({"score": math.nan, "rows": [(1.5, -math.inf)]})
+    assert json.loads(capsys.readouterr().out) == {"score": None, "rows": [[1.5, None]]}
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device", "run.toml"), MemoryError()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
@@ -18,7 +19,8 @@ import pytest
 from crossvote.sim.common.content import canonical_json, digest
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import write_text_atomic
-from crossvote.swstack.experiment.records import to_json
+from crossvote.sim.common.keyed import KeyedResults
+from crossvote.swstack.experiment.records import Score, read_record, to_json
 from crossvote.swstack.experiment.run_directory import Identity, RunDirectory, is_run_directory
 
 
@@ -335,3 +337,12 @@ def test_a_disk_that_fills_at_any_write_is_one_sentence_and_the_stage_goes_on_la
     assert all(f"({os.strerror(number)}); make room and run the same command again" in line for line in said)
     assert RunDirectory(place).finished("one", identity("new").key({})) is not None
     assert RunDirectory(place).read("two.json", Value) == Value(2)
+
+
+def test_scores_that_are_no_numbers_are_kept(tmp_path):
+    kept = KeyedResults(tmp_path / "trials")
+    kept.put("none", {"chip": 0}, {"accuracy": math.nan})
+    assert math.isnan(kept.get("none", {"chip": 0})["accuracy"])
+    path = tmp_path / "score.json"
+    path.write_text(to_json(Score({"accuracy": math.nan}, {}, 4, "somewhere", 0.0)))
+    assert math.isnan(read_record(Score, path).metrics["accuracy"])
