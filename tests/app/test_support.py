@@ -228,14 +228,18 @@ def test_auto_takes_numpy_where_only_that_runs(monkeypatch):
         (["quantization.weight_bits=12"], "chip.opc.planes = 7"),
         (["chip.crossbar.cell_bits=2"], "a full bit line sums to 384 levels"),
         (["chip.crossbar.cell_bits=2", "chip.adc.bits=9"], "'mean5'.*one-bit cells"),
-        (["cosim.backend=amaranth", "map.protection.mean5={replicas={msb=5}, vote='output'}"], "peripheral 'amaranth'"),
+        (
+            ["cosim.backend=amaranth", "map.protection.five={replicas={msb=5}, vote='output'}", "map.schemes=['five']"],
+            "peripheral 'amaranth'",
+        ),
+        (["chip.cell.variation=0.1", "map.schemes=['closest']"], "'closest' programs around known faults"),
         (["chip.opc.lanes=3", "chip.opc.columns=129", "cosim.backend=numpy"], "lanes = 3 must be a power of two"),
         (["faults.pattern={kind='clustered', cluster_size=900, cluster_radius=0.5}"], "do not fit within a radius"),
     ],
 )
 def test_a_run_that_cannot_be_finished_is_refused_when_it_is_read(overrides, message):
     with pytest.raises(UserError, match=message) as caught:
-        load_config(shipped_configs()["default"], [*overrides, 'map.schemes=["none", "mean5"]'])
+        load_config(shipped_configs()["default"], ['map.schemes=["none", "mean5"]', *overrides])
     assert "\n" not in str(caught.value)
 
 
