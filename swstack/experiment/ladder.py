@@ -208,6 +208,11 @@ def rung_schemes(settings: LadderConfig, config: RunConfig) -> dict[str, Scheme]
         plain = name.removesuffix(TRAINED)
         if plain not in known:
             raise UserError(f"rung '{name}': '{plain}' is no protection scheme; known are {', '.join(known)}.")
+        if name.endswith(TRAINED) and known[plain].knows_faults:
+            raise UserError(
+                f"rung '{name}': '{plain}' programs around the faults of each chip, so it has no law of errors "
+                "to train for."
+            )
         found[name] = known[plain]
     chip, quantization = config.chip, config.quantization
     check_run(chip, found, quantization.planes, quantization.activations, "auto")
@@ -432,7 +437,12 @@ def ladder_tables(
     for rung in rungs:
         own = found[rung.name]
         bare = "none-column" if rung.scheme.scale == "column" else "none"
-        row: dict[str, Any] = {"rung": rung.name, "scale": rung.scheme.scale, "clean": by_rung[rung.name][0.0].mean}
+        row: dict[str, Any] = {
+            "rung": rung.name,
+            "scale": rung.scheme.scale,
+            "map known": rung.scheme.knows_faults,
+            "clean": by_rung[rung.name][0.0].mean,
+        }
         for allowed, (rate, beyond) in own.items():
             row[f"tolerated, {allowed}"] = rate
             row[f"all rates within {allowed}"] = beyond

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.evaluation import Point
 from crossvote.swstack.experiment import ladder
+from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.ladder import LadderConfig, ladder_tables, tolerated_rate
 from crossvote.swstack.mapping.protection import PRESETS
 
@@ -113,6 +115,14 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_trained(tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_scheme_that_knows_the_faults_is_marked_and_not_trained_for():
+    run = build(RunConfig, {}, "test")
+    with pytest.raises(UserError, match=r"rung 'placed\+trained': 'placed' programs around the faults of each chip"):
+        ladder.rung_schemes(build(LadderConfig, {"rungs": ["code", "placed+trained"]}, "test"), run)
+    settings = build(LadderConfig, {"rungs": ["placed", "code+trained"]}, "test")
+    assert ladder.rung_schemes(settings, run).keys() == {"placed", "code+trained"}
+
+
 def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
     monkeypatch.setattr(ladder, "costs", lambda image, chip, heads: {})
 
@@ -131,14 +141,17 @@ def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
         *points("none-column", {0.0: (90.0,), 0.1: (80.0, 80.0)}),
         *points("paper", {0.0: (90.0,), 0.1: (86.0, 84.0)}),
         *points("code", {0.0: (90.0,), 0.1: (89.5, 88.5)}),
+        *points("placed", {0.0: (90.0,), 0.1: (90.0, 90.0)}),
     ]
-    names = ("none", "none-column", "paper", "code")
+    names = ("none", "none-column", "paper", "code", "placed")
     _, paired, table = ladder_tables(given, "accuracy", [Rung(name) for name in names], None)  # type: ignore[misc]
     by_name = {row["rung"]: row for row in table}
     assert by_name["none"]["tolerated, 1 point"] == pytest.approx(0.005)
     assert by_name["none-column"]["tolerated, 1 point"] == pytest.approx(0.01)
     assert by_name["code"]["over unprotected, 1 point"] == pytest.approx(10)
     assert by_name["paper"]["over unprotected, 1 point"] == pytest.approx(4)
+    assert by_name["placed"]["map known"]
+    assert not by_name["code"]["map known"]
     assert by_name["code"]["over paper, 1 point"] == pytest.approx(0.1 / 0.02)
     difference = next(row for row in paired if row["rung"] == "code" and row["against"] == "paper")
     assert difference["difference"] == pytest.approx(4.0)
