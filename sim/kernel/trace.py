@@ -29,6 +29,11 @@ class Trace:
         """A queue has this many items from ``time_ps`` on."""
         self._counters.append((path, time_ps, value))
 
+    @property
+    def spans(self) -> tuple[tuple[str, int, str, int, int], ...]:
+        """All spans as (path, slot, label, start, end), times in ps."""
+        return tuple(self._spans)
+
     def __len__(self) -> int:
         return len(self._spans) + len(self._counters)
 

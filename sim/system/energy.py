@@ -133,11 +133,20 @@ def levels(chip: ChipConfig) -> dict[str, Level]:
     }
 
 
+def area_by_part_mm2(chip: ChipConfig, powered: Powered) -> dict[str, float]:
+    """Area of the tiles in use by part of the chip, mm2, largest first, with the output peripherals that are needed."""
+    found: dict[str, float] = {}
+    for part in parts_of(chip, powered):
+        if part.level != "chip":
+            # Output peripherals are counted where they are used, everything else by tile.
+            instances = powered.chips if part.name == "opc" else powered.tiles / chip.package.tiles
+            found[part.part] = found.get(part.part, 0.0) + part.area_mm2 * instances
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
 def area_mm2(chip: ChipConfig, powered: Powered) -> float:
     """Area of the tiles in use, mm2, with the output peripherals that the mapping needs."""
-    parts = parts_of(chip, powered)
-    tile = sum(p.area_mm2 for p in parts if p.level != "chip" and p.name != "opc") / chip.package.tiles
-    return tile * powered.tiles + powered.chips * sum(p.area_mm2 for p in parts if p.name == "opc")
+    return sum(area_by_part_mm2(chip, powered).values())
 
 
 @dataclass(frozen=True)

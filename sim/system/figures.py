@@ -12,12 +12,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from crossvote.sim.common.plot_style import PALETTE, STYLE, filling
 from crossvote.sim.system import energy
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import SystemResult, Usage
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#666666")
-_STYLE: Any = {"svg.hashsalt": "crossvote", "svg.fonttype": "none", "font.size": 8, "axes.axisbelow": True}
+#: Smaller than the report's pictures, with letters as text.
+_STYLE: Any = {**STYLE, "svg.fonttype": "none", "font.size": 8, "legend.fontsize": 7}
 
 
 def _svg(figure: Figure) -> str:
@@ -63,9 +64,7 @@ def _stack(axes: Any, names: Sequence[str], values: Mapping[str, Sequence[float]
     """Stacked bars, one per name; ``values`` holds a number per name for every part, drawn from the bottom up."""
     bottom = np.zeros(len(names))
     for number, (part, heights) in enumerate(values.items()):
-        hatch = "//" if number >= len(PALETTE) else None
-        colour = PALETTE[number % len(PALETTE)]
-        axes.bar(range(len(names)), heights, bottom=bottom, color=colour, label=part, hatch=hatch, edgecolor="white")
+        axes.bar(range(len(names)), heights, bottom=bottom, label=part, **filling(number))
         bottom += np.asarray(heights)
     for at, total in enumerate(bottom):
         axes.text(at, total, f"{total:,.4g}", ha="center", va="bottom", fontsize=7)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from crossvote.sim.common.code import code_digest
+from crossvote.sim.common.content import file_digest
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress
 from crossvote.swstack.experiment.records import to_json
@@ -56,6 +57,7 @@ class Stage(Generic[C]):
     sources: the files from outside the run directory that it reads.
     code: the modules that do the work; a change of them or of what they import does the stage again.
     active: whether a configuration asks the stage to do anything; where not, its code does not count.
+    beside: files of the run directory that no stage makes, and which it reads where they are there.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Stage(Generic[C]):
     sources: Callable[[C], Sequence[Source | None]] = lambda config: ()
     code: tuple[str, ...] = ()
     active: Callable[[C], bool] = lambda config: True
+    beside: tuple[str, ...] = ()
 
 
 def needed(stages: Sequence[Stage[C]], target: str) -> list[Stage[C]]:
@@ -92,6 +95,9 @@ def identify(stage: Stage[C], config: C, run: RunDirectory) -> Identity:
             content = record.sources.get(source.key)
         sources[source.key] = content or f"unknown:{source.origin}"
         origins[source.key] = source.origin
+    for name in stage.beside:
+        if (run.path / name).is_file():
+            sources[name], origins[name] = file_digest(run.path / name), name
     code = code_digest(*stage.code) if stage.active(config) else "none"
     return Identity(stage.name, dict(stage.settings(config)), sources, code, origins)
 

@@ -183,7 +183,10 @@ class Cosimulated:
 
 @dataclass(frozen=True)
 class Costs:
-    """The system model, as ``crossvote.swstack.experiment.cost.costs`` gives it; ``skipped`` says why there is none."""
+    """The system model, as ``crossvote.swstack.experiment.cost.costs`` gives it; ``skipped`` says why there is none.
+
+    timeline: when the units of the last scheme's first layer are busy with a few tokens.
+    """
 
     stream: int
     resolution: str
@@ -193,6 +196,7 @@ class Costs:
     tokens: float | None = None
     baseline: str | None = None
     unprotected: tuple[str, ...] = ()
+    timeline: Rows = ()
 
 
 def to_json(record: Any) -> str:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
-from crossvote.swstack.report import claims, page
-from crossvote.swstack.report.figures import GRID, MARKERS, PALETTE, STYLE
+from crossvote.sim.common.plot_style import STYLE, look
+from crossvote.swstack.report import claims, page, pictures, tables
 
 Results = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ def write_comparison(folder: Path, runs: Mapping[str, Results], differing: Mappi
         for point in results["eval"]["points"]
     ]
     title = f"Line charts of the metric against the share of stuck cells, one panel for each of {', '.join(runs)}"
-    picture = page.add_picture(folder, "accuracy", comparison_figure(runs), points, title)
+    picture = pictures.add_picture(folder, "accuracy", comparison_figure(runs), points, title)
     titles = list(claims.COSTS)
     text = page.environment().get_template("comparison.html.j2").render(
         runs=runs,
@@ -47,12 +47,12 @@ def write_comparison(folder: Path, runs: Mapping[str, Results], differing: Mappi
 
 
 def comparison_rows(runs: Mapping[str, Results]) -> list[dict[str, Any]]:
-    """Rows of ``page.overview`` for every run, with the run, its task and metric, and the rate of the score."""
+    """Rows of ``tables.overview`` for every run, with the run, its task and metric, and the rate of the score."""
     rows = []
     for name, results in runs.items():
         accuracy = results["eval"]
         rate = claims.telling_rate(accuracy["points"])
-        for row in page.overview(results):
+        for row in tables.overview(results):
             rows.append(
                 {
                     "run": name,
@@ -92,13 +92,12 @@ def comparison_figure(runs: Mapping[str, Results]) -> Figure:
                     (shown[scheme],) = axes.plot(
                         [100 * p["rate"] for p in own],
                         [p["mean"] for p in own],
-                        color=PALETTE[i % len(PALETTE)],
-                        marker=MARKERS[i % len(MARKERS)],
+                        **look(i),
                     )
             axes.set_xscale("log")
             axes.set_title(name)
             axes.set_xlabel("cells stuck, %  (log scale)")
             axes.set_ylabel(f"{results['eval']['metric']}, %")
-            axes.grid(axis="y", color=GRID)
-        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, fontsize=9)
+            axes.grid(axis="y")
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4)
     return figure

@@ -26,29 +26,7 @@ from crossvote.sim.array.crossbar import read_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.common.files import write_bytes_atomic, write_text_atomic
-
-# The colour-blind-safe palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/.
-PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-INK, MUTED, GRID = "#1f2933", "#5b6770", "#dde3e8"
-
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "crossvote",
-    "svg.fonttype": "path",
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "legend.frameon": False,
-}
-
+from crossvote.sim.common.plot_style import GRID, INK, MARKERS, MUTED, PALETTE, STYLE
 
 #: Fixed colours of a picture in a file, and what takes their place in a page that has a light and a dark theme.
 THEMED = {
@@ -77,9 +55,9 @@ def save_figure(figure: Figure, folder: Path, name: str) -> str:
     return text[text.index("<svg") :]
 
 
-def inline_svg(svg: str, name: str, text: str) -> str:
+def inline_svg(svg: str, name: str, text: str, themed: bool = True) -> str:
     """An SVG picture as part of a page: ids of its own, colours of the page's theme, ``text`` for who cannot see it."""
-    for colour, variable in THEMED.items():
+    for colour, variable in THEMED.items() if themed else ():
         svg = svg.replace(colour, variable)
     svg = re.sub(r'(\bid=")', rf"\g<1>{name}-", svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
@@ -119,12 +97,17 @@ def loss_figure(points: Sequence[Mapping[str, Any]], metric: str) -> Figure:
 
 
 def accuracy_figure(
-    points: Sequence[Mapping[str, Any]], metric: str, fault_free: float, chance: float | None = None
+    points: Sequence[Mapping[str, Any]],
+    metric: str,
+    fault_free: float,
+    chance: float | None = None,
+    reference: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
     """Task metric against fault rate, one line per scheme, with the 95 % interval of the mean over chips as a band.
 
     ``points`` carry ``scheme``, ``rate`` (a fraction) and ``mean``, ``low``, ``high`` in percent; ``fault_free`` is
     the metric of the pruned model in floating point, in percent, drawn dashed, and ``chance`` that of one answer.
+    ``reference`` are points of somebody else, drawn thin and grey.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.4, 4.2), layout="constrained")
@@ -151,6 +134,10 @@ def accuracy_figure(
         axes.axhline(fault_free, color=INK, ls=(0, (5, 4)), lw=1.1, label="fault-free, floating point")
         if chance is not None:
             axes.axhline(chance, color=MUTED, ls=":", lw=1.1, label="always one answer")
+        for dash, scheme in zip(("-", "--"), dict.fromkeys(point["scheme"] for point in reference), strict=False):
+            own = [p for p in reference if p["scheme"] == scheme]
+            rate, mean = [100 * p["rate"] for p in own], [p["mean"] for p in own]
+            axes.plot(rate, mean, color=MUTED, ls=dash, lw=1, marker="x", ms=3.5, zorder=1.5, label=scheme)
         axes.set_ylim(top=min(axes.get_ylim()[1], 102))
         axes.set_xscale("log")
         ticks = sorted({100 * p["rate"] for p in points if p["rate"] > 0})

@@ -50,8 +50,9 @@
     canvas.width = one.lines * scale;
     canvas.height = one.rows * scale;
     const pen = canvas.getContext("2d");
-    const theme = getComputedStyle(document.documentElement);
-    pen.fillStyle = theme.getPropertyValue("--paper");
+    // The same colours in both themes: a dark plane on dark paper could not be told from an empty one.
+    const [ink, paper] = ["#1f2933", "#ffffff"];
+    pen.fillStyle = paper;
     pen.fillRect(0, 0, canvas.width, canvas.height);
     const idle = new Set(one.idle);
     for (let line = 0; line < one.lines; line++) {
@@ -67,7 +68,7 @@
     for (const [row, line, , effect] of one.stuck) {
       pen.beginPath();
       pen.arc((line + 0.5) * scale, (row + 0.5) * scale, scale * 0.85, 0, 7);
-      pen.strokeStyle = theme.getPropertyValue("--ink");
+      pen.strokeStyle = ink;
       pen.lineWidth = 1.2;
       if (marks[effect]) {
         pen.fillStyle = marks[effect];
@@ -76,7 +77,7 @@
       pen.stroke();
     }
     const [row, line] = cursor;
-    pen.strokeStyle = theme.getPropertyValue("--ink");
+    pen.strokeStyle = ink;
     pen.lineWidth = 2;
     pen.strokeRect(line * scale - 2, row * scale - 2, scale + 4, scale + 4);
   }
@@ -127,7 +128,6 @@
   });
   schemes.addEventListener("change", update);
   groups.addEventListener("change", update);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   box.hidden = false;
   update();
 })();

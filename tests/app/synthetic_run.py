@@ -9,6 +9,7 @@ import numpy as np
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
+from crossvote.sim.chip.components.opc import synthesis
 from crossvote.swstack.mapping.mapping import QuantizedGroup, mapping_report, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
@@ -32,6 +33,17 @@ def images(pruned: float = 0.35, seed: int = 0) -> dict[str, Image]:
         name: Image((place_group(quantized, PRESETS[name], 7, 128, 128),), {"name": name}, input_bits=8, adc_bits=8)
         for name in ("none", "paper", "best")
     }
+
+
+def attention(pruned: tuple[int, ...] = (0, 1, 2, 9)) -> Image:
+    """An image of query, key and value, 8 outputs each, of which the outputs ``pruned`` are."""
+    rng = np.random.default_rng(1)
+    kept = ~np.isin(np.arange(24), pruned)
+    q = rng.integers(1, 128, (16, 24)).astype(np.int32) * kept
+    names = ("layer.0.query", "layer.0.key", "layer.0.value")
+    matrices = tuple(MatrixImage(name, 8 * i, 8, np.ones(1, np.float32), None) for i, name in enumerate(names))
+    quantized = QuantizedGroup("layer.0.qkv", q.astype(np.int32), matrices, np.ones(16, np.bool_), kept)
+    return Image((place_group(quantized, PRESETS["none"], 7, 128, 128),), {"name": "none"}, input_bits=8, adc_bits=8)
 
 
 def chip(rate: float = 0.002) -> FaultMap:
@@ -104,14 +116,27 @@ def results(
         "versions": {"crossvote": "0.1.0", "python": "3.11"},
         "config": "seed = 0\n",
         "occupancy": {"rate": 0.002, "chip": 0},
+        "heads": (4, 4),
+        "sensitivity": [
+            _part("all", 8.0),
+            _part("layer.0", 7.0),
+            _part("layer.1", 0.5),
+            _part("plane.6", 6.5),
+            _part("plane.0", 0.0),
+        ],
+        "opc": {**synthesis(), "lanes": 32},
     }
+
+
+def _part(name: str, lost: float) -> dict[str, Any]:
+    return {"part": name, "rate": 0.002, "chips": 5.0, "points lost": lost, "low": lost - 0.4, "high": lost + 0.4}
 
 
 def system() -> dict[str, Any]:
     """Costs of the schemes beside the dense encoder."""
     parts = {"ADCs": 900.0, "crossbars": 300.0, "output peripheral": 120.0}
 
-    def summary(latency: float, energy: float) -> dict[str, Any]:
+    def summary(latency: float, energy: float, variant: str = "map") -> dict[str, Any]:
         return {
             "latency_us": 100.0 * latency,
             "sequences_per_s": 1e4 / latency,
@@ -121,6 +146,8 @@ def system() -> dict[str, Any]:
             "tops": 3.8 / latency,
             "tops_per_w_dynamic": 0.94 / energy,
             "energy_uj_by_part": {part: value * energy for part, value in parts.items()},
+            "area_mm2_by_part": {"ADCs": 20.0, "crossbars": 1.5, "output peripheral": 30.0},
+            "opc_variant": variant,
             "bound_by": "crossbars (crossbar read)",
         }
 
@@ -135,9 +162,13 @@ def system() -> dict[str, Any]:
             "dense, unprotected": summary(1.0, 1.0),
             "pruned, unprotected": summary(1.0, 0.9),
             "none": summary(1.0, 1.0),
-            "paper": summary(1.75, 0.9),
+            "paper": summary(1.75, 0.9, "map + voter"),
             "best": summary(1.01, 0.93),
         },
+        "timeline": [
+            {"unit": f"{unit}.crossbars.units", "start_us": start, "end_us": start + 4.0}
+            for unit, start in (("qkv", 0.0), ("o", 5.0), ("ffn1", 10.0), ("ffn1", 16.0))
+        ],
     }
 
 

@@ -45,7 +45,7 @@ def test_two_runs_stand_side_by_side(tmp_path):
     assert "one: The mean stays within" in page
     assert "two: THE MODEL IS AT CHANCE LEVEL" in page
     assert "two: The mean stays" not in page
-    assert '<code>faults.chips</code></td><td class="text wrap">5</td><td class="text wrap">7</td>' in page
+    assert '<code>faults.chips</code></th><td class="text wrap">5</td><td class="text wrap">7</td>' in page
     assert "<code>faults.rates" not in page
     with (tmp_path / "out" / "schemes.csv").open() as file:
         rows = list(csv.DictReader(file))

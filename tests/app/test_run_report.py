@@ -12,8 +12,21 @@ import pytest
 import synthetic_run as synthetic
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.swstack.report import charts, explorer, figures
+from crossvote.swstack.report import (
+    chip_charts,
+    differences,
+    explorer,
+    figures,
+    model_charts,
+    paper,
+    pictures,
+    tables,
+    weights,
+)
 from crossvote.swstack.report import page as report
+
+#: The made-up run has no attention, so no heads.
+DRAWN = [name for name in pictures.NAMES if name != "heads"]
 
 
 @pytest.fixture(scope="module")
@@ -31,22 +44,20 @@ def text(written):
 
 def page(results):
     """The page without its pictures, whose drawing takes longest."""
-    stub = report.Picture("<svg></svg>", "data:,", "a picture")
-    names = ("accuracy", "occupancy", "sparsity", "difference", "cost", "energy")
-    return report.page(results, dict.fromkeys(names, stub), synthetic.images(), synthetic.chip())
+    stub = pictures.Picture("<svg></svg>", "data:,", "a picture")
+    return report.page(results, dict.fromkeys(pictures.NAMES, stub), synthetic.images(), synthetic.chip())
 
 
 def test_the_page_is_self_contained_and_carries_the_numbers(text, written):
     page = text
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
-    assert page.count("<svg") == page.count('role="img" aria-label="') - 1 == 6
+    assert page.count("<svg") == page.count('role="img" aria-label="') - 1 == len(DRAWN)
     assert "71.50" in page
     assert "n = 5" in page
-    names = {"accuracy", "occupancy", "sparsity", "difference", "cost", "energy"}
-    files = {f"{name}.{kind}" for name in names for kind in ("svg", "png", "csv")}
+    files = {f"{name}.{kind}" for name in DRAWN for kind in ("svg", "png", "csv")}
     assert {path.name for path in (written / "report").iterdir()} == {
-        "index.html", "crossbars.csv", "cosimulation.csv", *files
+        "index.html", "crossbars.csv", "cosimulation.csv", "synthesis.csv", *files
     }  # fmt: skip
 
 
@@ -57,13 +68,13 @@ def test_ids_of_the_page_are_its_own(text):
 
 def test_the_data_of_every_figure_is_in_the_page(text, written):
     page = text
-    for name in ("accuracy", "occupancy", "sparsity", "difference", "cost", "energy"):
+    for name in DRAWN:
         (data,) = re.findall(rf'download="{name}\.csv" href="data:text/csv;base64,([^"]+)"', page)
         assert base64.b64decode(data) == (written / "report" / f"{name}.csv").read_bytes()
 
 
 def test_costs_stand_beside_what_is_kept(text):
-    rows = {row["scheme"]: row for row in report.overview(synthetic.results())}
+    rows = {row["scheme"]: row for row in tables.overview(synthetic.results())}
     assert rows["paper"]["score"] == "82.10 %"
     assert rows["paper"]["tolerated"] == "0.05 %"
     assert rows["paper"]["costs"]["latency"] == pytest.approx(0.75)
@@ -84,7 +95,7 @@ def test_a_model_at_chance_level_tolerates_nothing_on_the_page():
     found = page(synthetic.results(dense=51.0, pruned=50.2))
     assert 'class="verdict warn"' in found
     assert "stays within" not in found
-    assert {row["tolerated"] for row in report.overview(synthetic.results(pruned=50.2))} == {"none measured"}
+    assert {row["tolerated"] for row in tables.overview(synthetic.results(pruned=50.2))} == {"none measured"}
 
 
 def test_no_band_exceeds_what_a_metric_can_reach():
@@ -116,10 +127,13 @@ def test_no_legend_lies_over_a_curve():
     results = synthetic.results()
     for figure in (
         figures.accuracy_figure(results["eval"]["points"], "accuracy", 91.2, 50.0),
-        charts.difference_figure(
-            charts.paired_differences(results["eval"]["points"], "none"), "none", "accuracy", ["none", "paper", "best"]
+        differences.difference_figure(
+            differences.paired_differences(results["eval"]["points"], "none"),
+            "none",
+            "accuracy",
+            ["none", "paper", "best"],
         ),
-        charts.breakdown_figure({"a": {"x": 1.0, "y": 2.0}}, "energy"),
+        chip_charts.breakdown_figure({"energy": {"a": {"x": 1.0, "y": 2.0}}}),
     ):
         figure.canvas.draw()
         (legend,) = figure.legends
@@ -133,7 +147,7 @@ def test_paired_differences_are_over_the_same_chips():
         {"scheme": "b", "rate": 0.1, "scores": (52.0, 73.0, 91.0)},
         {"scheme": "b", "rate": 0.2, "scores": (1.0,)},
     ]
-    (row,) = charts.paired_differences(points, "a")
+    (row,) = differences.paired_differences(points, "a")
     assert (row["scheme"], row["rate"], row["chips"], row["mean"]) == ("b", 0.1, 3, 2.0)
     # Student's t of 2 degrees of freedom, standard deviation 1 over sqrt(3).
     assert row["high"] - row["mean"] == pytest.approx(4.303 / 3**0.5, rel=1e-3)
@@ -144,7 +158,7 @@ def test_groups_with_the_same_numbers_share_a_row():
     results["prune"]["groups"] = [{**results["prune"]["groups"][0], "name": f"layer.{i}.ffn1"} for i in range(3)]
     for scheme in results["map"]["schemes"]:
         scheme["groups"] = scheme["groups"] * 3
-    (row,) = report.group_rows(results)
+    (row,) = tables.group_rows(results)
     assert row["name"] == "3 groups: layer.0.ffn1 … layer.2.ffn1"
 
 
@@ -170,23 +184,24 @@ def test_equal_results_give_equal_bytes(tmp_path, written):
 def test_csv_holds_every_point(written):
     with (written / "report" / "accuracy.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(synthetic.results()["eval"]["points"])
-    assert {row["scheme"] for row in rows} == {"none", "paper", "best"}
+    assert len(rows) == len(synthetic.results()["eval"]["points"]) + len(paper.rows())
+    assert {row["scheme"] for row in rows} == {"none", "paper", "best", *paper.MEANS}
 
 
 def test_best_scheme_of_each_rate_is_marked_unless_it_is_at_chance_level():
     accuracy = synthetic.results()["eval"]
-    table = report.accuracy_table(accuracy)
+    table = tables.accuracy_table(accuracy)
     assert table["best"][0.002]["best"]
     assert not table["none"][0.002]["best"]
     assert not table["best"][0.0]["best"]
     accuracy["chance"]["noise"] = 45.0
-    assert not report.accuracy_table(accuracy)["best"][0.002]["best"]
+    assert not tables.accuracy_table(accuracy)["best"][0.002]["best"]
 
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_a_page_without_a_hardware_description_speaks_of_none(equal):
-    found = page(synthetic.results(equal=equal, backend="numpy"))
+    # The command that counted gates, long before this run, has the word in its name.
+    found = page(synthetic.results(equal=equal, backend="numpy")).replace("python -m crossvote.rtl.synthesis", "")
     assert "no hardware description was simulated" in found
     assert not re.search(r"verilog|\bRTL\b|clock cycles of", found, re.IGNORECASE)
     assert "960</b>" in found
@@ -248,3 +263,89 @@ def test_two_wrong_replicas_are_not_outvoted():
     stuck = np.array([not bits[at, line] for line in np.sort(lines)])
     _, _, effects = figures.fault_effects(group, FaultMap(128, 128, 2 * group.pairs, cells, stuck))
     assert effects.tolist() == ["changes a weight"] * 2
+
+
+def test_magnitudes_are_those_that_were_programmed():
+    rng = np.random.default_rng(0)
+    kept = rng.random(60) >= 0.35
+    rows = rng.random(200) >= 0.1
+    q = np.rint(rng.normal(0, 18, (200, 60))).clip(-127, 127).astype(int) * kept * rows[:, None]
+    expected = np.bincount(np.abs(q[rows][:, kept]).ravel(), minlength=128)
+    for image in synthetic.images().values():  # flipped planes and replicas change nothing
+        counts, complete = weights.magnitudes(image)
+        assert complete
+        assert counts.tolist() == expected.tolist()
+    value = np.arange(128)
+    shares = [expected[(value >> plane) & 1 == 1].sum() / expected.sum() for plane in range(7)]
+    assert weights.plane_shares(expected).tolist() == pytest.approx(shares)
+
+
+def test_a_large_image_is_sampled_and_says_so(monkeypatch):
+    monkeypatch.setattr(weights, "MOST_CELLS", 1)
+    counts, complete = weights.magnitudes(synthetic.images()["none"])
+    assert not complete
+    assert 0 < counts.sum() < 128 * 60
+
+
+def test_heads_lose_the_columns_that_are_pruned():
+    rows = weights.head_sparsity(synthetic.attention(), 4, 4)
+    pruned = {(row["matrix"], row["head"]): row["pruned"] for row in rows}
+    assert len(pruned) == 12
+    assert pruned["layer.0.query", 0] == 1.0  # outputs 0 and 1
+    assert pruned["layer.0.query", 1] == 0.5  # output 2 of 2 and 3
+    assert pruned["layer.0.key", 0] == 0.5  # output 9 of 8 and 9
+    assert sum(pruned.values()) == 2.0
+    assert weights.head_sparsity(synthetic.attention(), 1, 1) == []
+    assert model_charts.head_figure(rows).axes
+
+
+def test_every_table_has_a_caption_and_its_headings_a_scope(text):
+    tables_found = re.findall(r"<table[^>]*>(.*?)</table>", text, re.DOTALL)
+    assert len(tables_found) >= 8
+    for table in tables_found:
+        assert table.strip().startswith("<caption>")
+    assert re.findall(r"<th(?![^>]*scope=)[ >]", text) == []
+
+
+def test_the_tolerated_rate_between_measured_rates_carries_an_interval():
+    def points(first, second):
+        return [
+            {"scheme": "a", "rate": rate, "mean": float(np.mean(scores)), "scores": scores}
+            for rate, scores in ((0.001, first), (0.01, second))
+        ]
+
+    # From 0 to 2 points lost between 0.1 and 1 %: one point at the middle of the logarithms.
+    assert tables.interpolated(points([90.0] * 3, [88.0] * 3), "a", 90.0, None) == "0.32 % (0.32 % to 0.32 %)"
+    assert tables.interpolated(points([90.0] * 3, [89.5] * 3), "a", 90.0, None).startswith("at least 1 % (")
+    assert tables.interpolated(points([90.0], [88.0]), "a", 90.0, None) == ""
+    assert tables.interpolated(points([90.0] * 2, [88.0] * 3), "a", 90.0, None) == ""
+
+
+def test_the_synthesis_table_is_labelled_and_names_who_needs_what(text):
+    rows = {row["variant"]: row for row in tables.synthesis_rows(synthetic.results())}
+    assert rows["map + voter"]["schemes"] == "paper"
+    assert {row["lanes"] for row in rows.values()} == {32}
+    assert "not counted again for this run" in text
+    results = synthetic.results()
+    results["opc"]["lanes"] = 5
+    assert len(tables.synthesis_rows(results)) == len(results["opc"]["rows"])
+
+
+def test_without_sensitivity_heads_or_costs_their_figures_are_left_out(tmp_path):
+    results = synthetic.results()
+    results["sensitivity"] = []
+    results["simulate"] = {"tokens": 64, "skipped": "the chip is too odd.", "schemes": {}}
+    found = pictures.write_pictures(tmp_path, results, synthetic.images(), synthetic.chip())
+    missing = {name for name, picture in found.items() if picture is None}
+    assert missing == {"heads", "sensitivity", "cost", "breakdown", "timeline"}
+    text = report.page(results, found, synthetic.images(), synthetic.chip())
+    assert "Which parts are sensitive" not in text
+    assert "Timeline excerpt" not in text
+
+
+def test_the_papers_curve_is_the_papers():
+    rows = paper.rows()
+    with_voting = {row["rate"]: row["mean"] for row in rows if row["scheme"] == "paper, with voting"}
+    without = {row["rate"]: row["mean"] for row in rows if row["scheme"] == "paper, without voting"}
+    assert with_voting[0.0005] - without[0.0005] == pytest.approx(10.72)  # the paper's "about 10 points"
+    assert {row["source"] for row in rows} == {paper.SOURCE}

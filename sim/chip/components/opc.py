@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.components import logic
@@ -34,8 +34,7 @@ class Cells:
 
 @cache
 def _table() -> tuple[OpcParameters, dict[tuple[str, int], Cells]]:
-    text = (resources.files("crossvote.sim.chip.components") / "opc_cells.json").read_text(encoding="utf-8")
-    document = json.loads(text)
+    document = json.loads(_text())
     rows = {
         (row["variant"], row["lanes"]): Cells(
             row["gates"] + logic.FLIP_FLOP_GATES * row["flip_flops"], row["memory_bits"]
@@ -43,6 +42,16 @@ def _table() -> tuple[OpcParameters, dict[tuple[str, int], Cells]]:
         for row in document["rows"]
     }
     return OpcParameters(**document["parameters"]), rows
+
+
+def synthesis() -> dict[str, Any]:
+    """What was counted: ``source``, ``parameters`` and ``rows`` (variant, lanes, gates, flip_flops, memory_bits)."""
+    document: dict[str, Any] = json.loads(_text())
+    return {key: document[key] for key in ("source", "parameters", "rows")}
+
+
+def _text() -> str:
+    return (resources.files("crossvote.sim.chip.components") / "opc_cells.json").read_text(encoding="utf-8")
 
 
 def _gates(variant: Variant, lanes: int) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.images import recorded_image
 
 PARTS = ("layer", "role", "group", "plane")
-FOLDER = "sensitivity"
+FOLDER, _FILE = paths.SENSITIVITY.split("/")
 
 
 def sensitivity(
@@ -80,5 +80,5 @@ def sensitivity(
         if cell["rate"]
     ]
     rows.sort(key=lambda row: (-row["points lost"], row["part"]))
-    write_csv(folder / "sensitivity.csv", rows)
+    write_csv(folder / _FILE, rows)
     return rows

@@ -8,6 +8,7 @@ from typing import Any
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.experiment import paths
+from crossvote.swstack.experiment.beside import attention_heads, sensitivity_rows
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.pipeline import Context, Stage, versions
 from crossvote.swstack.experiment.records import Accuracy, Chips
@@ -21,6 +22,8 @@ _NEEDS = (
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
+    from crossvote.sim.chip.bill import opc_parameters
+    from crossvote.sim.chip.components.opc import synthesis
     from crossvote.swstack.evaluation.chips import silicon_of
     from crossvote.swstack.experiment.config_changes import changed_keys
     from crossvote.swstack.experiment.images import recorded_image
@@ -38,6 +41,9 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
         "stages": [_line(run, name) for name in _NEEDS],
         "versions": versions(),
         "occupancy": {"rate": rate, "chip": 0},
+        "heads": attention_heads(run.path / paths.PRUNED),
+        "sensitivity": sensitivity_rows(run.path / paths.SENSITIVITY),
+        "opc": {**synthesis(), "lanes": opc_parameters(config.chip).lanes},
     }
     images = {name: recorded_image(run.path, name) for name in config.map.schemes}
     silicon = silicon_of(run.read(paths.CHIPS, Chips).first(rate))
@@ -57,4 +63,11 @@ def _line(run: RunDirectory, stage: str) -> dict[str, Any]:
     }
 
 
-STAGE = Stage[RunConfig]("report", _NEEDS, to_mapping, perform, code=(__name__, "crossvote.sim.array.image"))
+STAGE = Stage[RunConfig](
+    "report",
+    _NEEDS,
+    to_mapping,
+    perform,
+    code=(__name__, "crossvote.sim.array.image"),
+    beside=(paths.SENSITIVITY,),
+)

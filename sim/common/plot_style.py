@@ -1,0 +1,44 @@
+"""The one style sheet of all pictures: colours, marks and settings of Matplotlib. Loads no library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The colour-blind-safe palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, and a grey.
+PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#999999")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+#: For more parts than the palette has colours, they come again with a hatch.
+HATCHES = ("", "///", "...")
+INK, MUTED, GRID = "#1f2933", "#5b6770", "#dde3e8"
+
+STYLE: dict[Any, Any] = {
+    # Without it ids in an SVG are random, and equal results would not give equal bytes.
+    "svg.hashsalt": "crossvote",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "grid.color": GRID,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour and mark of the curve with that number; they repeat after eight."""
+    return {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def filling(number: int) -> dict[str, Any]:
+    """Colour and hatch of the filled part with that number."""
+    hatch = HATCHES[number // len(PALETTE) % len(HATCHES)]
+    return {"facecolor": PALETTE[number % len(PALETTE)], "hatch": hatch, "edgecolor": "#ffffff", "linewidth": 0.6}
