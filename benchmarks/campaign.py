@@ -1,10 +1,12 @@
 """What a campaign's machinery costs: stub trials through each engine, and overhead per real trial.
 
-    python -m benchmarks.campaign [--trials 10000] [--engines serial process:2 dask:2] [--run RUN --chips 20]
+    python -m benchmarks.campaign [--trials 10000] [--engines serial dask:2] [--run RUN --chips 20 --workers 2]
 
 Stub trials do nothing, so their rate is that of planning, handing over and recording. With --run (a run directory with
 images) its trials are measured bare, one after the other in one process, and as a campaign on one process; the share
-by which the campaign is slower is the overhead. All ratios are of one run on one machine.
+by which the campaign is slower is the overhead. With --workers as well, the same trials run on that many worker
+processes, each with one thread, and on one; the speed-up is the ratio of the trials per second once all workers have
+given their first chunk. It needs as many idle cores, and OMP_NUM_THREADS=1. All ratios are of one run on one machine.
 """
 
 from __future__ import annotations
@@ -88,6 +90,31 @@ def overhead(run: Path, chips: int) -> dict[str, Any]:
     }
 
 
+def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
+    """Trials per second of real trials on one worker process and on several, and their ratio.
+
+    Workers start, load and convert before the clock starts, which a campaign of thousands of trials does not notice.
+    """
+    config = load_config(run / paths.CONFIG)
+    keys = {"base": str(run.absolute()), "chips": chips, "rates": [max(config.faults.rates)], "examples": False}
+    spec = build(CampaignSpec, keys, str(run))
+    per_second = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (1, workers):
+            seen: list[tuple[float, int]] = []
+
+            def watch(state: driver.State, seen: list[tuple[float, int]] = seen) -> None:
+                if not seen or state.counts["done"] > seen[-1][1]:
+                    seen.append((time.perf_counter(), state.counts["done"]))
+
+            driver.run_campaign(Path(folder) / str(count), spec, f"process:{count}", watch)
+            # The first look is at no trial; then each worker's first chunk has been waited for.
+            (start, before), (end, after) = seen[min(1 + count, len(seen) - 2)], seen[-1]
+            per_second[count] = (after - before) / (end - start)
+    ratio = per_second[workers] / per_second[1]
+    return {"one, trials per s": per_second[1], f"{workers}, trials per s": per_second[workers], "ratio": ratio}
+
+
 def main() -> None:
     """Measure and print; --output keeps the numbers as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,9 +122,10 @@ def main() -> None:
     parser.add_argument("--engines", nargs="*", default=["serial", "process:2", "dask:2"])
     parser.add_argument("--run", type=Path, help="a run directory with images, for the overhead of real trials")
     parser.add_argument("--chips", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=0, help="also the speed-up of so many worker processes on RUN")
     parser.add_argument("--output", type=Path, help="where the numbers go as JSON")
     args = parser.parse_args()
-    result: dict[str, Any] = {"stub": stub_rates(args.trials, args.engines)}
+    result: dict[str, Any] = {"stub": stub_rates(args.trials, args.engines) if args.engines else []}
     for row in result["stub"]:
         print(
             ", ".join(
@@ -107,6 +135,9 @@ def main() -> None:
     if args.run is not None:
         result["overhead"] = overhead(args.run, args.chips)
         print(", ".join(f"{key} {value:.4g}" for key, value in result["overhead"].items()))
+    if args.run is not None and args.workers > 1:
+        result["speed-up"] = speed_up(args.run, args.chips, args.workers)
+        print(", ".join(f"{key} {value:.4g}" for key, value in result["speed-up"].items()))
     if args.output is not None:
         args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

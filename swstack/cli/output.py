@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from crossvote.sim.common.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from crossvote.swstack.experiment.campaign.driver import State
 
 
 class Output:
@@ -84,6 +87,12 @@ class Output:
         from crossvote.swstack.cli.console import progress_display
 
         return progress_display(self._talk.console, self._quiet)
+
+    def campaign(self, folder: Path) -> AbstractContextManager[Callable[[State], None]]:
+        """Shows a campaign while it runs, with its table so far on a terminal."""
+        from crossvote.swstack.cli.live import live_view
+
+        return live_view(self._talk.console, folder, self._quiet)
 
 
 def _finite(value: Any) -> Any:

@@ -24,17 +24,12 @@ def sensitivity(
     engine: Annotated[str, typer.Option(metavar="ENGINE", help="As for 'crossvote sweep run'.")] = "process",
 ) -> None:
     """Measure what stuck cells in one layer, matrix role, word-line group or bit plane alone cost, part by part."""
-    from crossvote.swstack.experiment.campaign.driver import State
     from crossvote.swstack.experiment.campaign.engines import check_engine
+    from crossvote.swstack.experiment.campaign.sensitivity import FOLDER
     from crossvote.swstack.experiment.campaign.sensitivity import sensitivity as measure
 
     check_engine(engine)
-    with out.progress() as progress:
-
-        def watch(state: State) -> None:
-            done = sum(count for name, count in state.counts.items() if name != "open")
-            progress(state.preparing or "trials", done, sum(state.counts.values()))
-
+    with out.campaign(run / FOLDER) as watch:
         rows = measure(run, part or ("layer", "role", "plane"), scheme, rate, chips, engine, watch)
     table = [["part", "points lost", "95 % interval", "chips"]]
     for row in rows:
@@ -42,4 +37,5 @@ def sensitivity(
             [row["part"], f"{row['points lost']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}", str(row["chips"])]
         )
     out.table(table)
+    out.line(f"in the report with: crossvote report {run}")
     out.result(rows)

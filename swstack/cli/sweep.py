@@ -12,7 +12,6 @@ from crossvote.swstack.cli.app import app, command
 from crossvote.swstack.cli.output import Output
 
 if TYPE_CHECKING:
-    from crossvote.swstack.experiment.campaign.driver import State
     from crossvote.swstack.experiment.campaign.spec import CampaignSpec
 
 sweep = typer.Typer(no_args_is_help=True, help="Campaigns: configurations x schemes x fault rates x chips.")
@@ -54,6 +53,7 @@ def plan(
     ] = True,
 ) -> None:
     """Say what a campaign would do: variants, trials, what is refused, and how long it takes; writes nothing."""
+    from crossvote.swstack.cli.live import duration
     from crossvote.swstack.experiment.campaign.spec import variants
     from crossvote.swstack.experiment.campaign.trials import expand, run_name
 
@@ -89,7 +89,7 @@ def plan(
             seconds += own * estimate.seconds
             size += own * estimate.trial_bytes * spec.examples + len(folders) * estimate.model_bytes
         out.text(
-            f"About {_duration(seconds)} on one core, besides training, and {size / 1e6:,.0f} MB on disk "
+            f"About {duration(seconds)} on one core, besides training, and {size / 1e6:,.0f} MB on disk "
             "(from a short calibration on this machine)."
         )
         result |= {"seconds": seconds, "bytes": size}
@@ -117,12 +117,23 @@ def retry(out: Output, folder: Folder, engine: EngineName = "process") -> None:
     _run(out, folder, None, engine, again=True)
 
 
-@command(group=sweep, examples=("crossvote sweep status campaigns/schemes",))
-def status(out: Output, folder: Folder) -> None:
+@command(
+    group=sweep,
+    examples=("crossvote sweep status campaigns/schemes", "crossvote sweep status campaigns/schemes --follow"),
+)
+def status(
+    out: Output,
+    folder: Folder,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep looking until nothing is open any more.")] = False,
+) -> None:
     """Say how far a campaign is and what it found so far, also while it runs."""
     from crossvote.swstack.experiment.campaign.database import Database
-    from crossvote.swstack.experiment.campaign.driver import database_path
+    from crossvote.swstack.experiment.campaign.driver import database_path, states
 
+    if follow:
+        with out.campaign(folder) as watch:
+            for state in states(folder):
+                watch(state)
     with Database.open(database_path(folder)) as database:
         _show(out, folder, database)
 
@@ -153,12 +164,7 @@ def _run(out: Output, folder: Path, spec: CampaignSpec | None, engine: str, agai
     check_engine(engine)
     out.line(str(folder), style="bold")
     out.resume = f"crossvote sweep resume {folder}"
-    with out.progress() as progress:
-
-        def watch(state: State) -> None:
-            done = sum(count for name, count in state.counts.items() if name != "open")
-            progress(state.preparing or "trials", done, sum(state.counts.values()))
-
+    with out.campaign(folder) as watch:
         run_campaign(folder, spec, engine, watch, retry=again)
     with Database.open(database_path(folder)) as database:
         _show(out, folder, database)
@@ -185,11 +191,3 @@ def _show(out: Output, folder: Path, database: Any) -> None:
         last = (failed.error or "").strip().splitlines()[-1]
         out.text(f"{counts['failed']} failed, the first with: {last}; try again with: crossvote sweep retry {folder}")
     out.result({"folder": str(folder), "counts": counts, "digest": results_digest(database), **asdict(findings)})
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -117,6 +117,27 @@ def planned_spec(database: Database) -> CampaignSpec:
     return build(CampaignSpec, found, str(database.path))
 
 
+def states(folder: Path, every: float = 1.0) -> Iterator[State]:
+    """How far a campaign is, again and again, as somebody sees it who only looks on; ends when nothing is open.
+
+    every: seconds between two looks. The speed is that since the first look.
+
+    Raises:
+        UserError: no campaign there.
+    """
+    started, first = time.monotonic(), None
+    while True:
+        with Database.open(database_path(folder)) as database:
+            counts = database.counts()
+        done, spent = sum(counts.values()) - counts["open"], time.monotonic() - started
+        first = done if first is None else first
+        speed = (done - first) / spent if spent else 0.0
+        yield State(counts, speed, counts["open"] / speed if speed else None)
+        if not counts["open"]:
+            return
+        time.sleep(every)
+
+
 def check_unchanged(database: Database, spec: CampaignSpec, known: Sequence[Variant]) -> None:
     """Refuse to go on with a campaign whose inputs or code are no longer those of its results.
 

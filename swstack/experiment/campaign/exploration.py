@@ -29,6 +29,9 @@ from crossvote.swstack.experiment.campaign.summary import summarize
 from crossvote.swstack.experiment.records import Costs
 from crossvote.swstack.experiment.work import bring_up
 
+#: What an objective is called in tables and pictures.
+_TITLES = {"energy": "energy, uJ", "latency": "latency, us", "area": "area, mm2", "lost": "points lost"}
+
 Objective = Literal["energy", "latency", "area", "lost"]
 
 #: What an objective is called in the system model's summary.
@@ -94,7 +97,8 @@ def explore(
 ) -> list[Candidate]:
     """Try candidates until there are ``spec.candidates``; what was tried before counts. Returns all of them.
 
-    Writes ``candidates.csv``, ``front.csv`` and a configuration ``front/N.toml`` of every candidate on the front.
+    Writes ``candidates.csv``, ``front.csv`` and a configuration ``front/N.toml`` of every candidate on the front, and
+    in the end the front as a picture (``front.svg``, ``front.png``).
 
     Raises:
         UserError: no Optuna, a wrong key, or another exploration at work in the folder.
@@ -130,6 +134,7 @@ def explore(
             _write(folder, spec, found)
         told(len(found), spec.candidates)
         _write(folder, spec, found)
+        _draw(folder, spec, found)
     return found
 
 
@@ -203,12 +208,22 @@ def _row(candidate: Candidate, spec: ExplorationSpec) -> dict[str, Any]:
     return {
         "candidate": candidate.number,
         **{key: candidate.keys[key] for key in spec.space},
-        "points lost": candidate.lost,
-        "energy, uJ": candidate.costs.get("energy"),
-        "latency, us": candidate.costs.get("latency"),
-        "area, mm2": candidate.costs.get("area"),
+        _TITLES["lost"]: candidate.lost,
+        **{title: candidate.costs.get(name) for name, title in _TITLES.items() if name != "lost"},
         "refused": candidate.refused or "",
     }
+
+
+def _draw(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> None:
+    from crossvote.swstack.report.figures import save_figure
+    from crossvote.swstack.report.pareto import pareto_figure
+
+    measured = [_row(candidate, spec) for candidate in found if candidate.refused is None]
+    best = [_row(candidate, spec) for candidate in front(found, spec)]
+    if best:
+        objectives = [_TITLES[objective] for objective in spec.objectives]
+        group = "scheme" if "scheme" in spec.space else None
+        save_figure(pareto_figure(measured, best, objectives, group, spec.max_lost), folder, "front")
 
 
 def _write(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> None:
