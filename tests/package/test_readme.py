@@ -12,6 +12,8 @@ import typer
 
 import crossvote as cv
 from crossvote.swstack.cli.main import application
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.shipped import shipped_configs
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,3 +55,16 @@ def test_every_make_target_is_there():
     targets = set(re.findall(r"`make ([a-z]+)", TEXT)) | set(re.findall(r"^    make ([a-z]+)", TEXT, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
+
+
+def test_the_first_picture_comes_first_and_is_small():
+    (block,) = re.findall(r"((?:^    make .*\n)+)", TEXT[: TEXT.index("## The answer")], re.MULTILINE)
+    assert block.split()[1] == "quick"
+    config = load_config(shipped_configs()["quick"])
+    examples = config.task.train_limit
+    steps = examples / config.finetune.batch_size * config.finetune.epochs
+    steps += examples / config.prune.batch_size * config.prune.epochs
+    trials = len(config.map.schemes) * (1 + len(config.faults.rates) * config.faults.chips)
+    assert steps <= 200
+    assert trials * config.eval.limit <= 3000
+    assert "Not a result" in shipped_configs()["quick"].read_text(encoding="utf-8").splitlines()[0]

@@ -1,0 +1,79 @@
+"""All commands alike: examples in the help, nothing on standard output but the result, documented exit codes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from crossvote.swstack.cli import app as rules
+from crossvote.swstack.cli import reference
+from crossvote.swstack.cli.main import application
+
+APP = application()
+COMMANDS = dict(reference.commands(APP))
+
+
+def call(line: str):
+    return CliRunner().invoke(APP, shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_has_examples_that_are_understood(name):
+    lines = reference.examples(COMMANDS[name])
+    assert lines
+    shown = re.sub(r"\s+", " ", re.sub(r"[│╭╮╰╯─]", " ", call(f"{name} --help").output))
+    for line in lines:
+        assert line.startswith(name)
+        assert line.split(" -")[0] in shown
+        _parse(line)
+
+
+def _parse(line: str) -> None:
+    """Arguments and options are parsed as they stand; nothing is run."""
+    command, words = typer.main.get_command(APP), shlex.split(line.partition(" > ")[0])[1:]
+    context = command.make_context("crossvote", list(words), resilient_parsing=True)
+    while hasattr(command, "resolve_command"):
+        name, command, words = command.resolve_command(context, words)
+        context = command.make_context(name, list(words), parent=context)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_and_option_says_what_it_is(name):
+    assert (COMMANDS[name].help or "").strip()
+    assert [p.name for p in COMMANDS[name].params if p.name != "help" and not p.help] == []
+    assert {"--json", "--quiet"} <= {name for p in COMMANDS[name].params for name in p.opts}
+
+
+def test_the_exit_codes_of_the_code_are_those_of_the_page():
+    assert set(reference.EXIT_CODES) == {0, rules.FAILED, rules.BAD_INPUT, rules.INTERRUPTED}
+    page = reference.reference(APP)
+    for code in reference.EXIT_CODES:
+        assert f"| {code} | " in page
+        assert str(code) in (rules.app.info.epilog or "")
+    for name in COMMANDS:
+        assert f"\n## {name}\n" in page
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["crossvote status nowhere", "crossvote report nowhere", "crossvote sweep status nowhere", "crossvote fork a b"],
+)
+def test_an_error_leaves_standard_output_empty(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call(f"{line} --json")
+    assert result.exit_code == rules.BAD_INPUT
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_quiet_says_the_result_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("crossvote list . --quiet").output == ""
+    written = call("crossvote verilog --quiet --out v").stdout.splitlines()
+    assert len(written) >= 2
+    assert all(Path(line).is_file() for line in written)
