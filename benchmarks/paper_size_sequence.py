@@ -69,7 +69,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [{str(key): value for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def run(placed: OnChip, folder: Path, settings: Settings, minutes: float) -> bool:
