@@ -76,7 +76,7 @@ def description(parameters: OpcParameters, name: str = "opc") -> str:
 
 def _compile(text: str) -> Any:
     """The top node of a description."""
-    from systemrdl import RDLCompiler
+    from systemrdl.compiler import RDLCompiler
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "registers.rdl"
