@@ -34,15 +34,12 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, DOCUMENT = ROOT / "benchmarks" / "results" / "tile_throughput.json", ROOT / "docs" / "tile.md"
 BEGIN, END = "<!-- benchmarks/results/tile_throughput.json -->", "<!-- end of the measurement -->"
 RUNS, SECONDS, GOAL = 3, 1.0, 30e6
-#: Row blocks of a word-line group, where its replicas vote, lanes: groups of the embedded encoder on the shipped chip
-#: and on one with faster converters, where a read takes no longer than its beats.
+#: Row blocks of a word-line group, where its replicas vote, changes to the shipped chip: a group of the embedded encoder
+#: on it, and on one with faster cells and converters, where a read takes no longer than its beats.
 TILES: tuple[tuple[int, Vote, dict[str, Any]], ...] = (
     (3, "crossbar", {}),
     (3, "output", {}),
-    (12, "crossbar", {}),
-    (12, "output", {}),
     (3, "crossbar", {"crossbar": {"read_ps": 16_000}, "adc": {"conversion_ps": 125}}),
-    (12, "crossbar", {"crossbar": {"read_ps": 16_000}, "adc": {"conversion_ps": 125}}),
 )
 
 

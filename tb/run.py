@@ -209,7 +209,8 @@ def simulate_bench(
         return 0, 1, log if log.is_file() else folder / "build.txt"
     cases = list(ElementTree.parse(results).iter("testcase"))
     failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
-    return len(cases) - failed, failed + (not cases), log
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    return len(cases) - failed - skipped, failed + (not cases), log
 
 
 def run_bench(
