@@ -34,8 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, DOCUMENT = ROOT / "benchmarks" / "results" / "tile_throughput.json", ROOT / "docs" / "tile.md"
 BEGIN, END = "<!-- benchmarks/results/tile_throughput.json -->", "<!-- end of the measurement -->"
 RUNS, SECONDS, GOAL = 3, 1.0, 30e6
-#: Row blocks of a word-line group, where its replicas vote, changes to the shipped chip: a group of the embedded encoder
-#: on it, and on one with faster cells and converters, where a read takes no longer than its beats.
+#: Row blocks of a word-line group, where its replicas vote, changes to the shipped chip: groups of the embedded
+#: encoder on it, and on one with faster cells and converters, where a read takes no longer than its beats.
 TILES: tuple[tuple[int, Vote, dict[str, Any]], ...] = (
     (3, "crossbar", {}),
     (3, "output", {}),

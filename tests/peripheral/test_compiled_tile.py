@@ -48,13 +48,14 @@ def results(tile: TileModel, program: TileProgram, x: np.ndarray) -> tuple[list[
 @needs_compiler
 def test_compiled_tile_equals_numpy() -> None:
     """Programmed anew between runs, with one row block per OPC and with two, more vectors than tags."""
-    compiled, reference = VerilatorTile(ODD), NumpyTile(ODD)
+    compiled, reference, disagreements = VerilatorTile(ODD), NumpyTile(ODD), 0
     for seed, blocks, vectors in ((1, 2, 20), (2, 1, 9)):
         program, x = programmed(ODD, blocks, seed, vectors)
         expected = results(reference, program, x)
         assert results(compiled, program, x) == expected
         assert len(np.unique(expected[0])) > 8
-        assert expected[1] > 0
+        disagreements += expected[1]
+    assert disagreements > 0
 
 
 @pytest.mark.parametrize(
