@@ -111,6 +111,7 @@ def test_system_model_takes_as_long_as_the_compiled_tile(name: str) -> None:
         outputs=program.opc_map.outputs,
         driven=np.full(blocks, chip.crossbar.rows),
         lines=np.array([chip.crossbar.columns]),
+        copies=np.array([0]),
         opc_lines=np.array([steps]),
         sums=steps,
         votes=0,
