@@ -84,7 +84,7 @@ def test_what_does_not_fit_a_tile_is_refused(changed: dict, message: str) -> Non
 #: Chips of small crossbars, which compile in seconds, by what bounds their interval.
 CHIPS: dict[str, tuple[Vote, dict]] = {
     "read": ("output", {}),
-    "convert": ("crossbar", {"adc": {"conversion_ps": 4000}, "opc": {"clock_ps": 3000}}),
+    "convert": ("crossbar", {"adc": {"conversion_ps": 8000}, "opc": {"clock_ps": 2000}}),
     "digest": (
         "output",
         {"crossbar": {"read_ps": 2000}, "opc": {"lanes": 2}, "adc": {"conversion_ps": 100, "shared_by": 2}},
