@@ -37,7 +37,7 @@ def compare(
     targets = check_targets(column_sparsity, config.prune.column_sparsity)
     check_shares(directory, config, targets)
     out.resume = f"crossvote compare {directory}"
-    update(out, directory, config, "finetune", force=False)
+    update(out, directory, config, "finetune", force=False, last=False)
     with out.progress() as progress:
         rows = compare_in_run(directory, config, methods, targets, seeds, progress)
     out.table(rows)

@@ -56,7 +56,7 @@ def ladder(
     )
     rung_schemes(settings, config)  # what cannot be measured is refused before anything is trained for it
     out.resume = f"crossvote ladder {directory}"
-    update(out, directory, config, "prune", force=False)
+    update(out, directory, config, "prune", force=False, last=False)
     with out.progress() as progress:
         rows = ladder_in_run(directory, config, settings, progress)
     out.table([list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)])

@@ -71,8 +71,10 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
     return config, run_dir or own
 
 
-def update(out: Output, directory: Path, config: RunConfig, target: str, force: bool) -> None:
+def update(out: Output, directory: Path, config: RunConfig, target: str, force: bool, last: bool = True) -> None:
     """Do the stages that are missing up to ``target``, and print what they give.
+
+    last: whether that is the command's result; otherwise the command goes on from there and has one of its own.
 
     Raises:
         UserError: the configuration asks for something that cannot be.
@@ -94,7 +96,8 @@ def update(out: Output, directory: Path, config: RunConfig, target: str, force: 
     lines = summarize(run, target)
     for line in lines:
         out.text(line)
-    out.result({"run": os.fspath(directory), "stage": target, "summary": lines})
+    if last:
+        out.result({"run": os.fspath(directory), "stage": target, "summary": lines})
     if target in ("cosim", "report") and not cosimulation_is_exact(run):
         out.error("a co-simulated output differs from the reference.")
         raise typer.Exit(FAILED)
