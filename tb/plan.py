@@ -147,7 +147,7 @@ def cocotb_tests() -> list[str]:
                 [ast.unparse(one) for one in node.decorator_list] if isinstance(node, ast.AsyncFunctionDef) else []
             )
             if any(one.startswith("cocotb.test") for one in decorators):
-                found.append(f"{path.stem}.{node.name}")  # type: ignore[attr-defined]
+                found.append(f"{path.stem}.{node.name}")
     return found
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.chip.components.actions import COMPONENT_ACTIONS
 from crossvote.sim.chip.components.adc import adc
 from crossvote.sim.chip.components.array import array
 from crossvote.sim.chip.components.base import Action, Estimate
@@ -92,23 +93,27 @@ COMPONENTS: dict[str, Component] = {
     "crossbar": Component(
         "crossbars",
         "crossbar",
-        ("cell_read", "cell_write"),
+        COMPONENT_ACTIONS["crossbar"],
         "held",
         lambda c, _: array(c.crossbar.rows, c.crossbar.columns, c.crossbar.read_ps, c.cell.write_pj),
     ),
     "driver": Component(
         "drivers",
         "row",
-        ("row_drive",),
+        COMPONENT_ACTIONS["driver"],
         "idle",
         lambda c, _: driver(c.crossbar.columns, c.dac.bits, c.crossbar.read_ps),
     ),
-    "sample_hold": Component("ADCs", "column", ("sample_hold",), "idle", lambda c, _: sample_hold(c.crossbar.read_ps)),
-    "adc": Component("ADCs", "adc", ("conversion",), "idle", lambda c, _: adc(c.adc.bits, c.adc.conversion_ps)),
+    "sample_hold": Component(
+        "ADCs", "column", COMPONENT_ACTIONS["sample_hold"], "idle", lambda c, _: sample_hold(c.crossbar.read_ps)
+    ),
+    "adc": Component(
+        "ADCs", "adc", COMPONENT_ACTIONS["adc"], "idle", lambda c, _: adc(c.adc.bits, c.adc.conversion_ps)
+    ),
     "opc": Component(
         "output peripheral",
         "opc",
-        ("opc_pair", "opc_step", "map_lookup", "vote"),
+        COMPONENT_ACTIONS["opc"],
         "idle",
         lambda c, variant: opc(opc_parameters(c), variant, c.opc.clock_ps),
         _rtl,
@@ -116,7 +121,7 @@ COMPONENTS: dict[str, Component] = {
     "shift_add": Component(
         "output peripheral",
         "ima",
-        ("shift_add",),
+        COMPONENT_ACTIONS["shift_add"],
         "idle",
         # ISAAC has four of them for eight converters; here one stands for all of an IMA.
         lambda c, _: _times(
@@ -128,45 +133,51 @@ COMPONENTS: dict[str, Component] = {
     "input_register": Component(
         "tile memory",
         "ima",
-        ("input_byte",),
+        COMPONENT_ACTIONS["input_register"],
         "held",
         lambda c, _: sram(_input_bytes(c), "input_register", "input_byte"),
     ),
     "output_register": Component(
         "tile memory",
         "ima",
-        ("output_byte",),
+        COMPONENT_ACTIONS["output_register"],
         "held",
         lambda c, _: sram(_output_bytes(c), "output_register", "output_byte"),
     ),
     "buffer": Component(
         "tile memory",
         "tile",
-        ("buffer_byte",),
+        COMPONENT_ACTIONS["buffer"],
         "held",
         lambda c, _: edram(c.tile.buffer_bytes, c.tile.buffer_ps, c.tile.buffer_ports, c.tile.buffer_bits),
     ),
-    "bus": Component("tile memory", "tile", ("bus_byte",), "held", lambda c, _: bus(c.tile.bus_bits, c.tile.bus_ps)),
+    "bus": Component(
+        "tile memory", "tile", COMPONENT_ACTIONS["bus"], "held", lambda c, _: bus(c.tile.bus_bits, c.tile.bus_ps)
+    ),
     "router": Component(
         "network",
         "router",
-        ("flit_hop",),
+        COMPONENT_ACTIONS["router"],
         "held",
         lambda c, _: router(c.network.tiles_per_router + 4, c.network.flit_bits, c.network.link_ps),
     ),
     "adder": Component(
-        "vector units", "tile", ("partial_add", "scale"), "idle", lambda c, _: adder(c.digital.clock_ps)
+        "vector units", "tile", COMPONENT_ACTIONS["adder"], "idle", lambda c, _: adder(c.digital.clock_ps)
     ),
-    "attention": Component("attention", "mac", ("mac",), "idle", lambda c, _: mac_unit(c.digital.clock_ps)),
+    "attention": Component(
+        "attention", "mac", COMPONENT_ACTIONS["attention"], "idle", lambda c, _: mac_unit(c.digital.clock_ps)
+    ),
     "attention_cim": Component(
         "attention",
         "kv_byte",
-        ("cim_mac", "cim_write"),
+        COMPONENT_ACTIONS["attention_cim"],
         "held",
         lambda c, _: cim_byte(),
         lambda c: c.digital.attention == "sram-cim",
     ),
-    "vector": Component("vector units", "lane", ("vector_op",), "idle", lambda c, _: vector_lane(c.digital.clock_ps)),
+    "vector": Component(
+        "vector units", "lane", COMPONENT_ACTIONS["vector"], "idle", lambda c, _: vector_lane(c.digital.clock_ps)
+    ),
 }
 
 #: Every action, and the part of the report that it belongs to.
@@ -236,26 +247,6 @@ def units(chip: ChipConfig) -> dict[str, float]:
         "kv_byte": tiles * chip.tile.buffer_bytes * chip.tile.kv_share,
         "chip": 1,
     }
-
-
-def check_overrides(chip: ChipConfig) -> None:
-    """Refuse measured numbers of what the chip does not have.
-
-    Raises:
-        UserError: an unknown component or action.
-    """
-    for name, override in chip.override.items():
-        if name not in COMPONENTS:
-            raise UserError(
-                f"chip '{chip.name}': override.{name} names no component; there are {', '.join(COMPONENTS)}."
-            )
-        kind = COMPONENTS[name]
-        for action in [*override.energy_pj, *override.interval_ps]:
-            if action not in kind.actions:
-                raise UserError(
-                    f"chip '{chip.name}': override.{name} names action '{action}'; the component has "
-                    f"{', '.join(kind.actions)}."
-                )
 
 
 def estimate(chip: ChipConfig, name: str, variant: Variant | None = None) -> Estimate:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from crossvote.sim.chip.components.actions import COMPONENT_ACTIONS
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml
 
@@ -305,10 +306,13 @@ class ChipConfig:
                 f"tile.crossbars_per_ima = {self.tile.crossbars_per_ima} and tile.imas = {self.tile.imas} give an odd "
                 "number of crossbars per tile, but they come in pairs."
             )
-        if self.override:
-            from crossvote.sim.chip.bill import check_overrides  # which is built upon this module
-
-            check_overrides(self)
+        for name, override in self.override.items():
+            if name not in COMPONENT_ACTIONS:
+                raise ValueError(f"override.{name} names no component; there are {', '.join(COMPONENT_ACTIONS)}.")
+            own = COMPONENT_ACTIONS[name]
+            for action in [*override.energy_pj, *override.interval_ps]:
+                if action not in own:
+                    raise ValueError(f"override.{name} names action '{action}'; the component has {', '.join(own)}.")
         return self
 
     @property

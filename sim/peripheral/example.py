@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossvote.rtl.ip_export import Example
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
@@ -27,8 +28,10 @@ def example(parameters: OpcParameters, seed: int = 0) -> Example:
     twin = p if p.column_map else replace(p, column_map=True)
     opc_map = _map(twin, rng, flips=p.column_map)
     blocks = min(2, p.row_blocks)
-    dtype = np.uint8 if p.adc_bits <= 8 else np.uint16
-    codes = rng.integers(0, 1 << p.adc_bits, (VECTORS, blocks, p.input_bits, p.columns, 2)).astype(dtype)
+    shape = (VECTORS, blocks, p.input_bits, p.columns, 2)
+    codes: NDArray[np.unsignedinteger] = rng.integers(0, 1 << p.adc_bits, shape).astype(
+        np.uint8 if p.adc_bits <= 8 else np.uint16
+    )
     reference = NumpyPeripheral(twin)
     reference.load_map(opc_map)
     writes = [(int(Register.ROW_BLOCKS), blocks), *(map_writes(p, opc_map) if p.column_map else [])]

@@ -39,7 +39,7 @@ class TileProgram:
     @property
     def blocks(self) -> int:
         """Row blocks of each OPC."""
-        return self.cells.shape[1]
+        return int(self.cells.shape[1])
 
 
 @dataclass(frozen=True, eq=False)

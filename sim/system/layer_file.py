@@ -51,4 +51,5 @@ def _stuck(layer: StreamedLayer, block: int, lines: NDArray[np.int64], at: int) 
     own = lines[place] == line
     level = value.astype(np.int64) * group.last_level
     columns = (np.full_like(line, at), crossbar % 2, word_line, place, level)
-    return np.stack([column.astype(np.int64) for column in columns], axis=1)[own]
+    rows: NDArray[np.int64] = np.stack([column.astype(np.int64) for column in columns], axis=1)[own]
+    return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def verilog(
     for option, value, known in (("--bus", bus, tuple(BUSES)), ("--streams", streams, STREAMS)):
         if value not in known:
             raise UserError(f"{option} {value}: must be one of {', '.join(known)}.")
-    own = {
+    own: dict[str, Any] = {
         "columns": columns,
         "lanes": lanes,
         "planes": planes,

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from crossvote.sim.common.plot_style import MUTED, PALETTE, STYLE, filling, look
@@ -68,7 +69,7 @@ def breakdown_figure(panels: Mapping[str, Parts]) -> Figure:
             _stack(axes, parts, names)
             axes.set_xlabel(what)
         grid[0][0].invert_yaxis()
-        handles = [plt.Rectangle((0, 0), 1, 1, **filling(i)) for i in range(len(names))]
+        handles = [Rectangle((0, 0), 1, 1, **filling(i)) for i in range(len(names))]
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8.5)
     return figure
 

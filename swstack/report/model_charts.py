@@ -65,7 +65,7 @@ def head_figure(rows: Sequence[Record]) -> Figure:
         axes.spines[:].set_visible(False)
         axes.set_xlabel("head")
         bar = figure.colorbar(picture, ax=axes, label="pruned columns, %", aspect=30)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     return figure
 
 

@@ -59,7 +59,8 @@ def plane_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of the weights whose bit b is 1, float[B], from ``magnitudes``."""
     value = np.arange(len(counts))
     planes = int(len(counts) - 1).bit_length()
-    return np.array([counts[(value >> plane) & 1 == 1].sum() for plane in range(planes)]) / max(counts.sum(), 1)
+    ones = [int(counts[(value >> plane) & 1 == 1].sum()) for plane in range(planes)]
+    return np.array(ones, np.float64) / max(int(counts.sum()), 1)
 
 
 def head_sparsity(image: Image, queries: int, keys: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ settings (``noise = {kind = "censored", cut = 2.0}``). Reading a configuration l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import PlainSerializer, PlainValidator
 
@@ -53,7 +53,7 @@ def parse_noise(value: Any) -> Noise:
     if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
         raise UserError(f"a noise is a name ({', '.join(NOISES.names())}) or a table with its kind and settings.")
     settings = {key: setting for key, setting in value.items() if key != "kind"}
-    return cast(Noise, build(NOISES[value["kind"]], settings, f"noise '{value['kind']}'"))
+    return build(NOISES[value["kind"]], settings, f"noise '{value['kind']}'")
 
 
 def noise_mapping(noise: Noise) -> dict[str, Any]:
