@@ -26,8 +26,9 @@ from crossvote.rtl.tile_parameters import TileParameters
 from crossvote.sim.array.image import Vote
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.files import write_text_atomic
-from crossvote.sim.peripheral.tile import calibrated, tile_parameters, tile_sums
+from crossvote.sim.peripheral.tile import calibrated, tile_sums
 from crossvote.sim.peripheral.tile_backend import TileProgram, VerilatorTile
+from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from tb.stimulus import random_map
 
 ROOT = Path(__file__).resolve().parents[1]

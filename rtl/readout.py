@@ -127,7 +127,7 @@ class ReadOut(wiring.Component):
         m.d.comb += [
             accumulate.previous.eq(total.sum),
             accumulate.begins.eq(begins),
-            accumulate.value.eq(plane_value),
+            accumulate.addend.eq(plane_value),
             accumulate.flip.eq(step.flip),
             accumulate.advance.eq(step.advance),
         ]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from amaranth.utils import bits_for
-
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import OpcParameters, count_bits
 
 #: Bits of a quantized output, and of the offset that is added to it before it is limited to them.
 VALUE_BITS, OFFSET_BITS = 8, 16
@@ -73,7 +71,7 @@ class TileParameters:
     @property
     def block_bits(self) -> int:
         """Bits of a row block's number within an OPC."""
-        return int(bits_for(self.opc.row_blocks - 1))
+        return count_bits(self.opc.row_blocks - 1)
 
     def input_beats(self, blocks: int) -> int:
         """Input beats of a vector of ``blocks`` row blocks per OPC."""

@@ -127,9 +127,9 @@ MUTANTS = (
     Mutant("ends too early", "readout.py", "self.o.valid.eq(valued & step.end)", "self.o.valid.eq(valued)"),
     Mutant("outputs run into each other", "accumulate.py", "Mux(self.begins, 0, self.previous)", "self.previous"),
     Mutant(
-        "flip does not negate", "accumulate.py", "Mux(self.flip, ~self.value, self.value) + self.flip", "self.value"
+        "flip does not negate", "accumulate.py", "Mux(self.flip, ~self.addend, self.addend) + self.flip", "self.addend"
     ),
-    Mutant("flipped value off by one", "accumulate.py", "self.value) + self.flip", "self.value)"),
+    Mutant("flipped value off by one", "accumulate.py", "self.addend) + self.flip", "self.addend)"),
     Mutant("advances only by one", "accumulate.py", "added << self.advance)", "added << (self.advance != 0))"),
     Mutant("outputs all the first", "readout.py", "number.eq(number + step.end)", "number.eq(number)"),
     Mutant("last output not marked", "readout.py", "total.last.eq(step.last)", "total.last.eq(0)"),

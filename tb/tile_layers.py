@@ -20,7 +20,8 @@ from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.scales import OpcScales
-from crossvote.sim.peripheral.tile import calibrated, requantised, tile_parameters
+from crossvote.sim.peripheral.tile import calibrated, requantised
+from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from tb.real_layers import placed_layers, sources_digest
 
 FORMAT, FORMAT_VERSION = "crossvote-tile-stimulus", 1

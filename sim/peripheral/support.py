@@ -23,7 +23,7 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.peripheral.base import OpcMap
-from crossvote.sim.peripheral.tile import tile_parameters
+from crossvote.sim.peripheral.tile_sizes import tile_parameters
 
 Engine = Literal["fast", "explicit", "numpy", "verilator", "amaranth", "tile", "system"]
 #: The arrays of a column map that make up a code.

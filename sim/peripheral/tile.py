@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,7 @@ from crossvote.rtl.tile_parameters import OFFSET_BITS, VALUE_BITS, TileParameter
 from crossvote.sim.array import arithmetic
 from crossvote.sim.array.crossbar import read_cells
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import Bundle, GroupImage, Vote
-from crossvote.sim.chip.bill import opc_parameters
-from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.array.image import Bundle, GroupImage
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
@@ -26,32 +23,6 @@ from crossvote.sim.peripheral.scales import OpcScales
 
 #: Share of an output's range that ``calibrated`` keeps; what lies outside is limited.
 KEPT_RANGE = 0.9
-
-
-def tile_parameters(chip: ChipConfig, blocks: int, vote: Vote) -> TileParameters:
-    """The tile that serves a bundle of bit lines over ``blocks`` row blocks of a chip.
-
-    Row blocks that are added before a vote share an OPC; otherwise each has one of its own, as in the system model.
-    Times are whole clock cycles, rounded up. The input is as wide as it must be for the tile never to wait for it: what
-    the bus of a chip carries is not part of the tile.
-
-    Raises:
-        UserError: sizes that the RTL cannot have.
-    """
-    opcs = 1 if vote == "output" else blocks
-    clock = chip.opc.clock_ps
-    conversions = -(-chip.crossbar.columns * chip.adc.shared_by // chip.adc.per_crossbar)
-    try:
-        return TileParameters(
-            opc=replace(opc_parameters(chip), row_blocks=blocks // opcs),
-            opcs=opcs,
-            rows=chip.crossbar.rows,
-            port=next(port for port in range(64, 0, -1) if chip.crossbar.rows % port == 0),
-            read_clocks=-(-chip.crossbar.read_ps // clock),
-            convert_clocks=-(-conversions * chip.adc.conversion_ps // clock),
-        )
-    except ValueError as error:
-        raise UserError(f"chip '{chip.name}': the tile cannot be built: {error}") from None
 
 
 def tile_outputs(

@@ -17,8 +17,9 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.opc_array import OpcRun
 from crossvote.sim.peripheral.scales import OpcScales
-from crossvote.sim.peripheral.tile import calibrated, requantised, tile_cells, tile_inputs, tile_parameters
+from crossvote.sim.peripheral.tile import calibrated, requantised, tile_cells, tile_inputs
 from crossvote.sim.peripheral.tile_backend import TileModel, TileProgram, TileResult
+from crossvote.sim.peripheral.tile_sizes import tile_parameters
 
 
 @dataclass(frozen=True, eq=False)

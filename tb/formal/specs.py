@@ -171,7 +171,7 @@ class OutputSumsFit(Spec):
             Assume(after <= p.output_magnitude),
             dut.previous.eq(previous),
             dut.begins.eq(begins),
-            dut.value.eq(value),
+            dut.addend.eq(value),
             dut.flip.eq(flip),
             dut.advance.eq(advance),
             Assert(dut.next == exact),

@@ -104,6 +104,7 @@ def test_status_says_what_is_finished_outdated_interrupted_or_missing(run):
     states = {stage.stage: stage.state for stage in status(run).stages}
     assert states == {
         "finetune": "finished", "score-dense": "finished", "prune": "outdated", "score-pruned": "outdated",
+        "fault-training": "missing",
         "map": "interrupted", "calibrate": "missing", "faults": "missing", "eval": "missing", "cosim": "missing",
         "simulate": "missing", "report": "missing",
     }  # fmt: skip
@@ -119,5 +120,5 @@ def test_list_finds_runs_and_passes_over_what_it_cannot_read(run, tmp_path):
     result = call("list", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     (row,) = json.loads(result.stdout)
-    assert (row["run"], row["task"], row["stages done"]) == (str(run), "grammar-single", "4 of 11")
+    assert (row["run"], row["task"], row["stages done"]) == (str(run), "grammar-single", "4 of 12")
     assert "not a TOML file" in result.stderr

@@ -78,7 +78,7 @@ def test_every_stage_leaves_its_artefacts(finished):
         assert (finished / "stages" / f"{stage}.json").is_file()
     page = (finished / "report" / "index.html").read_text(encoding="utf-8")
     assert "tiny-bert on grammar-single" in page
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 9
     assert "On the simulated chip &#39;paper&#39; changes latency by" in page
     assert [entry.name for entry in (finished / "work").iterdir()] == ["trials"]
 
@@ -169,7 +169,7 @@ def test_a_second_run_does_nothing(finished):
     before = {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()}
     result = CliRunner().invoke(cli.application(), ["run", str(finished)])
     assert result.exit_code == 0
-    assert result.output.count("unchanged") == 11
+    assert result.output.count("unchanged") == 12
     assert {path: path.stat().st_mtime_ns for path in (finished / "stages").iterdir()} == before
 
 

@@ -11,8 +11,9 @@ from crossvote.rtl.tile_parameters import TileParameters
 from crossvote.sim.array.image import Vote
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.peripheral.tile import calibrated, tile_parameters, tile_sums
+from crossvote.sim.peripheral.tile import calibrated, tile_sums
 from crossvote.sim.peripheral.tile_backend import NumpyTile, TileModel, TileProgram, VerilatorTile
+from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from crossvote.sim.system.stages import GroupTiming
 from crossvote.sim.system.workload import GroupWork
 from tb.stimulus import random_map

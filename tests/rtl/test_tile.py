@@ -16,7 +16,8 @@ from crossvote.rtl.tile import offset_address, tile_scale_address
 from crossvote.rtl.tile_parameters import TileParameters
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.peripheral import OpcScales
-from crossvote.sim.peripheral.tile import activation_payloads, tile_outputs, tile_parameters, tile_writes
+from crossvote.sim.peripheral.tile import activation_payloads, tile_outputs, tile_writes
+from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from crossvote.sim.system.stages import GroupTiming
 from crossvote.sim.system.workload import GroupWork
 from tb.crossbars import TileOnCrossbars

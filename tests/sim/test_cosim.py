@@ -10,8 +10,8 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
-from crossvote.sim.peripheral.tile import tile_parameters
 from crossvote.sim.peripheral.tile_backend import NumpyTile
+from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.cosim import cosimulate as cosimulate_request
 

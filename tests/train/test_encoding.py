@@ -71,4 +71,4 @@ def test_an_example_without_a_token_is_named():
 def test_truncation_by_the_model_is_said(tiny_directory, caplog):
     _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
     assert encode(tokenizer, texts("red " * 60), 64).lengths.tolist() == [32]
-    assert "positions for 32 tokens, fewer than max_length = 64" in caplog.text
+    assert "the model takes 32 tokens at most, fewer than max_length = 64" in caplog.text
