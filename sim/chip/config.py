@@ -316,6 +316,17 @@ class ChipConfig:
         return self
 
     @property
+    def image_sizes(self) -> dict[str, int]:
+        """What an image depends on of the chip, named as in ``crossvote.swstack.mapping.mapping.build_image``."""
+        return {
+            "rows": self.crossbar.rows,
+            "columns": self.crossbar.columns,
+            "adc_bits": self.adc.bits,
+            "input_bits": self.opc.input_bits,
+            "cell_bits": self.crossbar.cell_bits,
+        }
+
+    @property
     def slices(self) -> int:
         """Bit lines of one output without replicas: a cell of several bits holds several planes."""
         return -(-self.opc.planes // self.crossbar.cell_bits)

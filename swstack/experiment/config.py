@@ -134,16 +134,6 @@ class RunConfig:
         """A protection scheme by name, own ones before shipped ones."""
         return {**PRESETS, **self.map.protection}[name]
 
-    def image_sizes(self) -> dict[str, int]:
-        """What an image depends on of the chip, as ``crossvote.swstack.mapping.mapping.build_image`` takes it."""
-        return {
-            "rows": self.chip.crossbar.rows,
-            "columns": self.chip.crossbar.columns,
-            "adc_bits": self.chip.adc.bits,
-            "input_bits": self.chip.opc.input_bits,
-            "cell_bits": self.chip.crossbar.cell_bits,
-        }
-
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a TOML file, lay the ``key=value`` overrides over it and check the whole.

@@ -152,11 +152,7 @@ def map_model(
         masks,
         scheme,
         quantization,
-        rows=chip.crossbar.rows,
-        columns=chip.crossbar.columns,
-        adc_bits=chip.adc.bits,
-        input_bits=chip.opc.input_bits,
-        cell_bits=chip.crossbar.cell_bits,
+        **chip.image_sizes,
         name=name,
         progress=progress,
     )

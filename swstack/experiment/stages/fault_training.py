@@ -19,8 +19,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     if not context.config.fault_training.epochs:
         return [context.write(result, FaultTrained())]
     from crossvote.swstack.mapping.error_law import matrix_laws
-    from crossvote.swstack.mapping.mapping import build_image
-    from crossvote.swstack.models.layouts import word_line_groups
+    from crossvote.swstack.mapping.mapping import map_model
     from crossvote.swstack.models.loading import save_model
     from crossvote.swstack.models.masks import load_masks
     from crossvote.swstack.pruning.for_faults import train_for_faults
@@ -28,13 +27,12 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     config, training = context.config, context.config.fault_training
     model, tokenizer, task = load_part(context.run.path / paths.PRUNED, config)
     masks = load_masks(context.run.path / paths.MASKS)
-    image = build_image(
+    image = map_model(
         model,
-        word_line_groups(model),
         masks,
         config.scheme(training.scheme),
         config.quantization,
-        **config.image_sizes(),
+        config.chip,
         name=training.scheme,
         progress=context.progress,
     )
@@ -61,7 +59,7 @@ def _settings(config: RunConfig) -> Mapping[str, Any]:
         "layout": config.model.layout,
         "scheme": to_mapping(config.scheme(config.fault_training.scheme)),
         "sa0_sa1": config.faults.sa0_sa1,
-        **config.image_sizes(),
+        **config.chip.image_sizes,
     }
 
 

@@ -55,7 +55,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         "quantization": to_mapping(config.quantization),
         "schemes": {name: to_mapping(protection) for name, protection in config.protections().items()},
         "order": list(config.map.schemes),
-        **config.image_sizes(),
+        **config.chip.image_sizes,
     }
 
 
