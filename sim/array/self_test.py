@@ -1,8 +1,8 @@
 """The test of a chip's cells, and the map it finds: with misreads it misses stuck cells and accuses good ones.
 
-The test is March C* (Chen et al., IEEE Transactions on Computers, 2015), all cells of a word line at once: w0; up r0
-w1; up r1 r1 w0; down r0 w1; down r1 w0; r0. It reads every cell three times where it should be 0 and three times where
-it should be 1. A cell counts as stuck if enough of the three reads of a level were wrong.
+The test is the hardware's own, ``crossvote.rtl.march_elements.MARCH_C_STAR``, all cells of a word line at once. It
+reads every cell three times where it should be 0 and three times where it should be 1. A cell counts as stuck if enough
+of the three reads of a level were wrong.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from crossvote.rtl.march_elements import MARCH_C_STAR
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.patterns import independent
 from crossvote.sim.array.silicon import conductance_stream
 from crossvote.sim.common.schema import config_dataclass
 
-#: Reads of each level, and writes, of every cell.
-READS_OF_LEVEL, WRITES = 3, 5
+_OPERATIONS = [operation for element in MARCH_C_STAR for operation in element.operations]
+#: Reads of level 1, of level 0 as many, and writes, of every cell.
+READS_OF_LEVEL = sum(not operation.write and operation.level == 1 for operation in _OPERATIONS)
+WRITES = sum(operation.write for operation in _OPERATIONS)
 
 
 @config_dataclass
