@@ -19,7 +19,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.scales import OpcScales
 from crossvote.sim.peripheral.tile import requantised, tile_sums, tile_writes
-from crossvote.sim.peripheral.verilator_build import build_library
+from crossvote.sim.peripheral.verilator_build import Signatures, build_library, load_library
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +108,8 @@ class NumpyTile:
 
 @cache
 def _load(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
     handle, word, count, pointer = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int64, ctypes.c_void_p
-    signatures = {
+    signatures: Signatures = {
         "tile_new": (handle, []),
         "tile_free": (None, [handle]),
         "tile_cells": (None, [handle, pointer, count]),
@@ -118,10 +117,7 @@ def _load(path: Path) -> ctypes.CDLL:
         "tile_read": (word, [handle, word]),
         "tile_run": (count, [handle, pointer, count, pointer, count, count, pointer]),
     }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
+    return load_library(path, signatures)
 
 
 class VerilatorTile:

@@ -17,14 +17,13 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
 from crossvote.sim.peripheral.programming import map_writes, scale_writes
 from crossvote.sim.peripheral.scales import OpcScales
-from crossvote.sim.peripheral.verilator_build import build_library
+from crossvote.sim.peripheral.verilator_build import Signatures, build_library, load_library
 
 
 @cache
 def _load(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
     handle, word, count, pointer = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int64, ctypes.c_void_p
-    signatures = {
+    signatures: Signatures = {
         "opc_new": (handle, []),
         "opc_free": (None, [handle]),
         "opc_write": (ctypes.c_int, [handle, word, word]),
@@ -35,10 +34,7 @@ def _load(path: Path) -> ctypes.CDLL:
         ),
         "opc_run": (count, [handle, pointer, ctypes.c_int, count, count, pointer, count]),
     }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
+    return load_library(path, signatures)
 
 
 class VerilatorPeripheral:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -14,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from amaranth.lib import wiring
@@ -43,6 +45,8 @@ COMPILER_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fno-semantic-interposition", "
 ]
 
 Parameters = OpcParameters | TileParameters
+#: What the functions of a library return, and their arguments.
+Signatures = Mapping[str, tuple[Any, Sequence[Any]]]
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,15 @@ def build_library(parameters: Parameters, cache: Path | None = None) -> Path:
         if not intact(library):
             with writing(library):
                 _compile(parameters, verilator, compiler, library)
+    return library
+
+
+def load_library(path: Path, signatures: Signatures) -> ctypes.CDLL:
+    """The library of ``build_library`` with its functions typed."""
+    library = ctypes.CDLL(str(path))
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
     return library
 
 
