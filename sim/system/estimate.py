@@ -113,8 +113,9 @@ def _layer_span(steps: Sequence[Step], arrivals: Sequence[int], causal: bool) ->
 def estimate(workload: Workload, placement: Placement, sequences: int, started: float) -> SystemResult:
     """Times without contention between layers, for links or for places in queues: exact where nothing waits for these.
 
-    Otherwise it is too early, but for a hair: serving in the order of arrival is no optimal schedule, and now and then
-    a delay makes it a better one. The next sequence follows after as long as the busiest unit or link needs for one.
+    Otherwise it is too early, except that serving in the order of arrival is no optimal schedule: now and then a delay
+    makes it a better one, and the estimate is late by up to 3 % (the most that 1,200 random cases showed). The next
+    sequence follows after as long as the busiest unit or link needs for one.
     """
     chip, tokens = placement.chip, workload.tokens
     network = Network(Simulation(), "network", chip, placement.tiles)
