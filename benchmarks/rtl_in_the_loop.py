@@ -20,8 +20,9 @@ from crossvote.sim.common.machine import cores
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.system.cosim import cosim_requests
+from crossvote.sim.system.dimensions import BERT_BASE, MINILM_L6, Dimensions
 from crossvote.sim.system.model import simulate
-from crossvote.sim.system.workload import BERT_BASE, MINILM_L6, Dimensions, Workload
+from crossvote.sim.system.workload import Workload
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 

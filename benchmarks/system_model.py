@@ -14,11 +14,11 @@ from collections.abc import Callable, Generator
 import simpy
 
 from crossvote.sim.chip.config import load_chip
+from crossvote.sim.system.dimensions import BERT_BASE, bert_workload
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import place
 from crossvote.sim.system.result import Resolution
 from crossvote.sim.system.run import SystemRun
-from crossvote.sim.system.workload import BERT_BASE, bert_workload
 
 
 def best(measure: Callable[[], float], times: int = 5) -> float:

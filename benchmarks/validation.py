@@ -20,12 +20,14 @@ from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.kernel import Booking, Simulation
 from crossvote.sim.system import energy
 from crossvote.sim.system.actions import group_actions
+from crossvote.sim.system.dimensions import BERT_BASE, Dimensions, bert_workload
+from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.load import tile_at_full_load_w
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import GroupPlace
 from crossvote.sim.system.result import Resolution, SystemResult
 from crossvote.sim.system.stages import GroupTiming
-from crossvote.sim.system.workload import BERT_BASE, ROLES, Dimensions, GroupWork, bert_workload
+from crossvote.sim.system.workload import ROLES
 
 Relation = Literal["=", "<=", ">=", "report"]
 #: What a row is evidence of; the page has a part for each.

@@ -8,7 +8,8 @@ import numpy as np
 
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image
 from crossvote.sim.chip.config import ChipConfig
-from crossvote.sim.system.workload import GroupWork, LayerWork, Workload
+from crossvote.sim.system.group_work import GroupWork
+from crossvote.sim.system.workload import LayerWork, Workload
 
 
 def unprotected(group: GroupImage) -> GroupImage:

@@ -8,9 +8,9 @@ from crossvote.sim.chip.bill import PARTS, bill, prices
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.system.actions import group_actions
 from crossvote.sim.system.energy import Powered, leakage_w, static_w
+from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.placement import GroupPlace
 from crossvote.sim.system.stages import GroupTiming
-from crossvote.sim.system.workload import GroupWork
 
 
 def full_tile(chip: ChipConfig) -> GroupPlace:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.system.workload import GroupWork, LayerWork, Role, Workload, spread
+from crossvote.sim.system.group_work import GroupWork, spread
+from crossvote.sim.system.workload import LayerWork, Role, Workload
 
 
 @dataclass(frozen=True, eq=False)

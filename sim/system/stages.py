@@ -28,9 +28,9 @@ from crossvote.sim.kernel import (
 )
 from crossvote.sim.kernel.simulation import Key
 from crossvote.sim.peripheral.support import row_blocks_refusal
+from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
-from crossvote.sim.system.workload import GroupWork
 
 
 @dataclass(eq=False)

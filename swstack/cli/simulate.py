@@ -72,9 +72,9 @@ def simulate(
     from typing import get_args
 
     from crossvote.sim.peripheral import Backend
-    from crossvote.sim.system.report import bottleneck_table, compare, critical_path, ledger
-    from crossvote.sim.system.report import what_if as double
     from crossvote.sim.system.result import Resolution
+    from crossvote.sim.system.tables import bottleneck_table, compare, critical_path, ledger
+    from crossvote.sim.system.what_if import what_if as double
     from crossvote.swstack.experiment.simulate import simulate_source
     from crossvote.swstack.experiment.workloads import DENSE, PLAIN
 

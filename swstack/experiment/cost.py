@@ -20,7 +20,7 @@ EXCERPT_TOKENS = 16
 
 
 def costs(run: Path, config: SimulateConfig, progress: Progress = no_progress) -> dict[str, Any]:
-    """Summaries by scheme (``crossvote.sim.system.report.summary``), those of the unprotected encoders first.
+    """Summaries by scheme (``crossvote.sim.system.summary.summary``), those of the unprotected encoders first.
 
     A model or chip that the system model does not take is no failure of the run: the result then says why
     (``skipped``), and there are no costs.
@@ -29,7 +29,7 @@ def costs(run: Path, config: SimulateConfig, progress: Progress = no_progress) -
         run: a run directory with images.
     """
     from crossvote.sim.system.energy import area_by_part_mm2
-    from crossvote.sim.system.report import summary
+    from crossvote.sim.system.summary import summary
     from crossvote.swstack.experiment.simulate import simulate_source
     from crossvote.swstack.experiment.workloads import DENSE, PLAIN
 

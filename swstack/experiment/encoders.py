@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.system.workload import BERT_BASE, MINILM_L6, Dimensions
+from crossvote.sim.system.dimensions import BERT_BASE, MINILM_L6, Dimensions
 
 #: Devlin et al. (NAACL 2019); Sanh et al. (2019): half of BERT-base's layers; all-MiniLM-L6-v2; SmolLM2-135M, whose
 #: three heads of keys and values serve nine of queries.

@@ -36,7 +36,7 @@ from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import config_dataclass, to_mapping
 from crossvote.sim.system.model import simulate
-from crossvote.sim.system.report import summary
+from crossvote.sim.system.summary import summary
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import draw_silicon

@@ -22,11 +22,12 @@ from crossvote.sim.common.schema import merge
 from crossvote.sim.kernel import Trace
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.system.cosim import CosimRequest
+from crossvote.sim.system.group_work import ones_share
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import check_capacity
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.result import Resolution, SystemResult
-from crossvote.sim.system.workload import Workload, ones_share
+from crossvote.sim.system.workload import Workload
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config, parse_override
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions

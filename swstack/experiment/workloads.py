@@ -15,8 +15,9 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.support import check_image
 from crossvote.sim.system.baselines import dense_workload, pruned_workload
+from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.model import simulate
-from crossvote.sim.system.workload import Dimensions, Workload, bert_workload
+from crossvote.sim.system.workload import Workload
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.encoders import is_causal

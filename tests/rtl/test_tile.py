@@ -18,8 +18,8 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.peripheral import OpcScales
 from crossvote.sim.peripheral.tile import activation_payloads, tile_outputs, tile_writes
 from crossvote.sim.peripheral.tile_sizes import tile_parameters
+from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.stages import GroupTiming
-from crossvote.sim.system.workload import GroupWork
 from tb.crossbars import TileOnCrossbars
 from tb.stimulus import coded_map, random_map, random_scales
 

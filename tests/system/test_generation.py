@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from benchmarks import decoder
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.model import simulate
-from crossvote.sim.system.workload import Dimensions, bert_workload
 from crossvote.swstack.cli.main import app
 from crossvote.swstack.experiment.encoders import ENCODERS, read_dimensions
 from crossvote.swstack.experiment.simulate import simulate_source

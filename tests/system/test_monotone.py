@@ -17,9 +17,9 @@ from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import merge
 from crossvote.sim.system import energy
+from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.result import SystemResult
-from crossvote.sim.system.workload import Dimensions, bert_workload
 
 #: What a scheduling anomaly may add to a simulated time: 3 % was the most in 1,200 random cases of the estimate.
 HAIR = 1.05

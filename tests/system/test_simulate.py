@@ -16,8 +16,9 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.system.baselines import unprotected
+from crossvote.sim.system.dimensions import Dimensions
+from crossvote.sim.system.group_work import GroupWork, ones_share
 from crossvote.sim.system.model import simulate
-from crossvote.sim.system.workload import Dimensions, GroupWork, ones_share
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.experiment.config import MapConfig, load_config
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions

@@ -18,6 +18,8 @@ from crossvote.sim.system import energy
 from crossvote.sim.system.actions import group_actions
 from crossvote.sim.system.attention import plan_attention
 from crossvote.sim.system.baselines import pruned_workload
+from crossvote.sim.system.dimensions import BERT_BASE, Dimensions, bert_workload
+from crossvote.sim.system.group_work import GroupWork, plane_density
 from crossvote.sim.system.load import full_load_w, full_tile, tile_at_full_load_w
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.network import Network
@@ -25,7 +27,7 @@ from crossvote.sim.system.placement import place
 from crossvote.sim.system.programming import programming
 from crossvote.sim.system.run import SystemRun
 from crossvote.sim.system.stages import GroupTiming, Stage
-from crossvote.sim.system.workload import BERT_BASE, Dimensions, GroupWork, Workload, bert_workload, plane_density
+from crossvote.sim.system.workload import Workload
 
 CHIP = load_chip("crossvote")
 TINY = Dimensions(layers=2, hidden=64, intermediate=128, heads=2)

@@ -1,0 +1,231 @@
+"""What one word-line group asks of the chip, in plain numbers: from an image, or from sizes alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossvote.sim.array.image import GroupImage, Vote
+from crossvote.sim.chip.components.opc import Variant
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class GroupWork:
+    """One word-line group as the chip sees it: a grid of row_blocks x column_blocks blocks of weights.
+
+    A block is one crossbar, or a differential pair of them.
+
+    Attributes:
+        inputs, outputs: K and N, pruned ones included.
+        driven: int64[row_blocks], word lines that are driven (pruned inputs are not).
+        lines: int64[column_blocks], bit lines in use (replicas included, holes not).
+        copies: int64[column_blocks], of these, how many are not the first of their output and plane.
+        opc_lines: int64[output peripherals of a row block], bit lines that each of them serves.
+        sums: column sums of one token vector that become a weighted plane after the vote, per row block.
+        votes: of these, how many are the median of several replicas.
+        vote: where the replicas vote. kept: outputs that are not pruned.
+        conducting: cells on driven word lines, both signs together, in units of a cell at full conductance; cells at 0
+            count by the on/off ratio. ones: share of input bits that are 1.
+        programmed: cells in bit lines in use. variant: the smallest output peripheral that can serve this group.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    driven: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    copies: NDArray[np.int64]
+    opc_lines: NDArray[np.int64]
+    sums: int
+    votes: int
+    vote: Vote
+    kept: int
+    conducting: float
+    programmed: int
+    variant: Variant
+    ones: float = 0.5
+
+    @property
+    def read_blocks(self) -> int:
+        """Blocks that are read: those with a driven word line and a bit line in use."""
+        return int((self.driven > 0).sum()) * int((self.lines > 0).sum())
+
+    @property
+    def row_blocks(self) -> int:
+        return len(self.driven)
+
+    @property
+    def column_blocks(self) -> int:
+        return len(self.lines)
+
+    @property
+    def blocks(self) -> int:
+        return self.row_blocks * self.column_blocks
+
+    @classmethod
+    def from_image(cls, group: GroupImage, chip: ChipConfig) -> GroupWork:
+        """The load of a group of an image: replicas, votes and column map are charged, pruned lines are credited."""
+        kept = np.zeros(group.row_blocks * group.rows, np.int64)
+        kept[: group.inputs] = group.kept_inputs
+        places = group.column_map.vote_groups
+        used = group.column_map.used
+        votes = sum(len(p.output) for p in places if p.lines.shape[1] > 1)
+        return cls(
+            name=group.name,
+            inputs=group.inputs,
+            outputs=group.outputs,
+            driven=kept.reshape(group.row_blocks, group.rows).sum(axis=1),
+            lines=used.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
+            copies=group.column_map.repeats.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
+            opc_lines=np.array(
+                [len(bundle.lines) for bundle in group.bundles(chip.opc.columns, chip.opc.outputs)], np.int64
+            ),
+            sums=sum(len(p.output) for p in places),
+            votes=votes,
+            vote=group.vote,
+            kept=len(np.unique(group.column_map.output[used])),
+            conducting=_conducting(group, chip),
+            programmed=2 * int(used.sum()) * int(group.kept_inputs.sum()),
+            variant="map + voter" if votes else "plain" if _fixed(group) else "map",
+        )
+
+    @classmethod
+    def dense(
+        cls,
+        name: str,
+        inputs: int,
+        matrices: tuple[int, ...],
+        chip: ChipConfig,
+        *,
+        replicas: int = 0,
+        vote: Vote = "none",
+        pruned: float = 0.0,
+        embedded: bool = False,
+        whole_outputs: bool = True,
+        flipped: int = 0,
+    ) -> GroupWork:
+        """A group from plain sizes; every matrix starts in a crossbar of its own.
+
+        Without weights, the cells that conduct are those of normally distributed ones (``plane_density``).
+
+        Args:
+            matrices: outputs of each matrix. replicas: extra bit lines per output.
+            pruned: share of the outputs that are pruned.
+            embedded: replicas live in the bit lines of pruned outputs (blocks are added only when these do not
+                suffice); otherwise they lie beside their output, and pruned outputs leave holes.
+            whole_outputs: no output is split over two crossbars. flipped: how many planes, from the top one down, store
+            1-bit in both crossbars of a pair.
+        """
+        columns, slices = chip.crossbar.columns, chip.slices
+        width = slices if embedded else slices + replicas
+        if width > columns:
+            raise UserError(f"an output of {width} bit lines does not fit into a crossbar of {columns} (group {name}).")
+        lines: list[NDArray[np.int64]] = []
+        copies: list[NDArray[np.int64]] = []
+        kept_total = 0
+        for outputs in matrices:
+            kept = outputs - round(outputs * pruned)
+            kept_total += kept
+            per_block = columns // width * width if whole_outputs else columns
+            needed = outputs * width
+            if embedded:
+                needed = max(needed, kept * (slices + replicas))
+            blocks = -(-needed // per_block)
+            used = kept * (slices + replicas)
+            lines.append(spread(used, blocks))
+            copies.append(lines[-1] * replicas // (slices + replicas))
+        row_blocks = -(-inputs // chip.crossbar.rows)
+        driven = np.full(row_blocks, chip.crossbar.rows, np.int64)
+        driven[-1] = inputs - (row_blocks - 1) * chip.crossbar.rows
+        density = plane_density(chip)
+        signs = chip.signs
+        times = np.ones(slices)
+        times[-1] += replicas
+        share = np.where(np.arange(slices) >= slices - flipped, signs - density, density)
+        share += (signs - share) * _off(chip)
+        return cls(
+            name=name,
+            inputs=inputs,
+            outputs=sum(matrices),
+            driven=driven,
+            lines=np.concatenate(lines),
+            copies=np.concatenate(copies),
+            opc_lines=np.concatenate([spread(n, -(-n // chip.opc.columns)) for n in np.concatenate(lines).tolist()]),
+            sums=kept_total * slices,
+            votes=kept_total * (replicas // 2),
+            vote=vote if replicas else "none",
+            kept=kept_total,
+            conducting=float(kept_total * inputs * (share * times).sum()),
+            programmed=signs * kept_total * (slices + replicas) * inputs,
+            variant="map + voter" if replicas else "map" if flipped else "plain",
+        )
+
+
+def plane_density(chip: ChipConfig) -> NDArray[np.float64]:
+    """Mean conductance of a cell over that of a full one, slice by slice, lowest first; both signs together.
+
+    Weights are taken as normally distributed with the largest at five standard deviations, as in a matrix of about a
+    million; that is what makes high planes sparse. Weights that are not in pairs are stored with an offset: half.
+    """
+    if chip.signs == 1:
+        return np.full(chip.slices, 0.5)
+    planes, bits = chip.opc.planes, chip.crossbar.cell_bits
+    top = (1 << planes) - 1
+    edges = (np.arange(top + 2) - 0.5) * 5 / top / math.sqrt(2)
+    below = np.array([math.erf(edge) for edge in edges])
+    chance = np.diff(np.maximum(below, 0.0))
+    chance[-1] += 1 - below[-1]
+    values = np.arange(top + 1)
+    levels = (1 << bits) - 1
+    return np.array([(((values >> (bits * s)) & levels) * chance).sum() / levels for s in range(chip.slices)])
+
+
+def _off(chip: ChipConfig) -> float:
+    """Conductance of a cell at 0 over that of a full one."""
+    return 1 / chip.cell.on_off_ratio if chip.cell.on_off_ratio else 0.0
+
+
+def _fixed(group: GroupImage) -> bool:
+    """Whether every output holds each of its planes once, not flipped and with its own weight: fixed bit lines do that.
+
+    Any other code, one that leaves planes out included, needs a map that says what a bit line holds.
+    """
+    own = group.column_map
+    used = own.used
+    if (own.flipped | own.repeats)[used].any() or (own.shift != own.plane)[used].any():
+        return False
+    lines = np.bincount(own.output[used])
+    return bool((lines[lines > 0] == -(-group.planes // group.cell_bits)).all())
+
+
+def _conducting(group: GroupImage, chip: ChipConfig) -> float:
+    """Cells of an image that conduct on kept word lines, in units of a cell at full conductance."""
+    total = 0
+    kept = np.zeros(group.row_blocks * group.rows, np.bool_)
+    kept[: group.inputs] = group.kept_inputs
+    for block in range(group.row_blocks):
+        rows = kept[block * group.rows : (block + 1) * group.rows]
+        if group.cell_bits == 1:
+            packed = group.cells[:, block * group.rows : (block + 1) * group.rows][:, rows]
+            total += int(np.bitwise_count(packed).sum(dtype=np.int64))
+        else:
+            total += int(group.block_cells(block)[:, rows].sum(dtype=np.int64))
+    full = total / group.last_level
+    cells = 2 * int(kept.sum()) * int(group.column_map.used.sum())
+    return full + (cells - full) * _off(chip)
+
+
+def ones_share(x: NDArray[np.integer], bits: int) -> float:
+    """Share of ones among the two's complement bits of inputs, int[tokens, K]."""
+    unsigned = np.asarray(x, np.int64) & ((1 << bits) - 1)
+    return float(np.bitwise_count(unsigned).sum()) / (bits * unsigned.size) if unsigned.size else 0.0
+
+
+def spread(total: int, parts: int) -> NDArray[np.int64]:
+    """``total`` things spread evenly over ``parts``, int64[parts]."""
+    return np.diff(np.arange(parts + 1, dtype=np.int64) * total // parts)
