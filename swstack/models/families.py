@@ -92,11 +92,12 @@ LAYOUTS: tuple[LayerLayout, ...] = (
     LayerLayout(
         ("modernbert",), _roles("attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo"), attention="fused", reason=_NO_BIASES
     ),
-    LayerLayout(
+    LayerLayout(  # once ``crossvote.swstack.models.unpacking`` has made matrices of its attention
         ("xlnet",),
-        _roles("", "", "ff.layer_1", "ff.layer_2"),
-        reason="its attention is digital, and constants of the feed-forward matrices were not proven to fold",
-        digital={"rel_attn": "query, key, value and output are tensors of an einsum, not matrix modules"},
+        _roles("rel_attn.q rel_attn.k rel_attn.v", "rel_attn.o", "ff.layer_1", "ff.layer_2"),
+        folding=("feed-forward",),
+        reason="its attention has no biases that could take a constant up",
+        digital={"rel_attn": "what is projected of positions and segments is the same for every input"},
     ),
     LayerLayout(
         ("t5",),

@@ -1,10 +1,13 @@
-"""Torch's own attention as matrix modules, so that its projections can be mapped like any other's."""
+"""Attention whose projections are bare tensors as matrix modules, so that they can be mapped like any other's."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers.models.xlnet.modeling_xlnet import XLNetRelativeAttention
 
 from crossvote.sim.common.errors import UserError
 
@@ -81,18 +84,124 @@ def _added(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -torch.inf)
 
 
+class UnpackedRelativeAttention(XLNetRelativeAttention):
+    """XLNet's attention with query, key, value and output as ``nn.Linear``, where XLNet has tensors of an einsum.
+
+    What is projected of the positions (``r``) is the same for every input and stays a tensor. ``state_dict`` has the
+    names and shapes that XLNet gives them, so that what is saved is XLNet's, and either can load the other's.
+    """
+
+    _MATRICES = ("q", "k", "v", "o")
+
+    def __init__(self, attention: XLNetRelativeAttention) -> None:
+        nn.Module.__init__(self)
+        self.n_head, self.d_head, self.d_model = attention.n_head, attention.d_head, attention.d_model
+        self.scale = attention.scale
+        for name in self._MATRICES:
+            setattr(self, name, _linear(self._to_matrix(name, getattr(attention, name).detach())))
+        for name in ("r", "r_r_bias", "r_s_bias", "r_w_bias", "seg_embed", "layer_norm", "dropout"):
+            setattr(self, name, getattr(attention, name))
+        self.train(attention.training)
+
+    def _to_matrix(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Outputs x inputs of the hidden size x heads x width of a head that XLNet keeps of every matrix."""
+        flat = tensor.reshape(self.d_model, self.n_head * self.d_head)
+        return flat if name == "o" else flat.T.contiguous()
+
+    def _to_tensor(self, name: str, matrix: torch.Tensor) -> torch.Tensor:
+        flat = matrix if name == "o" else matrix.T
+        return flat.reshape(self.d_model, self.n_head, self.d_head).contiguous()
+
+    def state_dict(self, *args: Any, prefix: str = "", **options: Any) -> Any:
+        """As of any module, by XLNet's names and shapes; a matrix that is on crossbars is not in it."""
+        found = super().state_dict(*args, prefix=prefix, **options)
+        for name in self._MATRICES:
+            if f"{prefix}{name}.weight" in found:
+                found[f"{prefix}{name}"] = self._to_tensor(name, found.pop(f"{prefix}{name}.weight"))
+        return found
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in self._MATRICES:
+            if f"{prefix}{name}" in state_dict:
+                state_dict[f"{prefix}{name}.weight"] = self._to_matrix(name, state_dict.pop(f"{prefix}{name}"))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _projected(self, matrix: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """[length, batch, heads, width of a head] of [length, batch, hidden]."""
+        return matrix(x).view(*x.shape[:-1], self.n_head, self.d_head)  # type: ignore[no-any-return]
+
+    def post_attention(self, h: torch.Tensor, attn_vec: torch.Tensor, residual: bool = True) -> torch.Tensor:
+        """Output projection, residual and norm."""
+        out = self.dropout(self.o(attn_vec.flatten(-2)))
+        return self.layer_norm(out + h if residual else out)  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        h: torch.Tensor,
+        g: torch.Tensor | None,
+        attn_mask_h: torch.Tensor | None,
+        attn_mask_g: torch.Tensor | None,
+        r: torch.Tensor,
+        seg_mat: torch.Tensor | None,
+        mems: torch.Tensor | None = None,
+        target_mapping: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Any, ...]:
+        """As ``XLNetRelativeAttention.forward``: the stream of contents, that of queries if there is one, weights."""
+        seen = h if mems is None or mems.dim() <= 1 else torch.cat([mems, h], dim=0)
+        keys, values = self._projected(self.k, seen), self._projected(self.v, seen)
+        positions = torch.einsum("ibh,hnd->ibnd", r.type(self.r.dtype), self.r)
+        weights = []
+
+        def attended(x: torch.Tensor, mask: torch.Tensor | None, mapping: torch.Tensor | None) -> torch.Tensor:
+            queries = self._projected(self.q, x)
+            if mapping is not None:
+                queries = torch.einsum("mbnd,mlb->lbnd", queries, mapping)
+            found = self.rel_attn_core(queries, keys, values, positions, seg_mat, mask, output_attentions)
+            if output_attentions:
+                found, share = found
+                weights.append(share)
+            if mapping is not None:
+                found = torch.einsum("lbnd,mlb->mbnd", found, mapping)
+            return self.post_attention(x, found)
+
+        outputs = (
+            attended(h, attn_mask_h, None),
+            None if g is None else attended(g, attn_mask_g, target_mapping),
+        )
+        if not output_attentions:
+            return outputs
+        return (*outputs, weights[0] if g is None else tuple(weights))
+
+
+def _linear(weight: torch.Tensor) -> nn.Linear:
+    """A matrix module without biases, from outputs x inputs."""
+    matrix = nn.Linear(1, 1, bias=False)
+    matrix.out_features, matrix.in_features = weight.shape
+    matrix.weight = nn.Parameter(weight)
+    return matrix
+
+
 def unpack_attention(model: nn.Module) -> nn.Module:
-    """Replace every ``nn.MultiheadAttention`` of ``model``, in place; parameters are kept, their names change.
+    """Replace every ``nn.MultiheadAttention`` and every attention of XLNet in ``model``, in place.
+
+    Parameters keep their values; those of ``nn.MultiheadAttention`` change their names.
 
     Raises UserError if an attention has projections of different widths, or extra biases.
     """
     for path, module in list(model.named_modules()):
+        if isinstance(module, XLNetRelativeAttention) and not isinstance(module, UnpackedRelativeAttention):
+            _replace(model, path, UnpackedRelativeAttention(module))
         if not isinstance(module, nn.MultiheadAttention):
             continue
         if not module._qkv_same_embed_dim or module.bias_k is not None or module.add_zero_attn:
             raise UserError(
                 f"module {path}: attention with keys of another width, key biases or zero keys cannot be mapped."
             )
-        parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent) if parent else model, name, UnpackedAttention(module))
+        _replace(model, path, UnpackedAttention(module))
     return model
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent) if parent else model, name, module)

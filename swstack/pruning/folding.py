@@ -31,6 +31,8 @@ from crossvote.swstack.models.layouts import Layer, WordLineGroup, layers, matri
 from crossvote.swstack.models.masks import Masks, MatrixMask
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
+#: What families call the activation of their feed-forward part.
+_ACTIVATIONS = ("hidden_act", "activation", "activation_function", "ff_activation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +96,7 @@ def _activation(model: nn.Module, layer: Layer) -> Activation:
     config = getattr(model, "config", None)
     if config is None:
         return cast(Activation, own)
-    name = next(
-        getattr(config, key) for key in ("hidden_act", "activation", "activation_function") if hasattr(config, key)
-    )
+    name = next(getattr(config, key) for key in _ACTIVATIONS if hasattr(config, key))
     return cast(Activation, ACT2FN[name])
 
 

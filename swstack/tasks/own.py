@@ -15,6 +15,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import LFS_POINTER
 from crossvote.swstack.tasks.base import AnyExample, Example, Passage, Picture, Question, TaggedWords, Task, TaskKind
 from crossvote.swstack.tasks.config import TaskConfig
+from crossvote.swstack.tasks.json_rows import array_rows
 from crossvote.swstack.tasks.limits import drawn, limit_note
 
 #: Column -> how a kind of task calls it; those in brackets may be absent.
@@ -467,14 +468,6 @@ def _lines(path: Path) -> Iterator[Row]:
             yield row
 
 
-def _json(path: Path) -> Iterator[Row]:
-    """All of it is read at once; one object a line (.jsonl) is not."""
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise UserError(f"{path}: must be a JSON list of objects; one object a line is .jsonl.")
-    return iter(content)
-
-
 def _parquet(path: Path) -> Iterator[Row]:
     from pyarrow import parquet
 
@@ -537,6 +530,6 @@ _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".csv": _separated(","),
     ".tsv": _separated("\t"),
     ".jsonl": _lines,
-    ".json": _json,
+    ".json": array_rows,
     ".parquet": _parquet,
 }

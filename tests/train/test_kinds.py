@@ -331,7 +331,15 @@ def test_broken_data_of_other_kinds_are_named():
         ("data.csv", "a,b\n1,2,3\n", "line 2: not 2 columns"),
         ("data.jsonl", '{"a": 1}\n{', "line 2: not JSON"),
         ("data.jsonl", "[" * 100_000, "line 1: not JSON"),
-        ("data.json", "[" * 100_000, "cannot be read"),
+        ("data.json", "[" * 100_000, "row 1: must be a JSON object"),
+        ("data.json", "[" + '{"a":' * 100_000, "row 1: not JSON"),
+        ("data.json", '[{"a": 1}, {"a"]', "row 2: not JSON"),
+        ("data.json", '[{"a": 1}, 3]', "row 2: must be a JSON object"),
+        ("data.json", '[{"a": 1}, ]', "row 2: must be a JSON object"),
+        ("data.json", '[{"a": 1}', "row 1: a comma, or the list's end"),
+        ("data.json", '[{"a": 1} {"a": 2}]', "row 1: a comma, or the list's end"),
+        ("data.json", '[{"a": 1}]]', "follows the end of the list"),
+        ("data.json", "", "a JSON list of objects"),
         ("data.csv", "a,a\n1,2\n", "two columns are called 'a'"),
         ("data.csv", 'a,b\n"1,2\n', "cannot be read"),
         ("data.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer"),
@@ -348,6 +356,20 @@ def test_broken_files_are_named(tmp_path, name, content, message):
     with pytest.raises(UserError, match=message) as caught:
         list(read_rows(str(path)))
     assert str(path) in str(caught.value)
+
+
+def test_a_list_of_objects_may_be_laid_out_in_any_way(tmp_path):
+    rows = [{"a": "x" * length, "b": ["]", {"c": "}, {"}]} for length in (0, 1, 70_000, 200_000, 3)]
+    path = tmp_path / "data.json"
+    for text in (
+        json.dumps(rows),
+        json.dumps(rows, indent=2),
+        " \n[ " + " ,\n".join(map(json.dumps, rows)) + "\n ] \n",
+    ):
+        path.write_text(text, encoding="utf-8-sig")
+        assert list(read_rows(str(path))) == rows
+    path.write_text("[ ]")
+    assert list(read_rows(str(path))) == []
 
 
 def test_metrics_are_chosen_by_name():

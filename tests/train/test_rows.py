@@ -115,16 +115,21 @@ def test_one_part_alone_is_refused():
         cv.task("own", train=ROWS)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
 def test_a_large_file_is_never_in_memory(tmp_path, suffix):
     path, small = tmp_path / f"large.{suffix}", tmp_path / f"small.{suffix}"
     text = "word " * 60
-    lines = {"csv": "{text}{i},{label}\n", "jsonl": '{{"sentence1": "{text}{i}", "label": "{label}"}}\n'}[suffix]
-    head = "sentence1,label\n" if suffix == "csv" else ""
+    row = '{{"sentence1": "{text}{i}", "label": "{label}"}}'
+    head, line, between, end = {
+        "csv": ("sentence1,label\n", "{text}{i},{label}", "\n", ""),
+        "jsonl": ("", row, "\n", "\n"),
+        "json": ("[\n", row, ",\n", "]\n"),
+    }[suffix]
     for target, count in ((path, 30_000), (small, 10)):
         with target.open("w") as file:
             file.write(head)
-            file.writelines(lines.format(text=text, i=i, label=i % 2) for i in range(count))
+            file.writelines((between if i else "") + line.format(text=text, i=i, label=i % 2) for i in range(count))
+            file.write(end)
     tracemalloc.start()
     task = cv.task("large", train=path, dev=small, train_limit=50)
     _, peak = tracemalloc.get_traced_memory()
