@@ -91,6 +91,10 @@ class UnpackedRelativeAttention(XLNetRelativeAttention):
     names and shapes that XLNet gives them, so that what is saved is XLNet's, and either can load the other's.
     """
 
+    q: nn.Module  # type: ignore[assignment]
+    k: nn.Module  # type: ignore[assignment]
+    v: nn.Module  # type: ignore[assignment]
+    o: nn.Module  # type: ignore[assignment]
     _MATRICES = ("q", "k", "v", "o")
 
     def __init__(self, attention: XLNetRelativeAttention) -> None:
@@ -157,7 +161,9 @@ class UnpackedRelativeAttention(XLNetRelativeAttention):
             queries = self._projected(self.q, x)
             if mapping is not None:
                 queries = torch.einsum("mbnd,mlb->lbnd", queries, mapping)
-            found = self.rel_attn_core(queries, keys, values, positions, seg_mat, mask, output_attentions)
+            found = self.rel_attn_core(  # type: ignore[no-untyped-call]
+                queries, keys, values, positions, seg_mat, mask, output_attentions
+            )
             if output_attentions:
                 found, share = found
                 weights.append(share)
