@@ -76,6 +76,7 @@ class ColumnMap(wiring.Component):
         o: entries in order, endlessly. last_step: number of the last entry.
         index, write, write_entry: the registers store an entry. read: they look at one; read_entry: it, a clock later.
         restart: begin with entry 0, now that something has changed.
+        settled: entries wait in both places of the stream.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -90,6 +91,7 @@ class ColumnMap(wiring.Component):
                 "read": In(1),
                 "read_entry": Out(entry_layout(p)),
                 "restart": In(1),
+                "settled": Out(1),
             }
         )
 
@@ -114,6 +116,7 @@ class ColumnMap(wiring.Component):
         move = Signal(name="move")
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
+            self.settled.eq(self.o.valid & fetched),
             at.eq(Mux(fetched & move, Mux(step == self.last_step, 0, step + 1), step)),
             read_port.addr.eq(Mux(self.read, self.index, at)),
             read_port.en.eq(1),
@@ -141,12 +144,13 @@ class ColumnMap(wiring.Component):
 class FixedMap(wiring.Component):
     """The map of unprotected outputs side by side, top plane first: entry c names bit line c.
 
-    Ports: o: entries in order, endlessly, as in ``ColumnMap``.
+    Ports: o, settled: as in ``ColumnMap``; nothing has to be fetched.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
         self.parameters = parameters
-        super().__init__({"o": Out(stream.Signature(step_layout(parameters), always_valid=True))})
+        entries = Out(stream.Signature(step_layout(parameters), always_valid=True))
+        super().__init__({"o": entries, "settled": Out(1, init=1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

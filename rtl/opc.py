@@ -36,6 +36,7 @@ class Opc(wiring.Component):
     Ports:
         i: beats. o: outputs, in map order. bus: the register port (see ``crossvote.rtl.registers``).
         irq: something happened that the registers were told to report.
+        still: nothing will change before the next beat or register access, so the clock may be stopped until then.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -46,6 +47,7 @@ class Opc(wiring.Component):
                 "o": Out(stream.Signature(output_layout(p))),
                 "bus": In(RegisterPort(index_bits(p) + 2)),
                 "irq": Out(1),
+                "still": Out(1),
             }
         )
 
@@ -174,5 +176,10 @@ class Opc(wiring.Component):
         if p.voter:
             m.d.comb += registers.disagreement.eq(readout.disagreement)
         leaving = readout.busy | scale.busy if p.scale_bits else readout.busy
-        m.d.comb += registers.busy.eq(sequencer.middle | captured | pending | full.any() | leaving)
+        moving = Signal(name="moving")
+        m.d.comb += [
+            moving.eq(captured | pending | full.any() | leaving),
+            registers.busy.eq(sequencer.middle | moving),
+            self.still.eq(~moving & column_map.settled),
+        ]
         return m

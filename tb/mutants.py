@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHES = ("opc_axi", "opc_scale", "opc_wide", "opc_small")
 #: Those for the files of the tile.
 TILE_FILES, TILE_BENCHES = (
-    ("input_buffer.py", "march.py", "reader.py", "requantise.py", "tile.py"),
+    ("input_buffer.py", "march.py", "reader.py", "requantise.py", "tile_control.py"),
     ("tile_march", "tile"),
 )
 
@@ -255,17 +255,19 @@ MUTANTS = (
     Mutant("always the first row block", "march.py", "block.eq(self.block)", "block.eq(0)"),
     Mutant("verdicts of the first OPC", "march.py", "shown.eq(self.look_opc)", "shown.eq(0)"),
     Mutant("fails the other way", "march.py", "read_one.eq(differs & ~wanted)", "read_one.eq(differs & wanted)"),
-    Mutant("vectors enter a test", "tile.py", "buffer.valid & ~testing", "buffer.valid"),
-    Mutant("busy only in OPCs", "tile.py", "first.read_data | still << Status.BUSY", "first.read_data"),
+    Mutant("vectors enter a test", "tile_control.py", "buffer.valid & ~testing", "buffer.valid"),
+    Mutant("busy only in OPCs", "tile_control.py", "said | still << Status.BUSY", "said"),
     Mutant(
         "disagreements wrap around",
-        "tile.py",
+        "tile_control.py",
         "Mux(disagreements[32:].any(), 0xFFFFFFFF, disagreements)",
         "disagreements",
     ),
-    Mutant("disagreements of all OPCs set", "tile.py", "Mux(counted, 0, bus.write_data)", "bus.write_data"),
-    Mutant("unknown tests begin", "tile.py", "& (start.test < len(SelfTest))", ""),
-    Mutant("sum of the first OPC", "tile.py", "sum(opc.o.payload.sum for opc in opcs)", "opcs[0].o.payload.sum"),
+    Mutant("disagreements of all OPCs set", "tile_control.py", "Mux(counted, 0, given)", "given"),
+    Mutant("unknown tests begin", "tile_control.py", "& (start.test < len(SelfTest))", ""),
+    Mutant(
+        "sum of the first OPC", "tile_control.py", "sum(opc.o.payload.sum for opc in opcs)", "opcs[0].o.payload.sum"
+    ),
     Mutant("no upper limit", "requantise.py", "Mux(shifted > high, high, shifted)", "shifted"),
     Mutant("no offset", "requantise.py", "scaled.sum + offsets.own_entry.offset", "scaled.sum"),
     Mutant("lowest bit first", "input_buffer.py", "values[n][bits - 1 - b]", "values[n][b]"),

@@ -132,7 +132,7 @@ PLAN = (
     Feature(
         "tile: activations in, quantized activations out",
         ("test_tile*",),
-        mutants=("tile.py: *", "requantise.py: *", "input_buffer.py: *", "reader.py: *"),
+        mutants=("tile_control.py: *", "requantise.py: *", "input_buffer.py: *", "reader.py: *"),
     ),
     Feature("tile: the March engine finds its own stuck cells", ("test_march*",), mutants=("march.py: *",)),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from cocotb.triggers import RisingEdge
 
 from crossvote.rtl.march_elements import SelfTest
 from crossvote.rtl.registers import Register, Status
-from crossvote.rtl.tile import TileRegister, self_test_word, verdict_address_word
+from crossvote.rtl.tile_control import TileRegister, self_test_word, verdict_address_word
 from crossvote.sim.peripheral.march import CellBank, Verdicts, self_test
 from crossvote.sim.peripheral.tile import calibrated, requantised, tile_sums
 from tb.array_model import WRITE_CLOCKS, ArrayModel

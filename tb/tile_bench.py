@@ -16,7 +16,7 @@ from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.march_elements import SelfTest
 from crossvote.rtl.parameters import TAG_BITS
 from crossvote.rtl.registers import Register, Status
-from crossvote.rtl.tile import TileRegister, self_test_word, verdict_address_word
+from crossvote.rtl.tile_control import TileRegister, self_test_word, verdict_address_word
 from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.march import Verdicts, bus_verdicts

@@ -75,6 +75,7 @@ class OpcTarget : public sc_core::sc_module {
         opc_.bus___05Fread_error(read_error_);
         opc_.bus___05Ferror(error_);
         opc_.irq(irq_);
+        opc_.still(still_);
         socket.register_b_transport(this, &OpcTarget::b_transport);
     }
 
@@ -108,7 +109,8 @@ class OpcTarget : public sc_core::sc_module {
     static constexpr uint64_t SETTLED = 2 * COLUMNS + 64;
 
     Vopc opc_;
-    sc_core::sc_signal<bool> clk_, rst_, i_valid_, i_ready_, o_valid_, o_ready_, write_, read_, read_error_, error_, irq_;
+    sc_core::sc_signal<bool> clk_, rst_, i_valid_, i_ready_, o_valid_, o_ready_, write_, read_, read_error_, error_, irq_,
+        still_;
     sc_core::sc_signal<Beat> i_payload_;
     sc_core::sc_signal<Output> o_payload_;
     sc_core::sc_signal<Address> address_;

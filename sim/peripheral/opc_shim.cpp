@@ -14,8 +14,29 @@ constexpr int CODE_BITS = 2 * LANES * ADC_BITS;
 // An output with all its marks; more than 64 bits at the largest sizes.
 using Payload = unsigned __int128;
 
-struct Opc : Clocked {
+struct Opc : Clocked<OpcModel> {
     uint8_t *beat() { return reinterpret_cast<uint8_t *>(&top.i___05Fpayload); }
+
+    // Write a register; 1 when it is refused.
+    int write(uint32_t address, uint32_t word) {
+        top.bus___05Faddress = address;
+        top.bus___05Fwrite_data = word;
+        top.bus___05Fwrite = 1;
+        eval();
+        const int refused = top.bus___05Ferror;
+        tick();
+        top.bus___05Fwrite = 0;
+        eval();
+        return refused;
+    }
+
+    uint32_t read(uint32_t address) {
+        top.bus___05Faddress = address;
+        top.bus___05Fread = 1;
+        tick();
+        top.bus___05Fread = 0;
+        return top.bus___05Fread_data;
+    }
 
     Payload output() const {
         static_assert(sizeof top.o___05Fpayload <= sizeof(Payload), "an output has too many bits");

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crossvote.rtl.parameters import SHIFT_BITS, TAG_BITS
 from crossvote.rtl.registers import Register, scale_word
-from crossvote.rtl.tile import offset_address, tile_scale_address
+from crossvote.rtl.tile_control import offset_address, tile_scale_address
 from crossvote.rtl.tile_parameters import OFFSET_BITS, VALUE_BITS, TileParameters
 from crossvote.sim.array import arithmetic
 from crossvote.sim.array.crossbar import read_cells

@@ -1,7 +1,10 @@
-// Drives a Verilated tile and plays the crossbars behind it: cells, word-line drivers, sample-and-hold, converters.
+// Plays a tile and the crossbars behind it: cells, word-line drivers, sample-and-hold, converters.
+// The tile is what the Verilog of the tile is: its control and its OPCs, each a Verilated model, wired here as there. So an
+// OPC that says that it is still need not be evaluated, and all OPCs share their code.
 // Parameters come as macros: OPCS, BLOCKS (most row blocks of an OPC), ROWS, PORT, LANES, COLUMNS, INPUT_BITS, ADC_BITS,
-// VALUE_BITS, OUTPUT_BITS, TAG_BITS, STATUS (register address), BUSY (its bit), and those of clocked.h.
-// tile_ports.h has word_lines(top, n) and codes(top, n), the ports of OPC n, and is written beside the model.
+// VALUE_BITS, OUTPUT_BITS, TAG_BITS, STATUS (register address), BUSY (its bit).
+// tile_ports.h has the control's ports of OPC n, and is written beside the models: word_lines(top, n), offer(top, n),
+// marks(top, n), forward(top, opc, n), backward(top, opc, n), ready(top, n).
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -15,11 +18,12 @@ constexpr int GROUPS = COLUMNS / LANES;
 constexpr int WORDS = (ROWS + 63) / 64;
 constexpr int ACTIVATION_BYTES = (PORT * INPUT_BITS + TAG_BITS + 7) / 8;
 
-struct Tile : Clocked {
+struct Tile {
+    Clocked<ControlModel> control;
+    Clocked<OpcModel> opcs[OPCS];
     int64_t blocks = 1;
     // Bits of word lines, 64 in a word: cells [opc][block][group][code of a beat][word], lines [opc][block][word].
     std::vector<uint64_t> cells, kept, driven, held;
-    int shown_block = -1, shown_group = -1;
 
     void set_cells(const uint8_t *bits, int64_t row_blocks) {
         blocks = row_blocks;
@@ -31,29 +35,68 @@ struct Tile : Clocked {
                     for (int column = 0; column < COLUMNS; ++column)
                         if (*bits++)
                             cells[((at * COLUMNS + column) * 2 + sign) * WORDS + row / 64] |= uint64_t{1} << row % 64;
-        shown_block = -1;
     }
 
-    // What the converters make of the held sums of a group of bit lines, on the ports of all OPCs.
-    void show(int block, int group) {
-        if (block == shown_block && group == shown_group) return;
-        shown_block = block;
-        shown_group = group;
-        if (block >= blocks) return;
-        for (int opc = 0; opc < OPCS; ++opc) {
-            const uint64_t *lines = &held[(opc * blocks + block) * WORDS];
-            const uint64_t *own = &cells[((opc * blocks + block) * COLUMNS + group * LANES) * 2 * WORDS];
-            uint8_t beat[(2 * LANES * ADC_BITS + 7) / 8 + 8];
-            put(beat, lines, own);
-            std::memcpy(codes(top, opc), beat, (2 * LANES * ADC_BITS + 7) / 8);
+    void reset() {
+        for (auto &opc : opcs) opc.reset();
+        control.reset();
+        settle();
+    }
+
+    // Everything between control and OPCs as it is before the next edge, register accesses included.
+    void settle() {
+        control.eval();
+        for (int n = 0; n < OPCS; ++n) {
+            forward(control.top, opcs[n].top, n);
+            opcs[n].eval();
+            backward(control.top, opcs[n].top, n);
         }
+        control.eval();
     }
 
-    void put(uint8_t *beat, const uint64_t *lines, const uint64_t *own) const {
+    // An edge of the whole tile behind settle().
+    void edge() {
+        for (int n = 0; n < OPCS; ++n) forward(control.top, opcs[n].top, n);
+        for (auto &opc : opcs) opc.tick();
+        control.tick();
+        settle();
+    }
+
+    // Write a register; 1 when it is refused.
+    int write(uint32_t address, uint32_t word) {
+        control.top.bus___05Faddress = address;
+        control.top.bus___05Fwrite_data = word;
+        control.top.bus___05Fwrite = 1;
+        settle();
+        const int refused = control.top.bus___05Ferror;
+        edge();
+        control.top.bus___05Fwrite = 0;
+        settle();
+        return refused;
+    }
+
+    uint32_t read(uint32_t address) {
+        control.top.bus___05Faddress = address;
+        control.top.bus___05Fread = 1;
+        settle();
+        edge();
+        control.top.bus___05Fread = 0;
+        settle();
+        return control.top.bus___05Fread_data;
+    }
+
+    // The codes that the converters make of the held sums of a group of bit lines, and the marks, as a beat of an OPC.
+    void beat(int n, int block, int group) {
+        const uint64_t *lines = &held[(n * blocks + block) * WORDS];
+        const uint64_t *own = &cells[((n * blocks + block) * COLUMNS + group * LANES) * 2 * WORDS];
+        put(reinterpret_cast<uint8_t *>(&opcs[n].top.i___05Fpayload), lines, own, marks(control.top, n));
+    }
+
+    static void put(uint8_t *beat, const uint64_t *lines, const uint64_t *own, uint64_t marks) {
 #if defined(__x86_64__) && defined(__GNUC__)
-        if (counts()) return put_counting(beat, lines, own);
+        if (counts()) return put_counting(beat, lines, own, marks);
 #endif
-        put_with(beat, lines, own);
+        put_with(beat, lines, own, marks);
     }
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -62,13 +105,13 @@ struct Tile : Clocked {
         static const bool does = __builtin_cpu_supports("popcnt");
         return does;
     }
-    __attribute__((target("popcnt"))) static void put_counting(uint8_t *beat, const uint64_t *lines,
-                                                               const uint64_t *own) {
-        put_with(beat, lines, own);
+    __attribute__((target("popcnt"))) static void put_counting(uint8_t *beat, const uint64_t *lines, const uint64_t *own,
+                                                               uint64_t marks) {
+        put_with(beat, lines, own, marks);
     }
 #endif
 
-    static inline void put_with(uint8_t *beat, const uint64_t *lines, const uint64_t *own) {
+    static inline void put_with(uint8_t *beat, const uint64_t *lines, const uint64_t *own, uint64_t marks) {
         uint64_t pending = 0;
         int bits = 0;
         for (int i = 0; i < 2 * LANES; ++i, own += WORDS) {
@@ -78,22 +121,36 @@ struct Tile : Clocked {
             pending |= (sum < most ? sum : most) << bits;
             for (bits += ADC_BITS; bits >= 8; bits -= 8, pending >>= 8) *beat++ = static_cast<uint8_t>(pending);
         }
-        *beat = static_cast<uint8_t>(pending);
+        pending |= marks << bits;
+        for (bits += 2 + TAG_BITS; bits > 0; bits -= 8, pending >>= 8) *beat++ = static_cast<uint8_t>(pending);
     }
 
-    // A clock. The tile's outputs follow from registers, so they are settled; codes are those of the sums held so far.
+    // A clock in which no register is accessed. Outputs of control and OPCs are settled before it, and after it.
     void clock() {
-        show(top.array___05Fconvert_block, top.array___05Fconvert_group);
-        if (top.array___05Fsample) {
-            held = driven;
-            shown_block = -1;
+        auto &top = control.top;
+        bool moves[OPCS];
+        for (int n = 0; n < OPCS; ++n) {
+            const bool offered = offer(top, n);
+            moves[n] = offered || !opcs[n].top.still;
+            if (offered) beat(n, top.array___05Fconvert_block, top.array___05Fconvert_group);
+            if (moves[n]) stream_forward(top, opcs[n].top, n);
         }
+        if (top.array___05Fsample) held = driven;
         if (top.array___05Fdrive) driven = kept;
         if (top.array___05Fload && top.array___05Fload_block < blocks)
-            for (int opc = 0; opc < OPCS; ++opc)
-                std::memcpy(&kept[(opc * blocks + top.array___05Fload_block) * WORDS], word_lines(top, opc),
+            for (int n = 0; n < OPCS; ++n)
+                std::memcpy(&kept[(n * blocks + top.array___05Fload_block) * WORDS], word_lines(top, n),
                             (ROWS + 7) / 8);
-        tick();
+        control.tick();
+        // What comes out of the OPCs goes into registers of the control, but for what says whether they take a beat.
+        bool changed = false;
+        for (int n = 0; n < OPCS; ++n) {
+            if (!moves[n]) continue;
+            opcs[n].tick();
+            changed |= ready(top, n) != opcs[n].top.i___05Fready;
+            stream_backward(top, opcs[n].top, n);
+        }
+        if (changed) control.eval();
     }
 };
 
@@ -138,7 +195,7 @@ uint32_t tile_read(void *handle, uint32_t address) { return static_cast<Tile *>(
 int64_t tile_run(void *handle, const int32_t *x, int64_t vectors, int8_t *values, int64_t per_vector, int64_t patience,
                  int64_t *finished) {
     Tile &tile = *static_cast<Tile *>(handle);
-    MODEL &top = tile.top;
+    auto &top = tile.control.top;
     const int64_t beats = OPCS * tile.blocks * ROWS / PORT;
     int64_t clocks = 0, quiet = 0, delivered = 0, beat = 0;
     bool fresh = true;
@@ -168,11 +225,10 @@ int64_t tile_run(void *handle, const int32_t *x, int64_t vectors, int8_t *values
         if (fresh && top.i___05Fvalid) top.i___05Fvalid = ++beat < vectors * beats;
     }
     // Unused map entries are read after the last output; settings are refused until that is over.
-    top.bus___05Faddress = STATUS;
-    tile.clock();
-    for (int rest = 2 * COLUMNS; top.bus___05Fread_data >> BUSY & 1 && rest > 0; --rest) tile.clock();
+    tile.settle();
+    for (int rest = 2 * COLUMNS; tile.read(STATUS) >> BUSY & 1 && rest > 0;) --rest;
     top.o___05Fready = 0;
-    tile.eval();
+    tile.settle();
     return delivered == vectors * per_vector ? clocks : -1;
 }
 }

@@ -30,7 +30,7 @@ from crossvote.rtl.export import to_verilog
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register, Status
-from crossvote.rtl.tile import Tile
+from crossvote.rtl.tile_control import TileControl
 from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic, writing
@@ -51,13 +51,12 @@ Signatures = Mapping[str, tuple[Any, Sequence[Any]]]
 
 @dataclass(frozen=True)
 class Model:
-    """What is compiled: a component by the ``name`` of its top module, and the C++ around it.
+    """What is compiled: components by the names of their top modules, and the C++ around them.
 
-    defines: macros of the shim. headers: name and content of headers that are written beside the model.
+    defines: macros of the shim. headers: name and content of headers that are written beside the models.
     """
 
-    name: str
-    component: Callable[[], wiring.Component]
+    components: dict[str, Callable[[], wiring.Component]]
     shim: Path
     defines: dict[str, int]
     headers: dict[str, str]
@@ -81,18 +80,48 @@ def _opc_defines(p: OpcParameters) -> dict[str, int]:
 
 
 def _opc_model(p: OpcParameters) -> Model:
-    return Model("opc", lambda: Opc(p), _here("opc_shim.cpp"), _opc_defines(p) | {"SUM_BITS": p.sum_bits}, {})
+    defines = _opc_defines(p) | {"SUM_BITS": p.sum_bits}
+    return Model({"opc": lambda: Opc(p)}, _here("opc_shim.cpp"), defines, {})
 
 
 def _tile_model(p: TileParameters) -> Model:
     own = {"OPCS": p.opcs, "BLOCKS": p.opc.row_blocks, "ROWS": p.rows, "PORT": p.port, "VALUE_BITS": VALUE_BITS}
-    ports = "".join(
-        f"static void *{name}(MODEL &top, int number) {{\n    switch (number) {{\n"
-        + "".join(f"    case {n}: return &top.array___05F{name}___05F{n};\n" for n in range(p.opcs))
-        + "    default: return nullptr;\n    }\n}\n"
-        for name in ("word_lines", "codes")
-    )
-    return Model("tile", lambda: Tile(p), _here("tile_shim.cpp"), _opc_defines(p.opc) | own, {"tile_ports.h": ports})
+    components: dict[str, Callable[[], wiring.Component]] = {
+        "control": lambda: TileControl(p),
+        "opc": lambda: Opc(p.opc),
+    }
+    return Model(components, _here("tile_shim.cpp"), _opc_defines(p.opc) | own, {"tile_ports.h": _tile_ports(p.opcs)})
+
+
+def _tile_ports(opcs: int) -> str:
+    """C++ functions that give the ports of a tile's control that belong to one OPC, or copy what they carry."""
+    link, lines = "control.opcs___05F{n}___05F{name}", "&control.array___05Fword_lines___05F{n}"
+    to_bus, from_bus = ("address", "write", "write_strobe", "write_data", "read"), ("read_data", "read_error", "error")
+
+    def at(name: str) -> str:
+        return link.format(n="{n}", name=name.replace("__", "___05F"))
+
+    to_opc = [f"opc.i___05Fvalid = {at('valid')};", f"opc.o___05Fready = {at('o__ready')};"]
+    from_opc = [f"{at('ready')} = opc.i___05Fready;", f"{at('irq')} = opc.irq;"]
+    from_opc += [f"{at(f'o__{name}')} = opc.o___05F{name};" for name in ("valid", "payload")]
+    bus_to = [f"opc.bus___05F{name} = {at(f'bus__{name}')};" for name in to_bus]
+    bus_from = [f"{at(f'bus__{name}')} = opc.bus___05F{name};" for name in from_bus]
+    one, both = "Vcontrol &control, int number", "Vcontrol &control, Vopc &opc, int number"
+    functions = {
+        f"void *word_lines({one})": f"return {lines};",
+        f"bool offer({one})": f"return {at('valid')};",
+        f"bool ready({one})": f"return {at('ready')};",
+        f"uint64_t marks({one})": f"return {at('first')} | {at('last')} << 1 | {at('tag')} << 2;",
+        f"void stream_forward({both})": " ".join([*to_opc, "return;"]),
+        f"void stream_backward({both})": " ".join([*from_opc, "return;"]),
+        f"void forward({both})": " ".join([*to_opc, *bus_to, "return;"]),
+        f"void backward({both})": " ".join([*from_opc, *bus_from, "return;"]),
+    }
+    text = "#pragma once\n"
+    for head, body in functions.items():
+        cases = "".join(f"    case {n}: {body.format(n=n)}\n" for n in range(opcs))
+        text += f"static inline {head} {{\n    switch (number) {{\n{cases}    }}\n    __builtin_unreachable();\n}}\n"
+    return text
 
 
 MODELS: dict[type, Callable[..., Model]] = {OpcParameters: _opc_model, TileParameters: _tile_model}
@@ -262,27 +291,21 @@ def _versions(compiler: tuple[str, ...]) -> list[str]:
 
 def _compile(parameters: Parameters, verilator: Path, compiler: list[str], library: Path) -> None:
     model = MODELS[type(parameters)](parameters)
-    name = f"V{model.name}"
-    defines: dict[str, int | str] = {**model.defines, "MODEL": name, "MODEL_HEADER": f'"{name}.h"'}
     with tempfile.TemporaryDirectory(dir=library.parent) as temporary:
         work = Path(temporary)
-        source = work / f"{model.name}.v"
-        source.write_text(to_verilog(model.component(), model.name))
         environment = dict(os.environ, VERILATOR_ROOT=str(verilator))
-        command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "--prefix", name]
-        _run([*command, "--top-module", model.name, "--Mdir", str(work), str(source)], environment)
-        # Where this Verilator has the inner evaluation, the shim calls it; where it also shows what clk was before, the
-        # shim need not play falling edges.
-        text = "".join(path.read_text(encoding="utf-8") for path in sorted((*work.glob("*.h"), *work.glob("*.cpp"))))
-        before = set(re.findall(r"__Vtrigprevexpr_\w*__clk__\d+", text))
-        if INNER_EVALUATION.format(model=name) in text:
-            root = f"{name}___024root"
-            defines |= {"INNER_EVALUATION": f"{root}___eval", "MODEL_ROOT": root, "MODEL_ROOT_HEADER": f'"{root}.h"'}
-            if len(before) == 1:
-                defines["CLOCK_BEFORE"] = before.pop()
+        command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS]
+        structures = ""
+        for name, component in model.components.items():
+            source = work / f"{name}.v"
+            source.write_text(to_verilog(component(), name))
+            own = ["--prefix", f"V{name}", "--top-module", name, "--Mdir", str(work), str(source)]
+            _run([*command, *own], environment)
+            structures += _structure(name, work)
+        (work / "models.h").write_text(f"#pragma once\n{structures}")
         for header, content in model.headers.items():
             (work / header).write_text(content)
-        flags = [*COMPILER_FLAGS, *(f"-D{macro}={value}" for macro, value in defines.items())]
+        flags = [*COMPILER_FLAGS, *(f"-D{macro}={value}" for macro, value in model.defines.items())]
         flags += [f"-I{folder}" for folder in (work, verilator / "include", verilator / "include" / "vltstd")]
         runtime_key = _digest(_tools(compiler))
         runtime = {
@@ -305,6 +328,28 @@ def _compile(parameters: Parameters, verilator: Path, compiler: list[str], libra
         shared = work / "model.so"
         _run([*compiler, "-shared", "-o", str(shared), *objects, "-pthread"])
         _keep(shared, library)
+
+
+def _structure(name: str, work: Path) -> str:
+    """C++ of the structure that ``clocked.h`` takes for the Verilated model of a top module.
+
+    The evaluation inside Verilator's ``eval()`` is called without the locks that this takes each time for threads and
+    messages; a model has neither. The inner function, and the model's note of what clk was, are not part of Verilator's
+    interface, so a version without them gets the slower calls.
+    """
+    top, root = f"V{name}", f"V{name}___024root"
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(work.glob(f"{top}*")))
+    before = set(re.findall(r"__Vtrigprevexpr_\w*__clk__\d+", text))
+    includes, evaluate, low = f'#include "{top}.h"\n', "top.eval();", "top.clk = 0; eval(top);"
+    if INNER_EVALUATION.format(model=top) in text:
+        includes += f'#include "{root}.h"\nvoid {root}___eval({root} *);\n'
+        evaluate = f"{root}___eval(top.rootp);"
+        if len(before) == 1:
+            low = f"top.rootp->{before.pop()} = 0;"
+    return (
+        f"{includes}struct {name.capitalize()}Model {{\n    using Top = {top};\n"
+        f"    static void eval(Top &top) {{ {evaluate} }}\n    static void low(Top &top) {{ {low} }}\n}};\n"
+    )
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
