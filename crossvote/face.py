@@ -17,6 +17,7 @@ Every verb returns something new and leaves its arguments as they are.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -321,12 +322,13 @@ def simulate(
     from crossvote.sim.system.model import simulate as run
     from crossvote.sim.system.workload import Workload
     from crossvote.swstack.experiment.encoders import is_causal
-    from crossvote.swstack.experiment.workloads import with_context
+    from crossvote.swstack.experiment.workloads import drives_head, with_context
 
     described, config = _described(chip), model.module.config
     plain = Workload.from_image(image, described, int(config.num_attention_heads), tokens)
-    (workload,) = with_context({"image": plain}, is_causal(config.to_dict()), context).values()
-    return run(workload, described, sequences=sequences)
+    known = config.to_dict()
+    (workload,) = with_context({"image": plain}, is_causal(known), context).values()
+    return run(dataclasses.replace(workload, head_every=drives_head(known)), described, sequences=sequences)
 
 
 def on_chip(image: Image, model: Model, silicon: Silicon | None = None) -> PreTrainedModel:

@@ -38,7 +38,8 @@ def pruned_workload(image: Image, chip: ChipConfig, heads: int, tokens: int, nam
         LayerWork(layer.name, {role: dataclasses.replace(g, variant="plain") for role, g in layer.groups.items()})
         for layer in work.layers
     )
-    return dataclasses.replace(work, layers=layers)
+    head = tuple(dataclasses.replace(group, variant="plain") for group in work.head)
+    return dataclasses.replace(work, layers=layers, head=head)
 
 
 def dense_workload(image: Image, chip: ChipConfig, heads: int, tokens: int, name: str) -> Workload:
@@ -47,13 +48,15 @@ def dense_workload(image: Image, chip: ChipConfig, heads: int, tokens: int, name
     Its weights are not in the image; cells conduct as often as those that were kept do.
     """
     pruned = pruned_workload(image, chip, heads, tokens, name)
-    layers = []
-    for layer in pruned.layers:
-        dense = {}
-        for role, work in layer.groups.items():
-            # As in the mapping, the matrices of a group follow each other without a gap.
-            group = GroupWork.dense(work.name, work.inputs, (work.outputs,), chip)
-            share = work.conducting / work.programmed if work.programmed else 0.0
-            dense[role] = dataclasses.replace(group, conducting=share * group.programmed)
-        layers.append(LayerWork(layer.name, dense))
-    return Workload(name, tuple(layers), heads, tokens)
+    layers = tuple(
+        LayerWork(layer.name, {role: _dense(work, chip) for role, work in layer.groups.items()})
+        for layer in pruned.layers
+    )
+    return dataclasses.replace(pruned, layers=layers, head=tuple(_dense(work, chip) for work in pruned.head))
+
+
+def _dense(work: GroupWork, chip: ChipConfig) -> GroupWork:
+    # As in the mapping, the matrices of a group follow each other without a gap.
+    group = GroupWork.dense(work.name, work.inputs, (work.outputs,), chip)
+    share = work.conducting / work.programmed if work.programmed else 0.0
+    return dataclasses.replace(group, conducting=share * group.programmed)

@@ -16,7 +16,7 @@ from crossvote.sim.system.actions import size_bytes
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import SystemResult, Usage
-from crossvote.sim.system.steps import Step, layer_steps, scoped_actions
+from crossvote.sim.system.steps import Step, head_steps, layer_steps, scoped_actions
 from crossvote.sim.system.workload import Workload
 
 
@@ -120,6 +120,8 @@ def estimate(workload: Workload, placement: Placement, sequences: int, started: 
     chip, tokens = placement.chip, workload.tokens
     network = Network(Simulation(), "network", chip, placement.tiles)
     steps = [layer_steps(layer, i, placement, network, workload) for i, layer in enumerate(workload.layers)]
+    head = head_steps(placement, network, workload)
+    steps[-1] += head.each
     host = size_bytes(workload.layers[0].hidden, chip.opc.input_bits) * chip.package.link_byte_ps
     found: list[_Span] = []
     slowest = max(host, network.load_ps())
@@ -130,19 +132,21 @@ def estimate(workload: Workload, placement: Placement, sequences: int, started: 
         shared = {unit: sum(s.interval_ps for s in layer if s.unit == unit) for unit in {s.unit for s in layer}}
         slowest = max(slowest, *shared.values(), *(s.interval_ps for s in layer))
     spans = [(span.entered, max(span.out)) for span in found]
-    elapsed = spans[-1][1] + (sequences - 1) * tokens * slowest
+    done = spans[-1][1] + head.latency_ps
+    elapsed = done + (sequences - 1) * tokens * slowest
     passed = tokens * sequences
     actions: dict[str, dict[str, int]] = {}
     usage = []
     for work, own in zip(workload.layers, steps, strict=True):
         actions.update(scoped_actions(work, own, [passed] * len(own)))
         usage += [Usage(f"{work.name}.{s.name}", s.unit, 1, passed, passed * s.interval_ps, 0.0, elapsed) for s in own]
+    actions.update(head.actions(sequences))
     return SystemResult(
         chip=chip,
         workload=workload,
         placement=placement,
         resolution="analytic",
-        sequence_ps=tuple((n * tokens * slowest, spans[-1][1] + n * tokens * slowest) for n in range(sequences)),
+        sequence_ps=tuple((n * tokens * slowest, done + n * tokens * slowest) for n in range(sequences)),
         passed_ps=tuple(spans[-1][1] + n * tokens * slowest for n in range(sequences)),
         layer_ps=tuple(spans),
         barrier_ps=tuple(span.barrier for span in found),

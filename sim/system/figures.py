@@ -16,6 +16,7 @@ from crossvote.sim.common.plot_style import PALETTE, STYLE, filling
 from crossvote.sim.system import energy
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import SystemResult, Usage
+from crossvote.sim.system.workload import HEAD
 
 #: Smaller than the report's pictures, with letters as text.
 _STYLE: Any = {**STYLE, "svg.fonttype": "none", "font.size": 8, "legend.fontsize": 7}
@@ -112,20 +113,20 @@ def energy_by_stage(results: Mapping[str, SystemResult]) -> str:
         return _svg(figure)
 
 
-_LETTERS = {"qkv": "A", "o": "O", "ffn1": "1", "ffn2": "2"}
+_LETTERS = {"qkv": "A", "o": "O", "ffn1": "1", "ffn2": "2", HEAD: "H"}
 
 
 def _roles(placement: Placement) -> tuple[dict[int, str], set[int]]:
     """The letter of every tile in use (its most frequent role), and the tiles of groups with votes."""
     held: dict[int, dict[str, int]] = {}
     voting: set[int] = set()
-    for groups in placement.groups:
-        for role, place in groups.items():
-            tiles, blocks = np.unique(place.block_tile, return_counts=True)
-            for tile, count in zip(tiles.tolist(), blocks.tolist(), strict=True):
-                held.setdefault(tile, {})[_LETTERS[role]] = count
-            if place.group.votes:
-                voting.update(tiles.tolist())
+    roles = [(role, place) for groups in placement.groups for role, place in groups.items()]
+    for role, place in [*roles, *((HEAD, place) for place in placement.head)]:
+        tiles, blocks = np.unique(place.block_tile, return_counts=True)
+        for tile, count in zip(tiles.tolist(), blocks.tolist(), strict=True):
+            held.setdefault(tile, {})[_LETTERS[role]] = count
+        if place.group.votes:
+            voting.update(tiles.tolist())
     return {tile: max(found, key=lambda letter: found[letter]) for tile, found in held.items()}, voting
 
 
@@ -133,11 +134,10 @@ def _copies(placement: Placement) -> dict[int, list[float]]:
     """For every block of every tile in use, in its order: share of its bit lines that hold copies."""
     found: dict[int, list[float]] = {}
     columns = placement.chip.crossbar.columns
-    for groups in placement.groups:
-        for place in groups.values():
-            shares = np.repeat(place.group.copies / columns, place.group.row_blocks).tolist()
-            for tile, share in zip(place.block_tile.tolist(), shares, strict=True):
-                found.setdefault(tile, []).append(share)
+    for place in placement.places:
+        shares = np.repeat(place.group.copies / columns, place.group.row_blocks).tolist()
+        for tile, share in zip(place.block_tile.tolist(), shares, strict=True):
+            found.setdefault(tile, []).append(share)
     return found
 
 
@@ -157,7 +157,7 @@ def occupancy(placement: Placement) -> str:
 
     Colour is the layer; free crossbars are grey; the darker a crossbar, the more of its bit lines hold replicas or
     other copies. A letter says which matrices a tile holds most of: A for Q, K and V, O, 1 and 2 for the feed-forward
-    ones. A dot: it holds outputs whose replicas vote.
+    ones, H for the head, which has the colour after the last layer's. A dot: it holds outputs whose replicas vote.
     """
     with mpl.rc_context(_STYLE):
         chip = placement.chip
@@ -167,6 +167,7 @@ def occupancy(placement: Placement) -> str:
         side = int(np.ceil(np.sqrt(per_router)))
         capacity = chip.crossbars_per_tile // chip.signs
         layer_of = {tile: i for i, tiles in enumerate(placement.layer_tiles) for tile in tiles}
+        layer_of.update((tile, len(placement.layer_tiles)) for place in placement.head for tile in place.tiles.tolist())
         letters, voting = _roles(placement)
         copies = _copies(placement)
         columns = min(3, placement.chips)

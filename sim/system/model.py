@@ -67,7 +67,7 @@ def check(workload: Workload, placement: Placement) -> None:
         UserError: ADCs that clip although they should not, or tile buffers that cannot hold a sequence.
     """
     chip = placement.chip
-    driven = max((int(group.driven.max()) for layer in workload.layers for group in layer.groups.values()), default=0)
+    driven = max((int(group.driven.max()) for group in workload.groups), default=0)
     largest = driven * ((1 << chip.crossbar.cell_bits) - 1) * ((1 << chip.dac.bits) - 1)
     last = chip.adc.full_scale or (1 << chip.adc.bits) - 1
     if largest > last and not chip.adc.may_clip:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,13 +51,21 @@ class Placement:
     Attributes:
         groups: one dictionary by role per layer. layer_tiles: the tiles of each layer; a layer starts on a fresh tile,
             so that its digital units are its own.
-        blocks_used: int64[tiles], blocks in use per tile.
+        blocks_used: int64[tiles], blocks in use per tile. head: groups behind the layers, on tiles of their own.
     """
 
     chip: ChipConfig
     groups: tuple[dict[Role, GroupPlace], ...]
     layer_tiles: tuple[range, ...]
     blocks_used: NDArray[np.int64]
+    head: tuple[GroupPlace, ...] = ()
+
+    @property
+    def places(self) -> Iterator[GroupPlace]:
+        """All groups: those of the layers in their order, then those of the head."""
+        for layer in self.groups:
+            yield from layer.values()
+        yield from self.head
 
     @property
     def tiles(self) -> int:
@@ -82,7 +90,10 @@ class Placement:
 def tiles_needed(workload: Workload, chip: ChipConfig) -> int:
     """Tiles that a workload takes; every layer starts on a fresh one."""
     per_tile = chip.crossbars_per_tile // chip.signs
-    return sum(-(-(layer.blocks + written_blocks(chip, layer, workload.held)) // per_tile) for layer in workload.layers)
+    head = -(-sum(group.blocks for group in workload.head) // per_tile)
+    return head + sum(
+        -(-(layer.blocks + written_blocks(chip, layer, workload.held)) // per_tile) for layer in workload.layers
+    )
 
 
 def check_capacity(workloads: Iterable[Workload], chip: ChipConfig) -> None:
@@ -116,18 +127,29 @@ def place(workload: Workload, chip: ChipConfig) -> Placement:
         block = 0
         placed: dict[Role, GroupPlace] = {}
         for role, group in layer.groups.items():
-            block_tile = tile + (block + np.arange(group.blocks)) // per_tile
-            placed[role] = GroupPlace(group, block_tile, _output_bytes(group, block_tile))
+            placed[role] = _place(group, tile, block, per_tile)
             block += group.blocks
-        block += written_blocks(chip, layer, workload.held)
-        needed = -(-block // per_tile)
-        counts = np.full(needed, per_tile, np.int64)
-        counts[-1] = block - (needed - 1) * per_tile
-        used.append(counts)
-        spans.append(range(tile, tile + needed))
+        used.append(_filled(block + written_blocks(chip, layer, workload.held), per_tile))
+        spans.append(range(tile, tile + len(used[-1])))
         groups.append(placed)
-        tile += needed
-    return Placement(chip, tuple(groups), tuple(spans), np.concatenate(used))
+        tile += len(used[-1])
+    head, block = [], 0
+    for group in workload.head:
+        head.append(_place(group, tile, block, per_tile))
+        block += group.blocks
+    used.append(_filled(block, per_tile))
+    return Placement(chip, tuple(groups), tuple(spans), np.concatenate(used), tuple(head))
+
+
+def _place(group: GroupWork, tile: int, block: int, per_tile: int) -> GroupPlace:
+    """A group from a block on, counted from the start of a tile."""
+    block_tile = tile + (block + np.arange(group.blocks)) // per_tile
+    return GroupPlace(group, block_tile, _output_bytes(group, block_tile))
+
+
+def _filled(blocks: int, per_tile: int) -> NDArray[np.int64]:
+    """int64[tiles]: how many blocks each tile holds; all but the last are full."""
+    return np.diff(np.minimum(np.arange(-(-blocks // per_tile) + 1, dtype=np.int64) * per_tile, blocks))
 
 
 def _output_bytes(group: GroupWork, block_tile: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -40,7 +40,7 @@ class Programming:
 def programming(result: SystemResult) -> Programming:
     """Of the model of a run. Sources: ``crossvote.sim.chip.components.array``; a map takes a word per clock."""
     chip, table = result.chip, prices(result.chip)
-    groups = [group for layer in result.workload.layers for group in layer.groups.values()]
+    groups = list(result.workload.groups)
     cells = sum(group.programmed for group in groups)
     mapped = chip.pipeline.peripheral == "rtl"
     words = sum(

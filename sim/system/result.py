@@ -114,7 +114,7 @@ class SystemResult:
     @cached_property
     def powered(self) -> energy.Powered:
         """What of the hardware is used, and how busy it is."""
-        groups = [place.group for layer in self.placement.groups for place in layer.values()]
+        groups = [place.group for place in self.placement.places]
         timings = [GroupTiming(self.chip, group) for group in groups]
         own = own_variant(self.chip)
         needed = max((group.variant for group in groups), key=VARIANTS.index)

@@ -20,7 +20,7 @@ from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import Resolution, SystemResult, Usage
 from crossvote.sim.system.stages import Barrier, Crossbars, Stage, Token
-from crossvote.sim.system.steps import Units, layer_steps, scoped_actions
+from crossvote.sim.system.steps import Units, head_steps, layer_steps, scoped_actions
 from crossvote.sim.system.workload import LayerWork, Workload
 
 
@@ -46,6 +46,8 @@ class SystemRun:
         self.steps = [
             layer_steps(layer, i, placement, self.network, workload) for i, layer in enumerate(workload.layers)
         ]
+        self.head = head_steps(placement, self.network, workload)
+        self.steps[-1] += self.head.each
         self.network.settle()
         self.layers = [self._layer(i, layer) for i, layer in enumerate(workload.layers)]
         self.done = simulation.env.event()
@@ -138,7 +140,7 @@ class SystemRun:
         self.repetition.finish()
 
     def result(self, started: float) -> SystemResult:
-        elapsed = self.simulation.now
+        elapsed = self.simulation.now + self.head.latency_ps
         at = {(what, sequence): time for what, sequence, time in self.repetition.events()}
         actions: dict[str, dict[str, int]] = {}
         usage = []
@@ -188,12 +190,13 @@ class SystemRun:
                             elapsed,
                         )
                     )
+        actions.update(self.head.actions(self.sequences))
         return SystemResult(
             chip=self.placement.chip,
             workload=self.workload,
             placement=self.placement,
             resolution=self.resolution,
-            sequence_ps=tuple((at["start", s], at["end", s]) for s in range(self.sequences)),
+            sequence_ps=tuple((at["start", s], at["end", s] + self.head.latency_ps) for s in range(self.sequences)),
             passed_ps=tuple(at["passed", s] for s in range(self.sequences)),
             layer_ps=tuple(
                 (layer[0][0].first_ps, end) for layer, end in zip(self.layers, self.layer_ends, strict=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from crossvote.sim.kernel import Booking, Module
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.kernel import Booking, Module, Simulation
 from crossvote.sim.system.actions import group_actions, size_bytes
 from crossvote.sim.system.attention import Attention, plan_attention
 from crossvote.sim.system.computed import ComputedCrossbars
@@ -60,38 +61,10 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
         sources: Sequence[tuple[int, int]],
         exchanged: Sequence[tuple[int, int, int]] = (),
     ) -> Step:
-        group = groups[role]
-        route = network.build(sources, home, group.tiles.tolist(), size, exchanged=exchanged)
-        timing = GroupTiming(chip, group.group)
-
-        def make(parent: Module, units: Units, resolution: str) -> Crossbars:
-            real = units.computed.get(group.group.name)
-            if real is None:
-                return Crossbars(parent, "crossbars", group, timing, units.network, route, resolution)
-            return ComputedCrossbars(parent, "crossbars", group, timing, units.network, route, resolution, real)
-
-        return Step(
-            role,
-            f"{role} crossbars",
-            # The next token is sent when this one has started, so its way counts, too.
-            max(timing.interval_ps, route.interval_ps, route.latency_ps),
-            route.latency_ps + timing.latency_ps,
-            {**group_actions(chip, group), "flit_hop": route.flits},
-            make,
-        )
+        return _crossbars(role, groups[role], chip, network, home, size, sources, exchanged)
 
     def collect(role: Role, attention: Attention | None = None) -> Step:
-        group = groups[role]
-        scattered, shared = (attention.scattered, attention.queries) if attention else ((), ())
-        route = network.build(_sources(group), group.home, [], 0, scattered, shared=shared)
-        return Step(
-            f"{role}_collect",
-            f"{role} links",
-            route.interval_ps,
-            route.latency_ps,
-            {"flit_hop": route.flits},
-            lambda parent, units, resolution: Transfer(parent, "transfer", units.network, route),
-        )
+        return _collect(role, groups[role], network, attention)
 
     def digital(name: str, unit: str, occupied: int, least_ps: int, actions: dict[str, int]) -> Step:
         return Step(
@@ -132,6 +105,94 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
         collect("ffn2"),
         vector("norm2", norm, d.layer_norm_ps, hidden),
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadSteps:
+    """What follows the last layer: for every token, or for one vector of a sequence when its last token is done.
+
+    Attributes:
+        each: stages that every token passes. once: stages that one vector of a sequence passes, in a pause of all
+            other traffic that is too short to matter; they take ``latency_ps``.
+    """
+
+    each: list[Step]
+    once: list[Step]
+
+    @property
+    def latency_ps(self) -> int:
+        return sum(step.latency_ps for step in self.once)
+
+    def actions(self, sequences: int) -> dict[str, dict[str, int]]:
+        """Counts of ``once`` by scope."""
+        return {f"head.{step.name}": {name: n * sequences for name, n in step.actions.items()} for step in self.once}
+
+
+def head_steps(placement: Placement, network: Network, workload: Workload) -> HeadSteps:
+    """The groups of the head, one after the other."""
+    if workload.head_every:
+        return HeadSteps(_head_steps(placement, network), [])
+    # The links of its own network, so that one vector is not taken for the load of every token.
+    apart = Network(Simulation(), "head", placement.chip, placement.tiles)
+    return HeadSteps([], _head_steps(placement, apart))
+
+
+def _head_steps(placement: Placement, network: Network) -> list[Step]:
+    home = placement.groups[-1]["ffn2"].home
+    steps: list[Step] = []
+    for number, group in enumerate(placement.head):
+        size = size_bytes(group.group.inputs, placement.chip.opc.input_bits)
+        steps += [
+            _crossbars(f"head{number}", group, placement.chip, network, home, size, []),
+            _collect(f"head{number}", group, network),
+        ]
+        home = group.home
+    return steps
+
+
+def _crossbars(
+    name: str,
+    group: GroupPlace,
+    chip: ChipConfig,
+    network: Network,
+    home: int,
+    size: int,
+    sources: Sequence[tuple[int, int]],
+    exchanged: Sequence[tuple[int, int, int]] = (),
+) -> Step:
+    """A group's crossbars, with the way of a vector of ``size`` bytes from ``home`` to them."""
+    route = network.build(sources, home, group.tiles.tolist(), size, exchanged=exchanged)
+    timing = GroupTiming(chip, group.group)
+
+    def make(parent: Module, units: Units, resolution: str) -> Crossbars:
+        real = units.computed.get(group.group.name)
+        if real is None:
+            return Crossbars(parent, "crossbars", group, timing, units.network, route, resolution)
+        return ComputedCrossbars(parent, "crossbars", group, timing, units.network, route, resolution, real)
+
+    return Step(
+        name,
+        f"{name} crossbars",
+        # The next token is sent when this one has started, so its way counts, too.
+        max(timing.interval_ps, route.interval_ps, route.latency_ps),
+        route.latency_ps + timing.latency_ps,
+        {**group_actions(chip, group), "flit_hop": route.flits},
+        make,
+    )
+
+
+def _collect(name: str, group: GroupPlace, network: Network, attention: Attention | None = None) -> Step:
+    """The way of a group's results to where they are collected."""
+    scattered, shared = (attention.scattered, attention.queries) if attention else ((), ())
+    route = network.build(_sources(group), group.home, [], 0, scattered, shared=shared)
+    return Step(
+        f"{name}_collect",
+        f"{name} links",
+        route.interval_ps,
+        route.latency_ps,
+        {"flit_hop": route.flits},
+        lambda parent, units, resolution: Transfer(parent, "transfer", units.network, route),
+    )
 
 
 def _sources(group: GroupPlace) -> list[tuple[int, int]]:

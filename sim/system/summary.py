@@ -71,7 +71,7 @@ def summary(result: SystemResult, stream: SystemResult | None = None) -> dict[st
         "energy_uj_by_part": {
             part: value / sequences / 1e6 for part, value in energy.energy_by_part_pj(chip, result.actions).items()
         },
-        "conducting_cells": round(sum(g.conducting for layer in result.workload.layers for g in layer.groups.values())),
+        "conducting_cells": round(sum(group.conducting for group in result.workload.groups)),
         "programming_uj": write.energy_uj,
         "programming_us": write.time_us,
         "self_test_us": march.time_us,

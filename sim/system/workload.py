@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -61,6 +61,8 @@ class Workload:
             when a decoder reads its prompt, and need not wait for the others. context: tokens before the sequence,
             whose keys and values the chip holds already and which every token sees: with one token, a step of
             generation.
+        head: groups behind the layers, in order; none where the head is digital. head_every: every token goes through
+            them, as in a language model; otherwise one vector of a sequence does, as in a classifier.
     """
 
     name: str
@@ -69,6 +71,15 @@ class Workload:
     tokens: int
     causal: bool = False
     context: int = 0
+    head: tuple[GroupWork, ...] = ()
+    head_every: bool = False
+
+    @property
+    def groups(self) -> Iterator[GroupWork]:
+        """All groups: those of the layers in their order, then those of the head."""
+        for layer in self.layers:
+            yield from layer.groups.values()
+        yield from self.head
 
     @property
     def keys(self) -> float:
@@ -85,7 +96,8 @@ class Workload:
         """Multiply-accumulates of one sequence, unpruned: static matrices and attention."""
         static = sum(g.inputs * g.outputs for layer in self.layers for g in layer.groups.values())
         attention = sum(round(2 * layer.queries * self.keys) for layer in self.layers)
-        return self.tokens * (static + attention)
+        behind = sum(group.inputs * group.outputs for group in self.head)
+        return self.tokens * (static + attention) + behind * (self.tokens if self.head_every else 1)
 
     def with_ones(self, shares: Mapping[str, float]) -> Workload:
         """The same work with the share of ones among the input bits of each group, by its name."""
@@ -93,21 +105,24 @@ class Workload:
         for layer in self.layers:
             groups = {r: replace(g, ones=shares.get(g.name, g.ones)) for r, g in layer.groups.items()}
             layers.append(LayerWork(layer.name, groups))
-        return replace(self, layers=tuple(layers))
+        head = tuple(replace(group, ones=shares.get(group.name, group.ones)) for group in self.head)
+        return replace(self, layers=tuple(layers), head=head)
 
     @classmethod
     def from_image(cls, image: Image, chip: ChipConfig, heads: int, tokens: int, name: str = "image") -> Workload:
         """The layers of an image, whose groups are called ``LAYER.qkv``, ``.o``, ``.ffn1`` and ``.ffn2``.
 
-        Groups called ``.head`` are left out: what follows the layers is not simulated.
+        Groups called ``.head`` follow the layers.
 
         Raises:
             UserError: groups of other names, or a layer without one of the four.
         """
         layers: dict[str, dict[Role, GroupWork]] = {}
+        head = []
         for group in image.groups:
             layer, _, role = group.name.rpartition(".")
             if role == HEAD:
+                head.append(GroupWork.from_image(group, chip))
                 continue
             if role not in ROLES:
                 raise UserError(f"group {group.name}: its name must end in one of {', '.join('.' + r for r in ROLES)}.")
@@ -116,4 +131,5 @@ class Workload:
             missing = [role for role in ROLES if role not in groups]
             if missing:
                 raise UserError(f"layer {layer} of the image has no group '{layer}.{missing[0]}'.")
-        return cls(name, tuple(LayerWork(layer, groups) for layer, groups in layers.items()), heads, tokens)
+        found = tuple(LayerWork(layer, groups) for layer, groups in layers.items())
+        return cls(name, found, heads, tokens, head=tuple(head))

@@ -105,7 +105,8 @@ def run_workloads(
     }
     for name, image in images.items():
         workloads[name] = Workload.from_image(image, chip, heads, tokens, name)
-    return workloads
+    every = drives_head(_model_config(run / paths.PRUNED / "config.json"))
+    return {name: dataclasses.replace(one, head_every=every) for name, one in workloads.items()}
 
 
 def _single_lines(image: Image) -> int:
@@ -151,6 +152,11 @@ def with_context(workloads: Mapping[str, Workload], causal: bool, context: int) 
     if context and not causal:
         raise UserError(f"context = {context}: only a decoder keeps keys and values of earlier tokens.")
     return {name: dataclasses.replace(one, causal=causal, context=context) for name, one in workloads.items()}
+
+
+def drives_head(config: Mapping[str, object]) -> bool:
+    """Whether every token goes through a head that is on crossbars, by what ``map_head`` noted."""
+    return config.get("crossvote_head") == "token"
 
 
 def _model_config(path: Path) -> Mapping[str, object]:

@@ -34,5 +34,5 @@ class ModelConfig:
     head: bool = Field(
         default=False,
         description="Whether the matrices of the head (pooler, classifier, a language model's words) are on crossbars "
-        "too, unpruned; their costs are not simulated.",
+        "too, unpruned.",
     )

@@ -21,6 +21,8 @@ from crossvote.swstack.models.families import LAYOUTS, Folding, LayerLayout
 TRACED = "crossvote_traced_groups"
 #: Attribute of a model whose head is on crossbars as well: the groups of its matrices.
 HEAD = "crossvote_head_groups"
+#: Key of its configuration that says what drives them: "token" for every token, "sequence" for one vector of each.
+HEAD_KEY = "crossvote_head"
 #: Role of these groups.
 HEAD_ROLE = "head"
 

@@ -33,7 +33,7 @@ from crossvote.swstack.models.accounting import Account, account_for
 from crossvote.swstack.models.config import Layout, ModelConfig
 from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
-from crossvote.swstack.models.layouts import TRACED, WordLineGroup, layers
+from crossvote.swstack.models.layouts import HEAD_KEY, TRACED, WordLineGroup, layers
 from crossvote.swstack.models.sources import BUFFERS, locate
 from crossvote.swstack.models.tokenizers import PictureInputs, check_words, fit_tokenizer
 from crossvote.swstack.models.tracing import map_head, trace
@@ -51,8 +51,6 @@ _CLASSES: dict[HeadKind, Any] = {
 FRESH_HEAD = "crossvote_fresh_head"
 #: Key of a model's configuration that says how its word-line groups were found.
 _LAYOUT_KEY = "crossvote_layout"
-#: Key of a model's configuration that says whether its head is on crossbars.
-_HEAD_KEY = "crossvote_head"
 
 
 def load_model(
@@ -135,10 +133,8 @@ def find_groups(model: nn.Module, layout: Layout = "auto", head: bool = False) -
             TRACED,
             tuple(WordLineGroup(name, (name,), (1,)) for group in trace(model) for name in group.matrices),
         )
-    if head or getattr(config, _HEAD_KEY, False):
+    if head or getattr(config, HEAD_KEY, None):
         map_head(model)
-        if config is not None:
-            setattr(config, _HEAD_KEY, True)
     if config is not None and layout != "auto":
         setattr(config, _LAYOUT_KEY, layout)
     return account_for(model)

@@ -17,6 +17,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.accounting import digital_reason, encoder_of, first_inputs, tiny_inputs
 from crossvote.swstack.models.layouts import (
     HEAD,
+    HEAD_KEY,
     HEAD_ROLE,
     TRACED,
     WordLineGroup,
@@ -65,7 +66,7 @@ def trace(model: nn.Module, run: Callable[[], object] | None = None) -> tuple[Wo
 def map_head(model: nn.Module) -> tuple[WordLineGroup, ...]:
     """Put the head of `model` on crossbars, in place: matrices behind the layers that a forward pass drives.
 
-    Those that the same tensor drives share word lines.
+    Those that the same tensor drives share word lines. The model's configuration says whether every token drives them.
 
     Raises UserError if there is none, or the model does not say what it takes.
     """
@@ -80,11 +81,15 @@ def map_head(model: nn.Module) -> tuple[WordLineGroup, ...]:
         and (digital_reason(path, module) is None or _POOLER.search(path))
     }
     inputs = tiny_inputs(model)
-    found = [] if inputs is None or not modules else _driven(model, modules, _forward(model, inputs))
+    first = {} if inputs is None or not modules else _first_calls(model, modules, _forward(model, inputs))
+    found = _by_tensor(model, first)
     if not found:
         raise UserError(f"model.head: {family_name(model)!r} has no head whose matrices could be mapped.")
     groups = tuple(WordLineGroup(f"{paths[0]}.{HEAD_ROLE}", tuple(paths), (1,) * len(paths)) for paths in found)
     setattr(model, HEAD, groups)
+    config = getattr(model, "config", None)
+    if config is not None:
+        setattr(config, HEAD_KEY, "token" if any(tensor.dim() > 2 for tensor in first.values()) else "sequence")
     return groups
 
 
@@ -99,8 +104,16 @@ def _forward(model: nn.Module, inputs: dict[str, torch.Tensor]) -> Callable[[], 
 
 def _driven(model: nn.Module, modules: dict[str, nn.Module], run: Callable[[], object]) -> list[list[str]]:
     """Paths of the modules by the tensor of their first call."""
+    return _by_tensor(model, _first_calls(model, modules, run))
+
+
+def _first_calls(model: nn.Module, modules: dict[str, nn.Module], run: Callable[[], object]) -> dict[str, torch.Tensor]:
+    return first_inputs(model, modules, run, "a forward pass to trace it")
+
+
+def _by_tensor(model: nn.Module, first: dict[str, torch.Tensor]) -> list[list[str]]:
     shared: dict[tuple[object, ...], list[str]] = {}
-    for path, tensor in first_inputs(model, modules, run, "a forward pass to trace it").items():
+    for path, tensor in first.items():
         # A view of the same memory in the same shape is the same inputs.
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), matrix_weight(model, path).shape[0])
         shared.setdefault(key, []).append(path)

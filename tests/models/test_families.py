@@ -133,6 +133,8 @@ def test_every_matrix_can_be_a_group_of_its_own_and_a_saved_model_remembers_it(t
     assert word_line_groups(again) == word_line_groups(model)
 
 
+EVERY_TOKEN = ("GPT2", "GPTNeo", "GPTJ", "GPTNeoX", "Bloom", "OPT", "Llama", "Mistral", "Qwen2", "Qwen3", "Gemma",
+               "Phi", "Phi3")  # fmt: skip
 WITHOUT_HEAD = ("T5", "T5 (gated)", "nn.TransformerEncoder")
 
 
@@ -160,6 +162,8 @@ def test_the_head_of_any_family_can_be_on_crossbars(name, tmp_path):
     again = type(model).from_pretrained(tmp_path)
     find_groups(again)
     assert head_groups(again) == groups
+    # Decoders score every token; the others one vector of a sequence.
+    assert (again.config.crossvote_head == "token") == (name in EVERY_TOKEN)
 
 
 @family_names

@@ -98,7 +98,11 @@ def test_the_head_goes_on_crossbars_where_asked_for(source, data, tmp_path):
     assert pruned.masks["classifier"].columns.all()
     scores = cv.evaluate(image, again, data, cv.chips(rate=0.01), limit=4)
     assert len(scores.of_metric("accuracy")) == 2
-    assert cv.simulate(image, again, tokens=16).elapsed_ps == cv.simulate(cv.map(pruned), pruned, tokens=16).elapsed_ps
+    cost = cv.simulate(image, again, tokens=16)
+    assert cost.elapsed_ps == cv.simulate(cv.map(pruned), pruned, tokens=16).elapsed_ps
+    assert cost.placement.crossbars == image.crossbars
+    assert [group.name for group in cost.workload.head] == ["bert.pooler.dense.head", "classifier.head"]
+    assert not cost.workload.head_every
     with pytest.raises(UserError, match="unknown key 'heads'; did you mean 'head'"):
         cv.load(str(source), data, heads=True)
 
