@@ -1,4 +1,4 @@
-"""A two-layer encoder with random weights whose tokenizer knows the words of an embedded task: runs in seconds.
+"""An encoder of two layers with random weights whose tokenizer knows the words of an embedded task: runs in seconds.
 
     python examples/tiny_encoder.py tiny-bert
 
@@ -23,6 +23,7 @@ def tiny_encoder(
     configuration: type[PretrainedConfig] = BertConfig,
     encoder: type[PreTrainedModel] = BertModel,
     task: str = "grammar-single",
+    layers: int = 2,
 ) -> Path:
     """Write the encoder into ``folder``, equal for equal arguments, and return the folder."""
     examples = load_task(TaskConfig(name=task), 0).train
@@ -36,7 +37,7 @@ def tiny_encoder(
     ).save_pretrained(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        sizes = {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 64}
         encoder(configuration(vocab_size=len(vocabulary), max_position_embeddings=64, **sizes)).save_pretrained(folder)
     return folder
 

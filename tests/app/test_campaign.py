@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import main as cli
+from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign import driver as driving
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import database_path, run_campaign
@@ -29,6 +30,8 @@ from crossvote.swstack.experiment.campaign.spec import load_spec, variants
 from crossvote.swstack.experiment.campaign.summary import export, summarize
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, expand
 from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.records import Accuracy, Costs
+from crossvote.swstack.experiment.run_directory import RunDirectory
 
 BASE = """
 [model]
@@ -526,6 +529,25 @@ def test_an_exploration_finds_a_front_refuses_what_cannot_be_and_goes_on(serial,
     before = (folder / "candidates.csv").read_bytes()
     assert json.loads(call().stdout) == answer
     assert (folder / "candidates.csv").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_configurations_of_a_front_run_and_cost_what_it_says(home, tmp_path):
+    pytest.importorskip("optuna")
+    (home / "explore.toml").write_text(EXPLORATION)
+    command = ["explore", str(home / "explore.toml"), "--dir", str(tmp_path / "e"), "--json"]
+    front_found = json.loads(CliRunner().invoke(cli.application(), command).stdout)["front"]
+    assert front_found
+    for one in front_found:
+        run = tmp_path / f"run{one['number']}"
+        config = tmp_path / "e" / "front" / f"{one['number']}.toml"
+        result = CliRunner().invoke(cli.application(), ["run", str(config), "--run-dir", str(run)])
+        assert result.exit_code == 0, result.output
+        costs = RunDirectory(run).read(paths.RESULTS["simulate"], Costs).schemes[one["keys"]["scheme"]]
+        assert costs["energy_uj_per_sequence"] == one["costs"]["energy"]
+        points = RunDirectory(run).read(paths.RESULTS["eval"], Accuracy).points
+        perfect, faulty = (next(p["mean"] for p in points if bool(p["rate"]) == wanted) for wanted in (False, True))
+        assert perfect - faulty == pytest.approx(one["lost"], abs=1e-9)
 
 
 def test_the_front_holds_what_nobody_beats():
