@@ -317,16 +317,19 @@ def simulate(
             has kept; with one token, a step of generation.
 
     Raises:
-        UserError: an image for another chip, a chip too small, or a context of a model that is no decoder.
+        UserError: an image for another chip, a chip too small, a context of a model that is no decoder, or groups that
+            are no layers of attention and feed-forward.
     """
     from crossvote.sim.system.model import simulate as run
     from crossvote.sim.system.workload import Workload
     from crossvote.swstack.experiment.encoders import is_causal
     from crossvote.swstack.experiment.workloads import drives_head, with_context
+    from crossvote.swstack.models.layouts import attention_heads
 
-    described, config = _described(chip), model.module.config
-    plain = Workload.from_image(image, described, int(config.num_attention_heads), tokens)
-    known = config.to_dict()
+    described = _described(chip)
+    config = getattr(model.module, "config", None)
+    known = {} if config is None else config.to_dict()
+    plain = Workload.from_image(image, described, attention_heads(model.module), tokens)
     (workload,) = with_context({"image": plain}, is_causal(known), context).values()
     return run(dataclasses.replace(workload, head_every=drives_head(known)), described, sequences=sequences)
 

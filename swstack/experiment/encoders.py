@@ -85,7 +85,9 @@ def read_dimensions(source: str) -> Dimensions:
 
 
 def is_causal(config: Mapping[str, Any]) -> bool:
-    """Whether a model with this configuration reads text from left to right."""
+    """Whether a model with this configuration reads text from left to right; tracing may have found it out."""
+    if config.get("crossvote_causal") is not None:
+        return bool(config["crossvote_causal"])
     return config.get("model_type") in _CAUSAL or bool(config.get("is_decoder"))
 
 

@@ -170,7 +170,7 @@ def _model_config(path: Path) -> Mapping[str, object]:
 def _heads(run: Path) -> int:
     path = run / paths.PRUNED / "config.json"
     config = _model_config(path)
-    for key in ("num_attention_heads", "n_heads", "n_head"):
+    for key in ("num_attention_heads", "n_heads", "n_head", "num_heads"):
         value = config.get(key)
         if isinstance(value, int):
             return value

@@ -23,6 +23,8 @@ TRACED = "crossvote_traced_groups"
 HEAD = "crossvote_head_groups"
 #: Key of its configuration that says what drives them: "token" for every token, "sequence" for one vector of each.
 HEAD_KEY = "crossvote_head"
+#: Key of the configuration of a traced model that says whether it reads text from left to right.
+CAUSAL_KEY = "crossvote_causal"
 #: Role of these groups.
 HEAD_ROLE = "head"
 
@@ -129,6 +131,20 @@ def traced_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
     """The groups that tracing found (``crossvote.swstack.models.tracing``), empty for a model that was not traced."""
     found: tuple[WordLineGroup, ...] = getattr(model, TRACED, ())
     return found
+
+
+def attention_heads(model: nn.Module) -> int:
+    """How many heads attend in each layer.
+
+    Raises UserError for a model that does not say.
+    """
+    found = getattr(getattr(model, "config", None), "num_attention_heads", None)
+    if found is None:
+        own = (layer.self_attn for layer in model.modules() if isinstance(layer, nn.TransformerEncoderLayer))
+        found = next((getattr(attention, "num_heads", None) for attention in own), None)
+    if found is None:
+        raise UserError(f"{family_name(model)}: its configuration does not say how many attention heads there are.")
+    return int(found)
 
 
 def family_name(model: nn.Module) -> str:

@@ -1,7 +1,8 @@
 """Word-line groups of a model whose layers are not known: matrices that are driven by the same tensor share word lines.
 
 Nothing is taken from the names of modules. What is lost against a known layout: constants of pruned columns are not
-folded, and the whole-chip model, which needs to know attention from feed-forward, cannot simulate the model.
+folded. Where the groups form layers of attention and feed-forward (``crossvote.swstack.models.dataflow``), they are
+named as those of a known layout are, and the whole-chip model can simulate them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from torch import nn
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.accounting import digital_reason, encoder_of, first_inputs, tiny_inputs
+from crossvote.swstack.models.dataflow import named_layers, reads_from_left_to_right
 from crossvote.swstack.models.layouts import (
+    CAUSAL_KEY,
     HEAD,
     HEAD_KEY,
     HEAD_ROLE,
@@ -59,6 +62,11 @@ def trace(model: nn.Module, run: Callable[[], object] | None = None) -> tuple[Wo
             run = _forward(model, inputs)
     shared = [[path] for path in modules] if run is None else _driven(model, modules, run)
     groups = tuple(_group(model, paths) for paths in shared)
+    layered = None if run is None else named_layers(model, groups, run)
+    config = getattr(model, "config", None)
+    if layered is not None and run is not None and config is not None:
+        setattr(config, CAUSAL_KEY, reads_from_left_to_right(model, layered, run))
+    groups = layered or groups
     setattr(model, TRACED, groups)
     return groups
 

@@ -152,13 +152,15 @@ class UnpackedRelativeAttention(XLNetRelativeAttention):
         output_attentions: bool = False,
     ) -> tuple[Any, ...]:
         """As ``XLNetRelativeAttention.forward``: the stream of contents, that of queries if there is one, weights."""
+        queries = self._projected(self.q, h)  # first, so that a trace finds the usual order
         seen = h if mems is None or mems.dim() <= 1 else torch.cat([mems, h], dim=0)
         keys, values = self._projected(self.k, seen), self._projected(self.v, seen)
         positions = torch.einsum("ibh,hnd->ibnd", r.type(self.r.dtype), self.r)
         weights = []
 
-        def attended(x: torch.Tensor, mask: torch.Tensor | None, mapping: torch.Tensor | None) -> torch.Tensor:
-            queries = self._projected(self.q, x)
+        def attended(
+            x: torch.Tensor, queries: torch.Tensor, mask: torch.Tensor | None, mapping: torch.Tensor | None
+        ) -> torch.Tensor:
             if mapping is not None:
                 queries = torch.einsum("mbnd,mlb->lbnd", queries, mapping)
             found = self.rel_attn_core(  # type: ignore[no-untyped-call]
@@ -172,8 +174,8 @@ class UnpackedRelativeAttention(XLNetRelativeAttention):
             return self.post_attention(x, found)
 
         outputs = (
-            attended(h, attn_mask_h, None),
-            None if g is None else attended(g, attn_mask_g, target_mapping),
+            attended(h, queries, attn_mask_h, None),
+            None if g is None else attended(g, self._projected(self.q, g), attn_mask_g, target_mapping),
         )
         if not output_attentions:
             return outputs
