@@ -46,13 +46,6 @@ def application(command: str | None = None) -> typer.Typer:
     return app
 
 
-def __getattr__(name: str) -> typer.Typer:
-    """``app``: the whole application, for programs that import it."""
-    if name == "app":
-        return application()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def main() -> None:
     """Entry point of the command ``crossvote``."""
     # Torch's OpenMP threads spin while they wait; with another busy process on the machine that made a training step

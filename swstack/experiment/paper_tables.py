@@ -19,6 +19,7 @@ from torch import nn
 
 from crossvote.sim.common.csv_rows import to_csv
 from crossvote.sim.common.files import write_bytes_atomic
+from crossvote.sim.common.plot_style import PALETTE, STYLE
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.tasks.chance import Chance, marked
 
@@ -150,20 +151,21 @@ def weight_histogram(model: nn.Module, layer: str = "E1") -> Figure:
     """Histogram of the absolute weights of one layer with the line above which the MSB is 1 (Figure 3)."""
     weights = layer_weights(model)[layer]
     maximum = float(weights.max())
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.hist(weights, bins=100, range=(0, maximum), color="#4c72b0", log=True)
-    axes.axvline(maximum / 2, color="#c44e52", linestyle="--")
-    share = float((weights > maximum / 2).mean())
-    axes.annotate(
-        f"MSB = 1: {share:.2g} of all weights",
-        (maximum / 2, axes.get_ylim()[1]),
-        xytext=(6, -6),
-        textcoords="offset points",
-        va="top",
-    )
-    axes.set_xlabel(f"absolute weight, layer {layer}")
-    axes.set_ylabel("weights")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 3.5), layout="constrained")
+        axes = figure.add_subplot()
+        axes.hist(weights, bins=100, range=(0, maximum), color=PALETTE[1], log=True)
+        axes.axvline(maximum / 2, color=PALETTE[0], linestyle="--")
+        share = float((weights > maximum / 2).mean())
+        axes.annotate(
+            f"MSB = 1: {share:.2g} of all weights",
+            (maximum / 2, axes.get_ylim()[1]),
+            xytext=(6, -6),
+            textcoords="offset points",
+            va="top",
+        )
+        axes.set_xlabel(f"absolute weight, layer {layer}")
+        axes.set_ylabel("weights")
     return figure
 
 
@@ -185,7 +187,7 @@ def write_tables(directory: Path, records: Sequence[PruningRecord], model: nn.Mo
         documents[f"{name}.md"] = to_markdown(rows).encode()
         documents[f"{name}.csv"] = to_csv(rows).encode()
     picture = io.BytesIO()
-    with torch.no_grad(), matplotlib.rc_context({"svg.hashsalt": "crossvote"}):
+    with torch.no_grad(), matplotlib.rc_context(STYLE):
         weight_histogram(model).savefig(picture, format="svg", metadata={"Date": None})
     documents["weights.svg"] = picture.getvalue()
     paths = []

@@ -7,30 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment.branches import find_runs, fork, status
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.work import bring_up
-
-CONFIG = """
-[task]
-name = "grammar-single"
-train_limit = 32
-eval_limit = 8
-max_length = 32
-[model]
-source = "{model}"
-[finetune]
-epochs = 1
-[prune]
-warmup_epochs = 0
-gate_epochs = 1
-final_epochs = 0
-[map]
-schemes = ["none"]
-"""
 
 
 def call(*arguments):
@@ -40,7 +23,7 @@ def call(*arguments):
 @pytest.fixture(scope="module")
 def pruned(tiny_bert, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "own.toml").write_text(CONFIG.format(model=tiny_bert))
+    write_tiny(folder / "own.toml", tiny_bert, task={"train_limit": 32, "eval_limit": 8}, map={"schemes": ["none"]})
     for command in ("finetune", "prune"):
         bring_up(folder / "first", load_config(folder / "own.toml"), command)
     return folder / "first"

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.sim.common.errors import StorageError, UserError
@@ -33,25 +34,6 @@ from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.records import Accuracy, Costs
 from crossvote.swstack.experiment.run_directory import RunDirectory
 
-BASE = """
-[model]
-source = "{model}"
-[task]
-name = "grammar-single"
-train_limit = 48
-eval_limit = 24
-max_length = 32
-[finetune]
-epochs = 1
-batch_size = 16
-[prune]
-warmup_epochs = 0
-gate_epochs = 1
-final_epochs = 0
-[map]
-schemes = ["none", "paper"]
-"""
-
 CAMPAIGN = """
 base = "base.toml"
 schemes = ["none", "paper"]
@@ -65,7 +47,7 @@ chips = 4
 @pytest.fixture(scope="module")
 def home(tiny_bert, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("campaign")
-    (folder / "base.toml").write_text(BASE.format(model=tiny_bert))
+    write_tiny(folder / "base.toml", tiny_bert)
     (folder / "small.toml").write_text(CAMPAIGN)
     return folder
 

@@ -100,7 +100,7 @@ def test_another_terminal_follows_until_nothing_is_open(tmp_path):
     assert seen[0].counts["open"] > 0
     assert seen[-1].counts == {"open": 0, "done": 14, "failed": 0, "enough": 0}
     assert seen[-1].speed > 0
-    result = CliRunner().invoke(cli.app, ["sweep", "status", str(folder), "--follow", "--json"])
+    result = CliRunner().invoke(cli.application(), ["sweep", "status", str(folder), "--follow", "--json"])
     assert json.loads(result.stdout)["counts"]["done"] == 14
 
 
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "c.toml").write_text("chips = 1\n")
     for place in (tmp_path / "file" / "c", Path("/proc/nowhere/c")):
         arguments = ["sweep", "run", str(tmp_path / "c.toml"), "--dir", str(place), "--engine", "serial"]
-        result = CliRunner().invoke(cli.app, arguments)
+        result = CliRunner().invoke(cli.application(), arguments)
         assert result.exit_code == 2, result.output
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert (tmp_path / "file").read_text() == "mine"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.swstack.cli import app as rules
@@ -18,30 +19,6 @@ from crossvote.swstack.cli.main import application
 APP = application()
 COMMANDS = dict(reference.commands(APP))
 
-
-RUN = """
-[model]
-source = "{model}"
-[task]
-name = "grammar-single"
-train_limit = 48
-eval_limit = 24
-max_length = 32
-[finetune]
-epochs = 1
-batch_size = 16
-[prune]
-gate_epochs = 1
-final_epochs = 0
-[map]
-schemes = ["none", "best"]
-[faults]
-rates = [0.01]
-chips = 2
-[cosim]
-tokens = 2
-backend = "numpy"
-"""
 CAMPAIGN = 'base = "run"\nschemes = ["none"]\nrates = [0.01]\nchips = 1\n'
 EXPLORATION = 'base = "run"\nchips = 1\ncandidates = 1\nmax_lost = 100\n[space]\nscheme = ["best"]\n'
 
@@ -92,7 +69,13 @@ def answers(tiny_bert, tmp_path_factory) -> dict[str, str]:
     """Command -> what it wrote on standard output with ``--json``."""
     pytest.importorskip("optuna")
     place = tmp_path_factory.mktemp("commands")
-    (place / "run.toml").write_text(RUN.format(model=tiny_bert))
+    write_tiny(
+        place / "run.toml",
+        tiny_bert,
+        map={"schemes": ["none", "best"]},
+        faults={"rates": [0.01], "chips": 2},
+        cosim={"tokens": 2, "backend": "numpy"},
+    )
     (place / "campaign.toml").write_text(CAMPAIGN)
     (place / "explore.toml").write_text(EXPLORATION)
     with pytest.MonkeyPatch.context() as patch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.swstack.cli import main as cli
@@ -13,38 +14,22 @@ from crossvote.swstack.experiment import plan as planning
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.tasks import load_task
 
-CONFIG = """
-[model]
-source = "{model}"
-[task]
-name = "grammar-single"
-train_limit = 32
-eval_limit = 12
-max_length = 32
-[finetune]
-epochs = 1
-[prune]
-gate_epochs = 1
-final_epochs = 1
-[map]
-schemes = ["none", "best"]
-[faults]
-rates = [0.002, 0.02]
-chips = 3
-[eval]
-limit = 8
-"""
-
 
 @pytest.fixture
 def config(tiny_bert, tmp_path):
-    path = tmp_path / "tiny.toml"
-    path.write_text(CONFIG.format(model=tiny_bert))
-    return path
+    return write_tiny(
+        tmp_path / "tiny.toml",
+        tiny_bert,
+        task={"train_limit": 32, "eval_limit": 12},
+        prune={"final_epochs": 1},
+        map={"schemes": ["none", "best"]},
+        faults={"rates": [0.002, 0.02], "chips": 3},
+        eval={"limit": 8},
+    )
 
 
 def call(*arguments):
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli.application(), [str(argument) for argument in arguments])
 
 
 def listing(folder):

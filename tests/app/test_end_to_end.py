@@ -13,47 +13,29 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.evaluation import cosimulation
 from crossvote.swstack.experiment.run_directory import RunDirectory
 
-CONFIG = """
-seed = 1
-[model]
-source = "{model}"
-[task]
-name = "grammar-single"
-train_limit = 240
-eval_limit = 64
-max_length = 32
-[finetune]
-epochs = 3
-batch_size = 4
-checkpoint_steps = 5
-learning_rate = 1e-3
-[prune]
-gate_epochs = 1
-final_epochs = 1
-column_sparsity = 0.4
-checkpoint_steps = 5
-[faults]
-rates = [0.002, 0.02]
-chips = 3
-[cosim]
-matrices = ["layer.0.intermediate.dense", "layer.1.attention.self.query"]
-tokens = 8
-"""
-
 RESULTS = ("finetune", "dense", "pruning", "pruned", "mapping", "accuracy", "cosimulation")
 
 
 @pytest.fixture(scope="module")
 def config(tiny_bert, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("configs") / "tiny.toml"
-    path.write_text(CONFIG.format(model=tiny_bert))
-    return path
+    return write_tiny(
+        tmp_path_factory.mktemp("configs") / "tiny.toml",
+        tiny_bert,
+        seed=1,
+        task={"train_limit": 240, "eval_limit": 64},
+        finetune={"epochs": 3, "batch_size": 4, "checkpoint_steps": 5, "learning_rate": 1e-3},
+        prune={"final_epochs": 1, "column_sparsity": 0.4, "checkpoint_steps": 5},
+        map={"schemes": ["none", "paper", "best"]},
+        faults={"rates": [0.002, 0.02], "chips": 3},
+        cosim={"matrices": ["layer.0.intermediate.dense", "layer.1.attention.self.query"], "tokens": 8},
+    )
 
 
 @pytest.fixture(scope="module")

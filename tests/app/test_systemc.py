@@ -15,7 +15,7 @@ from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 from crossvote.sim.system import systemc as building
-from crossvote.swstack.cli.main import app
+from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.cosimulation import on_chip
 from crossvote.swstack.experiment import systemc
 from crossvote.swstack.experiment.config import load_config
@@ -47,7 +47,7 @@ def run(tmp_path, monkeypatch):
 @pytest.mark.skipif(find_verilator() is None or find_compiler() is None, reason="needs Verilator and a C++ compiler")
 def test_a_layer_of_a_run_is_written_with_the_log_that_must_come(run):
     arguments = ["systemc", str(run), "--scheme", "best", "--group", "0.o", "--tokens", str(TOKENS), "--export-only"]
-    result = CliRunner().invoke(app, [*arguments, "--out", str(run / "sc"), "--json"])
+    result = CliRunner().invoke(application(), [*arguments, "--out", str(run / "sc"), "--json"])
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["group"].endswith(".0.o")
@@ -64,19 +64,19 @@ def test_what_is_not_there_is_named(run, monkeypatch):
         (("--scheme", "odd"), "--scheme odd: "),
         (("--group", "odd"), "--group odd: names no groups, not one; known are "),
     ):
-        result = call(app, ["systemc", str(run), "--export-only", "--out", str(run / "sc"), *options])
+        result = call(application(), ["systemc", str(run), "--export-only", "--out", str(run / "sc"), *options])
         assert result.exit_code == 2
         assert sentence in result.stderr
     monkeypatch.setenv("SYSTEMC_INCLUDE", str(run))
     assert "apt-get install libsystemc-dev" in str(building.missing())
-    result = call(app, ["systemc", str(run), "--out", str(run / "sc")])
+    result = call(application(), ["systemc", str(run), "--out", str(run / "sc")])
     assert result.exit_code == 2
     assert "apt-get install libsystemc-dev" in result.stderr
     assert not (run / "sc").exists()
 
 
 def test_without_a_run_the_module_is_written(tmp_path):
-    result = CliRunner().invoke(app, ["systemc", "--out", str(tmp_path)])
+    result = CliRunner().invoke(application(), ["systemc", "--out", str(tmp_path)])
     assert result.exit_code == 0
     assert not (tmp_path / "layer.bin").exists()
     assert "LANES = 8" in (tmp_path / "opc_config.h").read_text()

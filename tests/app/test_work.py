@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.sim.common import code
@@ -21,36 +22,20 @@ from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.work import bring_up, chosen_stages
 from crossvote.swstack.tasks import TaskConfig, load_task
 
-CONFIG = """
-seed = 1
-[model]
-source = "tiny"
-[task]
-name = "grammar-single"
-train_limit = 48
-eval_limit = 16
-max_length = 32
-[finetune]
-epochs = 1
-batch_size = 16
-[prune]
-gate_epochs = 1
-final_epochs = 0
-column_sparsity = 0.4
-[map]
-schemes = ["none", "paper"]
-[faults]
-rates = [0.01]
-chips = 1
-"""
-
 
 @pytest.fixture(scope="module")
 def home(tiny_bert, tmp_path_factory) -> Path:
     """A folder with a configuration and, beside it, the model it names by a relative path."""
     folder = tmp_path_factory.mktemp("home")
     shutil.copytree(tiny_bert, folder / "tiny")
-    (folder / "own.toml").write_text(CONFIG)
+    write_tiny(
+        folder / "own.toml",
+        "tiny",
+        seed=1,
+        task={"eval_limit": 16},
+        prune={"column_sparsity": 0.4},
+        faults={"rates": [0.01], "chips": 1},
+    )
     return folder
 
 

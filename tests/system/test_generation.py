@@ -14,7 +14,7 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.model import simulate
-from crossvote.swstack.cli.main import app
+from crossvote.swstack.cli.main import application
 from crossvote.swstack.experiment.encoders import ENCODERS, read_dimensions
 from crossvote.swstack.experiment.simulate import simulate_source
 from crossvote.swstack.experiment.workloads import DENSE, run_is_causal
@@ -64,11 +64,13 @@ def test_kept_keys_need_room(chip):
 def test_the_command_takes_a_context(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(CONFIG))
-    found = CliRunner().invoke(app, ["simulate", str(path), "--tokens", "1", "--context", "31", "--stream", "1"])
+    found = CliRunner().invoke(
+        application(), ["simulate", str(path), "--tokens", "1", "--context", "31", "--stream", "1"]
+    )
     assert found.exit_code == 0, found.output
     result = simulate_source(str(path), tokens=1, context=31, stream=1).results[DENSE]
     assert (result.workload.context, result.workload.causal) == (31, True)
-    refused = CliRunner().invoke(app, ["simulate", "bert-base", "--context", "4"])
+    refused = CliRunner().invoke(application(), ["simulate", "bert-base", "--context", "4"])
     assert refused.exit_code == 2
     assert "only a decoder keeps keys" in refused.stderr
 
