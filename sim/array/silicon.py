@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from crossvote.sim.array.faults import PAPER_SA0_SA1, UNIFORM, FaultMap
-from crossvote.sim.array.patterns import FaultPattern, pattern_mapping
+from crossvote.sim.array.patterns import FaultPattern
+from crossvote.sim.common.registry import kind_mapping
 from crossvote.sim.common.seeds import seed_sequence
 
 
@@ -43,7 +44,7 @@ class Silicon:
             UserError: what ``FaultMap.sample`` refuses.
         """
         # The ratio is no part of the stream: another one turns cells from SA0 to SA1, but leaves them where they are.
-        law = json.dumps(pattern_mapping(self.pattern), sort_keys=True)
+        law = json.dumps(kind_mapping(self.pattern), sort_keys=True)
         stream = seed_sequence(self.seed, "silicon", self.part, float(self.rate).hex(), law, self.number)
         return FaultMap.sample(
             self.rows,

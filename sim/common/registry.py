@@ -1,50 +1,69 @@
-"""Registered kinds: a kind is one file with one class; adding one touches no list and no branch elsewhere."""
+"""Registered kinds: a kind is one file that registers itself; adding one touches no list and no branch elsewhere.
+
+The kind NAME of a sort lies in the file NAME.py of the sort's package, with _ for -. So the names are known without
+importing any kind, and looking one up imports no other: naming a kind in a configuration loads nothing heavy. Files
+that begin with an underscore hold what several kinds share.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, cast
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import build, to_mapping
 
 T = TypeVar("T")
+Registered = TypeVar("Registered")
 
 
 class Registry(Generic[T]):
-    """The kinds of one sort of thing, by name.
+    """The kinds of one sort of thing, by name; iterating gives the names.
 
     Args:
-        what: the sort in words, for messages. package: every module in it is imported before the first look-up, so that
-            the kinds that lie there are known.
+        what: the sort in words, for messages. package: where the files of its kinds lie. separator: of the words of a
+            name, "-" or "_". first: the name that is listed before the others, which follow in the alphabet's order.
     """
 
-    def __init__(self, what: str, package: str) -> None:
-        self._what, self._package = what, package
+    def __init__(self, what: str, package: str, separator: str = "_", first: str = "") -> None:
+        self.what = what
+        self._package, self._separator, self._first = package, separator, first
         self._kinds: dict[str, T] = {}
-        self._found = False
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Registered], Registered]:
         """Decorator that makes something known as ``name``.
 
         Raises:
             ValueError: the name is taken.
         """
 
-        def add(kind: T) -> T:
+        def add(kind: Registered) -> Registered:
             if name in self._kinds:
-                raise ValueError(f"two {self._what}s are called '{name}'.")
-            self._kinds[name] = kind
+                raise ValueError(f"two kinds of {self.what} are called '{name}'.")
+            self._kinds[name] = kind  # type: ignore[assignment]  # the sort's own protocol, which the caller keeps
             return kind
 
         return add
 
     def names(self) -> tuple[str, ...]:
-        """All names, sorted."""
-        self._find()
-        return tuple(sorted(self._kinds))
+        """All names; imports no kind."""
+        package = importlib.import_module(self._package)
+        files = {info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")}
+        found = {name.replace("_", self._separator) for name in files} | set(self._kinds)
+        return tuple(sorted(found, key=lambda name: (name != self._first, name)))
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Names and kinds; imports all of them."""
+        return ((name, self[name]) for name in self.names())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
 
     def __getitem__(self, name: str) -> T:
         """The kind called ``name``.
@@ -52,16 +71,43 @@ class Registry(Generic[T]):
         Raises:
             UserError: there is none; the message names the nearest, or all.
         """
-        self._find()
         if name not in self._kinds:
-            near = difflib.get_close_matches(name, self._kinds, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(self.names())}."
-            raise UserError(f"unknown {self._what} '{name}'; {hint}")
+            known = self.names()
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
+                raise UserError(f"unknown {self.what} '{name}'; {hint}")
+            importlib.import_module(f"{self._package}.{name.replace(self._separator, '_')}")
         return self._kinds[name]
 
-    def _find(self) -> None:
-        if not self._found:
-            self._found = True
-            package = importlib.import_module(self._package)
-            for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
-                importlib.import_module(f"{self._package}.{module}")
+
+def parse_kind(registry: Registry[type[T]], value: Any, where: str = "", default: str = "") -> T:
+    """An instance of a registered configuration class: from its name, or from a table of settings with it as ``kind``.
+
+    Args:
+        where: names the source in messages; the sort and the kind by default. default: the kind of a table without one.
+
+    Raises:
+        UserError: neither, an unknown kind, or an unknown or impossible setting.
+    """
+    if isinstance(getattr(value, "kind", None), str):
+        return cast(T, value)  # an instance already
+    if isinstance(value, str):
+        value = {"kind": value}
+    if not isinstance(value, Mapping):
+        known = ", ".join(registry)
+        raise UserError(f"a {registry.what} is a name ({known}) or a table with its kind and settings.")
+    name = value.get("kind", default)
+    if not isinstance(name, str) or not name:
+        raise UserError(f"a {registry.what} needs its kind, one of {', '.join(registry)}.")
+    settings = {key: setting for key, setting in value.items() if key != "kind"}
+    try:
+        kind = registry[name]
+    except UserError as error:
+        raise UserError(f"{where}: {error}" if where else str(error)) from None
+    return build(kind, settings, where or f"{registry.what} '{name}'")
+
+
+def kind_mapping(value: Any) -> dict[str, Any]:
+    """An instance of a registered configuration class as plain values, which ``parse_kind`` turns back."""
+    return {"kind": value.kind, **to_mapping(value)}

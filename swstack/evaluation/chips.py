@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
-from crossvote.sim.array.patterns import parse_pattern, pattern_mapping
+from crossvote.sim.array.patterns import parse_pattern
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.registry import kind_mapping
 from crossvote.swstack.evaluation.config import FaultsConfig
 
 if TYPE_CHECKING:  # drawing chips needs no model
@@ -51,7 +52,7 @@ def silicon_record(silicon: Silicon) -> dict[str, Any]:
         "rate": silicon.rate,
         "rows": silicon.rows,
         "columns": silicon.columns,
-        "pattern": pattern_mapping(silicon.pattern),
+        "pattern": kind_mapping(silicon.pattern),
         "sa0_sa1": list(silicon.sa0_sa1),
         "fingerprint": silicon.fingerprint,
     }

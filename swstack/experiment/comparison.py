@@ -18,7 +18,7 @@ from crossvote.swstack.experiment.records import Score
 from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
 from crossvote.swstack.experiment.work import chosen_stages
 from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.pruning.methods import method_names
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.report.figures import loss_figure, save_figure
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.tasks.chance import Chance
@@ -30,7 +30,7 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UserError: an unknown method.
     """
-    known = method_names()
+    known = METHODS.names()
     for method in methods:
         if method not in known:
             raise UserError(f"--method {method}: must be one of {', '.join(known)}.")

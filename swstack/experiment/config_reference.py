@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 
 from crossvote.sim.array.patterns import PATTERNS
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.registry import Registry
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.mapping.scheme import scheme_kinds
+from crossvote.swstack.mapping.scheme import SCHEMES
 from crossvote.swstack.pruning.noise import NOISES
 
 #: Stands for a name that the user gives.
@@ -72,9 +73,12 @@ def all_keys() -> list[Key]:
 
 def _registered() -> dict[str, dict[str, type]]:
     """Tables whose keys depend on their ``kind``: name of the table -> kind -> class."""
-    patterns = {name: PATTERNS[name] for name in PATTERNS.names()}
-    noises = {name: NOISES[name] for name in NOISES.names()}
-    return {"fault_training.noise": noises, "faults.pattern": patterns, f"map.protection.{NAME}": dict(scheme_kinds())}
+    registries: dict[str, Registry[Any]] = {
+        "fault_training.noise": NOISES,
+        "faults.pattern": PATTERNS,
+        f"map.protection.{NAME}": SCHEMES,
+    }
+    return {table: dict(kinds.items()) for table, kinds in registries.items()}
 
 
 def explain(name: str) -> list[Key]:

@@ -23,7 +23,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
-from crossvote.sim.array.patterns import pattern_mapping
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.chip.config import ChipConfig
@@ -34,6 +33,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.sim.common.registry import kind_mapping
 from crossvote.sim.common.schema import config_dataclass, to_mapping
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.summary import summary
@@ -365,7 +365,7 @@ def climb(
 
 def _law(chip: Silicon) -> list[Any]:
     """What the silicon follows from, in plain values."""
-    return [chip.seed, chip.number, chip.rate, chip.rows, chip.columns, pattern_mapping(chip.pattern), chip.sa0_sa1]
+    return [chip.seed, chip.number, chip.rate, chip.rows, chip.columns, kind_mapping(chip.pattern), chip.sa0_sa1]
 
 
 def _weights(model: PreTrainedModel) -> str:

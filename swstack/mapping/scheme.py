@@ -7,10 +7,10 @@ word-line group its code; each kind of scheme is a file in ``schemes`` that regi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Vote
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import build, config_dataclass
+from crossvote.sim.common.registry import Registry, parse_kind
+from crossvote.sim.common.schema import config_dataclass
 
 Scale = Literal["tensor", "column"]
 Placement = Literal["in_place", "packed", "free", "beside"]
@@ -185,25 +186,7 @@ class Scheme:
         return 1.0 if self.compensated_rate is None else 1 / (1 - self.compensated_rate)
 
 
-_KINDS: dict[str, type[Scheme]] = {}
-SchemeT = TypeVar("SchemeT", bound=type[Scheme])
-
-
-def register(kind: str) -> Callable[[SchemeT], SchemeT]:
-    """Class decorator: make a kind of scheme known under the name that its ``kind`` field has."""
-
-    def add(cls: SchemeT) -> SchemeT:
-        _KINDS[kind] = cls
-        return cls
-
-    return add
-
-
-def scheme_kinds() -> dict[str, type[Scheme]]:
-    """The registered kinds by name."""
-    from crossvote.swstack.mapping import schemes  # noqa: F401  (its modules register themselves)
-
-    return dict(sorted(_KINDS.items()))
+SCHEMES: Registry[type[Scheme]] = Registry("kind of scheme", "crossvote.swstack.mapping.schemes")
 
 
 def scheme_from(values: Mapping[str, Any] | Scheme, where: str = "protection") -> Scheme:
@@ -212,12 +195,7 @@ def scheme_from(values: Mapping[str, Any] | Scheme, where: str = "protection") -
     Raises:
         UserError: an unknown kind, or values that this kind refuses.
     """
-    if isinstance(values, Scheme):
-        return values
-    kinds, kind = scheme_kinds(), values.get("kind", "replicas")
-    if kind not in kinds:
-        raise UserError(f"{where}: there is no kind of scheme '{kind}'; there are {', '.join(kinds)}.")
-    return build(kinds[kind], values, where)
+    return parse_kind(SCHEMES, values, where, default="replicas")
 
 
 #: The type of a configuration field that takes a scheme of any kind as a table.

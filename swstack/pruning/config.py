@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.pruning.methods import method_names
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.training.config import TrainingConfig
 
 #: Value of ``method`` that leaves the model as it is.
@@ -43,7 +43,7 @@ class PruneConfig(TrainingConfig):
     )
     method: str = Field(
         default="gates",
-        description=f"What decides: learned gates (the paper's), or a method to compare: {', '.join(method_names())}; "
+        description=f"What decides: learned gates (the paper's), or a method to compare: {', '.join(METHODS)}; "
         "or 'none': nothing is pruned and nothing trained.",
     )
     gate_learning_rate: float = Field(
@@ -96,8 +96,8 @@ class PruneConfig(TrainingConfig):
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in (*method_names(), NO_PRUNING):
-            raise ValueError(f"must be one of {', '.join((*method_names(), NO_PRUNING))}.")
+        if name not in (*METHODS, NO_PRUNING):
+            raise ValueError(f"must be one of {', '.join((*METHODS, NO_PRUNING))}.")
         return name
 
     @model_validator(mode="after")

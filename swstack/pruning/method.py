@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import nn
 
-from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.layouts import encoder_groups, is_transposed, weight_parameter
-from crossvote.swstack.pruning import methods
 from crossvote.swstack.pruning.axes import Axis, AxisStack, stack_axes
 from crossvote.swstack.pruning.config import PruneConfig
+from crossvote.swstack.pruning.methods import METHODS
 
 #: Share of the old value in the running mean square of an axis' gradients.
 _MEMORY = 0.95
@@ -137,21 +134,6 @@ class PruningMethod(ABC):
                 value.copy_(tensors[name])
 
 
-_METHODS: dict[str, type[PruningMethod]] = {}
-
-MethodT = TypeVar("MethodT", bound=type[PruningMethod])
-
-
-def pruning_method(name: str) -> Callable[[MethodT], MethodT]:
-    """Class decorator that registers a method under a name; its file is `methods/NAME.py`, with _ for -."""
-
-    def register(kind: MethodT) -> MethodT:
-        _METHODS[name] = kind
-        return kind
-
-    return register
-
-
 def make_method(model: nn.Module, axes: Sequence[Axis], cfg: PruneConfig, steps: int) -> PruningMethod:
     """The pruning method that `cfg` names, for `model` on the device where it is trained, active for `steps`.
 
@@ -160,11 +142,8 @@ def make_method(model: nn.Module, axes: Sequence[Axis], cfg: PruneConfig, steps:
     Raises UserError if there is no such method.
     """
     name = cfg.method if axes else "magnitude"
-    if name not in methods.method_names():
-        raise UserError(f"prune.method = {name!r}: must be one of {', '.join(methods.method_names())}.")
-    importlib.import_module(f"{methods.__name__}.{name.replace('-', '_')}")
     device = next(model.parameters()).device
-    return _METHODS[name](Setup(tuple(axes), group_weights(model), device, steps, cfg))
+    return METHODS[name](Setup(tuple(axes), group_weights(model), device, steps, cfg))
 
 
 class StackedNorms:

@@ -133,7 +133,7 @@ def test_codes_fit_the_dense_crossbars_when_enough_is_pruned():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "magic"}, "no kind of scheme 'magic'; there are closest, fixed, .*replicas"),
+        ({"kind": "magic"}, "^protection: unknown kind of scheme 'magic'; there are closest, fixed, .*replicas"),
         ({"kind": "fixed", "lines": [2, 0]}, "every kept plane has a bit line"),
         ({"kind": "fixed", "lines": [2, 1], "voted": [0]}, "a median needs an odd number"),
         ({"kind": "fixed", "lines": [3], "voted": [1]}, "voted names plane 1 below the MSB, but 1 planes are kept"),

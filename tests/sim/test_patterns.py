@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.patterns import PATTERNS, independent, parse_pattern, pattern_mapping, pattern_words
+from crossvote.sim.array.patterns import PATTERNS, independent, parse_pattern, pattern_words
 from crossvote.sim.array.patterns.clustered import Clustered
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.registry import kind_mapping
 
 
 def draw(pattern, rate=0.02, crossbars=1500, seed=0, rows=64, columns=48) -> FaultMap:
@@ -149,7 +150,7 @@ def test_a_pattern_is_a_name_or_a_table():
     assert parse_pattern("clustered") == Clustered()
     wide = parse_pattern({"kind": "clustered", "cluster_radius": 9.0})
     assert wide == Clustered(cluster_radius=9.0)
-    assert parse_pattern(pattern_mapping(wide)) == wide
+    assert parse_pattern(kind_mapping(wide)) == wide
     assert pattern_words(wide) == "clustered (cluster size 8, cluster radius 9)"
 
 

@@ -10,6 +10,7 @@ import torch
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.registry import kind_mapping
 from crossvote.sim.common.schema import build
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.mapping.error_law import matrix_laws
@@ -21,7 +22,7 @@ from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import MatrixMask, apply_masks, dense_masks
 from crossvote.swstack.pruning.fault_training_config import FaultTrainingConfig
 from crossvote.swstack.pruning.for_faults import FaultyWeights, train_for_faults
-from crossvote.swstack.pruning.noise import NOISES, noise_mapping, parse_noise
+from crossvote.swstack.pruning.noise import NOISES, parse_noise
 
 
 @pytest.fixture
@@ -234,14 +235,15 @@ def test_every_kind_trains(pruned, tiny_task, tmp_path, kind):
     result = train_for_faults(model, tokenizer, tiny_task, masks, laws, config(epochs=1, noise=kind), 3, tmp_path)
     assert np.isfinite(result.history[0]["loss"])
     assert all((matrix_weight(model, name) != old).any() for name, old in before.items())
-    assert parse_noise(noise_mapping(parse_noise(kind))) == parse_noise(kind)
+    assert parse_noise(kind_mapping(parse_noise(kind))) == parse_noise(kind)
 
 
 @pytest.mark.parametrize(
     ("noise", "reason"),
     [
         ("cod", "unknown noise 'cod'; did you mean 'code'"),
-        ({"cut": 1.0}, "a noise is a name .censored, code, margin, stuck. or a table"),
+        ({"cut": 1.0}, "a noise needs its kind, one of censored, code, margin, stuck"),
+        (1.0, "a noise is a name .censored, code, margin, stuck. or a table"),
         ({"kind": "censored", "cut": 0.0}, "cut"),
         ({"kind": "code", "cut": 1.0}, "cut"),
     ],

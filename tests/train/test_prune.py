@@ -20,7 +20,7 @@ from crossvote.swstack.models.masks import apply_masks, dense_masks, load_masks,
 from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle, stack_axes
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.method import group_weights, make_method, relative_norms
-from crossvote.swstack.pruning.methods import method_names
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.pruning import Pruner, prune
 from crossvote.swstack.pruning.straight_through import StraightThrough, estimator_slope, gated_weight
 from crossvote.swstack.training.config import FinetuneConfig
@@ -197,7 +197,7 @@ def test_masks_round_trip_and_apply(tuned, tmp_path):
         load_masks(tmp_path / "junk")
 
 
-@pytest.mark.parametrize("method", method_names())
+@pytest.mark.parametrize("method", METHODS.names())
 def test_every_method_reaches_the_share_and_resumes_exactly(tuned, tiny_task, tmp_path, method):
     config = dataclasses.replace(CONFIG, method=method, warmup_epochs=0)
     straight, tokenizer = tuned()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from benchmarks import pruning_methods
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.pruning.config import PruneConfig
-from crossvote.swstack.pruning.methods import method_names
+from crossvote.swstack.pruning.methods import METHODS
 
 
 def test_every_method_is_compared():
-    assert set(pruning_methods.GRID) == set(method_names())
+    assert set(pruning_methods.GRID) == set(METHODS.names())
 
 
 def test_the_value_with_the_best_held_out_metric_is_chosen(tiny_directory, tiny_task, tmp_path, monkeypatch):

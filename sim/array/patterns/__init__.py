@@ -7,17 +7,15 @@ compare. A pattern in a configuration is a name (``pattern = "clustered"``) or a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol, cast
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PlainSerializer, PlainValidator
 
-from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.registry import Registry
-from crossvote.sim.common.schema import build, to_mapping
+from crossvote.sim.common.registry import Registry, kind_mapping, parse_kind
+from crossvote.sim.common.schema import to_mapping
 
 
 @dataclass(frozen=True)
@@ -65,22 +63,7 @@ def parse_pattern(value: Any) -> FaultPattern:
     Raises:
         UserError: neither, an unknown kind, or an unknown or impossible setting.
     """
-    if isinstance(value, Mapping):
-        settings = dict(value)
-        name = settings.pop("kind", None)
-        if not isinstance(name, str):
-            raise UserError(f"a fault pattern needs its kind, one of {', '.join(PATTERNS.names())}.")
-        return build(PATTERNS[name], settings, f"fault pattern '{name}'")
-    if isinstance(value, str):
-        return build(PATTERNS[value], {}, f"fault pattern '{value}'")
-    if isinstance(value, tuple(PATTERNS[name] for name in PATTERNS.names())):
-        return cast(FaultPattern, value)
-    raise UserError(f"a fault pattern is a name ({', '.join(PATTERNS.names())}) or a table with its kind and settings.")
-
-
-def pattern_mapping(pattern: FaultPattern) -> dict[str, Any]:
-    """The pattern as plain values, which ``parse_pattern`` turns back."""
-    return {"kind": pattern.kind, **to_mapping(pattern)}
+    return parse_kind(PATTERNS, value)
 
 
 def pattern_words(pattern: FaultPattern) -> str:
@@ -90,7 +73,7 @@ def pattern_words(pattern: FaultPattern) -> str:
 
 
 #: A pattern as a field of a configuration class.
-PatternField = Annotated[Any, PlainValidator(parse_pattern), PlainSerializer(pattern_mapping)]
+PatternField = Annotated[Any, PlainValidator(parse_pattern), PlainSerializer(kind_mapping)]
 
 
 #: Numbers that are drawn at once, so that what is made of them stays in the processor's cache.

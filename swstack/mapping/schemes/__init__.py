@@ -1,7 +1,1 @@
-"""The kinds of protection schemes, one file each; importing this package registers all of them."""
-
-import importlib
-import pkgutil
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+"""The kinds of protection schemes, one file each, which registers itself with ``SCHEMES``."""

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.mapping.scheme import register
+from crossvote.swstack.mapping.scheme import SCHEMES
 from crossvote.swstack.mapping.schemes.fixed import Fixed
 
 
-@register("closest")
+@SCHEMES.register("closest")
 @config_dataclass
 class Closest(Fixed):
     """A code without votes whose cells are programmed anew for every chip: each weight takes the nearest value.

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.mapping.scheme import Allocation, Code, GroupStatistics, Scheme, Term, equal_shares, register
+from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, Code, GroupStatistics, Scheme, Term, equal_shares
 
 
-@register("fixed")
+@SCHEMES.register("fixed")
 @config_dataclass
 class Fixed(Scheme):
     """One code for every output: bit lines of the MSB, of the plane below, and so on; planes not named are left out.

@@ -11,10 +11,10 @@ from crossvote.sim.array.faults import PAPER_SA0_SA1, FaultMap
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.mapping.codes import FaultLaw, best_codes, deal_lines
-from crossvote.swstack.mapping.scheme import Allocation, Code, GroupStatistics, Placement, Scale, Scheme, register
+from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, Code, GroupStatistics, Placement, Scale, Scheme
 
 
-@register("optimal")
+@SCHEMES.register("optimal")
 @config_dataclass
 class Optimal(Scheme):
     """Planes, copies and votes chosen for each group, or each output, by ``crossvote.swstack.mapping.codes``.

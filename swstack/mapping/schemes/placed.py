@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.mapping.scheme import register
+from crossvote.swstack.mapping.scheme import SCHEMES
 from crossvote.swstack.mapping.schemes.closest import Closest
 
 
-@register("placed")
+@SCHEMES.register("placed")
 @config_dataclass
 class Placed(Closest):
     """Programmed around the stuck cells of each chip, with every line of a code on the bit line that suits it.

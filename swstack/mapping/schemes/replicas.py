@@ -12,14 +12,14 @@ from pydantic import Field, model_validator
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.mapping.scheme import Allocation, GroupStatistics, Scheme, Term, register
+from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, GroupStatistics, Scheme, Term
 
 Flip = Literal["none", "msb", "all"]
 
 _PLANE = re.compile(r"msb(?:-(\d+))?|(\d+)")
 
 
-@register("replicas")
+@SCHEMES.register("replicas")
 @config_dataclass
 class Replicas(Scheme):
     """Every plane is kept; some have an odd number of copies, whose median counts.

@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.mapping.scheme import register
+from crossvote.swstack.mapping.scheme import SCHEMES
 from crossvote.swstack.mapping.schemes.closest import Closest
 
 
-@register("turned")
+@SCHEMES.register("turned")
 @config_dataclass
 class Turned(Closest):
     """Programmed around the stuck cells of each chip, with the sign of every output and every line chosen for it.

@@ -1,15 +1,13 @@
-"""Pruning methods, one file each: `methods/group_lasso.py` holds, and registers, the method 'group-lasso'.
-
-A new method is a new file whose class carries the decorator `crossvote.swstack.pruning.method.pruning_method`; nothing
-else names it. Files that begin with an underscore hold what several methods share.
-"""
+"""Pruning methods, one file each, which registers itself with ``METHODS``."""
 
 from __future__ import annotations
 
-import pkgutil
+from typing import TYPE_CHECKING
 
+from crossvote.sim.common.registry import Registry
 
-def method_names() -> tuple[str, ...]:
-    """Names of all methods, the paper's first; imports none of them, and so no torch."""
-    names = sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
-    return ("gates", *(name for name in names if name != "gates"))
+if TYPE_CHECKING:
+    from crossvote.swstack.pruning.method import PruningMethod
+
+#: The paper's own comes first. Naming a method loads no torch.
+METHODS: Registry[type[PruningMethod]] = Registry("pruning method", __name__, separator="-", first="gates")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from crossvote.swstack.pruning.axes import settle
-from crossvote.swstack.pruning.method import Setup, pruning_method, relative_norms
+from crossvote.swstack.pruning.method import Setup, relative_norms
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.methods._norm_ranked import NormRanked
 
 
-@pruning_method("admm")
+@METHODS.register("admm")
 class Admm(NormRanked):
     """Every 25 steps U += W - Z for the old Z, then Z is projected anew."""
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 import torch
 
 from crossvote.swstack.pruning.axes import AxisStack, keep_one_per_segment
-from crossvote.swstack.pruning.method import Controller, GradientScale, PruningMethod, Setup, pruning_method
+from crossvote.swstack.pruning.method import Controller, GradientScale, PruningMethod, Setup
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.saliency import Saliency
 from crossvote.swstack.pruning.straight_through import StraightThrough, estimator_slope
 
 
-@pruning_method("gates")
+@METHODS.register("gates")
 class LearnedGates(PruningMethod):
     """Gates for every axis, the paper's method.
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from crossvote.swstack.pruning.method import Setup, axis_norms, pruning_method
+from crossvote.swstack.pruning.method import Setup, axis_norms
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.methods._norm_ranked import NormRanked
 
 #: Keeps the reweighted penalty finite, relative to the axis' mean norm.
 _EPSILON = 1e-2
 
 
-@pruning_method("group-lasso")
+@METHODS.register("group-lasso")
 class GroupLasso(NormRanked):
     """The smaller a row or column already is, the harder it is pulled to zero."""
 

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from crossvote.swstack.pruning.method import Controller, GradientScale, PruningMethod, Setup, pruning_method
+from crossvote.swstack.pruning.method import Controller, GradientScale, PruningMethod, Setup
+from crossvote.swstack.pruning.methods import METHODS
 
 # Constants of the paper: temperature beta, stretch limits gamma and zeta.
 _BETA, _GAMMA, _ZETA = 2 / 3, -0.1, 1.1
@@ -14,7 +15,7 @@ _BETA, _GAMMA, _ZETA = 2 / 3, -0.1, 1.1
 _START = 2.0
 
 
-@pruning_method("l0")
+@METHODS.register("l0")
 class HardConcrete(PruningMethod):
     """Every row or column is multiplied by a random z in [0, 1] whose distribution is learned.
 

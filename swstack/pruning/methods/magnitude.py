@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from crossvote.swstack.pruning.axes import settle
-from crossvote.swstack.pruning.method import PruningMethod, Setup, StackedNorms, pruning_method
+from crossvote.swstack.pruning.method import PruningMethod, Setup, StackedNorms
+from crossvote.swstack.pruning.methods import METHODS
 
 
-@pruning_method("magnitude")
+@METHODS.register("magnitude")
 class Magnitude(PruningMethod):
     """Ranks anew in every step."""
 

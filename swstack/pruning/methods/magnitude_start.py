@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from crossvote.swstack.pruning.method import Setup, StackedNorms, pruning_method
+from crossvote.swstack.pruning.method import Setup, StackedNorms
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.methods._fixed_order import FixedOrder
 
 
-@pruning_method("magnitude-start")
+@METHODS.register("magnitude-start")
 class MagnitudeOrder(FixedOrder):
     """All is as in 'saliency' but what the order is by."""
 

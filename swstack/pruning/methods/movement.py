@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from crossvote.swstack.pruning.axes import settle
-from crossvote.swstack.pruning.method import GradientScale, PruningMethod, Setup, pruning_method
+from crossvote.swstack.pruning.method import GradientScale, PruningMethod, Setup
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.straight_through import StraightThrough
 
 #: The published schedule: scores learn from the first step; nothing is pruned for so large a share of the steps, and
@@ -13,7 +14,7 @@ from crossvote.swstack.pruning.straight_through import StraightThrough
 _FIRST, _LAST = 0.1, 0.8
 
 
-@pruning_method("movement")
+@METHODS.register("movement")
 class Movement(PruningMethod):
     """The score of a column accumulates -sum_i dL/dt_ij w_ij; the top scores are open.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from crossvote.swstack.pruning.method import pruning_method
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.methods._fixed_order import FixedOrder
 
 
-@pruning_method("saliency")
+@METHODS.register("saliency")
 class SaliencyOrder(FixedOrder):
     """Closes what the gates would close if no gate ever learned."""
 

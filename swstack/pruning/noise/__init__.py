@@ -7,14 +7,12 @@ settings (``noise = {kind = "censored", cut = 2.0}``). Reading a configuration l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import PlainSerializer, PlainValidator
 
-from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.registry import Registry
-from crossvote.sim.common.schema import build, config_dataclass, to_mapping
+from crossvote.sim.common.registry import Registry, kind_mapping, parse_kind
+from crossvote.sim.common.schema import config_dataclass
 
 if TYPE_CHECKING:
     import torch
@@ -46,20 +44,8 @@ def parse_noise(value: Any) -> Noise:
     Raises:
         UserError: neither, an unknown kind, or an unknown or impossible setting.
     """
-    if isinstance(value, Noise):
-        return value
-    if isinstance(value, str):
-        value = {"kind": value}
-    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-        raise UserError(f"a noise is a name ({', '.join(NOISES.names())}) or a table with its kind and settings.")
-    settings = {key: setting for key, setting in value.items() if key != "kind"}
-    return build(NOISES[value["kind"]], settings, f"noise '{value['kind']}'")
-
-
-def noise_mapping(noise: Noise) -> dict[str, Any]:
-    """The kind as plain values, which ``parse_noise`` turns back."""
-    return {"kind": noise.kind, **to_mapping(noise)}
+    return parse_kind(NOISES, value)
 
 
 #: A kind as a field of a configuration class.
-NoiseField = Annotated[Any, PlainValidator(parse_noise), PlainSerializer(noise_mapping)]
+NoiseField = Annotated[Any, PlainValidator(parse_noise), PlainSerializer(kind_mapping)]
