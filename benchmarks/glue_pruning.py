@@ -178,7 +178,7 @@ def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> No
         dense = {**asdict(trained), **asdict(score)}
         seconds = {stage: about.wall_seconds for stage in ("finetune", "prune") if (about := run.about(stage))}
         finetuned.setdefault(one.task, []).append(dense)
-        losses.setdefault(one.task, []).append(measured.dense - measured.pruned)
+        losses.setdefault(one.task, []).append(measured.lost)
         rows.append(
             {
                 "task": one.task,
@@ -189,7 +189,7 @@ def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> No
                 "one answer": f"{dense['chance']['score']:.2f}",
                 "dense": f"{measured.dense:.2f}",
                 "pruned": f"{measured.pruned:.2f}",
-                "loss": f"{measured.dense - measured.pruned:.2f}",
+                "loss": f"{measured.lost:.2f}",
                 "least column sparsity, %": f"{100 * measured.column_sparsity:.2f}",
                 "fine-tuning, s": f"{seconds['finetune']:.0f}",
                 "pruning, s": f"{seconds['prune']:.0f}",

@@ -411,10 +411,10 @@ def compared_rows(plans: Sequence[Plan]) -> list[dict[str, Any]]:
             continue
         measured = record_of(one.run)
         share = load_config(find_config(str(one.run))).prune.column_sparsity
-        losses.setdefault((one.task, "gates", share), []).append(measured.dense - measured.pruned)
+        losses.setdefault((one.task, "gates", share), []).append(measured.lost)
         for _, stored in KeyedResults(one.run / COMPARISON).entries():
             result = Comparison(**stored)
-            losses.setdefault((one.task, result.method, result.target), []).append(result.dense - result.pruned)
+            losses.setdefault((one.task, result.method, result.target), []).append(result.lost)
     return [
         {
             "task": task,

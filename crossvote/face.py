@@ -173,8 +173,9 @@ def load(
         find_groups(source, config.layout, config.head)
         return Model(source, tokenizer)
     from crossvote.swstack.models.loading import load as load_with_head
+    from crossvote.swstack.tasks.kinds import head_of
 
-    found = load_with_head(build(ModelConfig, {"source": source, **settings}, "load"), data.head, seed)
+    found = load_with_head(build(ModelConfig, {"source": source, **settings}, "load"), head_of(data), seed)
     return Model(*found)
 
 

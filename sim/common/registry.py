@@ -1,8 +1,8 @@
 """Registered kinds: a kind is one file that registers itself; adding one touches no list and no branch elsewhere.
 
-The kind NAME of a sort lies in the file NAME.py of the sort's package, with _ for -. So the names are known without
-importing any kind, and looking one up imports no other: naming a kind in a configuration loads nothing heavy. Files
-that begin with an underscore hold what several kinds share.
+The files of a sort's package are imported before the first look-up, but for those that begin with an underscore, which
+hold what several kinds share. Where kinds load something heavy, the registry is *lazy*: the kind NAME lies in NAME.py,
+with _ for -, so that names are known without importing any kind, and looking one up imports no other.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Registry(Generic[T]):
     """The kinds of one sort of thing, by name; iterating gives the names.
 
     Args:
-        what: the sort in words, for messages. package: where the files of its kinds lie. separator: of the words of a
-            name, "-" or "_". first: the name that is listed before the others, which follow in the alphabet's order.
+        what: the sort in words, for messages. package: where the files of its kinds lie. lazy: see this module.
+        first: the name that is listed before the others, which follow in the alphabet's order.
     """
 
-    def __init__(self, what: str, package: str, separator: str = "_", first: str = "") -> None:
+    def __init__(self, what: str, package: str, *, lazy: bool = False, first: str = "") -> None:
         self.what = what
-        self._package, self._separator, self._first = package, separator, first
+        self._package, self._lazy, self._first = package, lazy, first
         self._kinds: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
@@ -49,11 +49,12 @@ class Registry(Generic[T]):
         return add
 
     def names(self) -> tuple[str, ...]:
-        """All names; imports no kind."""
-        package = importlib.import_module(self._package)
-        files = {info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")}
-        found = {name.replace("_", self._separator) for name in files} | set(self._kinds)
-        return tuple(sorted(found, key=lambda name: (name != self._first, name)))
+        """All names; a lazy registry imports no kind for them."""
+        if not self._lazy:
+            for name in self._files():
+                importlib.import_module(f"{self._package}.{name}")
+        named = {name.replace("_", "-") for name in self._files()} if self._lazy else set()
+        return tuple(sorted(named | set(self._kinds), key=lambda name: (name != self._first, name)))
 
     def items(self) -> Iterator[tuple[str, T]]:
         """Names and kinds; imports all of them."""
@@ -77,8 +78,13 @@ class Registry(Generic[T]):
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
                 raise UserError(f"unknown {self.what} '{name}'; {hint}")
-            importlib.import_module(f"{self._package}.{name.replace(self._separator, '_')}")
+            if self._lazy:
+                importlib.import_module(f"{self._package}.{name.replace('-', '_')}")
         return self._kinds[name]
+
+    def _files(self) -> list[str]:
+        package = importlib.import_module(self._package)
+        return sorted(info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_"))
 
 
 def parse_kind(registry: Registry[type[T]], value: Any, where: str = "", default: str = "") -> T:

@@ -28,6 +28,7 @@ from crossvote.swstack.models.loading import load
 from crossvote.swstack.pruning.axes import pruning_axes
 from crossvote.swstack.tasks import Task, load_task
 from crossvote.swstack.tasks.batches import Batch, collate, encode
+from crossvote.swstack.tasks.kinds import head_of
 
 #: Dev examples that are run before the first stage, the shortest ones.
 _EXAMPLES = 2
@@ -63,7 +64,7 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
     source = (
         config.model if "finetune" in pending else ModelConfig(source=str(dense.resolve()), layout=config.model.layout)
     )
-    model, tokenizer = load(source, task.head, config.seed)
+    model, tokenizer = load(source, head_of(task), config.seed)
     check_resources(model, config, directory, pending)
     # What is learned from is encoded first by the stage that learns.
     encoded = encode(tokenizer, task.dev, task.max_length)

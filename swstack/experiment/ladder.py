@@ -60,6 +60,8 @@ from crossvote.swstack.pruning.for_faults import train_for_faults
 from crossvote.swstack.tasks import Task, load_task
 from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.tasks.kinds import head_of
+from crossvote.swstack.tasks.metrics import lost as points_lost
 from crossvote.swstack.training.loop import best_device
 from crossvote.swstack.training.predict import predicted_metrics
 
@@ -222,7 +224,7 @@ def rung_schemes(settings: LadderConfig, config: RunConfig) -> dict[str, Scheme]
 
 def _load(folder: Path, task: Task, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     source = ModelConfig(source=str(folder.resolve()), layout=config.model.layout)
-    return load(source, task.head, config.seed)
+    return load(source, head_of(task), config.seed)
 
 
 def _image(model: PreTrainedModel, masks: Masks, scheme: Scheme, config: RunConfig, name: str) -> Image:
@@ -413,7 +415,7 @@ def ladder_tables(
             "low": point.low,
             "high": point.high,
             "min": point.min,
-            "lost": clean - point.mean,
+            "lost": points_lost(metric, clean, point.mean),
             "chips": point.chips,
         }
         for rung in rungs
@@ -429,7 +431,7 @@ def ladder_tables(
     found = {}
     for rung in rungs:
         grid = sorted(by_rung[rung.name])
-        lost = [clean - by_rung[rung.name][rate].mean for rate in grid]
+        lost = [points_lost(metric, clean, by_rung[rung.name][rate].mean) for rate in grid]
         found[rung.name] = {
             allowed: tolerated_rate(grid, lost, amount) for allowed, amount in (("1 point", 1.0), ("10 %", clean / 10))
         }

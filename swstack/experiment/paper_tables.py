@@ -22,6 +22,7 @@ from crossvote.sim.common.files import write_bytes_atomic
 from crossvote.sim.common.plot_style import PALETTE, STYLE
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.tasks.chance import Chance, marked
+from crossvote.swstack.tasks.metrics import lost
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class PruningRecord:
     element_sparsity: float
     note: str = ""
     chance: Chance | None = None
+
+    @property
+    def lost(self) -> float:
+        """Points that pruning cost; below 0 where the pruned model is better."""
+        return lost(self.metric, self.dense, self.pruned)
 
 
 def table_1(records: Sequence[PruningRecord]) -> list[dict[str, str]]:

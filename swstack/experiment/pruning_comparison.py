@@ -23,6 +23,8 @@ from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.chance import Chance, marked
+from crossvote.swstack.tasks.kinds import head_of
+from crossvote.swstack.tasks.metrics import lost
 from crossvote.swstack.training.predict import evaluate
 
 
@@ -42,6 +44,11 @@ class Comparison:
     pruned: float
     column_sparsity: float
     element_sparsity: float
+
+    @property
+    def lost(self) -> float:
+        """Points that pruning cost; below 0 where the pruned model is better."""
+        return lost(self.metric, self.dense, self.pruned)
 
 
 def compare_methods(
@@ -105,7 +112,7 @@ def finished(work_dir: Path, dense: ModelConfig, cfg: PruneConfig) -> tuple[Comp
 
 
 def _run(dense: ModelConfig, task: Task, cfg: PruneConfig, seed: int, work_dir: Path, progress: Progress) -> Comparison:
-    model, tokenizer = load(dense, task.head, seed)
+    model, tokenizer = load(dense, head_of(task), seed)
     before = evaluate(model, tokenizer, task)[task.primary_metric]
     result = prune(model, tokenizer, task, cfg, seed, work_dir, progress)
     return Comparison(
@@ -130,7 +137,7 @@ def comparison_rows(results: Sequence[Comparison], chance: Chance | None = None)
     for wanted in dict.fromkeys((result.task, result.method, result.target) for result in results):
         runs = [result for result in results if (result.task, result.method, result.target) == wanted]
         _, method, target = wanted
-        losses = [run.dense - run.pruned for run in runs]
+        losses = [run.lost for run in runs]
         dense, pruned = (statistics.mean(getattr(run, name) for run in runs) for name in ("dense", "pruned"))
         rows.append(
             {
@@ -152,7 +159,7 @@ def loss_points(results: Sequence[Comparison]) -> list[dict[str, Any]]:
     """`method`, `target` and mean, least and largest `loss` in points over the seeds, for a picture."""
     points = []
     for method, target in dict.fromkeys((result.method, result.target) for result in results):
-        losses = [run.dense - run.pruned for run in results if (run.method, run.target) == (method, target)]
+        losses = [run.lost for run in results if (run.method, run.target) == (method, target)]
         points.append(
             {
                 "method": method,

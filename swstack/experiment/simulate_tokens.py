@@ -24,6 +24,7 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load
 from crossvote.swstack.models.masks import load_masks
 from crossvote.swstack.tasks import load_task
+from crossvote.swstack.tasks.kinds import head_of
 
 
 def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str, OnChip]:
@@ -36,7 +37,7 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     silicon = _silicon(run, max(config.faults.rates))
     task = load_task(config.task, config.seed)
     source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
-    model, tokenizer = load(source, task.head, config.seed)
+    model, tokenizer = load(source, head_of(task), config.seed)
     inputs, steps = dev_batches(tokenizer, task, tokens), _steps(run)
     placed = {}
     for name in schemes:
@@ -55,7 +56,7 @@ def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int
     config = load_config(find_config(str(run)))
     task = load_task(config.task, config.seed)
     source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
-    model, tokenizer = load(source, task.head, config.seed)
+    model, tokenizer = load(source, head_of(task), config.seed)
     batches = dev_batches(tokenizer, task, tokens)
     return on_chip(model, recorded_image(run, scheme), batches, None, tokens, scheme=scheme).inputs
 
@@ -77,6 +78,6 @@ def mapped_anew(run: Path, config: RunConfig, chip: ChipConfig, schemes: Sequenc
     """The run's model mapped onto another chip, by scheme; nothing is written."""
     task = load_task(config.task, config.seed)
     source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
-    model, _ = load(source, task.head, config.seed)
+    model, _ = load(source, head_of(task), config.seed)
     masks, protections = load_masks(run / paths.MASKS), config.protections()
     return {name: map_model(model, masks, protections[name], config.quantization, chip, name=name) for name in schemes}

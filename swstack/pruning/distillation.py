@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from crossvote.swstack.tasks.encoded import IGNORED, Batch
+from crossvote.swstack.tasks.encoded import Batch
+from crossvote.swstack.tasks.kinds import kind_of
 from crossvote.swstack.training.loop import Forward, forward, task_loss
 
 
@@ -42,22 +43,14 @@ class Distillation:
     def _output_distance(self, logits: torch.Tensor, wanted: torch.Tensor, batch: Batch) -> torch.Tensor:
         if batch.labels.is_floating_point():
             return functional.mse_loss(logits, wanted)
-        logits, wanted = _rows(logits, batch), _rows(wanted, batch)
+        kind = kind_of(batch.asks)
+        logits, wanted = kind.choices(logits, batch), kind.choices(wanted, batch)
         return self._temperature**2 * functional.kl_div(
             functional.log_softmax(logits / self._temperature, dim=1),
             functional.log_softmax(wanted / self._temperature, dim=1),
             reduction="batchmean",
             log_target=True,
         )
-
-
-def _rows(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """One row for each choice: a class, a word's class, a token, the first or the last token of an answer."""
-    if logits.dim() == 2:
-        return logits
-    if batch.asks == "question-answering":
-        return logits.transpose(1, 2).flatten(0, 1)
-    return logits[batch.labels != IGNORED]
 
 
 def hidden_distance(output: Forward, wanted: Forward, batch: Batch) -> torch.Tensor:

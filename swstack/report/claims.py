@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.peripheral import backend_kind
 from crossvote.swstack.tasks.chance import Chance
+from crossvote.swstack.tasks.metrics import goodness, lost
 
 if TYPE_CHECKING:  # needs PyTorch, which a command that only reads the result does without
     from crossvote.swstack.evaluation.cosimulation import CosimRecord
@@ -105,6 +106,11 @@ def accuracy_claims(accuracy: Record) -> list[str]:
     return sentences
 
 
+def metric_of(points: Sequence[Record]) -> str:
+    """The metric of points, which they have in common."""
+    return str(points[0].get("metric", "")) if points else ""
+
+
 def telling_rate(points: Sequence[Record]) -> float | None:
     """The fault rate at which the schemes differ most; ``None`` without a faulty point."""
     spread = {}
@@ -119,12 +125,13 @@ def tolerated_rate(
 ) -> float:
     """The highest measured rate up to which a scheme loses at most ``ALLOWED_LOSS``; 0 if there is none.
 
-    A score at chance level is never a tolerated one. ``bound`` is "mean", or "low" for the lower end of its interval.
+    A score at chance level is never a tolerated one. ``bound`` is "mean", or "worst" for that end of its interval.
     """
-    kept = 0.0
+    kept, metric = 0.0, metric_of(points)
+    end = bound if bound == "mean" else "low" if goodness(metric, 1) > 0 else "high"
     for point in sorted((p for p in points if p["scheme"] == scheme), key=lambda p: p["rate"]):
-        value = point[bound] if point["rate"] > 0 else point["mean"]
-        if not value >= fault_free - ALLOWED_LOSS or (chance is not None and chance.holds(value)):
+        value = point[end] if point["rate"] > 0 else point["mean"]
+        if not lost(metric, fault_free, value) <= ALLOWED_LOSS or (chance is not None and chance.holds(value)):
             break
         kept = point["rate"]
     return float(kept)
@@ -140,7 +147,7 @@ def tolerance(points: Sequence[Record], fault_free: float, chance: Chance | None
             held.append(f"at no rate measured with '{scheme}'")
             continue
         highest = ", the highest measured" if kept == max(point["rate"] for point in faulty) else ""
-        surely = tolerated_rate(points, scheme, fault_free, chance, "low")
+        surely = tolerated_rate(points, scheme, fault_free, chance, "worst")
         several = any(point["chips"] > 1 for point in faulty)
         interval = (
             "" if not several or surely == kept else

@@ -27,6 +27,7 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.common.files import write_bytes_atomic, write_text_atomic
 from crossvote.sim.common.plot_style import GRID, INK, MARKERS, MUTED, PALETTE, STYLE
+from crossvote.swstack.tasks.metrics import METRICS
 
 #: Fixed colours of a picture in a file, and what takes their place in a page that has a light and a dark theme.
 THEMED = {
@@ -36,9 +37,6 @@ THEMED = {
     "#000000": "var(--ink)",
     "#ffffff": "var(--paper)",
 }
-
-#: Metrics that reach from -100 to 100 %; the others begin at 0.
-CORRELATIONS = ("matthews", "pearson", "spearman")
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> str:
@@ -119,8 +117,8 @@ def accuracy_figure(
             rate = [100 * p["rate"] for p in own]
             colour = PALETTE[i % len(PALETTE)]
             # No metric leaves its range, but an interval by Student's t may.
-            least = -100 if own[0].get("metric") in CORRELATIONS else 0
-            low, high = (np.clip([p[end] for p in own], least, 100) for end in ("low", "high"))
+            bounds = (METRICS[metric].lowest, METRICS[metric].highest) if metric in METRICS else (0, 100)
+            low, high = (np.clip([p[end] for p in own], *bounds) for end in ("low", "high"))
             axes.fill_between(rate, low, high, color=colour, alpha=0.16, lw=0)
             axes.plot(
                 rate,

@@ -10,6 +10,7 @@ from crossvote.sim.system.tables import COMPARED
 from crossvote.swstack.evaluation import statistics
 from crossvote.swstack.report import claims
 from crossvote.swstack.tasks.chance import Chance
+from crossvote.swstack.tasks.metrics import goodness
 
 Record = Mapping[str, Any]
 
@@ -35,11 +36,13 @@ def accuracy_table(accuracy: Record) -> dict[str, dict[float, Record]]:
     points, chance = accuracy["points"], claims.chance_of(accuracy)
     best: dict[float, float] = {}
     for point in points:
-        best[point["rate"]] = max(best.get(point["rate"], float("-inf")), point["mean"])
+        own = goodness(accuracy["metric"], point["mean"])
+        best[point["rate"]] = max(best.get(point["rate"], float("-inf")), own)
     table: dict[str, dict[float, Record]] = {}
     for point in points:
         lucky = chance is not None and chance.holds(point["mean"])
-        marked = {**point, "best": point["rate"] > 0 and point["mean"] == best[point["rate"]] and not lucky}
+        own = goodness(accuracy["metric"], point["mean"])
+        marked = {**point, "best": point["rate"] > 0 and own == best[point["rate"]] and not lucky}
         table.setdefault(point["scheme"], {})[point["rate"]] = marked
     return table
 
@@ -74,16 +77,17 @@ def interpolated(points: Sequence[Record], scheme: str, fault_free: float, chanc
     A rate whose mean is at chance level ends the curve that is looked at, and counts as lost.
     """
     own = sorted((p for p in points if p["scheme"] == scheme and p["rate"] > 0), key=lambda p: p["rate"])
-    chips = {len(point["scores"]) for point in own}
+    chips, metric = {len(point["scores"]) for point in own}, claims.metric_of(points)
     if len(chips) != 1 or chips == {1}:
         return ""
     scores: dict[float, dict[int, float]] = {}
     for point in own:
-        lost = chance is not None and chance.holds(point["mean"])
-        scores[point["rate"]] = {chip: 0.0 if lost else score for chip, score in enumerate(point["scores"])}
-        if lost:
+        lucky = chance is not None and chance.holds(point["mean"])
+        values = [0.0 if lucky else goodness(metric, score) for score in point["scores"]]
+        scores[point["rate"]] = dict(enumerate(values))
+        if lucky:
             break
-    found = statistics.tolerated_rate(scores, fault_free, claims.ALLOWED_LOSS)
+    found = statistics.tolerated_rate(scores, goodness(metric, fault_free), claims.ALLOWED_LOSS)
     ends = [f"{100 * value:.2g} %" if value else "below" for value in (found.value, found.low, found.high)]
     return f"{'at least ' if found.value == max(scores) else ''}{ends[0]} ({ends[1]} to {ends[2]})"
 

@@ -14,7 +14,9 @@ from crossvote.swstack.tasks import glue, grammar
 from crossvote.swstack.tasks.base import AnyExample, Example, Passage, Task
 from crossvote.swstack.tasks.config import TaskConfig
 from crossvote.swstack.tasks.digits import DIGITS, digits_task
+from crossvote.swstack.tasks.kinds import kind_of
 from crossvote.swstack.tasks.limits import drawn, limit_note
+from crossvote.swstack.tasks.metrics import check_metrics
 from crossvote.swstack.tasks.own import own_task
 
 __all__ = ["Example", "Task", "TaskConfig", "load_task", "task_names", "task_of_rows"]
@@ -54,9 +56,7 @@ def task_of_rows(cfg: TaskConfig, train: Any, dev: Any, seed: int) -> Task:
 def _settled(task: Task, cfg: TaskConfig, seed: int) -> Task:
     """The task with the metrics, the share held out and the limits of its configuration."""
     if cfg.metrics:
-        from crossvote.swstack.tasks.metrics import check_metrics  # scikit-learn takes a second to import
-
-        check_metrics(cfg.metrics, task.asks, len(task.labels))
+        check_metrics(cfg.metrics, task.asks, kind_of(task.asks).measured_by, len(task.labels))
         task = dataclasses.replace(task, metrics=cfg.metrics)
     if cfg.holdout:
         task = _hold_out(task, cfg.holdout, seed)
@@ -75,7 +75,6 @@ def running_text(task: Task, masked: bool = False) -> Task:
 
     Raises UserError if the task has no sentences.
     """
-    from crossvote.swstack.tasks.own import usual_metrics
 
     def passages(examples: tuple[AnyExample, ...]) -> tuple[AnyExample, ...]:
         texts = [one.sentence2 or one.sentence1 for one in examples if isinstance(one, Example)]
@@ -86,7 +85,7 @@ def running_text(task: Task, masked: bool = False) -> Task:
         raise UserError(f"task.kind: '{task.name}' has no sentences of which running text could be made.")
     provenance = f"{task.provenance}; as running text: {len(train)} train and {len(dev)} dev sentences"
     return dataclasses.replace(
-        task, train=train, dev=dev, labels=(), metrics=usual_metrics(train[0].asks, ()), provenance=provenance
+        task, train=train, dev=dev, labels=(), metrics=kind_of(train[0].asks).usual_metrics(()), provenance=provenance
     )
 
 

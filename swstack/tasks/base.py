@@ -3,29 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-from crossvote.swstack.models.heads import Head, HeadKind
-
-TaskKind = Literal[
-    "classification",
-    "regression",
-    "token-classification",
-    "question-answering",
-    "masked-lm",
-    "causal-lm",
-    "image-classification",
-]
-
-_HEADS: dict[TaskKind, HeadKind] = {
-    "classification": "sequence-classification",
-    "regression": "sequence-classification",
-    "token-classification": "token-classification",
-    "question-answering": "question-answering",
-    "masked-lm": "masked-lm",
-    "causal-lm": "causal-lm",
-    "image-classification": "image-classification",
-}
+from typing import Any, ClassVar, Protocol
 
 
 @dataclass(frozen=True)
@@ -37,7 +15,7 @@ class Example:
     label: int | float
 
     @property
-    def asks(self) -> TaskKind:
+    def asks(self) -> str:
         """Kind of task the example belongs to."""
         return "regression" if isinstance(self.label, float) else "classification"
 
@@ -50,7 +28,7 @@ class TaggedWords:
     tags: tuple[int, ...]
 
     @property
-    def asks(self) -> TaskKind:
+    def asks(self) -> str:
         """Kind of task the example belongs to."""
         return "token-classification"
 
@@ -65,7 +43,7 @@ class Question:
     starts: tuple[int, ...]
 
     @property
-    def asks(self) -> TaskKind:
+    def asks(self) -> str:
         """Kind of task the example belongs to."""
         return "question-answering"
 
@@ -78,7 +56,7 @@ class Passage:
     masked: bool = False
 
     @property
-    def asks(self) -> TaskKind:
+    def asks(self) -> str:
         """Kind of task the example belongs to."""
         return "masked-lm" if self.masked else "causal-lm"
 
@@ -91,12 +69,20 @@ class Picture:
     label: int
 
     @property
-    def asks(self) -> TaskKind:
+    def asks(self) -> str:
         """Kind of task the example belongs to."""
         return "image-classification"
 
 
-AnyExample = Example | TaggedWords | Question | Passage | Picture
+class AnyExample(Protocol):
+    """A frozen dataclass that says which kind of task it belongs to; kinds may bring examples of their own."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def asks(self) -> str:
+        """Kind of task the example belongs to."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +103,7 @@ class Task:
     max_length: int
 
     @property
-    def asks(self) -> TaskKind:
+    def asks(self) -> str:
         """The kind of task."""
         kind = self.train[0].asks
         return "regression" if kind == "classification" and not self.labels else kind
@@ -131,12 +117,6 @@ class Task:
     def num_labels(self) -> int:
         """Outputs of the classification head; 1 for a regression."""
         return max(1, len(self.labels))
-
-    @property
-    def head(self) -> Head:
-        """What a model must answer."""
-        outputs = {"question-answering": 2, "masked-lm": 0, "causal-lm": 0}.get(self.asks, self.num_labels)
-        return Head(_HEADS[self.asks], outputs, self.labels, self.regression)
 
     @property
     def primary_metric(self) -> str:

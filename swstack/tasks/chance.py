@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.tasks.metrics import compute_metrics
 
 if TYPE_CHECKING:
     from crossvote.swstack.tasks.encoded import Encoded
@@ -98,6 +99,5 @@ def _scores(
     metrics: Sequence[str], answers: np.ndarray, truth: np.ndarray, num_labels: int, regression: bool
 ) -> dict[str, float]:
     logits = answers[:, None].astype(float) if regression else np.eye(num_labels)[answers.astype(int)]
-    from crossvote.swstack.tasks.metrics import compute_metrics  # loads scikit-learn, which a finished run needs not
 
     return compute_metrics(metrics, logits, truth, regression)

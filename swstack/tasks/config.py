@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.tasks.base import TaskKind
+from crossvote.swstack.tasks.kinds import KINDS
 
 #: More rows than any file that fits a machine's memory as examples.
 MOST_ROWS = 1_000_000_000
@@ -24,8 +24,9 @@ class TaskConfig:
     glue_dir: str | None = Field(
         default=None, description="Directory with GLUE in the official TSV layout; absent: the Hugging Face hub."
     )
-    kind: TaskKind | None = Field(
+    kind: str | None = Field(
         default=None,
+        json_schema_extra={"enum": list(KINDS)},
         description="What own data ask for; absent: classification, or regression where labels are numbers. "
         "'causal-lm' and 'masked-lm' also make running text of the sentences of an embedded or a GLUE task.",
     )
@@ -60,6 +61,13 @@ class TaskConfig:
     max_length: int = Field(
         default=128, ge=8, le=4096, description="Longest input in tokens; longer ones are truncated."
     )
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in KINDS:
+            raise ValueError(f"must be one of {', '.join(KINDS)}.")
+        return name
 
     @field_validator("labels", "metrics")
     @classmethod

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from crossvote.swstack.tasks.base import TaskKind
-
 #: Label of a token that is not asked about, as in `torch.nn.functional.cross_entropy`.
 IGNORED = -100
 
@@ -32,7 +30,7 @@ class Encoded:
     labels: torch.Tensor | tuple[torch.Tensor, ...]
     lengths: np.ndarray
     unknown: float = 0.0
-    asks: TaskKind = "classification"
+    asks: str = "classification"
     notes: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
@@ -52,7 +50,12 @@ class Batch:
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
     labelled: torch.Tensor
-    asks: TaskKind = "classification"
+    asks: str = "classification"
+
+    @property
+    def asked(self) -> torch.Tensor:
+        """bool of the labels' shape: what is asked about."""
+        return self.labels != IGNORED
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""

@@ -15,6 +15,7 @@ from crossvote.swstack.models.loading import FRESH_HEAD
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.tasks.metrics import METRICS
 from crossvote.swstack.training.config import FinetuneConfig
 from crossvote.swstack.training.loop import best_device, train
 from crossvote.swstack.training.predict import predicted_metrics
@@ -76,6 +77,7 @@ def finetune(
         progress=progress,
         score=score,
         patience=cfg.patience,
+        lower_is_better=METRICS[task.primary_metric].lower_is_better,
     )
     setattr(model, FRESH_HEAD, False)
     model.to("cpu")  # type: ignore[arg-type]

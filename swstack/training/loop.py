@@ -136,6 +136,7 @@ def train(
     augment: Callable[[Batch], Batch] | None = None,
     score: Callable[[], float] | None = None,
     patience: int = 0,
+    lower_is_better: bool = False,
 ) -> TrainingRun:
     """Train `model` in place for `epochs`; it must be on the device it is to be trained on.
 
@@ -149,8 +150,8 @@ def train(
     hidden: whether the loss function wants the hidden states.
     dropout: whether the model's dropout is on.
     augment: changes every batch before it is learned from.
-    score: called after every epoch if `patience` > 0; training stops after `patience` epochs without a higher score
-        and the best epoch's weights are put back.
+    score: called after every epoch if `patience` > 0; training stops after `patience` epochs without a better score
+        and the best epoch's weights are put back. lower_is_better: whether a lower score is.
     """
     hooks = hooks or TrainingHooks()
     device = model.device
@@ -207,7 +208,7 @@ def train(
                     position.history.append({"epoch": epoch + 1, "loss": mean, **hooks.describe()})
                     loss_sum.zero_()
                     if score is not None and patience:
-                        best = _keep_best(model, position, score(), best)
+                        best = _keep_best(model, position, score(), best, lower_is_better)
                         model.train(dropout)
                 if position.step % cfg.checkpoint_steps == 0:
                     position.seconds, position.loss_sum = time.monotonic() - started, loss_sum.item()
@@ -229,10 +230,11 @@ def _decay_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str,
 
 
 def _keep_best(
-    model: PreTrainedModel, position: _Position, score: float, best: dict[str, torch.Tensor]
+    model: PreTrainedModel, position: _Position, score: float, best: dict[str, torch.Tensor], lower_is_better: bool
 ) -> dict[str, torch.Tensor]:
     position.history[-1]["score"] = score
-    if position.best_score is not None and score <= position.best_score:
+    before = position.best_score
+    if before is not None and not (score < before if lower_is_better else score > before):
         position.epochs_without_gain += 1
         return best
     position.best_score, position.epochs_without_gain = score, 0

@@ -45,7 +45,7 @@ def predict(
     Returns float32[n, num_labels], or for other kinds object[n] (see `crossvote.swstack.tasks.kinds`).
     """
     outcomes = _outcomes(model, encoded, batch_size, progress)
-    if encoded.asks in ("classification", "regression", "image-classification"):
+    if kind_of(encoded.asks).one_answer:
         return np.stack(outcomes).astype(np.float32)
     held = np.empty(len(outcomes), dtype=object)
     held[:] = outcomes

@@ -428,6 +428,22 @@ def test_findings_pair_schemes_on_the_same_chips_and_find_the_tolerated_rate(hom
     assert pq.read_table(tmp_path / "out" / "trials.parquet").num_rows == 36
 
 
+def test_a_metric_of_which_less_is_better_is_lost_when_it_rises(home, tmp_path):
+    def made_up(chunk):
+        def perplexity(trial):
+            return 20 if trial.chip == PERFECT else 20 + 100 * trial.rate * (2 if trial.scheme == "none" else 0.4)
+
+        return [Outcome(trial.key, {"perplexity": perplexity(trial)}) for trial in chunk.trials]
+
+    run_campaign(tmp_path / "c", load_spec(home / "small.toml"), "serial", work=made_up)
+    with Database.open(database_path(tmp_path / "c")) as database:
+        found = summarize(database)
+    tolerated = {row["scheme"]: row for row in found.tolerated}
+    assert tolerated["paper"]["note"] == "the highest measured"
+    assert 0.005 <= tolerated["none"]["tolerated rate"] < 0.02
+    assert {cell["metric"] for cell in found.cells} == {"perplexity"}
+
+
 def test_a_scope_restricts_the_faults_to_a_part(serial, home, tmp_path):
     """Faults of single parts add up to those of the whole, and a part that is not there is said."""
     folder = fresh(serial, tmp_path / "c")

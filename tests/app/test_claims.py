@@ -110,6 +110,25 @@ def test_a_loss_without_faults_is_not_tolerated_with_faults():
     assert claims.tolerated_rate(points, "none", 91.0) == 0.0
 
 
+def test_a_metric_of_which_less_is_better_is_lost_when_it_rises():
+    points = [
+        {
+            "scheme": "none",
+            "rate": rate,
+            "metric": "perplexity",
+            "mean": mean,
+            "low": mean - 1,
+            "high": mean + 1,
+            "chips": 3,
+        }
+        for rate, mean in ((0.0, 20.0), (0.001, 20.2), (0.002, 20.9), (0.003, 40.0))
+    ]
+    assert claims.tolerated_rate(points, "none", 20.0) == 0.002
+    assert claims.tolerated_rate(points, "none", 20.0, bound="worst") == 0.0
+    points[1]["high"] = 20.3
+    assert claims.tolerated_rate(points, "none", 20.0, bound="worst") == 0.001
+
+
 def test_no_rate_is_tolerated_at_chance_level():
     points = [
         {"scheme": "none", "rate": rate, "mean": mean, "low": mean, "chips": 1}

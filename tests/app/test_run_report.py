@@ -108,12 +108,19 @@ def test_no_band_exceeds_what_a_metric_can_reach():
     assert axes.get_ylim()[1] <= 102
 
 
-@pytest.mark.parametrize(("metric", "least"), [("accuracy", 0), ("matthews", -40)])
+@pytest.mark.parametrize(("metric", "least"), [("accuracy", 0), ("matthews", -40), ("kendall", -40)])
 def test_no_band_falls_below_what_the_metric_can_be(metric, least):
     point = {"scheme": "none", "metric": metric, "mean": 20.0, "low": -40.0, "high": 80.0}
     figure = figures.accuracy_figure([{**point, "rate": rate} for rate in (0.001, 0.01)], metric, 50.0)
     bands = [y for band in figure.axes[0].collections for path in band.get_paths() for y in path.vertices[:, 1]]
     assert min(bands) == least
+
+
+def test_bands_of_perplexities_go_beyond_a_hundred():
+    point = {"scheme": "none", "metric": "perplexity", "mean": 200.0, "low": 150.0, "high": 250.0}
+    figure = figures.accuracy_figure([{**point, "rate": rate} for rate in (0.001, 0.01)], "perplexity", 50.0)
+    bands = [y for band in figure.axes[0].collections for path in band.get_paths() for y in path.vertices[:, 1]]
+    assert max(bands) == 250
 
 
 def test_the_line_of_one_answer_is_in_the_picture():
@@ -319,6 +326,14 @@ def test_the_tolerated_rate_between_measured_rates_carries_an_interval():
     assert tables.interpolated(points([90.0] * 3, [89.5] * 3), "a", 90.0, None).startswith("at least 1 % (")
     assert tables.interpolated(points([90.0], [88.0]), "a", 90.0, None) == ""
     assert tables.interpolated(points([90.0] * 2, [88.0] * 3), "a", 90.0, None) == ""
+    rising = [{**point, "metric": "perplexity"} for point in points([20.0] * 3, [22.0] * 3)]
+    assert tables.interpolated(rising, "a", 20.0, None) == "0.32 % (0.32 % to 0.32 %)"
+
+
+def test_the_best_of_perplexities_is_the_least():
+    points = [{"scheme": name, "rate": 0.1, "mean": mean} for name, mean in (("a", 30.0), ("b", 20.0))]
+    table = tables.accuracy_table({"metric": "perplexity", "points": points, "chance": None})
+    assert [table[name][0.1]["best"] for name in ("a", "b")] == [False, True]
 
 
 def test_the_synthesis_table_is_labelled_and_names_who_needs_what(text):

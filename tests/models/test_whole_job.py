@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 import crossvote as cv
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load as load_model
+from crossvote.swstack.tasks.kinds import head_of
 from crossvote.swstack.tasks.own import task_from_rows
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -58,7 +59,7 @@ def test_a_family_goes_through_the_whole_job(name, tmp_path):
         data = task_from_rows("w0", sentences(48, 0), sentences(16, 1), max_length=12)
     layout = "traced" if name == "MobileBert" else "auto"
     config = ModelConfig(source=saved(BY_NAME[name], tmp_path / "model"), layout=layout)
-    model = cv.Model(*load_model(config, data.head, 0))
+    model = cv.Model(*load_model(config, head_of(data), 0))
     model = cv.finetune(model, data, epochs=1, batch_size=16, precision="float32")
     pruned = cv.prune(model, data, 0.3, gate_epochs=1, final_epochs=0, batch_size=16, precision="float32")
     pruned.save(tmp_path / "pruned")

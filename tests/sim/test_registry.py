@@ -31,7 +31,7 @@ def kinds(tmp_path, monkeypatch, request):
     package.mkdir()
     (package / "__init__.py").write_text(
         "from crossvote.sim.common.registry import Registry\n"
-        'KINDS = Registry("sort of thing", __name__, separator="-", first="near")\n'
+        'KINDS = Registry("sort of thing", __name__, lazy=True, first="near")\n'
     )
     for kind in ("far-off", "near"):
         (package / f"{kind.replace('-', '_')}.py").write_text(KIND.format(package=name, name=kind))
@@ -81,6 +81,18 @@ def test_the_source_of_a_wrong_table_is_named(kinds):
         parse_kind(kinds, "x", "own.toml")
     with pytest.raises(UserError, match=r"^own\.toml: .*size"):
         parse_kind(kinds, {"kind": "near", "size": "wide"}, "own.toml")
+
+
+def test_a_registry_of_light_kinds_finds_several_in_a_file(kinds, tmp_path):
+    package = kinds["near"].__module__.rpartition(".")[0]
+    (tmp_path / package / "far_off.py").unlink()
+    (tmp_path / package / "both.py").write_text(
+        f"from {package} import LIGHT\nLIGHT.register('a')(1)\nLIGHT.register('b')(2)\n"
+    )
+    light: Registry[int] = Registry("number", package)
+    sys.modules[package].LIGHT = light
+    assert list(light) == ["a", "b"]
+    assert light["b"] == 2
 
 
 def test_a_name_is_given_once():

@@ -98,6 +98,15 @@ def test_comparison_rows_are_means_over_seeds():
     assert (point["least"], point["loss"], point["largest"]) == (-1.0, 0.0, 1.0)
 
 
+def test_a_metric_of_which_less_is_better_is_lost_when_it_rises():
+    runs = [Comparison("gates", 0.3, seed, "text", "perplexity", 20.0, 22.0 + seed, 0.3, 0.35) for seed in (0, 1)]
+    (row,) = comparison_rows(runs)
+    assert row["loss"] == "2.50 ± 0.71"
+    assert loss_points(runs)[0]["least"] == 2.0
+    assert PruningRecord("text", "perplexity", 0, 20.0, 22.0, 0.3, 0.35).lost == 2.0
+    assert PruningRecord("rte", "accuracy", 0, 60.0, 59.0, 0.3, 0.35).lost == 1.0
+
+
 def test_scores_at_chance_level_are_marked():
     chance = Chance("accuracy", score=53.0, noise=5.0, examples=277)
     runs = [Comparison("gates", 0.3, seed, "rte", "accuracy", 66.0, 57.0 + seed, 0.3, 0.3) for seed in (0, 1)]

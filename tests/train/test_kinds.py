@@ -24,9 +24,11 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load, load_model, save_model
 from crossvote.swstack.tasks import TaskConfig, load_task
 from crossvote.swstack.tasks.batches import encode
-from crossvote.swstack.tasks.kinds.spans import _overlap, _plain
-from crossvote.swstack.tasks.kinds.tags import _entities
-from crossvote.swstack.tasks.own import read_rows, task_from_rows
+from crossvote.swstack.tasks.kinds import head_of
+from crossvote.swstack.tasks.kinds.question_answering import _overlap, _plain
+from crossvote.swstack.tasks.kinds.token_classification import _entities
+from crossvote.swstack.tasks.own import task_from_rows
+from crossvote.swstack.tasks.rows import read_rows
 from crossvote.swstack.training.config import FinetuneConfig
 from crossvote.swstack.training.finetune import finetune
 from crossvote.swstack.training.predict import evaluate
@@ -94,7 +96,7 @@ def test_every_kind_learns_and_comes_back_from_a_directory(kind, tiny_directory,
     with torch.random.fork_rng():
         torch.manual_seed(0)
         save_model(make(config), tokenizer, tmp_path / "model")
-    model, tokenizer = load(ModelConfig(source=str(tmp_path / "model")), task.head, seed=0)
+    model, tokenizer = load(ModelConfig(source=str(tmp_path / "model")), head_of(task), seed=0)
     before = evaluate(model, tokenizer, task)
     config = dataclasses.replace(TRAIN, epochs=20) if kind == "masked-lm" else TRAIN  # it asks for few tokens at a time
     result = finetune(model, tokenizer, task, config, 0, tmp_path / "work")
@@ -105,7 +107,7 @@ def test_every_kind_learns_and_comes_back_from_a_directory(kind, tiny_directory,
         assert scores[task.primary_metric] > before[task.primary_metric] + 15
     assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]
     save_model(model, tokenizer, tmp_path / "trained")
-    again, tokenizer = load(ModelConfig(source=str(tmp_path / "trained")), task.head, seed=3)
+    again, tokenizer = load(ModelConfig(source=str(tmp_path / "trained")), head_of(task), seed=3)
     assert evaluate(again, tokenizer, task) == scores
     # Scores do not depend on how examples were batched.
     assert evaluate(again, tokenizer, task, batch_size=3) == pytest.approx(scores, rel=1e-5)
@@ -118,7 +120,7 @@ def test_pictures_of_digits_are_told_by_a_tiny_vit(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
-    model, inputs = load(ModelConfig(source=str(tmp_path / "vit")), task.head, seed=0)
+    model, inputs = load(ModelConfig(source=str(tmp_path / "vit")), head_of(task), seed=0)
     finetune(model, inputs, task, FinetuneConfig(epochs=10, batch_size=16, learning_rate=3e-3), 0, tmp_path)
     assert evaluate(model, inputs, task)["accuracy"] > 60  # chance is 10
     assert model.config.id2label[7] == "7"
@@ -384,7 +386,7 @@ def test_metrics_are_chosen_by_name():
     [
         ("grammar-inference", "f1", "'f1' is no metric of classification of 3 classes; there are accuracy"),
         ("grammar-inference", "pearson", "'pearson' is no metric of classification"),
-        ("grammar-similarity", "accuracy", "'accuracy' is no metric of regression; there are pearson"),
+        ("grammar-similarity", "accuracy", "'accuracy' is no metric of regression; there are kendall, pearson"),
     ],
 )
 def test_a_metric_that_the_task_cannot_have_is_refused_when_it_is_loaded(task, metric, message):

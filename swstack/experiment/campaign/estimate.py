@@ -15,6 +15,7 @@ from crossvote.swstack.mapping.mapping import map_model
 from crossvote.swstack.models.loading import load
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.tasks.kinds import head_of
 from crossvote.swstack.training.predict import predict
 
 #: Dev examples that a calibration measures, drawn evenly over the set so that their lengths are typical.
@@ -37,7 +38,7 @@ def calibrate(config: RunConfig) -> Estimate:
         UserError: the model or the task cannot be had.
     """
     task = load_task(config.task, config.seed)
-    model, tokenizer = load(config.model, task.head, config.seed)
+    model, tokenizer = load(config.model, head_of(task), config.seed)
     name, protection = next(iter(config.protections().items()))
     chip = config.chip
     image = map_model(model, None, protection, config.quantization, chip, name=name)

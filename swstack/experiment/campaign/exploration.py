@@ -28,6 +28,7 @@ from crossvote.swstack.experiment.campaign.spec import CampaignSpec, flat_keys, 
 from crossvote.swstack.experiment.campaign.summary import summarize
 from crossvote.swstack.experiment.records import Costs
 from crossvote.swstack.experiment.work import bring_up
+from crossvote.swstack.tasks.metrics import lost
 
 #: What an objective is called in tables and pictures.
 _TITLES = {"energy": "energy, uJ", "latency": "latency, us", "area": "area, mm2", "lost": "points lost"}
@@ -195,9 +196,9 @@ def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys
     if found.skipped is not None:
         return Candidate(number, keys, refused=found.skipped)
     perfect = next(cell["mean"] for cell in cells if not cell["rate"])
-    faulty = next(cell["mean"] for cell in cells if cell["rate"])
+    faulty = next(cell for cell in cells if cell["rate"])
     costs = {name: float(found.schemes[scheme][key]) for name, key in _COSTS.items()}
-    return Candidate(number, keys, perfect - faulty, costs)
+    return Candidate(number, keys, lost(faulty["metric"], perfect, faulty["mean"]), costs)
 
 
 def _read(trial: Any) -> Candidate:

@@ -17,6 +17,7 @@ from crossvote.swstack.experiment.campaign.spec import CampaignSpec
 from crossvote.swstack.experiment.campaign.summary import summarize
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.images import recorded_image
+from crossvote.swstack.tasks.metrics import lost
 
 PARTS = ("layer", "role", "group", "plane")
 FOLDER, _FILE = paths.SENSITIVITY.split("/")
@@ -67,18 +68,21 @@ def sensitivity(
     with Database.open(database_path(folder)) as database:
         cells = summarize(database).cells
     perfect = {cell["scope"]: cell["mean"] for cell in cells if not cell["rate"]}
-    rows = [
-        {
-            "part": cell["scope"],
-            "rate": cell["rate"],
-            "chips": cell["chips"],
-            "points lost": perfect[cell["scope"]] - cell["mean"],
-            "low": perfect[cell["scope"]] - cell["high"],
-            "high": perfect[cell["scope"]] - cell["low"],
-        }
-        for cell in cells
-        if cell["rate"]
-    ]
+    rows = []
+    for cell in cells:
+        if cell["rate"]:
+            ends = (lost(cell["metric"], perfect[cell["scope"]], cell[end]) for end in ("low", "mean", "high"))
+            low, mean, high = sorted(ends)
+            rows.append(
+                {
+                    "part": cell["scope"],
+                    "rate": cell["rate"],
+                    "chips": cell["chips"],
+                    "points lost": mean,
+                    "low": low,
+                    "high": high,
+                }
+            )
     rows.sort(key=lambda row: (-row["points lost"], row["part"]))
     write_csv(folder / _FILE, rows)
     return rows

@@ -16,6 +16,7 @@ from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import manifest, planned_spec
 from crossvote.swstack.experiment.campaign.stopping import counted
 from crossvote.swstack.experiment.campaign.trials import PERFECT
+from crossvote.swstack.tasks.metrics import goodness
 
 #: Points of the primary metric that may be lost where a fault rate is called tolerated.
 ALLOWED = 1.0
@@ -28,7 +29,7 @@ Scores = dict[tuple[int, str], dict[str, dict[float, dict[int, float]]]]
 class Findings:
     """Rows of three tables.
 
-    cells: per variant, scope, scheme and rate: chips, mean with its band, the worst 5 % and the least.
+    cells: per variant, scope, scheme and rate: metric, chips, mean with its band, the worst 5 % and the worst.
     pairs: per rate, the difference of each scheme to the first one over the chips that both ran on, with its band.
     tolerated: per scheme, the highest rate with a mean loss of at most a point, with its band.
     """
@@ -38,11 +39,13 @@ class Findings:
     tolerated: list[dict[str, Any]]
 
 
-def _scores(database: Database) -> Scores:
+def _scores(database: Database) -> tuple[str, Scores]:
+    """The primary metric, and its values."""
     scores: Scores = {}
+    metric = ""
     perfect: dict[tuple[int, str], dict[int, float]] = {}
     for row in counted(database, planned_spec(database).stop):
-        trial, value = row.trial, next(iter(row.metrics.values()))
+        trial, (metric, value) = row.trial, next(iter(row.metrics.items()))
         if trial.chip == PERFECT:
             perfect[trial.variant, trial.scheme] = {PERFECT: value}
         else:
@@ -51,14 +54,15 @@ def _scores(database: Database) -> Scores:
     for (variant, _), by_scheme in scores.items():
         for scheme, rates in by_scheme.items():
             rates[0.0] = perfect.get((variant, scheme), {})
-    return scores
+    return metric, scores
 
 
 def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
     """Statistics of all that is done. Scores are of the primary metric, in percent."""
     labels = {variant["number"]: variant["label"] for variant in database.meta("variants") or ()}
     cells, pairs, tolerated = [], [], []
-    for (variant, scope), by_scheme in sorted(_scores(database).items()):
+    metric, every = _scores(database)
+    for (variant, scope), by_scheme in sorted(every.items()):
         where = {"variant": labels.get(variant, str(variant)), "scope": scope}
         baseline = next(iter(by_scheme))
         for scheme, rates in by_scheme.items():
@@ -73,12 +77,13 @@ def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
                         **where,
                         "scheme": scheme,
                         "rate": rate,
+                        "metric": metric,
                         "chips": len(values) if rate else 0,
                         "mean": band.value,
                         "low": band.low,
                         "high": band.high,
-                        "worst 5 %": tail(values),
-                        "least": min(values),
+                        "worst 5 %": goodness(metric, tail([goodness(metric, value) for value in values])),
+                        "worst": min(values, key=lambda value: goodness(metric, value)),
                     }
                 )
                 other = by_scheme[baseline].get(rate, {})
@@ -96,19 +101,23 @@ def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
                             "high": gain.high,
                         }
                     )
-            tolerated += _tolerated(where, scheme, rates, allowed)
+            tolerated += _tolerated(where, scheme, metric, rates, allowed)
     return Findings(cells, pairs, tolerated)
 
 
 def _tolerated(
-    where: dict[str, str], scheme: str, rates: dict[float, dict[int, float]], allowed: float
+    where: dict[str, str], scheme: str, metric: str, rates: dict[float, dict[int, float]], allowed: float
 ) -> list[dict[str, Any]]:
     perfect = rates.get(0.0, {})
-    faulty = {rate: scores for rate, scores in rates.items() if rate and scores}
+    faulty = {
+        rate: {chip: goodness(metric, score) for chip, score in scores.items()}
+        for rate, scores in rates.items()
+        if rate and scores
+    }
     if not perfect or not faulty:
         return []
     try:
-        found = tolerated_rate(faulty, perfect[PERFECT], allowed)
+        found = tolerated_rate(faulty, goodness(metric, perfect[PERFECT]), allowed)
     except UserError:  # no chip that every rate has, yet
         return []
     highest = found.value == max(faulty)

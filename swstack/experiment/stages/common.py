@@ -47,8 +47,9 @@ def load_part(folder: Path, config: RunConfig) -> tuple[PreTrainedModel, PreTrai
     from crossvote.swstack.models.config import ModelConfig
     from crossvote.swstack.models.loading import load
     from crossvote.swstack.tasks import load_task
+    from crossvote.swstack.tasks.kinds import head_of
 
     task = load_task(config.task, config.seed)
     source = ModelConfig(source=str(folder.resolve()), layout=config.model.layout)
-    model, tokenizer = load(source, task.head, config.seed)
+    model, tokenizer = load(source, head_of(task), config.seed)
     return model, tokenizer, task

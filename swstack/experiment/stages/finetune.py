@@ -15,11 +15,12 @@ from crossvote.swstack.experiment.stages.common import TRAIN_ONLY, settings
 def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.models.loading import load, save_model
     from crossvote.swstack.tasks import load_task
+    from crossvote.swstack.tasks.kinds import head_of
     from crossvote.swstack.training.finetune import finetune
 
     config = context.config
     task = load_task(config.task, config.seed)
-    model, tokenizer = load(config.model, task.head, config.seed)
+    model, tokenizer = load(config.model, head_of(task), config.seed)
     result = finetune(model, tokenizer, task, config.finetune, config.seed, context.work, context.progress)
     save_model(model, tokenizer, context.out / paths.DENSE)
     record = Finetuned(

@@ -23,12 +23,14 @@ def chance(task: Task, tokenizer: PreTrainedTokenizerBase, limit: int | None = N
     """Chance level of the primary metric on the dev examples that are measured; none of one of which less is better."""
     from crossvote.swstack.tasks.batches import encode
     from crossvote.swstack.tasks.chance import chance_level, chance_without_input
+    from crossvote.swstack.tasks.kinds import kind_of
+    from crossvote.swstack.tasks.metrics import METRICS
 
     primary = task.primary_metric
-    if primary == "perplexity":
+    if METRICS[primary].lower_is_better:
         return {}
-    if task.asks in ("classification", "regression", "image-classification"):
-        labels = [example.label for example in task.dev[:limit]]  # type: ignore[union-attr]
+    if kind_of(task.asks).one_answer:
+        labels = [example.label for example in task.dev[:limit]]  # type: ignore[attr-defined]
         found = chance_level((primary,), labels, task.num_labels, task.regression)
     else:
         found = chance_without_input((primary,), encode(tokenizer, task.dev[:limit], task.max_length), task.labels)

@@ -10,4 +10,4 @@ if TYPE_CHECKING:
     from crossvote.swstack.pruning.method import PruningMethod
 
 #: The paper's own comes first. Naming a method loads no torch.
-METHODS: Registry[type[PruningMethod]] = Registry("pruning method", __name__, separator="-", first="gates")
+METHODS: Registry[type[PruningMethod]] = Registry("pruning method", __name__, lazy=True, first="gates")

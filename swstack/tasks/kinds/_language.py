@@ -1,8 +1,9 @@
-"""Language models: the next token of running text, or tokens that were masked out of it."""
+"""What the kinds of language models share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,18 +11,14 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.base import Passage
 from crossvote.swstack.tasks.encoded import IGNORED, Batch, Encoded
-from crossvote.swstack.tasks.kinds import register
+from crossvote.swstack.tasks.fields import Fields
+from crossvote.swstack.tasks.kinds import Kind
 from crossvote.swstack.tasks.words import unknown_share
 
-#: Share of the tokens that a masked language model is asked for, as BERT was trained.
-_MASKED = 0.15
 
-
-def _tokens(
+def tokens_of(
     tokenizer: PreTrainedTokenizerBase, passages: Sequence[Passage]
 ) -> tuple[list[int], NDArray[np.bool_], float]:
     """The passages' tokens in one row, which of them are of the text, and the unknown share.
@@ -36,19 +33,31 @@ def _tokens(
     return [token for row in rows for token in (*row, *end)], np.array(of_text, np.bool_), share
 
 
-def _encoded(rows: list[torch.Tensor], labels: list[torch.Tensor], share: float, pad: int, asks: str) -> Encoded:
+def encoded_rows(rows: list[torch.Tensor], labels: list[torch.Tensor], share: float, pad: int, asks: str) -> Encoded:
     return Encoded(
         features={"input_ids": tuple(rows), "attention_mask": tuple(torch.ones_like(row) for row in rows)},
         padding={"input_ids": pad, "attention_mask": 0},
         labels=tuple(labels),
         lengths=np.array([len(row) for row in rows]),
         unknown=share,
-        asks=asks,  # type: ignore[arg-type]
+        asks=asks,
     )
 
 
-class _Language:
-    """What both kinds score alike: an outcome is (sum of -log p, tokens asked for, tokens guessed right)."""
+class Language(Kind):
+    """What all score alike: an outcome is (sum of -log p, tokens asked for, tokens guessed right)."""
+
+    outputs = 0
+    columns = ("text",)
+    measured_by = ("tokens",)
+    #: Whether tokens are hidden in the text, instead of asking for the next one.
+    masked: ClassVar[bool]
+
+    def usual_metrics(self, classes: Sequence[str]) -> tuple[str, ...]:
+        return ("token_accuracy", "perplexity")
+
+    def example(self, fields: Fields) -> Passage:
+        return Passage(fields.text("text"), self.masked)
 
     def _aligned(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [batch, length, words] and the tokens [batch, length] they are about."""
@@ -108,61 +117,3 @@ class _Language:
 def _most_frequent(rows: Sequence[np.ndarray]) -> int:
     tokens, counts = np.unique(np.concatenate(rows), return_counts=True)
     return int(tokens[counts.argmax()])
-
-
-@register("causal-lm")
-class CausalLanguage(_Language):
-    """The next token. Windows overlap by half, and each token is asked for once, with at least half a window before it
-    (but for those of the first window)."""
-
-    def encode(self, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Passage], longest: int) -> Encoded:
-        row, of_text, share = _tokens(tokenizer, examples)
-        if of_text.sum() < 2:
-            raise UserError("a language model needs at least two tokens of text.")
-        rows, labels = [], []
-        done = 0
-        for start in range(0, len(row), max(1, longest // 2)):
-            window = torch.tensor(row[start : start + longest])
-            asked = window.clone()
-            asked[torch.from_numpy(~of_text[start : start + longest])] = IGNORED
-            asked[: done - start] = IGNORED
-            if (asked[1:] != IGNORED).any():
-                rows.append(window)
-                labels.append(asked)
-            done = start + len(window)
-            if done == len(row):
-                break
-        return _encoded(rows, labels, share, tokenizer.pad_token_id, "causal-lm")
-
-    def _aligned(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return logits[:, :-1], labels[:, 1:]
-
-
-@register("masked-lm")
-class MaskedLanguage(_Language):
-    """Tokens in place of which the model sees the mask; which ones, is drawn once."""
-
-    def encode(self, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Passage], longest: int) -> Encoded:
-        mask = getattr(tokenizer, "mask_token_id", None)
-        if mask is None:
-            raise UserError("the tokenizer has no mask token, so the model is no masked language model.")
-        row, of_text, share = _tokens(tokenizer, examples)
-        before, after = tokenizer.cls_token_id, tokenizer.sep_token_id
-        inner = longest - (before is not None) - (after is not None)
-        if inner < 1:
-            raise UserError(f"the model takes {longest} tokens at most, which leaves no room for text.")
-        rng = np.random.default_rng(seed_sequence(0, "masked tokens"))
-        rows, labels = [], []
-        for start in range(0, len(row), inner):
-            part = np.array(row[start : start + inner])
-            text = of_text[start : start + inner]
-            hidden = (rng.random(len(part)) < _MASKED) & text
-            if not hidden.any():
-                hidden[rng.choice(np.flatnonzero(text), min(1, int(text.sum())))] = True
-            seen = [*([] if before is None else [before]), *np.where(hidden, mask, part)]
-            asked = [*([] if before is None else [IGNORED]), *np.where(hidden, part, IGNORED)]
-            if after is not None:
-                seen, asked = [*seen, after], [*asked, IGNORED]
-            rows.append(torch.tensor([int(token) for token in seen]))
-            labels.append(torch.tensor([int(token) for token in asked]))
-        return _encoded(rows, labels, share, tokenizer.pad_token_id, "masked-lm")

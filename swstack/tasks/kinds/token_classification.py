@@ -9,16 +9,36 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
+from crossvote.sim.common.errors import UserError
 from crossvote.swstack.tasks.base import TaggedWords
 from crossvote.swstack.tasks.encoded import IGNORED, Batch, Encoded
-from crossvote.swstack.tasks.kinds import register
+from crossvote.swstack.tasks.fields import Fields, as_list, is_unicode
+from crossvote.swstack.tasks.kinds import KINDS, Kind
 from crossvote.swstack.tasks.metrics import compute_metrics
 from crossvote.swstack.tasks.words import padding_values, split_words, unknown_share
 
 
-@register("token-classification")
-class TokenClassification:
+@KINDS.register("token-classification")
+class TokenClassification(Kind):
     """A class for each word, asked of its first token."""
+
+    head = "token-classification"
+    columns = ("words", "tags")
+    told = True
+    classes_in = "tags"
+    many_classes = True
+    measured_by = ("classes", "entities")
+
+    def usual_metrics(self, classes: Sequence[str]) -> tuple[str, ...]:
+        return ("entity_f1", "accuracy") if any(name.startswith(("B-", "I-")) for name in classes) else ("accuracy",)
+
+    def example(self, fields: Fields) -> TaggedWords:
+        words, tags = as_list(fields.value("words")), as_list(fields.value("tags"))
+        if len(words) != len(tags) or not words:
+            raise UserError(f"{fields.where}: {len(words)} words and {len(tags)} tags; as many of both are needed.")
+        if not all(str(word).strip() and is_unicode(str(word)) for word in words):
+            raise UserError(f"{fields.column('words')}: a word is empty or no text.")
+        return TaggedWords(tuple(map(str, words)), tuple(fields.class_named(tag, "tags") for tag in tags))
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, examples: Sequence[TaggedWords], longest: int) -> Encoded:
         tokens, owners = split_words(tokenizer, [example.words for example in examples], longest)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +17,29 @@ from transformers import PreTrainedTokenizerBase
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.tasks.base import Question
 from crossvote.swstack.tasks.encoded import Batch, Encoded
-from crossvote.swstack.tasks.kinds import register
+from crossvote.swstack.tasks.fields import Fields
+from crossvote.swstack.tasks.kinds import KINDS, Kind
 from crossvote.swstack.tasks.words import padding_values, unknown_share
 
 #: Longest answer in tokens that is looked for.
 _LONGEST_ANSWER = 30
 
 
-@register("question-answering")
-class SpanAnswering:
+@KINDS.register("question-answering")
+class SpanAnswering(Kind):
     """First and last token of the answer."""
+
+    head = "question-answering"
+    outputs = 2
+    columns = ("question", "context", "answers")
+    told = True
+    measured_by = ("spans",)
+
+    def usual_metrics(self, classes: Sequence[str]) -> tuple[str, ...]:
+        return ("answer_f1", "exact_match")
+
+    def example(self, fields: Fields) -> Question:
+        return _question(fields.text("question"), fields.text("context"), fields.value("answers"), fields.where)
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Question], longest: int) -> Encoded:
         if not getattr(tokenizer, "is_fast", False):
@@ -60,6 +75,10 @@ class SpanAnswering:
         """Mean cross entropy of the first and the last token; logits [batch, length, 2]."""
         own, labels = logits[batch.labelled], batch.labels[batch.labelled]
         return functional.cross_entropy(own.transpose(1, 2).flatten(0, 1), labels.flatten())
+
+    def choices(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The first and the last token of each answer."""
+        return logits.transpose(1, 2).flatten(0, 1)
 
     def outcomes(self, logits: torch.Tensor, batch: Batch) -> list[np.ndarray]:
         """The logits, float[length, 2]."""
@@ -134,3 +153,26 @@ def _overlap(said: str, answer: str) -> float:
     if not one or not other:
         return float(one == other)
     return 2 * common / (len(one) + len(other))
+
+
+def _question(question: str, context: str, answers: Any, where: str) -> Question:
+    """From SQuAD's {text, answer_start}, a list of texts, or one text; texts are looked for in the passage."""
+    form = "a text, a list of texts, or a table with as many 'text' as 'answer_start'"
+    try:
+        if isinstance(answers, str) and answers.startswith("{"):
+            answers = json.loads(answers)
+        if isinstance(answers, Mapping):
+            texts, starts = list(answers["text"]), [int(start) for start in answers["answer_start"]]
+        else:
+            texts = [answers] if isinstance(answers, str) else list(answers)
+            starts = [context.find(text) for text in texts]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{where}: the answers must be {form}.") from None
+    if len(texts) != len(starts) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{where}: the answers must be {form}.")
+    for text, start in zip(texts, starts, strict=True):
+        if not text or context[start : start + len(text)] != text or start < 0:
+            raise UserError(f"{where}: the answer {text!r} is not in the passage where it is said to be.")
+    if not texts:
+        raise UserError(f"{where}: no answer; questions without one are not asked here.")
+    return Question(question, context, tuple(texts), tuple(starts))

@@ -1,0 +1,232 @@
+"""Rows with named columns, from files, from `datasets`, or from Python, to be gone through several times."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import LFS_POINTER
+from crossvote.swstack.tasks.fields import Row
+from crossvote.swstack.tasks.json_rows import array_rows
+
+_HUB = "hub:"
+#: Longest field of a file with separators, in letters.
+_LONGEST_FIELD = 1 << 27
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """The rows of a file, of a folder that `datasets` saved, or of a split on the hub, read anew by every pass.
+
+    source: as ``task.train`` names it.
+    """
+
+    source: str
+
+    def __iter__(self) -> Iterator[Row]:
+        return read_rows(self.source)
+
+
+def as_rows(rows: Any) -> Iterable[Row]:
+    """Something that can be gone through several times."""
+    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # a pandas frame
+        return _Frame(rows)
+    if hasattr(rows, "dataset") and hasattr(rows, "batch_size"):  # torch's loader: batches are made elsewhere
+        return as_rows(rows.dataset)
+    if isinstance(rows, FileRows | Sequence):
+        return _named(rows)
+    if hasattr(rows, "features") and hasattr(rows, "__iter__"):  # of the library `datasets`
+        return _NamedClasses(rows)
+    if hasattr(rows, "__getitem__") and hasattr(rows, "__len__"):  # a data set of torch
+        return _Indexed(rows)
+    if iter(rows) is iter(rows):  # can be gone through once
+        return _named(list(rows))
+    return _named(rows)
+
+
+def _named(rows: Iterable[Any]) -> Iterable[Row]:
+    return rows if isinstance(rows, FileRows) else _Named(rows)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Rows of a pandas frame."""
+
+    frame: Any
+
+    def __iter__(self) -> Iterator[Row]:
+        columns = [str(name) for name in self.frame.columns]
+        for values in self.frame.itertuples(index=False, name=None):
+            yield dict(zip(columns, (_scalar(value) for value in values), strict=True))
+
+
+def _scalar(value: Any) -> Any:
+    """A value as Python has it; an empty cell of a frame is None."""
+    plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    return None if isinstance(plain, float) and math.isnan(plain) else plain
+
+
+@dataclass(frozen=True)
+class _Indexed:
+    """Items of a data set that is asked by number."""
+
+    items: Any
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(_Named(self.items[i] for i in range(len(self.items))))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Rows that are mappings already, or tuples: (text, label) or (text, text, label)."""
+
+    rows: Iterable[Any]
+
+    def __iter__(self) -> Iterator[Row]:
+        for number, row in enumerate(self.rows, start=1):
+            if isinstance(row, Mapping):
+                yield row
+            elif isinstance(row, tuple | list) and len(row) in _TUPLES:
+                yield dict(zip(_TUPLES[len(row)], map(_scalar, row), strict=True))
+            else:
+                raise UserError(
+                    f"row {number}: a {type(row).__name__} is no row; a mapping of columns, (text, label) or "
+                    "(text, text, label) is needed."
+                )
+
+
+_TUPLES = {2: ("sentence1", "label"), 3: ("sentence1", "sentence2", "label")}
+
+
+def read_rows(source: str) -> Iterator[Row]:
+    """The rows of a file, of a folder that `datasets` saved, or of a split of a data set on the hub, one by one.
+
+    Raises UserError naming the file, and the line where one is broken.
+    """
+    if source.startswith(_HUB):
+        yield from _from_hub(source.removeprefix(_HUB))
+        return
+    path = Path(source).expanduser()
+    if path.is_dir():
+        yield from _from_saved(path)
+        return
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{path}: no kind of data that is known; {', '.join(_READERS)} or a saved data set are.")
+    try:
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise UserError(f"{path}: is a Git LFS pointer and not the file itself; run 'git lfs pull'.")
+        yield from reader(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except UserError:
+        raise
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    except Exception as error:  # of the readers of formats
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
+
+
+def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
+    def read(path: Path) -> Iterator[Row]:
+        csv.field_size_limit(_LONGEST_FIELD)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=separator, strict=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            for name in reader.fieldnames:
+                if reader.fieldnames.count(name) > 1:
+                    raise UserError(f"{path}: two columns are called '{name}'.")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise UserError(f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} columns.")
+                yield row
+
+    return read
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, line {number}: must be a JSON object.")
+            yield row
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            yield from batch.to_pylist()
+
+
+def _from_saved(path: Path) -> Iterable[Row]:
+    from datasets import Dataset, load_from_disk
+
+    try:
+        found = load_from_disk(str(path))
+    except Exception as error:
+        raise UserError(f"{path}: no data set that `datasets` saved ({' '.join(str(error).split())[:200]}).") from None
+    if not isinstance(found, Dataset):
+        raise UserError(f"{path}: holds several splits ({', '.join(found)}); name the folder of one.")
+    return _NamedClasses(found)
+
+
+def _from_hub(name: str) -> Iterable[Row]:
+    from datasets import load_dataset
+
+    path, _, split = name.partition(":")
+    owner_and_set = path.split("/")
+    configuration = owner_and_set[2] if len(owner_and_set) > 2 else None
+    try:
+        found = load_dataset("/".join(owner_and_set[:2]), configuration, split=split or "train")
+    except Exception as error:  # the library lets many kinds of network error through
+        raise UserError(f"{_HUB}{name}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
+    return _NamedClasses(found)
+
+
+@dataclass(frozen=True)
+class _NamedClasses:
+    """Rows of a data set of the library `datasets`, class indices written as the names that its features give them."""
+
+    data: Any
+
+    def __iter__(self) -> Iterator[Row]:
+        features = self.data.features or {}
+        single = {key: feature.names for key, feature in features.items() if hasattr(feature, "names")}
+        lists = {
+            key: feature.feature.names for key, feature in features.items()
+            if hasattr(getattr(feature, "feature", None), "names")
+        }  # fmt: skip
+        for row in self.data:
+            yield {key: _class_names(value, single.get(key), lists.get(key)) for key, value in row.items()}
+
+
+def _class_names(value: Any, single: Sequence[str] | None, lists: Sequence[str] | None) -> Any:
+    if single is not None and isinstance(value, int) and value >= 0:
+        return single[value]
+    if lists is not None:
+        return [lists[index] if isinstance(index, int) and index >= 0 else index for index in value]
+    return value
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".csv": _separated(","),
+    ".tsv": _separated("\t"),
+    ".jsonl": _lines,
+    ".json": array_rows,
+    ".parquet": _parquet,
+}
