@@ -143,7 +143,8 @@ def make_method(model: nn.Module, axes: Sequence[Axis], cfg: PruneConfig, steps:
     """
     name = cfg.method if axes else "magnitude"
     device = next(model.parameters()).device
-    return METHODS[name](Setup(tuple(axes), group_weights(model), device, steps, cfg))
+    method: PruningMethod = METHODS[name](Setup(tuple(axes), group_weights(model), device, steps, cfg))
+    return method
 
 
 class StackedNorms:
