@@ -14,7 +14,7 @@ import numpy as np
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.machine import cores
 from crossvote.sim.common.seeds import seed_sequence

@@ -132,7 +132,7 @@ def draw() -> list[LayerStimulus]:
     Raises:
         UserError: the embedded encoder is not installed.
     """
-    from crossvote.sim.chip.bill import opc_parameters
+    from crossvote.sim.chip.components.opc import opc_parameters
     from crossvote.sim.chip.config import load_chip
     from crossvote.sim.peripheral import NumpyPeripheral
     from crossvote.sim.peripheral.opc_array import OpcArray

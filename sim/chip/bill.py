@@ -1,194 +1,26 @@
 """What a chip consists of and what each part costs: component models put together after its structure.
 
-A component has a name, a place in the hierarchy, and the actions that only it performs; ``COMPONENTS`` is the list of
-them, and adding one is adding an entry. ``[override.NAME]`` of the chip file replaces what its model says.
+``[override.NAME]`` of the chip file replaces what the model of a component says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-from crossvote.rtl.parameters import OpcParameters
-from crossvote.sim.chip.components.actions import COMPONENT_ACTIONS
-from crossvote.sim.chip.components.adc import adc
-from crossvote.sim.chip.components.array import array
-from crossvote.sim.chip.components.base import Action, Estimate
-from crossvote.sim.chip.components.digital import adder, cim_byte, mac_unit, vector_lane
-from crossvote.sim.chip.components.driver import driver, sample_hold
-from crossvote.sim.chip.components.memory import bus, edram, sram
-from crossvote.sim.chip.components.opc import Variant, opc, shift_add, variant_of
-from crossvote.sim.chip.components.router import router
-from crossvote.sim.chip.config import ChipConfig, OverrideConfig
-from crossvote.sim.common.errors import UserError
-
-Per = Literal["row", "column", "crossbar", "adc", "opc", "ima", "tile", "router", "mac", "lane", "kv_byte", "chip"]
-#: What may be switched off between two operations, and what must stay on while its tile holds something.
-State = Literal["idle", "held"]
+from crossvote.sim.chip.components.base import COMPONENTS, Action, Component, Estimate, State, Variant
+from crossvote.sim.chip.components.opc import own_variant
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.chip.sections import OverrideConfig
 
 
-@dataclass(frozen=True)
-class Component:
-    """A kind of component.
+def ranked() -> dict[str, Component]:
+    """All components, along the way of a token."""
+    return dict(sorted(COMPONENTS.items(), key=lambda item: (item[1].rank, item[0])))
 
-    Attributes:
-        part: the line of the report that it belongs to. per: what each instance belongs to.
-        actions: that it performs. state: "idle" units can be switched off between operations; "held" ones keep data.
-        make: the model. on: chips that have it.
-    """
-
-    part: str
-    per: Per
-    actions: tuple[str, ...]
-    state: State
-    make: Callable[[ChipConfig, Variant], Estimate]
-    on: Callable[[ChipConfig], bool] = lambda chip: True
-
-
-def opc_parameters(chip: ChipConfig) -> OpcParameters:
-    """The RTL's parameters for a chip.
-
-    Raises:
-        UserError: sizes that the RTL cannot have.
-    """
-    o = chip.opc
-    try:
-        return OpcParameters(
-            columns=o.columns,
-            lanes=o.lanes,
-            planes=o.planes,
-            input_bits=o.input_bits,
-            adc_bits=chip.adc.bits,
-            row_blocks=o.row_blocks,
-            voter=o.voter,
-            column_map=o.column_map,
-            scale_bits=o.scale_bits,
-        )
-    except ValueError as error:
-        raise UserError(f"chip '{chip.name}': the output peripheral cannot be built: {error}") from None
-
-
-def own_variant(chip: ChipConfig) -> Variant:
-    """What the chip file says its output peripheral has."""
-    return variant_of(opc_parameters(chip)) if _rtl(chip) else "plain"
-
-
-def _input_bytes(chip: ChipConfig) -> int:
-    """One token's inputs of every crossbar of an IMA: ISAAC's 2 KB at 8 crossbars of 128 rows and 16 bits."""
-    return chip.tile.crossbars_per_ima * chip.crossbar.rows * -(-chip.opc.input_bits // 8)
-
-
-def _output_bytes(chip: ChipConfig) -> int:
-    """One token's outputs of every crossbar of an IMA: ISAAC's 256 bytes at 8 crossbars of 16 outputs of 16 bits."""
-    outputs = max(1, chip.crossbar.columns // chip.slices)
-    return max(64, chip.tile.crossbars_per_ima * outputs * -(-chip.opc.input_bits // 8))
-
-
-def _rtl(chip: ChipConfig) -> bool:
-    return chip.pipeline.peripheral == "rtl"
-
-
-COMPONENTS: dict[str, Component] = {
-    "crossbar": Component(
-        "crossbars",
-        "crossbar",
-        COMPONENT_ACTIONS["crossbar"],
-        "held",
-        lambda c, _: array(c.crossbar.rows, c.crossbar.columns, c.crossbar.read_ps, c.cell.write_pj),
-    ),
-    "driver": Component(
-        "drivers",
-        "row",
-        COMPONENT_ACTIONS["driver"],
-        "idle",
-        lambda c, _: driver(c.crossbar.columns, c.dac.bits, c.crossbar.read_ps),
-    ),
-    "sample_hold": Component(
-        "ADCs", "column", COMPONENT_ACTIONS["sample_hold"], "idle", lambda c, _: sample_hold(c.crossbar.read_ps)
-    ),
-    "adc": Component(
-        "ADCs", "adc", COMPONENT_ACTIONS["adc"], "idle", lambda c, _: adc(c.adc.bits, c.adc.conversion_ps)
-    ),
-    "opc": Component(
-        "output peripheral",
-        "opc",
-        COMPONENT_ACTIONS["opc"],
-        "idle",
-        lambda c, variant: opc(opc_parameters(c), variant, c.opc.clock_ps),
-        _rtl,
-    ),
-    "shift_add": Component(
-        "output peripheral",
-        "ima",
-        COMPONENT_ACTIONS["shift_add"],
-        "idle",
-        # ISAAC has four of them for eight converters; here one stands for all of an IMA.
-        lambda c, _: _times(
-            shift_add(2, c.adc.conversion_ps),
-            max(1.0, c.tile.crossbars_per_ima * c.adc.per_crossbar / c.adc.shared_by / 2),
-        ),
-        lambda c: not _rtl(c),
-    ),
-    "input_register": Component(
-        "tile memory",
-        "ima",
-        COMPONENT_ACTIONS["input_register"],
-        "held",
-        lambda c, _: sram(_input_bytes(c), "input_register", "input_byte"),
-    ),
-    "output_register": Component(
-        "tile memory",
-        "ima",
-        COMPONENT_ACTIONS["output_register"],
-        "held",
-        lambda c, _: sram(_output_bytes(c), "output_register", "output_byte"),
-    ),
-    "buffer": Component(
-        "tile memory",
-        "tile",
-        COMPONENT_ACTIONS["buffer"],
-        "held",
-        lambda c, _: edram(c.tile.buffer_bytes, c.tile.buffer_ps, c.tile.buffer_ports, c.tile.buffer_bits),
-    ),
-    "bus": Component(
-        "tile memory", "tile", COMPONENT_ACTIONS["bus"], "held", lambda c, _: bus(c.tile.bus_bits, c.tile.bus_ps)
-    ),
-    "router": Component(
-        "network",
-        "router",
-        COMPONENT_ACTIONS["router"],
-        "held",
-        lambda c, _: router(c.network.tiles_per_router + 4, c.network.flit_bits, c.network.link_ps),
-    ),
-    "adder": Component(
-        "vector units", "tile", COMPONENT_ACTIONS["adder"], "idle", lambda c, _: adder(c.digital.clock_ps)
-    ),
-    "attention": Component(
-        "attention", "mac", COMPONENT_ACTIONS["attention"], "idle", lambda c, _: mac_unit(c.digital.clock_ps)
-    ),
-    "attention_cim": Component(
-        "attention",
-        "kv_byte",
-        COMPONENT_ACTIONS["attention_cim"],
-        "held",
-        lambda c, _: cim_byte(),
-        lambda c: c.digital.attention == "sram-cim",
-    ),
-    "vector": Component(
-        "vector units", "lane", COMPONENT_ACTIONS["vector"], "idle", lambda c, _: vector_lane(c.digital.clock_ps)
-    ),
-}
 
 #: Every action, and the part of the report that it belongs to.
-PARTS: dict[str, str] = {action: kind.part for kind in COMPONENTS.values() for action in kind.actions}
+PARTS: dict[str, str] = {action: kind.part for kind in ranked().values() for action in kind.actions}
 ACTIONS: tuple[str, ...] = tuple(PARTS)
-
-
-def _times(one: Estimate, count: float) -> Estimate:
-    """``count`` instances that stand for one."""
-    actions = {name: Action(a.energy_pj, a.interval_ps / count) for name, a in one.actions.items()}
-    return Estimate(actions, one.area_um2 * count, one.leakage_mw * count)
 
 
 @dataclass(frozen=True)
@@ -280,19 +112,14 @@ def bill(chip: ChipConfig, variant: Variant | None = None, opcs: float | None = 
             every block of crossbars otherwise.
 
     Raises:
-        UserError: an override of an unknown component or action, or a structure that a model does not cover.
+        UserError: a structure that a model does not cover.
     """
-    unknown = [name for name in chip.override if name not in COMPONENTS]
-    if unknown:
-        raise UserError(
-            f"chip '{chip.name}': there is no component '{unknown[0]}' to override; there are {', '.join(COMPONENTS)}."
-        )
     count = units(chip)
     if opcs is not None:
         count["opc"] = opcs
     parts = [
         Part(name, kind.part, LEVELS.get(kind.per, "ima"), kind.state, count[kind.per], estimate(chip, name, variant))
-        for name, kind in COMPONENTS.items()
+        for name, kind in ranked().items()
         if kind.on(chip)
     ]
     for name, own in chip.further.items():
@@ -315,3 +142,12 @@ def prices(chip: ChipConfig) -> dict[str, float]:
     """Dynamic energy of every action that can happen on this chip, pJ."""
     found = {action: a.energy_pj for part in bill(chip) for action, a in part.estimate.actions.items()}
     return {action: found.get(action, 0.0) for action in ACTIONS}
+
+
+def with_followers(chip: ChipConfig, counts: dict[str, int]) -> dict[str, int]:
+    """Counts of actions, those added that accompany others (``Component.follows``)."""
+    own: dict[str, int] = {}
+    for kind in COMPONENTS.values():
+        if kind.on(chip):
+            own |= {action: counts[other] for action, other in kind.follows.items() if other in counts}
+    return {**counts, **own}

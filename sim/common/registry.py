@@ -60,6 +60,10 @@ class Registry(Generic[T]):
         """Names and kinds; imports all of them."""
         return ((name, self[name]) for name in self.names())
 
+    def values(self) -> Iterator[T]:
+        """All kinds, in the order of their names."""
+        return (kind for _, kind in self.items())
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image, Vote
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import Backend

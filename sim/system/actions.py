@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crossvote.sim.chip.bill import with_followers
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.system.placement import GroupPlace
 from crossvote.sim.system.workload import LayerWork
@@ -43,14 +44,15 @@ def group_actions(chip: ChipConfig, place: GroupPlace) -> Counts:
         "bus_byte": vector * tiles + int(place.output_bytes.sum()),
     }
     if chip.pipeline.peripheral == "cycles":
-        return {**counts, "shift_add": codes * chip.digitised + group.sums * votes_per}
-    return {
-        **counts,
-        "opc_pair": codes,
-        "opc_step": steps,
-        "map_lookup": 0 if group.variant == "plain" else steps,
-        "vote": group.votes * votes_per,
-    }
+        counts |= {"shift_add": codes * chip.digitised + group.sums * votes_per}
+    else:
+        counts |= {
+            "opc_pair": codes,
+            "opc_step": steps,
+            "map_lookup": 0 if group.variant == "plain" else steps,
+            "vote": group.votes * votes_per,
+        }
+    return with_followers(chip, counts)
 
 
 def attention_actions(chip: ChipConfig, layer: LayerWork, keys: float, width: int) -> Counts:

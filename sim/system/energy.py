@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crossvote.sim.chip.bill import ACTIONS, PARTS, Part, bill, prices
-from crossvote.sim.chip.components.opc import Variant
+from crossvote.sim.chip.components.base import Variant
 from crossvote.sim.chip.config import ChipConfig
 
 __all__ = ["ACTIONS", "PARTS"]

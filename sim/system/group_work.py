@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.sim.array.image import GroupImage, Vote
-from crossvote.sim.chip.components.opc import Variant
+from crossvote.sim.chip.components.base import Variant
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 

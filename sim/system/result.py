@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.sim.chip.bill import own_variant
-from crossvote.sim.chip.components.opc import VARIANTS
+from crossvote.sim.chip.components.opc import VARIANTS, own_variant
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.kernel import Measurement, Period
 from crossvote.sim.system import energy

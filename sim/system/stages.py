@@ -10,7 +10,7 @@ import numpy as np
 from simpy.events import Event
 
 from crossvote.rtl.parameters import OpcParameters
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import (

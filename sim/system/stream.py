@@ -20,7 +20,7 @@ from crossvote.rtl.registers import Register
 from crossvote.sim.array.crossbar import driven_bits
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Bundle
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import Fifo, Module, Simulation, clocked

@@ -32,7 +32,7 @@ def systemc(
     to the picosecond, and so must all integers.
     """
     from crossvote.rtl.systemc_export import export_systemc
-    from crossvote.sim.chip.bill import opc_parameters
+    from crossvote.sim.chip.components.opc import opc_parameters
     from crossvote.sim.chip.config import load_chip
     from crossvote.sim.system.systemc import build, missing, play
 

@@ -49,7 +49,7 @@ def verilog(
     from crossvote.rtl.export import BUSES, STREAMS
     from crossvote.rtl.ip_export import export_ip
     from crossvote.rtl.register_map import missing
-    from crossvote.sim.chip.bill import opc_parameters
+    from crossvote.sim.chip.components.opc import opc_parameters
     from crossvote.sim.chip.config import load_chip
     from crossvote.sim.peripheral.example import example
 

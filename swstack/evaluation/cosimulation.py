@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.machine import cores

@@ -13,7 +13,7 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, MatrixImage
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.silicon import Silicon
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import create_peripheral

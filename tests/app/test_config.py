@@ -65,7 +65,7 @@ def test_the_empty_file_is_a_configuration(tmp_path):
         ("[map.protection.mine]\nflipp = 'all'", "flipp"),
         (f"[map]\nschemes = ['{'a' * 70}']", "up to 64 letters"),
         ("[map.protection.paper]\nflip = 'none'", "'paper' is the name of a shipped scheme"),
-        ("[chip.override.nothing]\narea_um2 = 1.0", "override.nothing names no component; there are crossbar"),
+        ("[chip.override.nothing]\narea_um2 = 1.0", "override.nothing names no component; there are adc, adder"),
         ("[chip.override.adc.energy_pj]\nguess = 1.0", "override.adc names action 'guess'; the component has"),
         ("[chip.override.adc.energy_pj]\nconversion = -1.0", "energy_pj.conversion' = -1.0: input should be greater"),
         ("[simulate]\ntokens = 100000000000", "key 'simulate.tokens'"),

@@ -17,7 +17,7 @@ from crossvote.sim.array import crossbar, read_model
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel, loss
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig, chip_presets, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import merge

@@ -12,7 +12,7 @@ from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.array.read_model import ReadModel
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import OpcArray

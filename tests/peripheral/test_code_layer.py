@@ -8,7 +8,7 @@ import torch
 from opc_hardware import needs_compiler
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import OpcArray

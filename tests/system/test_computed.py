@@ -8,7 +8,7 @@ import pytest
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
-from crossvote.sim.chip.bill import opc_parameters
+from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence

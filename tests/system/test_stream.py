@@ -114,7 +114,7 @@ def test_systemc_writes_the_same_log(streamed, slow, tmp_path, platform):
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory):
     """The example platform, built by CMake as a user would."""
-    from crossvote.sim.chip.bill import opc_parameters
+    from crossvote.sim.chip.components.opc import opc_parameters
     from crossvote.sim.system.systemc import build
 
     folder = tmp_path_factory.mktemp("systemc")

@@ -406,7 +406,7 @@ def test_split_columns_send_partial_sums():
             8,
             r"crossbar\.rows = 1024 is outside what the model of 'crossbar' covers, 16 to 512",
         ),
-        ("crossvote", {"override": {"adcs": {}}}, 8, r"override\.adcs names no component; there are crossbar, driver"),
+        ("crossvote", {"override": {"adcs": {}}}, 8, r"override\.adcs names no component; there are adc, adder"),
         (
             "crossvote",
             {"override": {"adc": {"energy_pj": {"code": 1.0}}}},

@@ -8,7 +8,7 @@ harder).
 
 from __future__ import annotations
 
-from crossvote.sim.chip.components.base import Action, Estimate, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within
 
 #: Bits: (pJ per conversion, um2), Accelergy's library, 32 nm.
 TABLE: dict[int, tuple[float, float]] = {
@@ -34,3 +34,8 @@ def adc(bits: int, conversion_ps: float) -> Estimate:
     share = TABLE[bits][0] / TABLE[REFERENCE_BITS][0]
     energy = (1 - LEAKING) * PEAK_MW * 1e-3 * REFERENCE_PS * share
     return Estimate({"conversion": Action(energy, conversion_ps)}, TABLE[bits][1], LEAKING * PEAK_MW * share)
+
+
+@component("adc", part="ADCs", per="adc", actions=("conversion",), state="idle", rank=40)
+def _adc(chip: Structure, variant: Variant) -> Estimate:
+    return adc(chip.adc.bits, chip.adc.conversion_ps)

@@ -9,7 +9,7 @@ Writing: PUMA's simulator, 21.1 nJ and 10.97 us for a crossbar of 128 x 128, per
 
 from __future__ import annotations
 
-from crossvote.sim.chip.components.base import Action, Estimate, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within
 
 REFERENCE_CELLS, REFERENCE_PJ, REFERENCE_PS, REFERENCE_UM2 = 128 * 128, 30.0, 100_000, 25.0
 #: Share of full conductance that ISAAC's figure stands for: inputs that are 1, times mean level.
@@ -41,3 +41,8 @@ def array(rows: int, columns: int, read_ps: float, write_pj: float = WRITE_PJ) -
         REFERENCE_UM2 * cells / REFERENCE_CELLS,
         0.0,
     )
+
+
+@component("crossbar", part="crossbars", per="crossbar", actions=("cell_read", "cell_write"), state="held", rank=10)
+def _crossbar(chip: Structure, variant: Variant) -> Estimate:
+    return array(chip.crossbar.rows, chip.crossbar.columns, chip.crossbar.read_ps, chip.cell.write_pj)

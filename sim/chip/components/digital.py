@@ -9,7 +9,7 @@ arXiv 2412.19750: a macro's own best point, so this is an optimistic choice); le
 
 from __future__ import annotations
 
-from crossvote.sim.chip.components.base import Action, Estimate
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component
 from crossvote.sim.chip.components.logic import BIT_LEAK_MW, BIT_PJ, LEAK_MW_PER_UM2, SHRINK
 
 MAC_PJ, MAC_UM2 = (0.2 + 0.1) * SHRINK, (282 + 137) * SHRINK**2
@@ -44,3 +44,31 @@ def adder(clock_ps: float) -> Estimate:
 def cim_byte() -> Estimate:
     """One byte of SRAM that multiplies in place: ``cim_mac`` is one 8-bit multiply-accumulate."""
     return Estimate({"cim_mac": Action(CIM_MAC_PJ), "cim_write": Action(8 * BIT_PJ)}, CIM_UM2_PER_BYTE, 8 * BIT_LEAK_MW)
+
+
+@component("adder", part="vector units", per="tile", actions=("partial_add", "scale"), state="idle", rank=120)
+def _adder(chip: Structure, variant: Variant) -> Estimate:
+    return adder(chip.digital.clock_ps)
+
+
+@component("attention", part="attention", per="mac", actions=("mac",), state="idle", rank=130)
+def _attention(chip: Structure, variant: Variant) -> Estimate:
+    return mac_unit(chip.digital.clock_ps)
+
+
+@component(
+    "attention_cim",
+    part="attention",
+    per="kv_byte",
+    actions=("cim_mac", "cim_write"),
+    state="held",
+    rank=140,
+    on=lambda chip: chip.digital.attention == "sram-cim",
+)
+def _attention_cim(chip: Structure, variant: Variant) -> Estimate:
+    return cim_byte()
+
+
+@component("vector", part="vector units", per="lane", actions=("vector_op",), state="idle", rank=150)
+def _vector(chip: Structure, variant: Variant) -> Estimate:
+    return vector_lane(chip.digital.clock_ps)

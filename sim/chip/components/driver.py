@@ -7,7 +7,7 @@ with the columns; a DAC of n bits has 2^(n-1) times the elements of one of 1 bit
 
 from __future__ import annotations
 
-from crossvote.sim.chip.components.base import Action, Estimate, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within
 
 LEAKING = 0.1
 DRIVER_MW, DRIVER_UM2 = 4 / 1024, 170 / 1024
@@ -32,3 +32,13 @@ def sample_hold(read_ps: float) -> Estimate:
     """The sample-and-hold of one bit line."""
     energy = (1 - LEAKING) * HOLD_MW * 1e-3 * REFERENCE_PS
     return Estimate({"sample_hold": Action(energy, read_ps)}, HOLD_UM2, LEAKING * HOLD_MW)
+
+
+@component("driver", part="drivers", per="row", actions=("row_drive",), state="idle", rank=20)
+def _driver(chip: Structure, variant: Variant) -> Estimate:
+    return driver(chip.crossbar.columns, chip.dac.bits, chip.crossbar.read_ps)
+
+
+@component("sample_hold", part="ADCs", per="column", actions=("sample_hold",), state="idle", rank=30)
+def _sample_hold(chip: Structure, variant: Variant) -> Estimate:
+    return sample_hold(chip.crossbar.read_ps)

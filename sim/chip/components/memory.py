@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from crossvote.sim.chip.components.base import Action, Estimate, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within
 
 #: Bytes: (pJ per access of 2 bytes, leakage mW, mm2), PUMA's simulator, 32 nm.
 SRAM: dict[int, tuple[float, float, float]] = {
@@ -69,3 +69,28 @@ def bus(wires: int, transfer_ps: float) -> Estimate:
     byte_pj = (BUS_MW - BUS_LEAK_MW) * 1e-3 * BUS_PS / (BUS_WIRES / 8)
     scale = wires / BUS_WIRES
     return Estimate({"bus_byte": Action(byte_pj, transfer_ps / (wires / 8))}, BUS_UM2 * scale, BUS_LEAK_MW * scale)
+
+
+@component("input_register", part="tile memory", per="ima", actions=("input_byte",), state="held", rank=70)
+def _input_register(chip: Structure, variant: Variant) -> Estimate:
+    """One token's inputs of every crossbar of an IMA: ISAAC's 2 KB at 8 crossbars of 128 rows and 16 bits."""
+    size = chip.tile.crossbars_per_ima * chip.crossbar.rows * -(-chip.opc.input_bits // 8)
+    return sram(size, "input_register", "input_byte")
+
+
+@component("output_register", part="tile memory", per="ima", actions=("output_byte",), state="held", rank=80)
+def _output_register(chip: Structure, variant: Variant) -> Estimate:
+    """One token's outputs of every crossbar of an IMA: ISAAC's 256 bytes at 8 crossbars of 16 outputs of 16 bits."""
+    outputs = max(1, chip.crossbar.columns // chip.slices)
+    size = max(64, chip.tile.crossbars_per_ima * outputs * -(-chip.opc.input_bits // 8))
+    return sram(size, "output_register", "output_byte")
+
+
+@component("buffer", part="tile memory", per="tile", actions=("buffer_byte",), state="held", rank=90)
+def _buffer(chip: Structure, variant: Variant) -> Estimate:
+    return edram(chip.tile.buffer_bytes, chip.tile.buffer_ps, chip.tile.buffer_ports, chip.tile.buffer_bits)
+
+
+@component("bus", part="tile memory", per="tile", actions=("bus_byte",), state="held", rank=100)
+def _bus(chip: Structure, variant: Variant) -> Estimate:
+    return bus(chip.tile.bus_bits, chip.tile.bus_ps)

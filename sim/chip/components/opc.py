@@ -12,15 +12,13 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.components import logic
-from crossvote.sim.chip.components.base import Action, Estimate
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component
 from crossvote.sim.common.errors import UserError
 
-#: What is built around the shift-and-add: fixed bit lines; a writable map; the median as well; scaling as well.
-Variant = Literal["plain", "map", "map + voter", "map + voter + scale"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
@@ -126,3 +124,66 @@ def shift_add(adcs_served: float, conversion_ps: float) -> Estimate:
     """
     interval = conversion_ps / adcs_served
     return Estimate({"shift_add": Action(0.9 * 0.05e-3 * interval, interval)}, 60.0, 0.1 * 0.05)
+
+
+def opc_parameters(chip: Structure) -> OpcParameters:
+    """The RTL's parameters for a chip.
+
+    Raises:
+        UserError: sizes that the RTL cannot have.
+    """
+    o = chip.opc
+    try:
+        return OpcParameters(
+            columns=o.columns,
+            lanes=o.lanes,
+            planes=o.planes,
+            input_bits=o.input_bits,
+            adc_bits=chip.adc.bits,
+            row_blocks=o.row_blocks,
+            voter=o.voter,
+            column_map=o.column_map,
+            scale_bits=o.scale_bits,
+        )
+    except ValueError as error:
+        raise UserError(f"chip '{chip.name}': the output peripheral cannot be built: {error}") from None
+
+
+def has_rtl(chip: Structure) -> bool:
+    """Whether the chip's output peripheral is the one of ``crossvote.rtl``."""
+    return chip.pipeline.peripheral == "rtl"
+
+
+def own_variant(chip: Structure) -> Variant:
+    """What the chip file says its output peripheral has."""
+    return variant_of(opc_parameters(chip)) if has_rtl(chip) else "plain"
+
+
+@component(
+    "opc",
+    part="output peripheral",
+    per="opc",
+    actions=("opc_pair", "opc_step", "map_lookup", "vote"),
+    state="idle",
+    rank=50,
+    on=has_rtl,
+)
+def _opc(chip: Structure, variant: Variant) -> Estimate:
+    return opc(opc_parameters(chip), variant, chip.opc.clock_ps)
+
+
+@component(
+    "shift_add",
+    part="output peripheral",
+    per="ima",
+    actions=("shift_add",),
+    state="idle",
+    rank=60,
+    on=lambda chip: not has_rtl(chip),
+)
+def _shift_add(chip: Structure, variant: Variant) -> Estimate:
+    """ISAAC has four of them for eight converters; here one stands for all of an IMA."""
+    one = shift_add(2, chip.adc.conversion_ps)
+    count = max(1.0, chip.tile.crossbars_per_ima * chip.adc.per_crossbar / chip.adc.shared_by / 2)
+    actions = {name: Action(a.energy_pj, a.interval_ps / count) for name, a in one.actions.items()}
+    return Estimate(actions, one.area_um2 * count, one.leakage_mw * count)

@@ -9,7 +9,7 @@ larger radix.
 
 from __future__ import annotations
 
-from crossvote.sim.chip.components.base import Action, Estimate, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within
 
 PORTS, BITS, PEAK_MW, UM2, FLIT_PS = 8, 32, 42.0, 151_000.0, 1000
 LEAK_MW = 1.04 * PEAK_MW / (51.48 + 1.04)
@@ -35,3 +35,8 @@ def router(ports: int, flit_bits: int, link_ps: float) -> Estimate:
     area = _law(0.047, 0.116, x) / _law(0.047, 0.116, PORTS)
     flit_pj = (PEAK_MW - LEAK_MW) * 1e-3 * power / ports * FLIT_PS
     return Estimate({"flit_hop": Action(flit_pj, link_ps / ports)}, UM2 * area, LEAK_MW * area)
+
+
+@component("router", part="network", per="router", actions=("flit_hop",), state="held", rank=110)
+def _router(chip: Structure, variant: Variant) -> Estimate:
+    return router(chip.network.tiles_per_router + 4, chip.network.flit_bits, chip.network.link_ps)

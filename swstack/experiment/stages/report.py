@@ -22,8 +22,7 @@ _NEEDS = (
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
-    from crossvote.sim.chip.bill import opc_parameters
-    from crossvote.sim.chip.components.opc import synthesis
+    from crossvote.sim.chip.components.opc import opc_parameters, synthesis
     from crossvote.swstack.evaluation.chips import silicon_of
     from crossvote.swstack.experiment.config_changes import changed_keys
     from crossvote.swstack.experiment.images import recorded_image
