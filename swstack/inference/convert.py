@@ -19,7 +19,7 @@ from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.array.self_test import SelfTest
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS, Program
-from crossvote.swstack.inference.cell_program import CELLS_FROM, CellProgram
+from crossvote.swstack.inference.cell_program import CellProgram, cells_from
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
 from crossvote.swstack.inference.dense_program import DENSE_FROM, DenseProgram
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
@@ -47,8 +47,8 @@ class ProgrammedGroup:
     """A word-line group under a model on the exact path, with what the present chip changed in its integers.
 
     Chips with few faults are programmed fault by fault, the others all cells at once, where the layers are; both give
-    the same integers. ``dense_from``: share of stuck cells from which on it is all at once; by default ``DENSE_FROM``,
-    and ``CELLS_FROM`` on a CPU where nothing votes.
+    the same integers. ``dense_from``: share of stuck cells from which on it is all at once; by default ``cells_from``
+    on a CPU and ``DENSE_FROM`` elsewhere.
     ``around``: where the faults are known, the way to program around them (``inference.around``), by a ``self_test``.
     """
 
@@ -57,8 +57,7 @@ class ProgrammedGroup:
     dense_from: float | None = None
     changed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     change: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    dense: DenseProgram | None = None
-    cells: CellProgram | None = None
+    dense: DenseProgram | CellProgram | None = None
     around: str | None = None
     self_test: SelfTest = _RIGHT
     closest: Program | None = None
@@ -78,10 +77,7 @@ class ProgrammedGroup:
         if faults is not None and self.around is not None:
             self._program_around(faults)
             return
-        if faults is not None and self._summed and self.geometry.share(faults) >= self._summed_from():
-            self._program_cells(faults)
-            return
-        if faults is not None and self.placed.plain and self.geometry.share(faults) >= self._threshold():
+        if faults is not None and self._all_at_once and self.geometry.share(faults) >= self._threshold:
             self._program_all(faults)
             return
         if self.all_at_once:
@@ -98,31 +94,26 @@ class ProgrammedGroup:
             layer.corrections = nn.ModuleList(made).to(layer.weight.device)
 
     @property
-    def _summed(self) -> bool:
-        """Whether nothing votes, and the layers are on the CPU."""
-        return not self.placed.voting and self.layers[0].weight.device.type == "cpu"
+    def _on_cpu(self) -> bool:
+        return self.layers[0].weight.device.type == "cpu"
 
-    def _summed_from(self) -> float:
-        return CELLS_FROM if self.dense_from is None else self.dense_from
+    @property
+    def _all_at_once(self) -> bool:
+        """Whether there is a way to program all cells at once."""
+        return self._on_cpu or self.placed.plain
 
-    def _program_cells(self, faults: FaultMap) -> None:
-        if self.cells is None:
-            self.cells = CellProgram(self.placed)
-        weight = torch.from_numpy(self.cells.apply(faults))
-        self.all_at_once = True
-        for layer in self.layers:
-            layer.weight = weight[layer.first_output : layer.first_output + layer.out_features]
-            layer.corrections = nn.ModuleList()
-            layer.votes = nn.ModuleList()
-
+    @property
     def _threshold(self) -> float:
         if self.dense_from is not None:
             return self.dense_from
-        return DENSE_FROM["cpu" if self.layers[0].weight.device.type == "cpu" else "other"]
+        return cells_from(self.placed.voting) if self._on_cpu else DENSE_FROM
 
     def _program_all(self, faults: FaultMap) -> None:
         device = self.layers[0].weight.device
-        if self.dense is None or self.dense.device != device:
+        if self._on_cpu:
+            if not isinstance(self.dense, CellProgram):
+                self.dense = CellProgram(self.placed)
+        elif not isinstance(self.dense, DenseProgram) or self.dense.device != device:
             self.dense = DenseProgram(self.placed, device)
         weight, values = self.dense.apply(faults)
         self.all_at_once = True

@@ -34,6 +34,10 @@ from crossvote.swstack.mapping.quantization import activation_scale, integer_typ
 
 #: Places corrected at once, so that intermediate results stay in the processor's cache.
 _PLACES = 512
+#: Most 8-bit inputs whose products with 8-bit weights float32 adds up exactly: 1024 * 128 * 127 < 2^24.
+_EXACT_INPUTS = 1024
+#: Math libraries are up to twice as fast where a product has a multiple of so many columns.
+_COLUMNS = 16
 #: Largest number of elements of an intermediate result of the vote correction (64 MiB of float32).
 _CORRECTION_ELEMENTS = 1 << 24
 
@@ -383,6 +387,9 @@ def median(x: torch.Tensor) -> torch.Tensor:
     O(r^2) operations on whole arrays, which for the few replicas in use is many times faster than ``torch.median``.
     """
     values = list(x.unbind(1))
+    if len(values) == 3:  # one operation in three less
+        low, high = torch.minimum(values[0], values[1]), torch.maximum(values[0], values[1])
+        return torch.maximum(low, torch.minimum(high, values[2]))
     for last in range(len(values) - 1, len(values) // 2 - 1, -1):
         for i in range(last):
             low, high = torch.minimum(values[i], values[i + 1]), torch.maximum(values[i], values[i + 1])
@@ -409,23 +416,48 @@ def integer_matmul_is_exact(device_type: str) -> bool:
         return False
 
 
-def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Exact x @ weight.T of integers x [V, K], weight [N, K]: int32 when both are int8 (K < 2^17), else int64."""
+def _has_integer_product(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether x [V, K] times weight.T [K, N] is done in integers."""
     if x.dtype != torch.int8 or weight.dtype != torch.int8:
-        return (x.double() @ weight.double().T).long()  # exact below 2^53: 16 x 16 bits up to K = 2^23
+        return False
     if x.device.type == "cpu":
         tileable = x.shape[1] > 1  # torch 2.13 returns memory garbage for K = 1
     else:
         tileable = len(x) > 16 and not weight.shape[0] % 8 and not weight.shape[1] % 8
-    if tileable and integer_matmul_is_exact(x.device.type):
+    return tileable and integer_matmul_is_exact(x.device.type)
+
+
+def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Exact x @ weight.T of integers x [V, K], weight [N, K]: int32 when both are int8 (K < 2^17), else int64."""
+    if x.dtype != torch.int8 or weight.dtype != torch.int8:
+        return (x.double() @ weight.double().T).long()  # exact below 2^53: 16 x 16 bits up to K = 2^23
+    if _has_integer_product(x, weight):
         return torch._int_mm(x, weight.T)
     if x.device.type != "cpu":
         return (x.double() @ weight.double().T).int()
     y = torch.zeros((len(x), len(weight)), dtype=torch.int32, device=x.device)
-    for start in range(0, x.shape[1], 1024):  # 1024 * 128 * 127 < 2^24: exact in float32
-        part = slice(start, start + 1024)
+    for start in range(0, x.shape[1], _EXACT_INPUTS):
+        part = slice(start, start + _EXACT_INPUTS)
         y += (x[:, part].float() @ weight[:, part].float().T).int()
     return y
+
+
+def integer_product(x: torch.Tensor, weight: torch.Tensor, floats: torch.Tensor | None) -> torch.Tensor:
+    """``integer_matmul``, but float32 with the same integers where that spares a conversion there and back.
+
+    Args:
+        floats: x in floating point, or None.
+    """
+    small = floats is not None and floats.dtype == torch.float32 and x.shape[1] <= _EXACT_INPUTS
+    if small and x.device.type == "cpu" and weight.dtype == torch.int8 and not _has_integer_product(x, weight):
+        assert floats is not None
+        return floats @ weight.float().T
+    return integer_matmul(x, weight)
+
+
+def whole_columns(columns: int) -> int:
+    """``columns`` rounded up to what products are fast with."""
+    return -(-columns // _COLUMNS) * _COLUMNS
 
 
 class MappedLinear(nn.Module):
@@ -483,10 +515,11 @@ class MappedLinear(nn.Module):
         """
         # float32 is exact below 2^24: sums of at most K < 2^16 values of 2 * 128 (K < 2^14 with two-bit cells)
         values = x.to(torch.float32 if self.input_bits <= 8 else torch.float64)
-        return self._sums(x.to(integer_type(self.input_bits)), values)
+        y = self._sums(x.to(integer_type(self.input_bits)), values)
+        return y.int() if y.is_floating_point() else y
 
     def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """``integer_outputs`` for the same integers as an integer type and as float."""
+        """``integer_outputs`` for the same integers as an integer type and as float; may be float32 and whole."""
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -562,6 +595,7 @@ class CrossbarLinear(MappedLinear):
     """
 
     weight: torch.Tensor
+    mapped: torch.Tensor | None
     corrections: nn.ModuleList
     votes: nn.ModuleList
 
@@ -576,15 +610,34 @@ class CrossbarLinear(MappedLinear):
         super().__init__(matrix, placed.driven, input_bits, activations, input_step)
         span = slice(matrix.first_output, matrix.first_output + matrix.outputs)
         self.register_buffer("weight", torch.from_numpy(placed.weight[span]), persistent=False)
+        #: Outputs that have bit lines, if not all have: the others are 0 on every chip.
+        mapped = np.unique(placed.output[placed.output >= 0].astype(np.int64)) - matrix.first_output
+        mapped = mapped[(mapped >= 0) & (mapped < matrix.outputs)]
+        some = torch.from_numpy(mapped) if whole_columns(len(mapped)) < matrix.outputs else None
+        self.register_buffer("mapped", some, persistent=False)
         self.corrections = nn.ModuleList()
         self.votes = nn.ModuleList()
 
     def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        y = integer_matmul(x, self.weight)
+        if self.mapped is None:
+            y = integer_product(x, self.weight, values)
+        else:
+            own = integer_product(x, self._mapped_weight(), values)[:, : len(self.mapped)]
+            y = own.new_zeros((len(x), self.out_features)).index_copy_(1, self.mapped, own)
         self._correct(y, values)
         for votes in self.votes:
-            votes.add_to(y, x)  # type: ignore[operator]
+            votes.add_to(y, x, values)  # type: ignore[operator]
         return y
+
+    def _mapped_weight(self) -> torch.Tensor:
+        """The integers of the outputs that have bit lines, and copies of the last one up to whole columns."""
+        assert self.mapped is not None
+        count = len(self.mapped)
+        if not count:
+            return self.weight[:0]
+        return self.weight.index_select(
+            0, torch.cat([self.mapped, self.mapped[-1:].expand(whole_columns(count) - count)])
+        )
 
     def _float_outputs(self, vectors: torch.Tensor, y: torch.Tensor) -> None:
         torch.mm(vectors, self.weight.float().T, out=y)
@@ -602,6 +655,7 @@ class CrossbarLinear(MappedLinear):
         widest = max((len(c.offsets) for c in self.corrections), default=1)  # type: ignore[arg-type]
         widest = max([widest, *(len(v.values) for v in self.votes)])  # type: ignore[arg-type]
         chunk = max(16, _CORRECTION_ELEMENTS // widest)
-        if device.type == "cpu" and self.activations != "float" and integer_matmul_is_exact("cpu"):
-            chunk = min(chunk, self.chunk * torch.get_num_threads())
+        if device.type == "cpu" and self.activations != "float":
+            own = self.chunk if integer_matmul_is_exact("cpu") else 2 * self.chunk
+            chunk = min(chunk, own * torch.get_num_threads())
         return max(1, min(chunk, vectors))

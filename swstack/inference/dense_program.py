@@ -1,4 +1,4 @@
-"""Putting a chip with many faults under a matrix: all cells at once instead of fault by fault, on any device.
+"""Putting a chip with many faults under a matrix on a GPU: all cells at once instead of fault by fault.
 
 The list of faults is spread over the cells of a word-line group, every bit line's d = a+ - a- is formed, and lines
 that do not vote are added into the integer matrix. Time is linear in the cells, whatever the fault rate; the matrices
@@ -8,7 +8,7 @@ stay on the device of the layer. Equal, integer for integer, to the fault-by-fau
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.swstack.inference.crossbar_linear import PlacedGroup, integer_matmul, median
+from crossvote.swstack.inference.crossbar_linear import PlacedGroup, integer_product, median, whole_columns
 
-#: Share of a group's cells that are stuck from which on all cells at once are faster than one fault after the other,
-#: on a CPU and on other devices.
-DENSE_FROM = {"cpu": 0.25, "other": 0.002}
+#: Share of a group's cells that are stuck from which on all cells at once are faster than one fault after the other.
+DENSE_FROM = 0.002
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +112,9 @@ class DenseProgram:
 
     def votes_of(self, values: list[torch.Tensor], first_output: int, outputs: int) -> list[DenseVotes]:
         """The voted terms of ``outputs`` outputs from ``first_output`` on, from what ``apply`` gave."""
-        made = []
-        rows = self.placed.rows if self.placed.vote == "crossbar" else self.placed.inputs
-        for own, (count, lines) in zip(values, self.votes, strict=True):
-            terms = len(lines.line) // count
-            output = lines.output[:terms]
-            first, stop = np.searchsorted(output.cpu().numpy(), [first_output, first_output + outputs]).tolist()
-            if stop > first:
-                part = own.view(count, terms, -1)[:, first:stop].reshape(count * (stop - first), -1)
-                shift = lines.shift[first:stop, 0].long()
-                made.append(DenseVotes(part, count, output[first:stop] - first_output, shift, rows))
-        return made
+        lines = [(count, lines.line.cpu().numpy()) for count, lines in self.votes]
+        voting = [(count, self.placed.output[own], self.placed.shift[own]) for count, own in lines]
+        return votes_of(self.placed, voting, values, first_output, outputs)
 
     def _stuck(self, faults: FaultMap, first: int, stop: int) -> torch.Tensor:
         """int8[2, lines, word lines] of some row blocks: what a cell is stuck at (0 or 1), -1 where it works."""
@@ -149,6 +140,34 @@ class DenseProgram:
         return (read[0] - read[1]) * (1 - 2 * lines.flipped)
 
 
+def votes_of(
+    placed: PlacedGroup,
+    voting: Sequence[tuple[int, NDArray[np.integer], NDArray[np.integer]]],
+    values: Sequence[torch.Tensor],
+    first_output: int,
+    outputs: int,
+) -> list[DenseVotes]:
+    """The voted terms of ``outputs`` outputs from ``first_output`` on.
+
+    Args:
+        voting: per replica count, that count, and output and shift of its lines. values: what those lines hold,
+            int8[lines, K] each. Lines lie replica by replica, the terms of each in ascending order of outputs.
+    """
+    made = []
+    rows = placed.rows if placed.vote == "crossbar" else placed.inputs
+    for own, (count, output, shift) in zip(values, voting, strict=True):
+        terms = len(output) // count
+        first, stop = np.searchsorted(output[:terms], [first_output, first_output + outputs]).tolist()
+        if stop > first:
+            part = own.view(count, terms, -1)[:, first:stop].reshape(count * (stop - first), -1)
+            of, power = (
+                torch.from_numpy(array[first:stop].astype(np.int64)).to(own.device)
+                for array in (output - first_output, shift)
+            )
+            made.append(DenseVotes(part, count, of, power, rows))
+    return made
+
+
 class DenseVotes(nn.Module):
     """The voted terms of a matrix with a dense set of faults: every line's sums, and their medians.
 
@@ -167,20 +186,29 @@ class DenseVotes(nn.Module):
     ) -> None:
         super().__init__()
         self.replicas, self.rows = replicas, rows
-        self.register_buffer("values", values, persistent=False)
+        #: Terms, and as many of them as are computed at once: lines of zeros fill up the columns of the products.
+        self.terms = len(values) // replicas
+        padded = values.new_zeros((replicas, whole_columns(self.terms), values.shape[1]))
+        padded[:, : self.terms] = values.view(replicas, self.terms, -1)
+        self.register_buffer("values", padded.view(-1, values.shape[1]), persistent=False)
         self.register_buffer("outputs", outputs, persistent=False)
         self.register_buffer("weight", torch.ones_like(shift) << shift, persistent=False)
 
-    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> None:
-        """y [V, N] += 2^shift * median of the replicas' sums; x [V, K] integers of any type, or floats."""
+    def add_to(self, y: torch.Tensor, x: torch.Tensor, floats: torch.Tensor | None = None) -> None:
+        """y [V, N] += 2^shift * median of the replicas' sums; x [V, K] integers of any type, or floats.
+
+        ``floats``: the same integers in floating point, where there are such already.
+        """
         total: torch.Tensor | None = None
         for start in range(0, x.shape[1], self.rows):
             part, values = x[:, start : start + self.rows], self.values[:, start : start + self.rows]
             if x.is_floating_point():
                 sums = part @ values.to(x.dtype).T
             else:
-                sums = integer_matmul(part.contiguous(), values.contiguous())
+                own = None if floats is None else floats[:, start : start + self.rows]
+                sums = integer_product(part.contiguous(), values.contiguous(), own)
             voted = median(sums.view(len(x), self.replicas, -1))
             total = voted if total is None else total.add_(voted)
         if total is not None:
+            total = total[:, : self.terms]
             y.index_add_(1, self.outputs, (total * self.weight).to(y.dtype))

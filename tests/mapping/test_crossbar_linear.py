@@ -15,9 +15,10 @@ from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image
 from crossvote.swstack.inference import crossbar_linear
-from crossvote.swstack.inference.cell_program import CELLS_FROM
+from crossvote.swstack.inference.cell_program import CellProgram, cells_from
 from crossvote.swstack.inference.convert import ProgrammedGroup
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup, integer_matmul
+from crossvote.swstack.inference.dense_program import DenseProgram
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 
 
@@ -104,19 +105,45 @@ def test_a_summed_code_needs_no_corrections():
     assert all(not layer.corrections for layer in on_chip(group, chip(group, 0.2, 1)).layers)
 
 
-def test_many_faults_of_a_summed_code_are_programmed_cell_by_cell():
-    """On a CPU, from ``CELLS_FROM`` on, without leaving a trace for the chips that follow."""
+@pytest.mark.parametrize("code", ["mean5", "vote5"])
+def test_many_faults_are_programmed_cell_by_cell_on_a_processor(code):
+    """From ``cells_from`` on, without leaving a trace for the chips that follow."""
     rng = np.random.default_rng(14)
-    _, group = coded(rng, CODES["mean5"], "none")
+    _, group = coded(rng, CODES[code], "none" if code == "mean5" else "crossbar")
     x = driven_inputs(rng, group)
     programmed = on_chip(group, None)
-    assert programmed.cells is None
-    for rate, used in ((CELLS_FROM / 4, False), (4 * CELLS_FROM, True), (CELLS_FROM / 4, True)):
+    limit = cells_from(code == "vote5")
+    assert programmed.dense is None
+    for rate, used in ((limit / 4, False), (4 * limit, True), (limit / 4, True)):
         faults = chip(group, rate, 2)
         programmed.program(faults)
-        assert (programmed.cells is not None) == used
-        assert programmed.all_at_once == (rate > CELLS_FROM)
+        assert (programmed.dense is not None) == used
+        assert programmed.all_at_once == (rate > limit)
         np.testing.assert_array_equal(outputs(programmed, x), reference_outputs(group, x, 8, 8, faults))
+
+
+@pytest.mark.parametrize("code", ["mean5", "vote5"])
+def test_the_program_for_gpus_and_that_for_processors_make_the_same_integers(code):
+    rng = np.random.default_rng(15)
+    _, group = coded(rng, CODES[code], "none" if code == "mean5" else "crossbar")
+    placed_group = PlacedGroup(group)
+    faults = chip(group, 0.1, 3)
+    other, own = DenseProgram(placed_group, torch.device("cpu")), CellProgram(placed_group)
+    (weight, values), (own_weight, own_values) = other.apply(faults), own.apply(faults)
+    driven = torch.from_numpy(placed_group.driven)
+    assert torch.equal(weight[:, driven], own_weight[:, driven])
+    assert len(values) == len(own_values) == (code == "vote5")
+    for one, two in zip(values, own_values, strict=True):
+        assert torch.equal(one[:, driven], two[:, driven])
+    x = torch.from_numpy(driven_inputs(rng, group))
+    votes = [p.votes_of(v, 0, group.outputs) for p, v in ((other, values), (own, own_values))]
+    sums = []
+    for made in votes:
+        y = torch.zeros((len(x), group.outputs), dtype=torch.int64)
+        for vote in made:
+            vote.add_to(y, x)
+        sums.append(y)
+    assert torch.equal(*sums)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
