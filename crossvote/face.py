@@ -309,13 +309,14 @@ def simulate(
     tokens: int = 128,
     sequences: int = 1,
     context: int = 0,
+    embeddings: bool = False,
 ) -> SystemResult:
     """Latency, throughput, energy and area of a mapped model on the whole chip.
 
     Args:
         model: says how many attention heads there are, and whether it reads from left to right. tokens: length of a
             sequence. sequences: in the pipeline. context: tokens before the sequence whose keys and values a decoder
-            has kept; with one token, a step of generation.
+            has kept; with one token, a step of generation. embeddings: the table of tokens lies in crossbars, too.
 
     Raises:
         UserError: an image for another chip, a chip too small, a context of a model that is no decoder, or groups that
@@ -324,7 +325,7 @@ def simulate(
     from crossvote.sim.system.model import simulate as run
     from crossvote.sim.system.workload import Workload
     from crossvote.swstack.experiment.encoders import is_causal
-    from crossvote.swstack.experiment.workloads import drives_head, with_context
+    from crossvote.swstack.experiment.workloads import drives_head, token_table, with_context
     from crossvote.swstack.models.layouts import attention_heads
 
     described = _described(chip)
@@ -332,7 +333,9 @@ def simulate(
     known = {} if config is None else config.to_dict()
     plain = Workload.from_image(image, described, attention_heads(model.module), tokens)
     (workload,) = with_context({"image": plain}, is_causal(known), context).values()
-    return run(dataclasses.replace(workload, head_every=drives_head(known)), described, sequences=sequences)
+    table = token_table(known) if embeddings else None
+    workload = dataclasses.replace(workload, head_every=drives_head(known), table=table)
+    return run(workload, described, sequences=sequences)
 
 
 def on_chip(image: Image, model: Model, silicon: Silicon | None = None) -> PreTrainedModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from crossvote.sim.chip.bill import with_followers
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.system.placement import GroupPlace
-from crossvote.sim.system.workload import LayerWork
+from crossvote.sim.system.workload import LayerWork, Workload
 
 Counts = dict[str, int]
 
@@ -13,6 +13,14 @@ Counts = dict[str, int]
 def size_bytes(values: int, bits: int) -> int:
     """Bytes of ``values`` numbers of ``bits``, packed."""
     return -(-values * bits // 8)
+
+
+def offer_ps(workload: Workload, chip: ChipConfig) -> int:
+    """Time until the next token can follow: the host sends its embedding, or its number, which is then looked up."""
+    link = chip.package.link_byte_ps
+    if workload.table is None:
+        return size_bytes(workload.layers[0].hidden, chip.opc.input_bits) * link
+    return max(4 * link, workload.table.lookup_ps(chip))
 
 
 def group_actions(chip: ChipConfig, place: GroupPlace) -> Counts:

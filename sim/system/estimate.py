@@ -12,11 +12,11 @@ from heapq import heappop, heappush
 import numpy as np
 
 from crossvote.sim.kernel import Simulation
-from crossvote.sim.system.actions import size_bytes
+from crossvote.sim.system.actions import offer_ps
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import SystemResult, Usage
-from crossvote.sim.system.steps import Step, head_steps, layer_steps, scoped_actions
+from crossvote.sim.system.steps import Step, head_steps, layer_steps, lookups, scoped_actions
 from crossvote.sim.system.workload import Workload
 
 
@@ -122,7 +122,7 @@ def estimate(workload: Workload, placement: Placement, sequences: int, started: 
     steps = [layer_steps(layer, i, placement, network, workload) for i, layer in enumerate(workload.layers)]
     head = head_steps(placement, network, workload)
     steps[-1] += head.each
-    host = size_bytes(workload.layers[0].hidden, chip.opc.input_bits) * chip.package.link_byte_ps
+    host = offer_ps(workload, chip)
     found: list[_Span] = []
     slowest = max(host, network.load_ps())
     arrivals = [(n + 1) * host for n in range(tokens)]
@@ -141,6 +141,7 @@ def estimate(workload: Workload, placement: Placement, sequences: int, started: 
         actions.update(scoped_actions(work, own, [passed] * len(own)))
         usage += [Usage(f"{work.name}.{s.name}", s.unit, 1, passed, passed * s.interval_ps, 0.0, elapsed) for s in own]
     actions.update(head.actions(sequences))
+    actions.update(lookups(workload, chip, sequences))
     return SystemResult(
         chip=chip,
         workload=workload,

@@ -157,7 +157,8 @@ def occupancy(placement: Placement) -> str:
 
     Colour is the layer; free crossbars are grey; the darker a crossbar, the more of its bit lines hold replicas or
     other copies. A letter says which matrices a tile holds most of: A for Q, K and V, O, 1 and 2 for the feed-forward
-    ones, H for the head, which has the colour after the last layer's. A dot: it holds outputs whose replicas vote.
+    ones, H for the head and E for the token embeddings, which have the colours after the last layer's. A dot: it holds
+    outputs whose replicas vote.
     """
     with mpl.rc_context(_STYLE):
         chip = placement.chip
@@ -166,9 +167,12 @@ def occupancy(placement: Placement) -> str:
         width = int(np.ceil(np.sqrt(routers)))
         side = int(np.ceil(np.sqrt(per_router)))
         capacity = chip.crossbars_per_tile // chip.signs
+        letters, voting = _roles(placement)
         layer_of = {tile: i for i, tiles in enumerate(placement.layer_tiles) for tile in tiles}
         layer_of.update((tile, len(placement.layer_tiles)) for place in placement.head for tile in place.tiles.tolist())
-        letters, voting = _roles(placement)
+        table = range(placement.tiles - placement.table_tiles, placement.tiles)
+        layer_of.update(dict.fromkeys(table, len(placement.layer_tiles) + 1))
+        letters.update(dict.fromkeys(table, "E"))
         copies = _copies(placement)
         columns = min(3, placement.chips)
         rows = -(-placement.chips // columns)

@@ -52,6 +52,7 @@ class Placement:
         groups: one dictionary by role per layer. layer_tiles: the tiles of each layer; a layer starts on a fresh tile,
             so that its digital units are its own.
         blocks_used: int64[tiles], blocks in use per tile. head: groups behind the layers, on tiles of their own.
+        table_tiles: how many tiles hold the token embeddings; they are the last ones.
     """
 
     chip: ChipConfig
@@ -59,6 +60,7 @@ class Placement:
     layer_tiles: tuple[range, ...]
     blocks_used: NDArray[np.int64]
     head: tuple[GroupPlace, ...] = ()
+    table_tiles: int = 0
 
     @property
     def places(self) -> Iterator[GroupPlace]:
@@ -91,8 +93,11 @@ def tiles_needed(workload: Workload, chip: ChipConfig) -> int:
     """Tiles that a workload takes; every layer starts on a fresh one."""
     per_tile = chip.crossbars_per_tile // chip.signs
     head = -(-sum(group.blocks for group in workload.head) // per_tile)
-    return head + sum(
-        -(-(layer.blocks + written_blocks(chip, layer, workload.held)) // per_tile) for layer in workload.layers
+    table = -(-_table_blocks(workload, chip) // per_tile)
+    return (
+        table
+        + head
+        + sum(-(-(layer.blocks + written_blocks(chip, layer, workload.held)) // per_tile) for layer in workload.layers)
     )
 
 
@@ -138,7 +143,12 @@ def place(workload: Workload, chip: ChipConfig) -> Placement:
         head.append(_place(group, tile, block, per_tile))
         block += group.blocks
     used.append(_filled(block, per_tile))
-    return Placement(chip, tuple(groups), tuple(spans), np.concatenate(used), tuple(head))
+    used.append(_filled(_table_blocks(workload, chip), per_tile))
+    return Placement(chip, tuple(groups), tuple(spans), np.concatenate(used), tuple(head), len(used[-1]))
+
+
+def _table_blocks(workload: Workload, chip: ChipConfig) -> int:
+    return -(-workload.table.crossbars(chip) // chip.signs) if workload.table else 0
 
 
 def _place(group: GroupWork, tile: int, block: int, per_tile: int) -> GroupPlace:

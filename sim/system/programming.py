@@ -41,7 +41,8 @@ def programming(result: SystemResult) -> Programming:
     """Of the model of a run. Sources: ``crossvote.sim.chip.components.array``; a map takes a word per clock."""
     chip, table = result.chip, prices(result.chip)
     groups = list(result.workload.groups)
-    cells = sum(group.programmed for group in groups)
+    held = result.workload.table
+    cells = sum(group.programmed for group in groups) + (held.cells if held else 0)
     mapped = chip.pipeline.peripheral == "rtl"
     words = sum(
         int(g.opc_lines.sum()) * (1 if g.vote == "output" else g.row_blocks)

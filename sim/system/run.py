@@ -12,7 +12,7 @@ from simpy.events import Event
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.kernel import Booking, Module, Repetition, Simulation, Trace
 from crossvote.sim.kernel.simulation import Behaviour
-from crossvote.sim.system.actions import size_bytes
+from crossvote.sim.system.actions import offer_ps
 from crossvote.sim.system.attention import kv_places
 from crossvote.sim.system.computed import ComputedCrossbars
 from crossvote.sim.system.cosim import CosimRequest
@@ -20,7 +20,7 @@ from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import Resolution, SystemResult, Usage
 from crossvote.sim.system.stages import Barrier, Crossbars, Stage, Token
-from crossvote.sim.system.steps import Units, head_steps, layer_steps, scoped_actions
+from crossvote.sim.system.steps import Units, head_steps, layer_steps, lookups, scoped_actions
 from crossvote.sim.system.workload import LayerWork, Workload
 
 
@@ -108,8 +108,7 @@ class SystemRun:
 
     def _source(self) -> Behaviour:
         """Offer the tokens of all sequences in order; the first queue holds it back."""
-        size = size_bytes(self.workload.layers[0].hidden, self.placement.chip.opc.input_bits)
-        occupied = size * self.placement.chip.package.link_byte_ps
+        occupied = offer_ps(self.workload, self.placement.chip)
         queue, sequence, total = self.layers[0][0][0].queue, 0, self.sequences
         self._offered = queue
         while sequence < total:
@@ -191,6 +190,7 @@ class SystemRun:
                         )
                     )
         actions.update(self.head.actions(self.sequences))
+        actions.update(lookups(self.workload, self.placement.chip, self.sequences))
         return SystemResult(
             chip=self.placement.chip,
             workload=self.workload,

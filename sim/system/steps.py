@@ -199,6 +199,14 @@ def _sources(group: GroupPlace) -> list[tuple[int, int]]:
     return list(zip(group.tiles.tolist(), group.output_bytes.tolist(), strict=True))
 
 
+def lookups(workload: Workload, chip: ChipConfig, sequences: int) -> dict[str, dict[str, int]]:
+    """Counts of looking tokens up in a table that lies in crossbars; none without one."""
+    if workload.table is None:
+        return {}
+    times = workload.tokens * sequences
+    return {"embeddings.lookup": {name: n * times for name, n in workload.table.actions(chip).items()}}
+
+
 def scoped_actions(layer: LayerWork, steps: list[Step], counts: list[int]) -> dict[str, dict[str, int]]:
     return {
         f"{layer.name}.{step.name}": {name: n * count for name, n in step.actions.items()}

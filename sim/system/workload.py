@@ -10,6 +10,7 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.group_work import GroupWork
+from crossvote.sim.system.table import TokenTable
 
 Role = Literal["qkv", "o", "ffn1", "ffn2"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -63,6 +64,7 @@ class Workload:
             generation.
         head: groups behind the layers, in order; none where the head is digital. head_every: every token goes through
             them, as in a language model; otherwise one vector of a sequence does, as in a classifier.
+        table: of token embeddings that lies in crossbars; without it the host sends embedded tokens.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Workload:
     context: int = 0
     head: tuple[GroupWork, ...] = ()
     head_every: bool = False
+    table: TokenTable | None = None
 
     @property
     def groups(self) -> Iterator[GroupWork]:

@@ -17,6 +17,7 @@ from crossvote.sim.peripheral.support import check_image
 from crossvote.sim.system.baselines import dense_workload, pruned_workload
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.model import simulate
+from crossvote.sim.system.table import TokenTable
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
@@ -105,8 +106,10 @@ def run_workloads(
     }
     for name, image in images.items():
         workloads[name] = Workload.from_image(image, chip, heads, tokens, name)
-    every = drives_head(_model_config(run / paths.PRUNED / "config.json"))
-    return {name: dataclasses.replace(one, head_every=every) for name, one in workloads.items()}
+    model = _model_config(run / paths.PRUNED / "config.json")
+    table = token_table(model) if own.faults.embeddings else None
+    every = drives_head(model)
+    return {name: dataclasses.replace(one, head_every=every, table=table) for name, one in workloads.items()}
 
 
 def _single_lines(image: Image) -> int:
@@ -157,6 +160,14 @@ def with_context(workloads: Mapping[str, Workload], causal: bool, context: int) 
 def drives_head(config: Mapping[str, object]) -> bool:
     """Whether every token goes through a head that is on crossbars, by what ``map_head`` noted."""
     return config.get("crossvote_head") == "token"
+
+
+def token_table(config: Mapping[str, object]) -> TokenTable | None:
+    """The table of token embeddings by a model's sizes; None for a model without one, as of pictures."""
+    words = config.get("vocab_size")
+    keys = ("embedding_size", "word_embed_proj_dim", "hidden_size", "dim", "n_embd", "d_model")
+    width = next((config[key] for key in keys if isinstance(config.get(key), int)), None)
+    return TokenTable(words, width) if isinstance(words, int) and isinstance(width, int) else None
 
 
 def _model_config(path: Path) -> Mapping[str, object]:

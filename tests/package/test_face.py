@@ -103,6 +103,9 @@ def test_the_head_goes_on_crossbars_where_asked_for(source, data, tmp_path):
     assert cost.placement.crossbars == image.crossbars
     assert [group.name for group in cost.workload.head] == ["bert.pooler.dense.head", "classifier.head"]
     assert not cost.workload.head_every
+    words = again.module.get_input_embeddings().weight
+    table = cv.simulate(image, again, tokens=16, embeddings=True).workload.table
+    assert (table.words, table.width) == tuple(words.shape)
     with pytest.raises(UserError, match="unknown key 'heads'; did you mean 'head'"):
         cv.load(str(source), data, heads=True)
 

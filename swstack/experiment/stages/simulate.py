@@ -25,6 +25,7 @@ STAGE = Stage[RunConfig](
     lambda config: {
         **settings(config, ("task", "chip", "simulate"), {"task": {"train_limit"}}),
         "schemes": list(config.map.schemes),
+        "embeddings": config.faults.embeddings,
     },
     perform,
     lambda config: (dev_source(config),),

@@ -1,4 +1,4 @@
-"""A head on crossbars: on tiles behind the layers, for every token or for one vector of a sequence."""
+"""What lies around the layers on crossbars: a head, for all tokens or one vector of a sequence, and embeddings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import pytest
 
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.system.actions import offer_ps
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.figures import occupancy
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import place, tiles_needed
+from crossvote.sim.system.programming import programming
+from crossvote.sim.system.table import TokenTable
 
 CHIP = load_chip("crossvote")
 PLAIN = bert_workload(Dimensions(layers=2, hidden=64, intermediate=128, heads=4), CHIP, 12)
@@ -75,3 +78,36 @@ def test_a_chip_without_room_for_it_is_refused():
     simulate(PLAIN, small, resolution="analytic")
     with pytest.raises(UserError, match="tiles are missing"):
         simulate(with_head(True), small, resolution="analytic")
+
+
+TABLE = TokenTable(words=3000, width=64)
+
+
+@pytest.mark.parametrize("resolution", ["analytic", "matrix"])
+def test_tokens_are_looked_up_where_their_table_is_on_the_chip(resolution):
+    workload = dataclasses.replace(with_head(True), table=TABLE)
+    plain = simulate(with_head(True), CHIP, resolution=resolution, sequences=2)
+    result = simulate(workload, CHIP, resolution=resolution, sequences=2)
+    # 64 values of 8 bits fill four word lines of 128 cells.
+    assert TABLE.reads(CHIP) == 4
+    assert result.actions["embeddings.lookup"]["row_drive"] == 2 * 12 * 4
+    assert result.actions["embeddings.lookup"]["cell_read"] == 2 * 12 * 64 * 8 // 2
+    assert {s: c for s, c in result.actions.items() if s != "embeddings.lookup"} == plain.actions
+    assert offer_ps(workload, CHIP) == 4 * CHIP.read_cycle_ps
+    assert result.latency_ps > plain.latency_ps
+
+
+def test_the_table_fills_tiles_of_its_own():
+    workload = dataclasses.replace(PLAIN, table=TABLE)
+    crossbars = -(-3000 * 64 * 8 // (128 * 128))
+    placed = place(workload, CHIP)
+    assert TABLE.crossbars(CHIP) == crossbars
+    assert 0 <= placed.crossbars - place(PLAIN, CHIP).crossbars - crossbars < CHIP.signs
+    assert placed.tiles == tiles_needed(workload, CHIP) == place(PLAIN, CHIP).tiles + placed.table_tiles
+    assert ">E<" in occupancy(placed)
+    extra = programming(simulate(workload, CHIP)).cells - programming(simulate(PLAIN, CHIP)).cells
+    assert extra == 3000 * 64 * 8
+
+
+def test_a_vector_that_starts_within_a_word_line_touches_one_more():
+    assert TokenTable(words=10, width=20).reads(CHIP) == 3  # 160 cells, which may begin at any cell of a word line
