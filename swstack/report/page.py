@@ -72,6 +72,7 @@ def page(
             groups=tables.group_rows(results),
             rates=sorted({point["rate"] for point in accuracy["points"]}),
             table=tables.accuracy_table(accuracy),
+            further=tables.further_metrics(accuracy),
             synthesis=tables.synthesis_rows(results),
             paper_source=paper.SOURCE,
         )
@@ -88,6 +89,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
+    found.filters["score"] = lambda value, metric: f"{value:,.4g}" if metric == "perplexity" else f"{value:.2f}"
     found.filters["rate"] = lambda value: f"{100 * value:g} %"
     package = resources.files("crossvote.swstack.report")
     for name, file in {"style": "style.css", "script": "report.js"}.items():

@@ -47,6 +47,15 @@ def accuracy_table(accuracy: Record) -> dict[str, dict[float, Record]]:
     return table
 
 
+def further_metrics(accuracy: Record) -> dict[str, dict[str, dict[float, Record]]]:
+    """Points of the metrics that are not the reported one: by metric, scheme and rate."""
+    found: dict[str, dict[str, dict[float, Record]]] = {}
+    for point in accuracy.get("all_points", ()):
+        if point["metric"] != accuracy["metric"]:
+            found.setdefault(point["metric"], {}).setdefault(point["scheme"], {})[point["rate"]] = point
+    return found
+
+
 def overview(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per scheme: what it keeps (score at the telling rate, tolerated rate) and what it costs."""
     accuracy, costs = results["eval"], claims.relative_costs(results["simulate"])

@@ -61,6 +61,23 @@ def test_the_page_is_self_contained_and_carries_the_numbers(text, written):
     }  # fmt: skip
 
 
+def test_further_metrics_have_a_table_each():
+    results = synthetic.results()
+    own = results["eval"]["points"]
+    more = [{**point, "metric": "perplexity", "mean": 12345.678 if point["rate"] else 3.5} for point in own]
+    lost = [{**point, "metric": "f1", "mean": None, "sd": None} for point in own]
+    results["eval"]["all_points"] = [{**point, "metric": "accuracy"} for point in own] + more + lost
+    further = tables.further_metrics(results["eval"])
+    assert list(further) == ["perplexity", "f1"]
+    assert list(further["perplexity"]) == ["none", "paper", "best"]
+    text = page(results)
+    assert "perplexity (less is better), mean" in text
+    assert ">1.235e+04 " in text
+    assert ">3.5<" in text
+    assert "f1, %, mean" in text
+    assert "perplexity" not in page(synthetic.results())
+
+
 def test_ids_of_the_page_are_its_own(text):
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import calendar
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import crossvote
 from crossvote.swstack.cli import reference as commands
@@ -120,6 +122,37 @@ def test_every_link_to_a_file_or_a_heading_leads_somewhere(page):
         if anchor and target.suffix == ".md":
             text = GENERATED[name]() if name in GENERATED else target.read_text(encoding="utf-8")
             assert anchor in anchors(text), f"{page}: {link}"
+
+
+#: (page, command) of every call of the command in the documentation: in a block, or in running text with arguments.
+CALLS = sorted(
+    {
+        (page.relative_to(ROOT).as_posix(), line)
+        for page in MARKDOWN
+        for text in [page.read_text(encoding="utf-8")]
+        for line in [
+            *re.findall(r"^(?:    |\$ )?(crossvote [a-z].*)$", text, re.MULTILINE),
+            *re.findall(r"`(crossvote [a-z][^`\n]* [^`\n]*)`", text),
+        ]
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The command with all its subcommands."""
+    return typer.main.get_command(application())
+
+
+@pytest.mark.parametrize(("page", "line"), CALLS)
+def test_every_command_in_the_documentation_is_understood(whole, page, line):
+    """Arguments and options are parsed as they stand; capitals and dots stand for the reader's own. Nothing is run."""
+    command = whole
+    words = [word for word in shlex.split(line, comments=True)[1:] if word not in ("...", "…")]
+    context = command.make_context("crossvote", list(words), resilient_parsing=True)
+    while hasattr(command, "resolve_command"):
+        name, command, words = command.resolve_command(context, words)
+        context = command.make_context(name, list(words), parent=context)
 
 
 def test_a_link_that_leads_nowhere_would_be_found():
