@@ -100,6 +100,7 @@ def describe(opc: Opc | OpcAxi | OpcAxiStream, name: str) -> dict[str, Any]:
         for name, word in (("map", ENTRY_WORD), ("scale", SCALE_WORD))
     }
     absent = {Register.DISAGREEMENTS: not p.voter, Register.STEPS: not p.column_map}
+    absent |= dict.fromkeys((Register.LOG_LINE, Register.LOG_COUNT), not p.log_bits)
     registers = {register.name: int(register) for register in Register if not absent.get(register)}
     return {
         "format": "crossvote-opc",

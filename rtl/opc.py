@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from crossvote.rtl.column_map import ColumnMap, FixedMap
+from crossvote.rtl.disagreement_log import DisagreementLog
 from crossvote.rtl.lane import Lane
 from crossvote.rtl.map_check import MapCheck
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
@@ -176,6 +177,19 @@ class Opc(wiring.Component):
         if p.voter:
             m.d.comb += registers.disagreement.eq(readout.disagreement)
         leaving = readout.busy | scale.busy if p.scale_bits else readout.busy
+        if p.log_bits:
+            m.submodules.log = log = DisagreementLog(p)
+            leaving = leaving | log.busy
+            m.d.comb += [
+                log.vote.eq(readout.vote),
+                *(own.eq(line) for own, line in zip(log.lines, readout.lines, strict=True)),
+                log.differs.eq(readout.differs),
+                log.line.eq(registers.log_line),
+                log.look.eq(registers.log_look),
+                log.write.eq(registers.log_write),
+                log.write_count.eq(registers.log_write_count),
+                registers.log_count.eq(log.count),
+            ]
         moving = Signal(name="moving")
         m.d.comb += [
             moving.eq(captured | pending | full.any() | leaving),

@@ -37,6 +37,7 @@ class OpcParameters:
         voter: False leaves out the median of three (a plane then has one copy).
         column_map: False replaces the writable map by a fixed one: no flips, outputs side by side, top plane first.
         scale_bits: bits of the multiplier with which each output is scaled; 0 leaves out the scale stage.
+        log_bits: bits of the count per bit line of votes in which it was not the median; 0 leaves out this log.
 
     Raises:
         ValueError: a value that the hardware cannot have.
@@ -51,6 +52,7 @@ class OpcParameters:
     voter: bool = True
     column_map: bool = True
     scale_bits: int = 0
+    log_bits: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -61,6 +63,7 @@ class OpcParameters:
             ("adc_bits", 1, 16),
             ("row_blocks", 1, 256),
             ("scale_bits", 0, 17),
+            ("log_bits", 0, 24),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -73,6 +76,8 @@ class OpcParameters:
             raise ValueError(f"columns = {self.columns} cannot hold the {self.planes} planes of one output.")
         if self.voter and not self.column_map:
             raise ValueError("voter = True needs column_map = True, because only the map places replicas.")
+        if self.log_bits and not self.voter:
+            raise ValueError("log_bits above 0 needs voter = True, because the log counts what voters see.")
         if self.scale_bits and self.product_bits > 64:
             raise ValueError(
                 f"scale_bits = {self.scale_bits} makes products of {self.product_bits} bits from sums of "

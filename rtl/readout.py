@@ -37,12 +37,15 @@ class ReadOut(wiring.Component):
         read: a column sum is offered. step: its map entry. mark: of its vector. ready: it is taken in this clock.
         sums: ``choices`` of them, each from as many neighbouring lanes; the entry's line is in one of these.
         o: outputs. disagreement: a vote was not unanimous (one clock each). busy: something is in the pipeline.
+        With a log also vote: one is decided; lines, differs: as in ``DisagreementLog``.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
         self.parameters = p = parameters
+        log = {"vote": Out(1), "lines": Out(p.line_bits).array(3), "differs": Out(3)} if p.log_bits else {}
         super().__init__(
             {
+                **log,
                 "read": In(1),
                 "step": In(step_layout(p)),
                 "mark": In(mark_layout()),
@@ -100,13 +103,18 @@ class ReadOut(wiring.Component):
             valued = Signal(name="valued")
             value_entry = Signal(entry_shape, name="value_entry")
             plane_value = Signal(signed(p.column_sum_bits))
-            m.submodules.voter = voter = MedianVoter(p.column_sum_bits)
+            m.submodules.voter = voter = MedianVoter(p.column_sum_bits, bool(p.log_bits))
             gives, vote = compared & compared_entry.step.value, compared_entry.step.vote
             m.d.comb += [
                 voter.take.eq(self.ready & taken),
                 voter.value.eq(column_sum),
                 self.disagreement.eq(self.ready & gives & vote & ~voter.unanimous),
             ]
+            if p.log_bits:
+                oldest, middle, newest = self.lines
+                m.d.comb += [self.vote.eq(self.ready & gives & vote), self.differs.eq(voter.differs)]
+                with m.If(voter.take):
+                    m.d.sync += [oldest.eq(middle), middle.eq(newest), newest.eq(taken_entry.step.line)]
             with m.If(self.ready):
                 m.d.sync += [
                     compared.eq(taken),

@@ -35,15 +35,17 @@ class Register(IntEnum):
     VERSION = 6
     SIZES = 7
     OPTIONS = 8
+    LOG_LINE = 9
+    LOG_COUNT = 10
 
 
 #: Content of ID: "OPC" and a zero byte, first letter in the highest byte.
 IDENTIFIER = 0x4F504300
 #: Content of VERSION: of this register map; the upper half counts changes that break drivers.
-REGISTERS_VERSION = 2 << 16
+REGISTERS_VERSION = 2 << 16 | 1
 #: Fields of SIZES and OPTIONS, by which a driver knows what it found.
 SIZES_WORD = data.StructLayout({"columns": 13, "lane_bits": 4, "planes": 4, "input_bits": 5, "adc_bits": 5})
-OPTIONS_WORD = data.StructLayout({"row_blocks": 9, "scale_bits": 5, "voter": 1, "column_map": 1})
+OPTIONS_WORD = data.StructLayout({"row_blocks": 9, "scale_bits": 5, "voter": 1, "column_map": 1, "log_bits": 5})
 
 
 class Status(IntEnum):
@@ -130,6 +132,7 @@ class Registers(wiring.Component):
         row_blocks: row blocks per vector. last_step: number of the map's last entry.
         map_index, map_write, map_entry, map_look, map_read, map_restart: the column map's side of the registers.
         scale_index, scale_write, scale_entry, scale_read: the scale stage's table port.
+        log_line, log_look, log_count, log_write, log_write_count: the log's side of the registers.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
@@ -161,6 +164,14 @@ class Registers(wiring.Component):
                 "scale_entry": Out(scale_layout(p)),
                 "scale_read": In(scale_layout(p)),
             }
+        if p.log_bits:
+            ports |= {
+                "log_line": Out(p.line_bits),
+                "log_look": Out(1),
+                "log_count": In(p.log_bits),
+                "log_write": Out(1),
+                "log_write_count": Out(p.log_bits),
+            }
         super().__init__(ports)
 
     def elaborate(self, platform: object) -> Module:
@@ -179,6 +190,9 @@ class Registers(wiring.Component):
             write.eq(bus.write & takes & bus.write_strobe.all()),
         ]
         m.d.sync += [read_word.eq(0), read_window.eq(window), known.eq(0)]
+        if p.log_bits:
+            read_log = Signal(name="read_log")
+            m.d.sync += read_log.eq(0)
 
         # Sticky status bits and the events that set them; an event wins over a write that clears the bit.
         events = {Status.MISFRAMED: self.misframed, Status.REFUSED: bus.error}
@@ -236,6 +250,20 @@ class Registers(wiring.Component):
                 with m.Case(Register.DISAGREEMENTS):
                     m.d.comb += takes.eq(1)
                     m.d.sync += [read_word.eq(disagreements), known.eq(1)]
+            if p.log_bits:
+                with m.Case(Register.LOG_LINE):
+                    m.d.comb += takes.eq(word < p.columns)
+                    m.d.sync += [read_word.eq(self.log_line), known.eq(1)]
+                    with m.If(write):
+                        m.d.sync += self.log_line.eq(word)
+                with m.Case(Register.LOG_COUNT):
+                    m.d.comb += [
+                        takes.eq(~self.busy & (word < 1 << p.log_bits)),
+                        self.log_look.eq(bus.read),
+                        self.log_write.eq(write),
+                        self.log_write_count.eq(word),
+                    ]
+                    m.d.sync += [known.eq(1), read_log.eq(1)]
         if p.voter:
             with m.If(write & (window == 0) & (index == Register.DISAGREEMENTS)):
                 m.d.sync += disagreements.eq(word)
@@ -243,6 +271,9 @@ class Registers(wiring.Component):
                 m.d.sync += disagreements.eq(disagreements + 1)
 
         m.d.comb += [bus.read_data.eq(read_word), bus.read_error.eq(~known)]
+        if p.log_bits:
+            with m.If(read_log):
+                m.d.comb += bus.read_data.eq(self.log_count)
         if p.column_map:
             given = data.View(ENTRY_WORD, word[: ENTRY_WORD.size])
             stored = Signal(ENTRY_WORD, name="stored")

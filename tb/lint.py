@@ -26,6 +26,7 @@ VARIANTS = (
     ("opc_lane", "port", OpcParameters(lanes=1)),
     ("opc_wide", "port", OpcParameters(lanes=32)),
     ("opc_scale", "port", OpcParameters(scale_bits=17)),
+    ("opc_log", "port", OpcParameters(log_bits=16)),
     ("opc_map", "port", OpcParameters(voter=False)),
     ("opc_plain", "port", OpcParameters(voter=False, column_map=False)),
 )

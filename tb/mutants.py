@@ -2,6 +2,7 @@
 
     python -m tb.mutants                 # all mutants, prints the score
     python -m tb.mutants --only voter    # those whose file name contains "voter"
+    python -m tb.mutants --seconds 200   # in pieces: verdicts are kept as long as hardware and benches stay the same
     python -m tb.mutants --random 200    # as many that Yosys draws over the netlist (see tb.random_mutants)
 
 Each mutant is a small change of one source line in a copy of the packages; the benches run there under Icarus Verilog
@@ -11,6 +12,7 @@ until one of them fails.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -18,18 +20,22 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from crossvote.rtl.export import write_atomic
 from tb.run import missing
 
 ROOT = Path(__file__).resolve().parents[1]
+VERDICTS = ROOT / "benchmarks" / "results" / "mutants.json"
 #: Benches in the order they are tried, fastest to find faults first.
 BENCHES = ("opc_axi", "opc_scale", "opc_wide", "opc_small")
 #: Those for the files of the tile.
+LOG_BENCHES = ("opc_log",)
 TILE_FILES, TILE_BENCHES = (
     ("input_buffer.py", "march.py", "reader.py", "requantise.py", "tile_control.py"),
     ("tile_march", "tile"),
@@ -38,12 +44,13 @@ TILE_FILES, TILE_BENCHES = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """``old`` occurs once in rtl/``file`` and becomes ``new``."""
+    """``old`` occurs once in rtl/``file`` and becomes ``new``; ``log``: it is about the log of disagreements."""
 
     fault: str
     file: str
     old: str
     new: str
+    log: bool = False
 
 
 MUTANTS = (
@@ -255,6 +262,20 @@ MUTANTS = (
     Mutant("always the first row block", "march.py", "block.eq(self.block)", "block.eq(0)"),
     Mutant("verdicts of the first OPC", "march.py", "shown.eq(self.look_opc)", "shown.eq(0)"),
     Mutant("fails the other way", "march.py", "read_one.eq(differs & ~wanted)", "read_one.eq(differs & wanted)"),
+    Mutant("log counts the median", "voter.py", "~(is_b | is_a & same_ab | is_c & same_bc)", "~is_b", log=True),
+    Mutant(
+        "log takes the line before",
+        "readout.py",
+        "newest.eq(taken_entry.step.line)",
+        "newest.eq(self.step.line)",
+        log=True,
+    ),
+    Mutant("counts run over", "disagreement_log.py", "read.data + ~read.data.all()", "read.data + 1", log=True),
+    Mutant(
+        "one bit line per vote", "disagreement_log.py", "waiting.eq(waiting & (waiting - 1))", "waiting.eq(0)", log=True
+    ),
+    Mutant("count lost to a read", "disagreement_log.py", "with m.If(~self.look):", "with m.If(1):", log=True),
+    Mutant("counts cannot be set", "disagreement_log.py", "looked_up | self.write)", "looked_up)", log=True),
     Mutant("vectors enter a test", "tile_control.py", "buffer.valid & ~testing", "buffer.valid"),
     Mutant("busy only in OPCs", "tile_control.py", "said | still << Status.BUSY", "said"),
     Mutant(
@@ -280,7 +301,9 @@ MUTANTS = (
 def benches_of(mutant: Mutant | None) -> tuple[str, ...]:
     """The benches that may find a mutant; all of them for the unchanged hardware."""
     if mutant is None:
-        return (*BENCHES, *TILE_BENCHES)
+        return (*BENCHES, *TILE_BENCHES, *LOG_BENCHES)
+    if mutant.log:
+        return LOG_BENCHES
     return TILE_BENCHES if mutant.file in TILE_FILES else BENCHES
 
 
@@ -295,7 +318,7 @@ from pathlib import Path
 from tb.run import BENCHES, run_bench
 bench = next(bench for bench in BENCHES if bench.name == sys.argv[1])
 with redirect_stdout(sys.stderr):
-    passed, failed, log = run_bench(bench, "icarus", Path("build", bench.name).resolve())
+    passed, failed, log = run_bench(bench, "icarus", Path("build", bench.name).resolve(), most_failures=1)
 print(json.dumps([passed, failed]))
 """
 
@@ -341,10 +364,10 @@ def kill(mutant: Mutant | None) -> tuple[str, str]:
             path.write_text(text.replace(mutant.old, mutant.new))
         for bench in benches_of(mutant):
             passed, failed = run_trial(folder, bench)
-            if passed + failed < 2:
+            if passed + failed == 0:
                 return "broken", f"{bench} did not run"
             if failed:
-                return "killed", f"{bench} ({failed} of {passed + failed} tests)"
+                return "killed", bench
     return "survived", ""
 
 
@@ -371,10 +394,41 @@ def draw(number: int, seed: int) -> float:
     return killed / tried
 
 
+def digest() -> str:
+    """Of everything that a verdict follows from: the hardware, its benches, and the references they compare with."""
+    found = hashlib.sha256()
+    for folder in ("rtl", "tb", "sim/array", "sim/peripheral"):
+        for path in sorted((ROOT / folder).glob("*.py")):
+            if path.name not in ("mutants.py", "random_mutants.py", "plan.py", "synthesis.py", "asic.py"):
+                found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def read_verdicts(path: Path) -> dict[str, list[str]]:
+    """(verdict, bench) by mutant in a file of ``write_verdicts``, if they are about today's hardware and benches."""
+    if not path.is_file():
+        return {}
+    document = json.loads(path.read_text(encoding="utf-8"))
+    verdicts: dict[str, list[str]] = document["verdicts"]
+    return verdicts if document["digest"] == digest() else {}
+
+
+def write_verdicts(path: Path, verdicts: dict[str, list[str]]) -> None:
+    """Keep verdicts for the next run, which goes on where this one ended."""
+    write_atomic(path, json.dumps({"digest": digest(), "verdicts": verdicts}, indent=1) + "\n")
+
+
+def key(mutant: Mutant | None) -> str:
+    """What a mutant's verdict is kept under."""
+    return f"{mutant.file}: {mutant.fault}: {mutant.old} -> {mutant.new}" if mutant else "unchanged"
+
+
 def main() -> None:
     """Command line; exit status 1 unless all mutants are killed."""
     parser = argparse.ArgumentParser(prog="python -m tb.mutants", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--only", default="", help="only mutants whose file or fault contains this text")
+    parser.add_argument("--verdicts", type=Path, default=VERDICTS, help="where they are kept, and not found out again")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no other mutant after so long")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="N mutants drawn by Yosys instead")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn mutants")
     parser.add_argument("--goal", type=float, default=0.95, help="share of the drawn ones that must be killed")
@@ -384,19 +438,23 @@ def main() -> None:
         sys.exit(1)
     if options.random:
         sys.exit(0 if draw(options.random, options.seed) >= options.goal else 1)
-    verdict, by = kill(None)
-    if verdict != "survived":
-        print(f"the unchanged hardware does not pass: {verdict} by {by}", file=sys.stderr)
-        sys.exit(1)
+    begun = time.monotonic()
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.file or options.only in mutant.fault]
+    verdicts = read_verdicts(options.verdicts)
+    for number, mutant in enumerate([None, *chosen]):
+        if key(mutant) not in verdicts and time.monotonic() - begun < options.seconds:
+            verdicts[key(mutant)] = list(kill(mutant))
+            write_verdicts(options.verdicts, verdicts)
+            name = mutant.fault if mutant else "unchanged hardware"
+            print(f"{number}/{len(chosen)} {name}: {verdicts[key(mutant)][0]}", file=sys.stderr, flush=True)
+        if mutant is None and verdicts.get(key(None), ["survived"])[0] != "survived":
+            print(f"the unchanged hardware does not pass: {verdicts[key(None)]}", file=sys.stderr)
+            sys.exit(1)
     table = Table("fault", "file", "verdict", "by")
-    killed = 0
-    for number, mutant in enumerate(chosen, 1):
-        verdict, by = kill(mutant)
-        killed += verdict == "killed"
-        table.add_row(mutant.fault, mutant.file, verdict, by)
-        print(f"{number}/{len(chosen)} {mutant.fault}: {verdict}", file=sys.stderr, flush=True)
+    for mutant in chosen:
+        table.add_row(mutant.fault, mutant.file, *verdicts.get(key(mutant), ["not tried", ""]))
     Console(width=120).print(table)
+    killed = sum(verdicts.get(key(mutant), [""])[0] == "killed" for mutant in chosen)
     print(f"{killed} of {len(chosen)} mutants killed")
     sys.exit(0 if killed == len(chosen) else 1)
 

@@ -79,6 +79,11 @@ PLAN = (
         ("voter.py: *", "readout.py: newest*", "readout.py: disagreement*", "registers.py: *disagreements*"),
     ),
     Feature(
+        "log of disagreements: which bit line, how often",
+        ("test_log.*",),
+        mutants=("disagreement_log.py: *", "voter.py: log*", "readout.py: log*"),
+    ),
+    Feature(
         "outputs: values with signs and weights, added in map order",
         ("test_opc.summed_and_missing_copies", "test_opc.unprotected_layout", "test_opc.extremes",
          "test_real_layers.*"),

@@ -46,6 +46,7 @@ SMALL = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=5, r
 WIDE = OpcParameters(columns=16, lanes=16, planes=2, input_bits=3, adc_bits=8, row_blocks=2)
 #: With a scale stage. Its sums have 19 bits, so that the multiplier works on two slices; outputs of two planes follow
 #: each other so closely that several are in the stage at once.
+LOGGED = OpcParameters(columns=16, lanes=4, planes=2, input_bits=3, adc_bits=4, row_blocks=2, log_bits=2)
 SCALED = OpcParameters(columns=16, lanes=8, planes=2, input_bits=4, adc_bits=10, row_blocks=3, scale_bits=6)
 
 
@@ -81,6 +82,7 @@ BENCHES = (
     Bench("opc_small", SMALL, Opc, ("tb.test_opc", "tb.test_random", "tb.test_lockstep")),
     Bench("opc_wide", WIDE, Opc, ("tb.test_opc", "tb.test_random")),
     Bench("opc_scale", SCALED, Opc, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
+    Bench("opc_log", LOGGED, Opc, ("tb.test_log",)),
     Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
     Bench("tile", tile_case.PARAMETERS.opc, tile_on_crossbars, ("tb.test_tile",)),
     Bench("tile_march", march_case.PARAMETERS.opc, march_case.create, ("tb.test_march",)),
@@ -220,15 +222,16 @@ def run_bench(
     stimulus: Path | None = None,
     waves: bool = False,
     coverage: bool = False,
+    most_failures: int = 0,
 ) -> tuple[int, int, Path]:
-    """Build and run one bench; returns tests passed, tests failed and the log file."""
+    """Build and run one bench; returns tests passed, tests failed and the log file. ``most_failures``: see above."""
     component = bench.create(bench.parameters)
     names = [port["name"] for port in ports(component)]
     try:
         tool = build_bench(names, to_verilog(component, "opc"), simulator, folder, waves, coverage)
     except (SystemExit, RuntimeError):
         return 0, 1, folder / "build.txt"
-    return simulate_bench(tool, bench, simulator, folder, stimulus, waves)
+    return simulate_bench(tool, bench, simulator, folder, stimulus, waves, most_failures=most_failures)
 
 
 def waveform(folder: Path) -> Path | None:

@@ -47,6 +47,21 @@ class NumpyPeripheral:
             sums += arithmetic.column_sums(arithmetic.differences(pair[..., 0], pair[..., 1], flipped))
         return sums
 
+    def line_disagreements(self, codes: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+        """Votes in which a bit line's column sum was not the median, int64[columns]: what the log adds in a run.
+
+        Raises:
+            UserError: there is no map.
+        """
+        sums = self.column_sums(codes)
+        counts = np.zeros(sums.shape[1], np.int64)
+        assert self._map is not None
+        for lines in self._map.places:
+            if lines.shape[1] == 3:
+                median, _ = arithmetic.vote(sums[:, lines])
+                np.add.at(counts, lines, (sums[:, lines] != median[..., None]).sum(axis=0))
+        return counts
+
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""
         check_codes(self.parameters, codes)

@@ -41,6 +41,7 @@ def verilog(
     voter: Flag = None,
     column_map: Flag = None,
     scale_bits: Whole = None,
+    log_bits: Whole = None,
 ) -> None:
     """Export the output peripheral: Verilog, register description, constraints, lint waivers, and an example that runs.
 
@@ -66,6 +67,7 @@ def verilog(
         "voter": voter,
         "column_map": column_map,
         "scale_bits": scale_bits,
+        "log_bits": log_bits,
     }
     config = load_chip(chip)
     try:

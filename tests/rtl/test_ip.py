@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -83,14 +84,14 @@ def test_the_description_is_the_hardwares(p: OpcParameters) -> None:
 @needs_rdl
 def test_the_table_in_the_documentation_is_generated() -> None:
     text = (Path(__file__).parents[2] / "docs" / "opc-registers.md").read_text(encoding="utf-8")
-    description = register_map.description(OpcParameters(scale_bits=17))
+    description = register_map.description(OpcParameters(scale_bits=17, log_bits=16))
     assert text.endswith(register_map.markdown(register_map.registers(description)))
 
 
 @needs_rdl
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_the_c_header_has_the_layout(tmp_path: Path) -> None:
-    folder = ip(tmp_path / "ip", SCALED, name="my_opc")
+    folder = ip(tmp_path / "ip", dataclasses.replace(SCALED, log_bits=8), name="my_opc")
     checks = "".join(f'_Static_assert(offsetof(my_opc_t, {r.name}) == {4 * r}, "{r.name}");\n' for r in Register)
     source = tmp_path / "check.c"
     source.write_text(

