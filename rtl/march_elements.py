@@ -1,9 +1,9 @@
 """The self-tests of crossbars as tables: which word lines in which order, what is written to them and read from them.
 
 In the notation of memory tests w0, w1 write and r0, r1 read and compare; cells of a word line are taken at once.
-``MARCH_C_STAR`` is March C- (van de Goor, 1993) with a second read of 1, which catches cells that a read of 1 disturbs,
-as March C* of Chen et al. (IEEE Transactions on Computers, 2015) does. ``SENSING`` sums the current of many word lines
-at once and searches where a sum is wrong.
+``MARCH_C_STAR`` is March C- (van de Goor, 1993) with a second read of 1, which catches cells that a read of 1 disturbs;
+that is what March C* of Chen et al. (IEEE Transactions on Computers 64(1), 2015) is for, whose elements are not public.
+``SENSING`` sums the current of many word lines at once and searches where a sum is wrong.
 """
 
 from __future__ import annotations

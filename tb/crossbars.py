@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, connect, flipped
 from numpy.typing import NDArray
 
-from crossvote.rtl.input_buffer import activation_layout
 from crossvote.rtl.reader import Array
-from crossvote.rtl.registers import RegisterPort, index_bits
-from crossvote.rtl.requantise import value_layout
 from crossvote.rtl.tile import Tile
+from crossvote.rtl.tile_axi import TileAxi
 from crossvote.rtl.tile_parameters import TileParameters
 
 
@@ -86,27 +84,21 @@ def _ones(bits: list[Any]) -> Any:
 
 
 class TileOnCrossbars(wiring.Component):
-    """A tile with its crossbars. Ports: i, o, bus, irq: as in ``Tile``."""
+    """A tile with its crossbars, its registers on the port or on AXI4-Lite. Ports: those of the tile but ``array``."""
 
-    def __init__(self, parameters: TileParameters, cells: NDArray[np.uint8]) -> None:
-        p = parameters
-        self.parameters, self._cells = parameters, cells
-        super().__init__(
-            {
-                "i": In(stream.Signature(activation_layout(p))),
-                "o": Out(stream.Signature(value_layout(p))),
-                "bus": In(RegisterPort(index_bits(p.opc) + 2)),
-                "irq": Out(1),
-            }
-        )
+    def __init__(self, parameters: TileParameters, cells: NDArray[np.uint8], kind: type[Tile | TileAxi] = Tile) -> None:
+        self.parameters, self._cells, self._tile = parameters, cells, kind(parameters)
+        members = self._tile.signature.members
+        super().__init__({name: member for name, member in members.items() if name != "array"})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.tile = tile = Tile(self.parameters)
+        m.submodules.tile = tile = self._tile
         m.submodules.crossbars = crossbars = Crossbars(self.parameters, self._cells)
         connect(m, tile.array, crossbars.array)
-        connect(m, flipped(self.i), tile.i)
-        connect(m, tile.o, flipped(self.o))
-        connect(m, flipped(self.bus), tile.bus)
-        m.d.comb += self.irq.eq(tile.irq)
+        for name in self.signature.members:
+            if name == "irq":
+                m.d.comb += self.irq.eq(tile.irq)
+            else:
+                connect(m, getattr(tile, name), flipped(getattr(self, name)))
         return m

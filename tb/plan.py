@@ -139,6 +139,13 @@ PLAN = (
         ("test_tile*",),
         mutants=("tile_control.py: *", "requantise.py: *", "input_buffer.py: *", "reader.py: *"),
     ),
+    Feature(
+        "tile: registers on AXI4-Lite, refusals, settings only between vectors",
+        ("test_tile_axi.*",),
+        (),
+        ("axi_*",),
+        ("tile_control.py: busy*", "tile_control.py: disagreements of all*"),
+    ),
     Feature("tile: the March engine finds its own stuck cells", ("test_march*",), mutants=("march.py: *",)),
 )  # fmt: skip
 

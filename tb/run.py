@@ -30,6 +30,7 @@ from crossvote.rtl.export import ports, to_verilog, write_atomic
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.tile import Tile
+from crossvote.rtl.tile_axi import TileAxi
 from crossvote.sim.array.image import Vote
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
@@ -69,6 +70,11 @@ def tile_on_crossbars(_: OpcParameters) -> TileOnCrossbars:
     return TileOnCrossbars(tile_case.PARAMETERS, tile_case.tile_case().cells)
 
 
+def tile_behind_axi(_: OpcParameters) -> TileOnCrossbars:
+    """The same with the registers on AXI4-Lite."""
+    return TileOnCrossbars(tile_case.PARAMETERS, tile_case.tile_case().cells, TileAxi)
+
+
 def tile_of_layers(opc: OpcParameters) -> Tile:
     """The tile in front of real layers whose OPCs are ``opc``."""
     return Tile(next(p for vote in VOTES if (p := tile_layers.bench_parameters(vote)).opc == opc))
@@ -84,6 +90,7 @@ BENCHES = (
     Bench("opc_scale", SCALED, Opc, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
     Bench("opc_log", LOGGED, Opc, ("tb.test_log",)),
     Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
+    Bench("tile_axi", tile_case.PARAMETERS.opc, tile_behind_axi, ("tb.test_tile_axi",)),
     Bench("tile", tile_case.PARAMETERS.opc, tile_on_crossbars, ("tb.test_tile",)),
     Bench("tile_march", march_case.PARAMETERS.opc, march_case.create, ("tb.test_march",)),
     *(

@@ -41,7 +41,8 @@ class TileBench:
         cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
         for name in self.INPUTS:
             getattr(dut, name).value = 0
-        dut.bus__write_strobe.value = 0xF
+        if "bus__write" in self.INPUTS:
+            dut.bus__write_strobe.value = 0xF
         dut.rst.value = 1
         await RisingEdge(dut.clk)
         dut.rst.value = 0

@@ -54,11 +54,16 @@ def ip(folder: Path, parameters: OpcParameters, bus: str = "axi", streams: str =
 
 
 @needs_rdl
-@pytest.mark.parametrize("p", [OpcParameters(), SCALED, PLAIN], ids=["shipped", "scaled", "plain"])
+@pytest.mark.parametrize(
+    "p",
+    [OpcParameters(), SCALED, PLAIN, OpcParameters(log_bits=16)],
+    ids=["shipped", "scaled", "plain", "logged"],
+)
 def test_the_description_is_the_hardwares(p: OpcParameters) -> None:
     """Addresses, fields and contents of the SystemRDL file are those that the registers have."""
     entries = {entry.name: entry for entry in register_map.registers(register_map.description(p))}
     absent = {Register.DISAGREEMENTS: not p.voter, Register.STEPS: not p.column_map}
+    absent |= dict.fromkeys((Register.LOG_LINE, Register.LOG_COUNT), not p.log_bits)
     expected = {register.name: 4 * register for register in Register if not absent.get(register)}
     if p.column_map:
         expected["MAP"] = 4 * map_address(p, 0)
