@@ -62,10 +62,11 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
     config = load_config(path, overrides)
     named = os.environ.get("CROSSVOTE_GLUE_DIR")
     if named and config.task.glue_dir is None:
-        from crossvote.swstack.tasks.glue import GLUE_TASKS, canonical_name
+        from crossvote.swstack.tasks.named import known_name
+        from crossvote.swstack.tasks.named.glue import GLUE_TASKS
 
-        task = canonical_name(config.task.name)
-        if task is not None and (Path(named).expanduser() / GLUE_TASKS[task].folder).is_dir():
+        task = known_name(config.task.name)
+        if task in GLUE_TASKS and (Path(named).expanduser() / GLUE_TASKS[task].folder).is_dir():
             here = str(Path(named).expanduser().resolve())
             config = replace(config, task=replace(config.task, glue_dir=here))
     return config, run_dir or own

@@ -13,7 +13,7 @@ from pathlib import Path
 from crossvote.sim.common.content import digest, file_digest, folder_digest
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
-from crossvote.swstack.tasks import glue
+from crossvote.swstack.tasks.named import TASKS, known_name
 
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 
@@ -56,14 +56,15 @@ def _task_source(config: RunConfig, part: str) -> Source | None:
     own = config.task.train if part == "train" else config.task.dev
     if own is not None:
         return _own_source(f"task.{part}", own)
-    name = glue.canonical_name(config.task.name)
-    if name is None:
+    name = known_name(config.task.name)
+    place_of = None if name is None else TASKS[name].place
+    place = None if place_of is None else place_of(config.task, part)
+    if place is None:
         return None
-    if config.task.glue_dir is None:
-        return Source(f"task.{part}", f"hub:glue/{name}", lambda: f"hub:glue/{name}")
-    folder = Path(config.task.glue_dir).expanduser().absolute() / glue.GLUE_TASKS[name].folder
-    files = ("train.tsv",) if part == "train" else glue.GLUE_TASKS[name].dev_files
-    return Source(f"task.{part}", str(folder), lambda: _content(folder, *files))
+    folder = place.folder
+    if folder is None:
+        return Source(f"task.{part}", place.origin, lambda: place.origin)
+    return Source(f"task.{part}", place.origin, lambda: _content(folder, *place.patterns))
 
 
 def _own_source(key: str, name: str) -> Source:

@@ -6,7 +6,7 @@ attention output; the first and the second feed-forward matrix). Matrices are na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,9 +84,9 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
     if traced_groups(model):
         return ()
     modules = dict(model.named_modules())
-    found = []
+    found, known = [], tuple(LAYOUTS.values())
     for path, module in modules.items():
-        layout = _layout_of(path, modules)
+        layout = _layout_of(path, modules, known)
         if layout is None:
             continue
         groups = {}
@@ -119,7 +119,7 @@ def encoder_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
     """
     groups = traced_groups(model) or tuple(group for layer in layers(model) for group in layer.groups.values())
     if not groups:
-        known = ", ".join(family for layout in LAYOUTS for family in layout.families)
+        known = ", ".join(family for layout in LAYOUTS.values() for family in layout.families)
         raise UserError(
             f"model family {family_name(model)!r} is not supported: its layers match none of the known layouts "
             f"({known}); trace it (model.layout = 'traced')."
@@ -155,8 +155,8 @@ def family_name(model: nn.Module) -> str:
     return str(getattr(config, "model_type", None) or type(model).__name__)
 
 
-def _layout_of(path: str, modules: Mapping[str, nn.Module]) -> LayerLayout | None:
-    for layout in LAYOUTS:
+def _layout_of(path: str, modules: Mapping[str, nn.Module], known: Sequence[LayerLayout]) -> LayerLayout | None:
+    for layout in known:
         if all(is_matrix(modules.get(_join(path, name))) for names in layout.roles.values() for name in names) and all(
             _join(path, name) in modules for name in layout.digital
         ):

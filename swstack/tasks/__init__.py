@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.swstack.tasks import glue, grammar
 from crossvote.swstack.tasks.base import AnyExample, Example, Passage, Task
 from crossvote.swstack.tasks.config import TaskConfig
-from crossvote.swstack.tasks.digits import DIGITS, digits_task
 from crossvote.swstack.tasks.kinds import kind_of
 from crossvote.swstack.tasks.limits import drawn, limit_note
 from crossvote.swstack.tasks.metrics import check_metrics
+from crossvote.swstack.tasks.named import TASKS, known_name
 from crossvote.swstack.tasks.own import own_task
 
 __all__ = ["Example", "Task", "TaskConfig", "load_task", "task_names", "task_of_rows"]
 
 
 def task_names() -> tuple[str, ...]:
-    """Names of all tasks, embedded ones first."""
-    return (*grammar.GRAMMAR_TASKS, *glue.GLUE_TASKS, DIGITS)
+    """Names of all tasks that are known by name."""
+    return TASKS.names()
 
 
 def load_task(cfg: TaskConfig, seed: int) -> Task:
@@ -34,12 +32,10 @@ def load_task(cfg: TaskConfig, seed: int) -> Task:
     """
     if cfg.train is not None:
         return task_of_rows(cfg, cfg.train, cfg.dev, seed)
-    if cfg.name == DIGITS:
-        task = digits_task(seed)
-    elif cfg.name in grammar.GRAMMAR_TASKS:
-        task = grammar.generate_task(cfg.name, seed, cfg.max_length)
-    else:
-        task = _load_glue(cfg)
+    name = known_name(cfg.name)
+    if name is None:
+        raise UserError(f"task.name = {cfg.name!r}: unknown task; known are {', '.join(TASKS)}.")
+    task = TASKS[name].load(cfg, seed)
     if cfg.kind is not None:
         task = running_text(task, masked=cfg.kind == "masked-lm")
     return _settled(task, cfg, seed)
@@ -87,18 +83,6 @@ def running_text(task: Task, masked: bool = False) -> Task:
     return dataclasses.replace(
         task, train=train, dev=dev, labels=(), metrics=kind_of(train[0].asks).usual_metrics(()), provenance=provenance
     )
-
-
-def _load_glue(cfg: TaskConfig) -> Task:
-    name = glue.canonical_name(cfg.name)
-    if name is None:
-        raise UserError(f"task.name = {cfg.name!r}: unknown task; known are {', '.join(task_names())}.")
-    if cfg.glue_dir is None:
-        train, dev, provenance = glue.load_from_hub(name)
-    else:
-        train, dev, provenance = glue.load_from_directory(name, Path(cfg.glue_dir))
-    layout = glue.GLUE_TASKS[name]
-    return Task(name, train, dev, layout.labels, layout.metrics, provenance, cfg.max_length)
 
 
 def _hold_out(task: Task, share: float, seed: int) -> Task:

@@ -17,9 +17,9 @@ class TaskConfig:
 
     name: str = Field(
         default="grammar-single",
-        description="An embedded task (grammar-single, grammar-pair, grammar-inference, grammar-similarity) or a "
-        "GLUE task (cola, sst2, mrpc, stsb, qqp, mnli, mnli-mismatched, qnli, rte, wnli, or the folder's name), "
-        "'digits' (pictures, from scikit-learn), or any name for own data (train and dev).",
+        description="A task that is known by name: an embedded grammar, 'digits' (pictures, from scikit-learn), or one "
+        "of GLUE, also by the name of its folder (`crossvote presets` lists them); or any name for own data (train and "
+        "dev).",
     )
     glue_dir: str | None = Field(
         default=None, description="Directory with GLUE in the official TSV layout; absent: the Hugging Face hub."

@@ -15,7 +15,7 @@ from crossvote.swstack.cli.main import application
 from crossvote.swstack.experiment.paper_tables import PruningRecord
 from crossvote.swstack.experiment.pruning_comparison import Comparison
 from crossvote.swstack.pruning.config import PruneConfig
-from crossvote.swstack.tasks.glue import GLUE_TASKS
+from crossvote.swstack.tasks.named.glue import GLUE_TASKS
 
 PLANS = glue_pruning.plan("minilm-l6", "glue", 0.3, Path("out"))
 

@@ -189,7 +189,7 @@ def test_every_stage_counts_the_code_that_does_its_work(stage):
     sources.digest(found.code)
     used = set(sources._read)
     expected = {
-        "finetune": {"training.loop", "models.loading", "tasks.grammar", "training.checkpoint"},
+        "finetune": {"training.loop", "models.loading", "tasks.named.grammar", "training.checkpoint"},
         "score-dense": {"training.predict", "tasks.metrics", "models.loading"},
         "prune": {"pruning.axes", "pruning.methods.l0", "pruning.folding", "training.loop", "models.masks"},
         "score-pruned": {"training.predict", "tasks.metrics", "models.loading"},

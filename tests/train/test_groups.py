@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from transformers import (
 )
 
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models.families import LAYOUTS
 from crossvote.swstack.models.layouts import matrix_bias, matrix_names, matrix_weight, word_line_groups
 
 BERT_SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -87,3 +90,12 @@ def test_unknown_architecture_and_unknown_matrix_are_refused():
         word_line_groups(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(UserError, match=r"no matrix named 'bert\.encoder'"):
         matrix_weight(bert(), "bert.encoder")
+
+
+def test_no_layer_has_two_layouts():
+    """So it does not matter which layout is looked for first."""
+    modules = {
+        name: {path for paths in layout.roles.values() for path in paths} | set(layout.digital)
+        for name, layout in LAYOUTS.items()
+    }
+    assert [(one, other) for one, other in itertools.permutations(modules, 2) if modules[one] <= modules[other]] == []

@@ -10,8 +10,9 @@ from sklearn.linear_model import LogisticRegression
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.tasks import TaskConfig, load_task
-from crossvote.swstack.tasks.glue import GLUE_TASKS, canonical_name, read_tsv
-from crossvote.swstack.tasks.grammar import DEV_ROWS, GRAMMAR_TASKS, TRAIN_ROWS
+from crossvote.swstack.tasks.named import known_name
+from crossvote.swstack.tasks.named.glue import GLUE_TASKS, read_tsv
+from crossvote.swstack.tasks.named.grammar import DEV_ROWS, GRAMMAR_TASKS, TRAIN_ROWS
 
 
 @pytest.mark.parametrize("name", GRAMMAR_TASKS)
@@ -87,7 +88,7 @@ def test_a_holdout_takes_the_place_of_dev_and_is_not_trained_on():
 
 
 def test_folder_names_are_task_names():
-    assert [canonical_name(name) for name in ("SST-2", "sts-b", "CoLA", "MNLI", "mnli-mismatched")] == [
+    assert [known_name(name) for name in ("SST-2", "sts-b", "CoLA", "MNLI", "mnli-mismatched")] == [
         "sst2", "stsb", "cola", "mnli", "mnli-mismatched",
     ]  # fmt: skip
     with pytest.raises(UserError, match="unknown task"):

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import LFS_POINTER
-from crossvote.swstack.tasks.base import Example
+from crossvote.swstack.tasks.base import Example, Task
+from crossvote.swstack.tasks.named import TASKS, NamedTask, Place
+
+if TYPE_CHECKING:
+    from crossvote.swstack.tasks.config import TaskConfig
 
 _ENTAILMENT = ("entailment", "not_entailment")
 _MNLI_LABELS = ("entailment", "neutral", "contradiction")
@@ -108,13 +113,6 @@ class GlueRows:
 
     examples: tuple[Example, ...]
     notes: tuple[str, ...]
-
-
-def canonical_name(name: str) -> str | None:
-    """Key of `GLUE_TASKS` for a task or folder name ('SST-2', 'sts-b', 'QQP'); None if it is no GLUE task."""
-    wanted = name.lower().replace("_", "-")
-    by_folder = {task.folder.lower(): key for key, task in reversed(GLUE_TASKS.items())}
-    return wanted if wanted in GLUE_TASKS else by_folder.get(wanted)
 
 
 def load_from_directory(name: str, glue_dir: Path) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
@@ -293,3 +291,26 @@ def load_from_hub(name: str) -> tuple[tuple[Example, ...], tuple[Example, ...], 
     train, dev = examples("train"), examples(dev_split)
     counts = f"{_count_note(task, 'train', len(train))}; {_count_note(task, dev_split, len(dev))}"
     return train, dev, f"GLUE {task.folder} from the Hugging Face hub; {counts}"
+
+
+def _named(name: str, layout: GlueTask) -> NamedTask:
+    def load(config: TaskConfig, seed: int) -> Task:
+        if config.glue_dir is None:
+            train, dev, provenance = load_from_hub(name)
+        else:
+            train, dev, provenance = load_from_directory(name, Path(config.glue_dir))
+        return Task(name, train, dev, layout.labels, layout.metrics, provenance, config.max_length)
+
+    def place(config: TaskConfig, part: str) -> Place:
+        if config.glue_dir is None:
+            return Place(f"hub:glue/{name}")
+        folder = Path(config.glue_dir).expanduser().absolute() / layout.folder
+        return Place(str(folder), folder, ("train.tsv",) if part == "train" else layout.dev_files)
+
+    # Folders may be shared (MNLI's); the first task of one is meant then.
+    first = next(key for key, task in GLUE_TASKS.items() if task.folder == layout.folder)
+    return NamedTask(load, (layout.folder.lower(),) if name == first else (), place)
+
+
+for _name, _layout in GLUE_TASKS.items():
+    TASKS.register(_name)(_named(_name, _layout))

@@ -6,25 +6,25 @@ import numpy as np
 
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.base import Picture, Task
+from crossvote.swstack.tasks.named import TASKS, NamedTask
 
-DIGITS = "digits"
 #: Share of the 1,797 pictures that is measured on.
 _DEV_SHARE = 0.25
 
 
-def digits_task(seed: int) -> Task:
+def digits(seed: int) -> Task:
     """The digits, shuffled by `seed` into three quarters to train on and one to measure on."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    order = np.random.default_rng(seed_sequence(seed, "task", DIGITS)).permutation(len(data.target))
+    order = np.random.default_rng(seed_sequence(seed, "task", "digits")).permutation(len(data.target))
     pictures = [
         Picture((tuple(tuple(float(value) / 16.0 for value in row) for row in data.images[i]),), int(data.target[i]))
         for i in order
     ]
     dev = round(_DEV_SHARE * len(pictures))
     return Task(
-        DIGITS,
+        "digits",
         tuple(pictures[dev:]),
         tuple(pictures[:dev]),
         tuple(str(digit) for digit in range(10)),
@@ -32,3 +32,6 @@ def digits_task(seed: int) -> Task:
         f"scikit-learn's digits; train: {len(pictures) - dev} rows, dev: {dev} rows",
         max_length=8,
     )
+
+
+TASKS.register("digits")(NamedTask(lambda config, seed: digits(seed)))

@@ -16,6 +16,7 @@ import numpy as np
 
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.base import Example, Task
+from crossvote.swstack.tasks.named import TASKS, NamedTask
 
 TRAIN_ROWS = 2400
 DEV_ROWS = 1000
@@ -271,3 +272,11 @@ GRAMMAR_TASKS: dict[str, tuple[Callable[[np.random.Generator, int], Example], tu
     "grammar-inference": (_inference, ("entailment", "neutral", "contradiction"), ("accuracy",)),
     "grammar-similarity": (_similarity, (), ("spearman", "pearson")),
 }
+
+
+def _named(name: str) -> NamedTask:
+    return NamedTask(lambda config, seed: generate_task(name, seed, config.max_length))
+
+
+for _name in GRAMMAR_TASKS:
+    TASKS.register(_name)(_named(_name))
