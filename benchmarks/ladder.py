@@ -1,10 +1,13 @@
 """The ladder on real data: every protection on the same chips, SST-2, MRPC and STS-B, each from a pruned encoder.
 
     python -m benchmarks.ladder --output DIR [--glue-dir DIR] [--model minilm-l6] [--tasks sst2,mrpc,stsb]
-        [--rungs none-column,code,code+trained] [--rates 0.01,0.05] [--chips 30] [--pattern uniform] [--minutes M]
+        [--rungs none-column,code,code+trained] [--rates 0.01,0.05] [--own-rates none=0.0001,0.001] [--chips 30]
+        [--pattern uniform] [--settings DIR] [--workers N] [--minutes M]
 
 Fine-tunes and prunes each task (shipped configurations; STS-B with MRPC's), trains for faults where a rung asks for
-it, and measures. One command: what is finished in DIR is not done again, and a GPU is used if there is one.
+it, and measures. One command: what is finished in DIR is not done again, and a GPU is used if there is one, by
+``--workers`` processes at a time. ``--settings`` takes the settings of training for faults that
+``benchmarks.ladder_settings`` chose on held-out train examples, a file for each task.
 ``--holdout 0.1`` measures on a tenth of the train examples instead of dev, for choosing settings.
 """
 
@@ -45,6 +48,33 @@ def run_config(task: str, options: argparse.Namespace) -> RunConfig:
     return load_config(find_config(source), overrides)
 
 
+def ladder_config(task: str, options: argparse.Namespace) -> LadderConfig:
+    """What is measured of a task."""
+    training = {
+        "epochs": options.epochs,
+        "learning_rate": options.learning_rate,
+        "design_rate": options.design_rate,
+    }
+    if options.settings:
+        training |= json.loads((options.settings / f"{task}.json").read_text())
+    own = [text.partition("=") for text in options.own_rates]
+    return build(
+        LadderConfig,
+        {
+            "rungs": options.rungs.split(","),
+            "faults": {"rates": _rates(options.rates), "chips": options.chips, "pattern": options.pattern},
+            "own_rates": {rung: _rates(rates) for rung, _, rates in own},
+            "training": training,
+            **({"limit": options.limit} if options.limit else {}),
+        },
+        "the command line",
+    )
+
+
+def _rates(text: str) -> list[float]:
+    return sorted(float(rate) for rate in text.split(",") if rate)
+
+
 def prepare(directory: Path, config: RunConfig) -> None:
     """Fine-tune and prune, as far as that is not done."""
     bring_up(directory, config, "prune", say=lambda stage, what: print(stage, what, flush=True))
@@ -58,11 +88,14 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--rungs", default=",".join(DEFAULT_RUNGS))
     parser.add_argument("--rates", default="0.002,0.01,0.03,0.05,0.08,0.1")
+    parser.add_argument("--own-rates", action="append", default=[], help="RUNG=RATE,RATE: other rates for one rung")
     parser.add_argument("--chips", type=int, default=30)
     parser.add_argument("--pattern", default="uniform")
     parser.add_argument("--epochs", type=int, default=3, help="of training for faults")
     parser.add_argument("--design-rate", type=float, default=0.1, help="largest rate in training for faults")
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="of training for faults")
+    parser.add_argument("--settings", type=Path, help="folder with TASK.json: settings of training for faults")
+    parser.add_argument("--workers", type=int, default=1, help="processes at a time; they share cores and GPU")
     parser.add_argument("--limit", type=int, help="only so many dev examples")
     parser.add_argument("--train-limit", type=int)
     parser.add_argument("--holdout", type=float, default=0.0)
@@ -72,24 +105,6 @@ def main() -> None:
     unknown = [task for task in options.tasks.split(",") if task not in TASKS]
     if unknown:
         parser.error(f"unknown task '{unknown[0]}'; there are {', '.join(TASKS)}.")
-    settings = build(
-        LadderConfig,
-        {
-            "rungs": options.rungs.split(","),
-            "faults": {
-                "rates": sorted(float(rate) for rate in options.rates.split(",")),
-                "chips": options.chips,
-                "pattern": options.pattern,
-            },
-            "training": {
-                "epochs": options.epochs,
-                "learning_rate": options.learning_rate,
-                "design_rate": options.design_rate,
-            },
-            **({"limit": options.limit} if options.limit else {}),
-        },
-        "the command line",
-    )
     begun, table = time.monotonic(), []
     for task in options.tasks.split(","):
         if options.minutes and time.monotonic() - begun > 60 * options.minutes:
@@ -97,7 +112,8 @@ def main() -> None:
             break
         config = run_config(task, options)
         prepare(options.output / task, config)
-        rows = ladder_in_run(options.output / task, config, settings, _progress)
+        settings = ladder_config(task, options)
+        rows = ladder_in_run(options.output / task, config, settings, _progress, options.workers)
         table += [{"task": task, **row} for row in rows]
         write_csv(options.output / "ladder.csv", table)
         for row in rows:

@@ -4,9 +4,9 @@
     python -m benchmarks.paper_size --report                                    # the results from what is finished
     python -m benchmarks.paper_size --weights                                   # Table 2 and Figure 3 of the encoder
 
-Jobs are processes of their own and go in the order of what they are worth: one seed of every task, fault sweeps of MRPC
-and CoLA on their first seed's pruned model, then more seeds, readings and rates. What is finished is not done again,
-what was interrupted continues, and a GPU is used if there is one.
+Jobs are processes of their own and go in the order of what they are worth: all seeds of the four small tasks, fault
+sweeps of MRPC and CoLA on their first seed's pruned model, SST-2, further readings and rates, the other tasks. What is
+finished is not done again, what was interrupted continues, and a GPU is used if there is one.
 
 A sweep has twenty chips a point. *All planes*: every cell that is used or lies beside one can be stuck, replicas
 included. *MSB planes*: the same chips, but only cells that hold a most significant bit are stuck.
@@ -80,6 +80,9 @@ RECIPES: dict[str, Recipe] = {
     "mnli": Recipe(2, 1, 1, 1, train_limit=16_000),
     "qqp": Recipe(2, 1, 1, 1, train_limit=16_000),
 }
+
+#: Tasks whose trainings come first, and those after the first sweeps.
+SMALL, LARGE = ("mrpc", "cola", "rte", "stsb"), ("sst2",)
 
 #: Tasks of the fault sweeps, the paper's nine rates (Table 3), and those beyond.
 SWEPT = ("mrpc", "cola")
@@ -161,10 +164,9 @@ def sweep_plans() -> list[SweepPlan]:
         )
     ]
     high = [
-        SweepPlan(t, v, "all", rates, CHIPS)
-        for rates in (HIGH_RATES[:2], HIGH_RATES[2:3], HIGH_RATES[3:])
+        SweepPlan(t, v, "all", HIGH_RATES, CHIPS)
+        for v in ("best", "none-column", "paper-column", "paper", "none")
         for t in SWEPT
-        for v in ("best", "paper-column", "none-column", "paper", "none")
     ]
     return [*first, *readings, *high]
 
@@ -176,7 +178,9 @@ def jobs(
     recipes = {task: RECIPES[task] for task in tasks}
     steps = {"finetune.checkpoint_steps": checkpoint_steps, "prune.checkpoint_steps": checkpoint_steps}
     plans = glue_pruning.plan(model, glue_dir, share, out, recipes, {**COMMON, **steps})
-    trainings = [[_training(one) for one in plans if one.seed == seed] for seed in range(3)]
+    small, large, last = (
+        [_training(one) for one in plans if one.task in own] for own in (SMALL, LARGE, set(RECIPES) - {*SMALL, *LARGE})
+    )
     sweeps = [_sweeping(one, out) for one in sweep_plans() if one.task in tasks]
     swept = len(set(SWEPT) & set(tasks))
     first, readings, high = sweeps[: 4 * swept], sweeps[4 * swept : 9 * swept], sweeps[9 * swept :]
@@ -186,8 +190,8 @@ def jobs(
     ]
     curves = [_comparison(one, "curve", ("gates",), SHARES) for one in plans if one.seed == 0 and one.task in SWEPT]
     system = [_system(one, out) for one in plans if (one.task, one.seed) == (SYSTEM_TASK, 0)]
-    order = [trainings[0], first, trainings[1], system, compared[0], readings, trainings[2], compared[1], curves]
-    return [job for part in (*order, compared[2], high) for job in part], plans
+    order = [small, first, large, readings, high, system, compared[0], curves, last, compared[1], compared[2]]
+    return [job for part in order for job in part], plans
 
 
 def _crossvote(*arguments: str) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The ladder: every protection on the same silicon, from no protection to codes with training for faults.
 
 A *rung* is a scheme, on the pruned model or, with ``+trained``, on that model after training for faults under the
-scheme's own error law. Chips come in the outer loop: each is drawn once, and every rung is measured on it.
+scheme's own error law (a scheme that programs around known faults has none, and takes that of ``training.scheme``).
+Chips come in the outer loop: each is drawn once, and every rung is measured on it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -27,7 +29,7 @@ from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.code import code_digest
-from crossvote.sim.common.content import digest
+from crossvote.sim.common.content import digest, file_digest
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
@@ -109,8 +111,13 @@ class LadderConfig:
         default_factory=lambda: FaultsConfig(rates=(0.002, 0.01, 0.03, 0.05, 0.08, 0.1), chips=30),
         description="The chips.",
     )
+    own_rates: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="Fault rates of single rungs, where they are not those of all; none: without faults only.",
+    )
     training: FaultTrainingConfig = Field(
-        default_factory=_training_defaults, description="How to train for faults; its scheme is the rung's."
+        default_factory=_training_defaults,
+        description="How to train for faults; its scheme counts for rungs that know the faults, others have their own.",
     )
     batch_size: int = Field(default=256, ge=1, description="Dev examples run at once.")
     limit: int | None = Field(default=None, ge=1, description="Use only the first so many dev examples.")
@@ -121,6 +128,21 @@ class LadderConfig:
         if len(set(rungs)) != len(rungs):
             raise ValueError("every rung can be named once only.")
         return rungs
+
+    @model_validator(mode="after")
+    def _rates_of_rungs(self) -> LadderConfig:
+        if unknown := [name for name in self.own_rates if name not in self.rungs]:
+            raise ValueError(f"own_rates names '{unknown[0]}', which is no rung.")
+        return self
+
+    def rates_of(self, rung: str) -> tuple[float, ...]:
+        """The fault rates at which a rung is measured."""
+        return self.own_rates.get(rung, self.faults.rates)
+
+    @property
+    def all_faults(self) -> FaultsConfig:
+        """The chips of all rungs."""
+        return replace(self.faults, rates=tuple(sorted({rate for rung in self.rungs for rate in self.rates_of(rung)})))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +160,11 @@ class Rung:
 
 
 def ladder_in_run(
-    directory: Path, config: RunConfig, settings: LadderConfig, progress: Progress = no_progress
+    directory: Path, config: RunConfig, settings: LadderConfig, progress: Progress = no_progress, workers: int = 1
 ) -> list[dict[str, Any]]:
     """Climb the ladder with the pruned model of a run; what is finished is not done again.
 
+    With several ``workers``, as many processes train and measure side by side, on one GPU too; results are the same.
     Writes ``ladder/rates.csv`` (a row per rung and rate), ``ladder/paired.csv`` (differences on the same chips) and
     ``ladder/ladder.csv`` (a row per rung: what it tolerates and costs), and returns the rows of the last.
 
@@ -153,29 +176,14 @@ def ladder_in_run(
         folder = run.path / FOLDER
         if not (run.path / MASKS).is_file():
             raise UserError(f"{directory}: nothing is pruned there yet; run: crossvote prune {directory}")
-        task = load_task(config.task, config.seed)
-        masks = load_masks(run.path / MASKS)
-        pruned, tokenizer = _load(run.path / PRUNED, task, config)
-        rungs = []
-        for name, scheme in schemes.items():
-            model = pruned
-            if name.endswith(TRAINED):
-                model = _trained(run.path, folder, name, scheme, task, masks, config, settings, progress)
-            rungs.append(Rung(name, scheme, model, _image(model, masks, scheme, config, name)))
-        images = [rung.image for rung in rungs]
-        silicon = draw_silicon(settings.faults, config.seed, images[0].rows, images[0].columns)
-        trials = climb(
-            rungs,
-            tokenizer,
-            task,
-            silicon,
-            KeyedResults(folder / "trials"),
-            batch_size=settings.batch_size,
-            limit=settings.limit,
-            activations=config.quantization.activations,
-            read=ReadModel.of_chip(config.chip, config.seed),
-            progress=progress,
-        )
+        site = Site(run.path, config, settings)
+        if workers > 1:
+            from crossvote.swstack.experiment.ladder_workers import side_by_side
+
+            side_by_side(site, workers, progress)
+        rungs = [site.rung(name, progress) for name in schemes]
+        trials = site.climb(rungs, site.silicon(), progress)
+        task = site.task
         points = summarize([*trials])
         rates, paired, rows = ladder_tables(points, task.primary_metric, rungs, config.chip)
         for name, table in (("rates", rates), ("paired", paired), ("ladder", rows)):
@@ -208,18 +216,133 @@ def rung_schemes(settings: LadderConfig, config: RunConfig) -> dict[str, Scheme]
     found = {}
     for name in settings.rungs:
         plain = name.removesuffix(TRAINED)
-        if plain not in known:
-            raise UserError(f"rung '{name}': '{plain}' is no protection scheme; known are {', '.join(known)}.")
-        if name.endswith(TRAINED) and known[plain].knows_faults:
+        law = law_of(name, known, settings)
+        for scheme in (plain, law):
+            if scheme is not None and scheme not in known:
+                raise UserError(f"rung '{name}': '{scheme}' is no protection scheme; known are {', '.join(known)}.")
+        if law is not None and known[law].knows_faults:
             raise UserError(
-                f"rung '{name}': '{plain}' programs around the faults of each chip, so it has no law of errors "
-                "to train for."
+                f"rung '{name}': '{law}' programs around the faults of each chip, so it has no law of errors "
+                "to train for; training.scheme must name another."
             )
         found[name] = known[plain]
     chip, quantization = config.chip, config.quantization
     check_run(chip, found, quantization.planes, quantization.activations, "auto")
     settings.faults.pattern.check(chip.crossbar.rows, chip.crossbar.columns)
     return found
+
+
+def law_of(rung: str, schemes: Mapping[str, Scheme], settings: LadderConfig) -> str | None:
+    """The scheme for whose errors a rung's model is trained, by name; None if it is not trained for faults."""
+    plain = rung.removesuffix(TRAINED)
+    if plain == rung:
+        return None
+    return settings.training.scheme if plain in schemes and schemes[plain].knows_faults else plain
+
+
+@dataclass(eq=False)
+class Site:
+    """A run on whose pruned model a ladder stands; what is made here is kept in the run, and made once.
+
+    Whoever uses it holds the run, or works for the one who does.
+    """
+
+    run: Path
+    config: RunConfig
+    settings: LadderConfig
+
+    @property
+    def folder(self) -> Path:
+        """Where the ladder's files lie."""
+        return self.run / FOLDER
+
+    @cached_property
+    def task(self) -> Task:
+        return load_task(self.config.task, self.config.seed)
+
+    @cached_property
+    def masks(self) -> Masks:
+        return load_masks(self.run / MASKS)
+
+    @cached_property
+    def pruned(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        return _load(self.run / PRUNED, self.task, self.config)
+
+    @property
+    def schemes(self) -> Mapping[str, Scheme]:
+        """All schemes by name."""
+        return {**PRESETS, **self.config.map.protection}
+
+    def law(self, rung: str) -> str | None:
+        """``law_of`` a rung."""
+        return law_of(rung, self.schemes, self.settings)
+
+    def silicon(self) -> tuple[Silicon, ...]:
+        """All chips."""
+        crossbar = self.config.chip.crossbar
+        return draw_silicon(self.settings.all_faults, self.config.seed, crossbar.rows, crossbar.columns)
+
+    def trained(self, law: str, progress: Progress = no_progress) -> PreTrainedModel:
+        """The pruned model after training for the errors of a scheme."""
+        scheme = self.schemes[law]
+        return _trained(
+            self.run,
+            self.folder,
+            f"{law}{TRAINED}",
+            scheme,
+            self.task,
+            self.masks,
+            self.config,
+            self.settings,
+            progress,
+        )
+
+    def rung(self, name: str, progress: Progress = no_progress) -> Rung:
+        """A rung by its name."""
+        scheme, law = self.schemes[name.removesuffix(TRAINED)], self.law(name)
+        model = self.pruned[0] if law is None else self.trained(law, progress)
+        return Rung(name, scheme, model, self._image(name, model, scheme))
+
+    def _image(self, name: str, model: PreTrainedModel, scheme: Scheme) -> Image:
+        """The mapping of a rung's model; kept in the ladder's folder."""
+        target = self.folder / "images" / f"{name.replace('+', '-')}.safetensors"
+        identity = {
+            "model": _weights(model),
+            "masks": file_digest(self.run / MASKS),
+            "scheme": to_mapping(scheme),
+            "chip": to_mapping(self.config.chip),
+            "quantization": to_mapping(self.config.quantization),
+            "code": code_digest("crossvote.swstack.mapping.mapping"),
+        }
+        kept = KeyedResults(self.folder / "images")
+        found = kept.get(name, identity)
+        if found is not None:
+            with contextlib.suppress(UserError):  # the image is gone, or another one lies in its place
+                image = Image.load(target)
+                if image.content_hash == found["image"]:
+                    return image
+        image = _image(model, self.masks, scheme, self.config, name)
+        image.save(target)
+        kept.put(name, identity, {"image": image.content_hash})
+        return image
+
+    def climb(
+        self, rungs: Sequence[Rung], silicon: Sequence[Silicon], progress: Progress = no_progress
+    ) -> tuple[Trial, ...]:
+        """``climb`` on these chips, each rung on those of its rates."""
+        return climb(
+            rungs,
+            self.pruned[1],
+            self.task,
+            silicon,
+            KeyedResults(self.folder / "trials"),
+            batch_size=self.settings.batch_size,
+            limit=self.settings.limit,
+            activations=self.config.quantization.activations,
+            read=ReadModel.of_chip(self.config.chip, self.config.seed),
+            rates={rung.name: self.settings.rates_of(rung.name) for rung in rungs},
+            progress=progress,
+        )
 
 
 def _load(folder: Path, task: Task, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -295,11 +418,14 @@ def climb(
     limit: int | None = None,
     activations: Activations = "token",
     read: ReadModel | None = None,
+    rates: Mapping[str, Sequence[float]] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Trial, ...]:
     """Every rung without faults and on every chip, in this order; on a CUDA device if there is one.
 
     Finished trials are ``kept``, each at once, and taken up again.
+
+    rates: of rungs that are measured on the chips of some rates only, by name.
     """
     read = read or ReadModel()
     encoded = encode(tokenizer, task.dev[:limit], task.max_length)
@@ -333,12 +459,16 @@ def climb(
         name = rung.name if chip is None else f"{rung.name}-rate-{chip.rate!r}-chip-{chip.number}"
         return name, {**identities[rung.name], "chip": None if chip is None else _law(chip)}
 
-    finished = {(rung.name, n): kept.get(*place(rung, chip)) for rung in rungs for n, chip in enumerate(chips)}
-    needed = [n for n, chip in enumerate(chips) if chip and any(finished[rung.name, n] is None for rung in rungs)]
+    def belongs(rung: Rung, chip: Silicon | None) -> bool:
+        return chip is None or rates is None or rung.name not in rates or chip.rate in rates[rung.name]
+
+    on = {n: [rung for rung in rungs if belongs(rung, chip)] for n, chip in enumerate(chips)}
+    finished = {(rung.name, n): kept.get(*place(rung, chips[n])) for n, own in on.items() for rung in own}
+    needed = [n for n, chip in enumerate(chips) if chip and any(finished[rung.name, n] is None for rung in on[n])]
     with ThreadPoolExecutor(_DRAWN_AHEAD) as pool:
         drawing: dict[int, Future[FaultMap]] = {}
         for number, chip in enumerate(chips):
-            faults, waiting = None, [rung for rung in rungs if finished[rung.name, number] is None]
+            faults, waiting = None, [rung for rung in on[number] if finished[rung.name, number] is None]
             for ahead in [n for n in needed if n >= number][: _DRAWN_AHEAD + 1]:  # while this one is measured
                 if ahead not in drawing:
                     drawing[ahead] = pool.submit(chips[ahead].faults, crossbars)  # type: ignore[union-attr]
@@ -354,7 +484,7 @@ def climb(
                 stuck = 0 if faults is None else len(faults.of_crossbars(0, rung.image.crossbars)[0])
                 finished[rung.name, number] = {"metrics": metrics, "faults": stuck}
                 kept.put(*place(rung, chip), finished[rung.name, number])
-            for rung in rungs:
+            for rung in on[number]:
                 found = finished[rung.name, number]
                 assert found is not None
                 where = (0.0, -1) if chip is None else (chip.rate, chip.number)

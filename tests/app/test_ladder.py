@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +16,10 @@ from crossvote.sim.common.schema import build
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.evaluation import Point
 from crossvote.swstack.experiment import ladder
-from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.ladder import LadderConfig, ladder_tables, tolerated_rate
+from crossvote.swstack.experiment.shipped import find_config
+from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.mapping.protection import PRESETS
 
 
@@ -115,12 +118,51 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_trained(tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scheme_that_knows_the_faults_is_marked_and_not_trained_for():
+def test_a_scheme_that_knows_the_faults_takes_another_ones_law_to_train_for():
     run = build(RunConfig, {}, "test")
-    with pytest.raises(UserError, match=r"rung 'placed\+trained': 'placed' programs around the faults of each chip"):
-        ladder.rung_schemes(build(LadderConfig, {"rungs": ["code", "placed+trained"]}, "test"), run)
-    settings = build(LadderConfig, {"rungs": ["placed", "code+trained"]}, "test")
-    assert ladder.rung_schemes(settings, run).keys() == {"placed", "code+trained"}
+    settings = build(LadderConfig, {"rungs": ["placed", "placed+trained", "mean5+trained"]}, "test")
+    assert ladder.rung_schemes(settings, run).keys() == {"placed", "placed+trained", "mean5+trained"}
+    laws = [ladder.law_of(name, PRESETS, settings) for name in settings.rungs]
+    assert laws == [None, "code", "mean5"]
+    for law, message in (("closest", "'closest' programs around the faults of each chip"), ("cod", "'cod' is no")):
+        wrong = build(LadderConfig, {"rungs": ["placed+trained"], "training": {"scheme": law}}, "test")
+        with pytest.raises(UserError, match=rf"rung 'placed\+trained': {message}"):
+            ladder.rung_schemes(wrong, run)
+
+
+@pytest.mark.slow
+def test_workers_and_one_process_write_the_same_tables(tmp_path, tiny_bert):
+    """With rates of their own for single rungs, and one training for two rungs."""
+    overrides = [f"model.source={tiny_bert}", "task.train_limit=48", "task.eval_limit=24", "prune.gate_epochs=1"]
+    config = load_config(find_config("default"), [*overrides, "finetune.epochs=1"])
+    values = {
+        "rungs": ["none-column", "code+trained", "placed7+trained"],
+        "faults": {"rates": [0.02, 0.1], "chips": 3},
+        "own_rates": {"none-column": [0.001], "placed7+trained": [0.1, 0.2]},
+        "training": {"epochs": 1},
+    }
+    settings = build(LadderConfig, values, "test")
+    bring_up(tmp_path / "one", config, "prune")
+    shutil.copytree(tmp_path / "one", tmp_path / "many")
+    one = ladder.ladder_in_run(tmp_path / "one", config, settings)
+    assert ladder.ladder_in_run(tmp_path / "many", config, settings, workers=2) == one
+    for name in ("rates.csv", "ladder.csv"):
+        assert (tmp_path / "many/ladder" / name).read_bytes() == (tmp_path / "one/ladder" / name).read_bytes()
+    assert [path.name for path in (tmp_path / "many/ladder/models").iterdir() if path.is_dir()] == ["code-trained"]
+    rates = {
+        name: [row["rate"] for row in rows(tmp_path / "one/ladder/rates.csv") if row["rung"] == name]
+        for name in settings.rungs
+    }
+    assert rates == {
+        "none-column": ["0.0", "0.001"],
+        "code+trained": ["0.0", "0.02", "0.1"],
+        "placed7+trained": ["0.0", "0.1", "0.2"],
+    }
+
+
+def test_rates_of_a_rung_that_is_not_there_are_refused():
+    with pytest.raises(UserError, match="own_rates names 'best', which is no rung"):
+        build(LadderConfig, {"rungs": ["code"], "own_rates": {"best": [0.1]}}, "test")
 
 
 def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):

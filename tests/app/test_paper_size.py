@@ -39,12 +39,14 @@ def image(tiny_mpnet) -> Image:
     return build_image(model, word_line_groups(model), masks, scheme("paper"))
 
 
-def test_every_task_is_trained_once_before_the_first_sweep_and_no_job_comes_twice():
+def test_small_tasks_are_trained_with_all_seeds_before_the_first_sweep_and_no_job_comes_twice():
     names = [job.name for job in JOBS]
     assert len(set(names)) == len(names)
     assert len({job.makes for job in JOBS}) == len(JOBS)
     first_sweep = next(i for i, name in enumerate(names) if name.startswith("sweep"))
-    assert [name.split()[1] for name in names[:first_sweep]] == list(paper_size.RECIPES)
+    wanted = [f"train {task} {seed}" for seed in range(3) for task in paper_size.SMALL]
+    assert names[:first_sweep] == wanted
+    assert {name.split()[1] for name in names if name.startswith("train")} == set(paper_size.RECIPES)
     # Whatever a job needs is made by one before it.
     made: set[Path] = set()
     for job in JOBS:
