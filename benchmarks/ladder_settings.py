@@ -36,23 +36,17 @@ GOAL = {0.05: 1.0, 0.08: 2.0}
 CANDIDATES: dict[str, tuple[dict[str, float], ...]] = {
     "mrpc": (
         {"epochs": 3, "learning_rate": 5e-5},
-        {"epochs": 10, "learning_rate": 5e-5},
-        {"epochs": 10, "learning_rate": 1e-4},
-        {"epochs": 10, "learning_rate": 1e-4, "design_rate": 0.15},
-        {"epochs": 10, "learning_rate": 1e-4, "layer_distillation": 1.0},
-        {"epochs": 16, "learning_rate": 1e-4},
+        {"epochs": 8, "learning_rate": 5e-5},
+        {"epochs": 8, "learning_rate": 1e-4},
     ),
     "stsb": (
         {"epochs": 3, "learning_rate": 5e-5},
-        {"epochs": 8, "learning_rate": 5e-5},
-        {"epochs": 8, "learning_rate": 1e-4},
-        {"epochs": 8, "learning_rate": 1e-4, "design_rate": 0.15},
-        {"epochs": 8, "learning_rate": 1e-4, "layer_distillation": 1.0},
+        {"epochs": 6, "learning_rate": 5e-5},
+        {"epochs": 6, "learning_rate": 1e-4},
     ),
     "sst2": (
         {"epochs": 3, "learning_rate": 5e-5},
-        {"epochs": 5, "learning_rate": 5e-5},
-        {"epochs": 5, "learning_rate": 1e-4},
+        {"epochs": 3, "learning_rate": 1e-4},
     ),
 }
 

@@ -537,6 +537,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), help="stop after so long; started again, it goes on"
     )
+    parser.add_argument("--checkpoint-steps", type=int, default=100, help="steps of training between checkpoints")
     parser.add_argument("--out", type=Path, default=Path("runs/paper-size"), help="where the runs go")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the report goes")
     parser.add_argument("--report", action="store_true", help="write the results of what is finished, run nothing")

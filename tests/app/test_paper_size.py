@@ -127,3 +127,15 @@ def test_a_sweep_measured_twice_gives_each_point_once():
     points = paper_size.points_of([one, one])
     assert [(point["rate"], point["mean"], point["chips"]) for point in points] == [(0.0, 90.0, 0), (0.1, 51.0, 3)]
     assert points[1]["variance"] == np.var([50, 51, 52], ddof=1)
+
+
+def test_the_command_plans_its_jobs_from_its_own_options(tmp_path, monkeypatch, capsys):
+    """With nothing finished it reports nothing, but every option that the plan needs must be there."""
+    command = ["paper_size", "--report", "--tasks", "mrpc", "--out", str(tmp_path / "out"), "--checkpoint-steps", "7"]
+    monkeypatch.setattr(sys, "argv", [*command, "--results", str(tmp_path / "results")])
+    planned = []
+    original = paper_size.jobs
+    monkeypatch.setattr(paper_size, "jobs", lambda *given: planned.append(given) or original(*given))
+    paper_size.main()
+    assert planned == [("mpnet-base", "glue", 0.3, tmp_path / "out", ["mrpc"], 7)]
+    assert list(tmp_path.iterdir()) == []
