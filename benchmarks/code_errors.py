@@ -10,8 +10,10 @@ the mean square of the outputs. In every word-line group the columns of the smal
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
+from torch import nn
 
 from crossvote.sim.array.image import GroupImage
 from crossvote.swstack.mapping.codes import FaultLaw, predicted_variance
@@ -19,7 +21,7 @@ from crossvote.swstack.mapping.mapping import QuantizedGroup, group_statistics, 
 from crossvote.swstack.mapping.placement import dense_lines
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.config import ModelConfig
-from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
+from crossvote.swstack.models.layouts import WordLineGroup, matrix_weight, word_line_groups
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import MatrixMask
 
@@ -40,6 +42,18 @@ def relative_error(quantized: QuantizedGroup, scheme: str, group: GroupImage, ra
     )
 
 
+def smallest_pruned(model: nn.Module, groups: Sequence[WordLineGroup], share: float) -> dict[str, MatrixMask]:
+    """Masks that prune the columns of the smallest norm in every word-line group."""
+    masks = {}
+    for group in groups:
+        weights = [matrix_weight(model, name).numpy() for name in group.matrices]
+        norms = np.concatenate([np.linalg.norm(weight, axis=0) for weight in weights])
+        bound = np.quantile(norms, share)
+        for name, weight in zip(group.matrices, weights, strict=True):
+            masks[name] = MatrixMask(np.ones(len(weight), np.bool_), np.linalg.norm(weight, axis=0) > bound)
+    return masks
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="minilm-l6")
@@ -50,13 +64,7 @@ def main() -> None:
     rates = [float(rate) for rate in options.rates.split(",")]
     model, _ = load_model(ModelConfig(source=options.model), 2, False, 0)
     groups = word_line_groups(model)[: 4 * options.layers]
-    masks = {}
-    for group in groups:
-        weights = [matrix_weight(model, name).numpy() for name in group.matrices]
-        norms = np.concatenate([np.linalg.norm(weight, axis=0) for weight in weights])
-        bound = np.quantile(norms, options.pruned)
-        for name, weight in zip(group.matrices, weights, strict=True):
-            masks[name] = MatrixMask(np.ones(len(weight), np.bool_), np.linalg.norm(weight, axis=0) > bound)
+    masks = smallest_pruned(model, groups, options.pruned)
     print("| scheme | bit lines | zero space |", " | ".join(f"{100 * rate:g} %" for rate in rates), "|")
     print("| --- | --- | --- |", " | ".join("---" for _ in rates), "|")
     for scheme in (*SCHEMES, *CODES):

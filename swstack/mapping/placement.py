@@ -5,6 +5,8 @@
   Algorithm 2).
 * ``packed``: only kept outputs, each with all its lines in one crossbar, next-fit in output order.
 * ``free``: only kept outputs, side by side in output order; an output may reach into the next crossbar.
+* ``apart``: only kept outputs, as many crossbars as ``free`` takes, and line after line dealt to the next column block:
+  the lines of an output, its copies among them, lie in different crossbars as long as there are enough, else far apart.
 * ``beside``: every output, pruned ones too, has room for its copies; whole outputs in a crossbar.
 """
 
@@ -43,7 +45,7 @@ def place_outputs(
     """
     widths = allocation.widths
     widest = slices if placement == "in_place" else int(widths.max(initial=0))
-    if widest > columns and placement != "free":
+    if widest > columns and placement not in ("free", "apart"):
         raise UserError(
             f"group {name}: an output takes {widest} bit lines, more than the {columns} of a crossbar; "
             "use wider crossbars, fewer weight bits or fewer replicas."
@@ -66,7 +68,7 @@ def place_outputs(
     else:
         if placement == "packed":
             first, used = _next_fit(widths[kept], columns)
-        elif placement == "free":
+        elif placement in ("free", "apart"):
             first, used = np.cumsum(widths[kept]) - widths[kept], int(widths.sum())
         else:
             grid = _first_lines(len(kept), columns // max(1, widest), widest, columns)
@@ -74,12 +76,26 @@ def place_outputs(
         within = np.arange(len(outputs)) - np.repeat(np.cumsum(widths[kept]) - widths[kept], widths[kept])
         lines = np.repeat(first, widths[kept]) + within
         blocks = max(1, math.ceil(used / columns))
+        if placement == "apart":
+            lines = _dealt(len(lines), blocks, columns)
     fields = np.zeros((5, blocks * columns), np.int8)
     fields[:, lines] = content.T
     output = np.full(blocks * columns, -1, np.int32)
     output[lines] = outputs
     plane, shift, copy, replica, flipped = fields
     return ColumnMap(output, plane, replica, flipped.astype(np.bool_), shift, copy)
+
+
+def _dealt(lines: int, blocks: int, columns: int) -> NDArray[np.int64]:
+    """Bit lines for ``lines`` lines in their order, dealt to the column blocks in turn.
+
+    Lines that meet in a crossbar again lie about 0.38 of its width apart: the golden ratio keeps those after them away
+    from each other, too.
+    """
+    step = next(s for s in range(max(1, round(0.382 * columns)), columns + 1) if math.gcd(s, columns) == 1)
+    place, block = np.divmod(np.arange(lines, dtype=np.int64), blocks)
+    dealt: NDArray[np.int64] = block * columns + place * step % columns
+    return dealt
 
 
 def _first_lines(outputs: int, per_block: int, width: int, columns: int) -> NDArray[np.int64]:

@@ -33,6 +33,7 @@ PRESETS: dict[str, Scheme] = {
     # Codes by optimisation, summed copies only: nothing votes.
     "code": Optimal(),
     "code-group": Optimal(per="group"),
+    "code-apart": Optimal(placement="apart"),
     "code-tensor": Optimal(scale="tensor"),
     "code-vote": Optimal(votes=True),
     # The fault map is known, and cells are programmed around it: to be compared with each other only.

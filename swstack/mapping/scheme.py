@@ -23,7 +23,7 @@ from crossvote.sim.common.registry import Registry, parse_kind
 from crossvote.sim.common.schema import config_dataclass
 
 Scale = Literal["tensor", "column"]
-Placement = Literal["in_place", "packed", "free", "beside"]
+Placement = Literal["in_place", "packed", "free", "apart", "beside"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ class Scheme:
         default="in_place",
         description="in_place: outputs stay where the dense mapping has them, copies go to the bit lines of pruned "
         "outputs; packed: kept outputs only, whole ones in a crossbar; free: kept outputs only, side by side across "
-        "crossbars; beside: every output has room for its copies, pruned ones too",
+        "crossbars; apart: as free, but with the lines of an output in different crossbars; beside: every output has "
+        "room for its copies, pruned ones too",
     )
 
     compensated_rate: float | None = Field(
@@ -175,6 +176,7 @@ class Scheme:
             "in_place": "outputs in place",
             "packed": "kept outputs packed",
             "free": "kept outputs side by side",
+            "apart": "the lines of an output in different crossbars",
             "beside": "copies beside every output",
         }[self.placement]
         rate = self.compensated_rate

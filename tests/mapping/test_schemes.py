@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -79,7 +80,7 @@ def homes(column_map: ColumnMap) -> list[tuple[int, ...]]:
     return sorted(zip(*(getattr(column_map, field)[used].tolist() for field in fields), strict=True))
 
 
-@pytest.mark.parametrize("placement", ["in_place", "packed", "free", "beside"])
+@pytest.mark.parametrize("placement", ["in_place", "packed", "free", "apart", "beside"])
 def test_every_placement_gives_each_line_one_home(placement):
     rng = np.random.default_rng(3)
     codes = (Fixed(lines=(4, 3, 1, 1, 1)).code(7), Fixed(lines=(3, 1), voted=(0,)).code(7))
@@ -93,8 +94,13 @@ def test_every_placement_gives_each_line_one_home(placement):
     ]
     assert homes(column_map) == sorted(expected)
     total = len(expected)
-    if placement == "free":
+    if placement in ("free", "apart"):
         assert len(column_map) == -(-total // 24) * 24
+    if placement == "apart":
+        blocks = len(column_map) // 24
+        for output in np.unique(column_map.output[column_map.used]):
+            per_block = np.bincount(np.flatnonzero(column_map.output == output) // 24, minlength=blocks)
+            assert per_block.max() <= -(-per_block.sum() // blocks)
     if placement in ("packed", "beside"):
         for output in range(30):
             assert len(set(np.flatnonzero(column_map.output == output) // 24)) <= 1
@@ -108,6 +114,16 @@ def test_every_placement_gives_each_line_one_home(placement):
         assert len(moved) == sum(
             len(code_lines(codes[c])) - len({t.plane for t in codes[c]}) for c in code_of if c >= 0
         )
+
+
+def test_lines_that_share_a_crossbar_lie_apart_too():
+    """One crossbar for all: no two lines of an output are neighbours, as they are side by side."""
+    allocation = Allocation.uniform(Fixed(lines=(4, 3, 1, 1, 1)).code(7), np.ones(12, np.bool_), "none")
+    column_map = place_outputs(allocation, 7, 128, "apart")
+    assert len(column_map) == 128
+    for output in range(12):
+        places = np.sort(np.flatnonzero(column_map.output == output))
+        assert np.diff(places).min() > 4
 
 
 def test_codes_fit_the_dense_crossbars_when_enough_is_pruned():
@@ -138,11 +154,32 @@ def test_codes_fit_the_dense_crossbars_when_enough_is_pruned():
         ({"kind": "fixed", "lines": [2, 1], "voted": [0]}, "a median needs an odd number"),
         ({"kind": "fixed", "lines": [3], "voted": [1]}, "voted names plane 1 below the MSB, but 1 planes are kept"),
         ({"kind": "fixed", "lines": [3], "line": [3]}, "did you mean 'lines'"),
+        ({"kind": "layered", "copies": [5, 3, 1]}, "shares has 1 entries; 3 classes of copies need 2"),
+        ({"kind": "layered", "copies": [2, 1]}, "a median needs an odd number of copies"),
+        ({"kind": "layered", "copies": [5, 3, 1], "shares": [0.7, 0.6]}, "add up to 1 at most"),
+        ({"kind": "layered", "ranking": ["a", "b", "a"]}, "ranking names group 'a' twice"),
     ],
 )
 def test_impossible_schemes_are_one_sentence(values, message):
     with pytest.raises(UserError, match=message):
         scheme_from(values)
+
+
+def test_sensitive_groups_get_more_copies_and_pay_for_them():
+    """Five groups: the first, the next two (0.3 of five, rounded up) and the rest; who is not ranked is safe."""
+    scheme = scheme_from(
+        {"kind": "layered", "ranking": ["a", "b", "c", "d", "e"], "copies": [5, 3, 1], "shares": [0.2, 0.3]}
+    )
+    lines = {}
+    for name in "abcdex":
+        group = dataclasses.replace(quantized(np.random.default_rng(7), pruned=0.0), name=name)
+        image = place_group(group, scheme, 7, 16, 24)
+        lines[name] = int(image.column_map.used.sum()) // group.kept_outputs.sum() // 7
+        assert image.vote == ("output" if lines[name] > 1 else "none")
+        x = driven_inputs(np.random.default_rng(8), image)
+        np.testing.assert_array_equal(reference_outputs(image, x, 8, 8), x @ group.q)
+    assert lines == {"a": 5, "b": 3, "c": 3, "d": 1, "e": 1, "x": 5}
+    assert scheme.describe().startswith("copies of all planes: 5 for 0.2 of the ranking and 3 for 0.3 of the ranking")
 
 
 def test_codes_that_the_weights_cannot_hold_are_refused():
