@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.output import Output
+
+if TYPE_CHECKING:
+    from crossvote.sim.chip.config import ChipConfig
 
 Whole = Annotated[int | None, typer.Option(help="In the place of the chip's.", show_default=False)]
 Flag = Annotated[bool | None, typer.Option(help="In the place of the chip's.", show_default=False)]
@@ -20,6 +23,7 @@ Flag = Annotated[bool | None, typer.Option(help="In the place of the chip's.", s
     examples=(
         "crossvote verilog --out build/verilog",
         "crossvote verilog --chip my-chip.toml",
+        "crossvote verilog --tile 3 --vote crossbar --self-test",
         "crossvote verilog --lanes 32 --scale-bits 17 --bus axi --streams axi --name my_opc",
     )
 )
@@ -27,7 +31,10 @@ def verilog(
     out: Output,
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("build/verilog"),
     chip: Annotated[str, typer.Option(help="Chip preset or TOML file that sets the parameters.")] = "crossvote",
-    name: Annotated[str, typer.Option(help="Name of the top module and of the files.")] = "opc",
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the top module and of the files; otherwise opc or tile.", show_default=False),
+    ] = None,
     bus: Annotated[str, typer.Option(help="What the registers are reached through: port or axi (AXI4-Lite).")] = "port",
     streams: Annotated[
         str, typer.Option(help="What codes and outputs go through: plain or axi (AXI4-Stream).")
@@ -42,10 +49,15 @@ def verilog(
     column_map: Flag = None,
     scale_bits: Whole = None,
     log_bits: Whole = None,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Instead, a whole tile for so many row blocks: Verilog and description.")
+    ] = None,
+    vote: Annotated[str, typer.Option(help="Where the tile's replicas vote: output or crossbar.")] = "output",
+    self_test: Annotated[bool, typer.Option("--self-test", help="The tile can test its crossbars.")] = False,
 ) -> None:
     """Export the output peripheral: Verilog, register description, constraints, lint waivers, and an example that runs.
 
-    Sizes are those of the chip unless options say otherwise.
+    Sizes are those of the chip unless options say otherwise. With --tile the digital part of a whole tile is exported.
     """
     from crossvote.rtl.export import BUSES, STREAMS
     from crossvote.rtl.ip_export import export_ip
@@ -70,10 +82,17 @@ def verilog(
         "log_bits": log_bits,
     }
     config = load_chip(chip)
+    given = {key: value for key, value in own.items() if value is not None}
+    if tile is not None:
+        paths = [
+            str(path) for path in _tile(config, folder, name or "tile", bus, streams, given, tile, vote, self_test)
+        ]
+        out.text("\n".join(paths))
+        out.result({"files": paths})
+        return
+    name = name or "opc"
     try:
-        parameters = dataclasses.replace(
-            opc_parameters(config), **{key: value for key, value in own.items() if value is not None}
-        )
+        parameters = dataclasses.replace(opc_parameters(config), **given)
         files = export_ip(parameters, folder, example(parameters), name, bus, streams, config.opc.clock_ps)
     except ValueError as error:
         raise UserError(str(error)) from None
@@ -83,3 +102,39 @@ def verilog(
     if hint := missing():
         out.warn(f"C header, Verilog constants, register table and example were left out. {hint}")
     out.result({"files": paths})
+
+
+def _tile(
+    chip: ChipConfig,
+    folder: Path,
+    name: str,
+    bus: str,
+    streams: str,
+    given: dict[str, Any],
+    row_blocks: int,
+    vote: str,
+    self_test: bool,
+) -> tuple[Path, Path]:
+    """Write the Verilog and the description of a tile.
+
+    Raises:
+        UserError: something that a tile cannot have.
+    """
+    from crossvote.rtl.ip_export import check_name
+    from crossvote.rtl.tile_export import export_tile
+    from crossvote.sim.peripheral.tile_sizes import tile_parameters
+
+    if streams != "plain":
+        raise UserError(f"--streams {streams}: a tile has plain streams.")
+    if "row_blocks" in given:
+        raise UserError("--row-blocks: the row blocks of a tile are what --tile says.")
+    if vote not in ("output", "crossbar"):
+        raise UserError(f"--vote {vote}: must be one of output, crossbar.")
+    scale = {"scale_bits": given.pop("scale_bits")} if "scale_bits" in given else {}
+    try:
+        check_name(name)
+        p = tile_parameters(chip, row_blocks, "output" if vote == "output" else "crossbar")
+        p = dataclasses.replace(p, opc=dataclasses.replace(p.opc, **given), self_test=self_test, **scale)
+        return export_tile(p, folder, name, bus)
+    except ValueError as error:
+        raise UserError(str(error)) from None

@@ -209,7 +209,7 @@ def test_verilog_takes_every_parameter_and_refuses_what_cannot_be(tmp_path):
     described = json.loads((tmp_path / "my_opc.json").read_text())
     assert described["parameters"] == {
         "columns": 16, "lanes": 4, "planes": 3, "input_bits": 4, "adc_bits": 5, "row_blocks": 3, "voter": False,
-        "column_map": True, "scale_bits": 6,
+        "column_map": True, "scale_bits": 6, "log_bits": 0,
     }  # fmt: skip
     assert {"axi__awaddr", "s_axis__tdata", "irq"} <= {port["name"] for port in described["ports"]}
     for wrong, sentence in (
@@ -220,6 +220,26 @@ def test_verilog_takes_every_parameter_and_refuses_what_cannot_be(tmp_path):
         (("--lanes", "3"), "lanes = 3 must be a power of two."),
     ):
         result = call("verilog", "--out", str(tmp_path / "never"), *wrong)
+        assert result.exit_code == 2
+        assert sentence in result.stderr
+    assert not (tmp_path / "never").exists()
+
+
+def test_verilog_of_a_tile(tmp_path):
+    options = ["--tile", "2", "--vote", "crossbar", "--self-test", "--lanes", "4", "--columns", "16", "--planes", "3"]
+    assert call("verilog", "--out", str(tmp_path), "--bus", "axi", *options).exit_code == 0
+    described = json.loads((tmp_path / "tile.json").read_text())
+    assert described["parameters"]["opcs"] == 2
+    assert described["parameters"]["opc"]["columns"] == 16
+    assert {"axi__awaddr", "array__drive", "cells__program"} <= {port["name"] for port in described["ports"]}
+    for wrong, sentence in (
+        (("--vote", "all"), "--vote all: must be one of output, crossbar."),
+        (("--streams", "axi"), "--streams axi: a tile has plain streams."),
+        (("--row-blocks", "3"), "--row-blocks: the row blocks of a tile are what --tile says."),
+        (("--name", "7up"), "name = '7up' must be an identifier"),
+        (("--tile", "400"), "row_blocks = 400 must be a whole number from 1 to 256"),
+    ):
+        result = call("verilog", "--out", str(tmp_path / "never"), "--tile", "2", *wrong)
         assert result.exit_code == 2
         assert sentence in result.stderr
     assert not (tmp_path / "never").exists()
