@@ -27,8 +27,9 @@ from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.inference.convert import ProgrammedGroup, convert, swap_faults
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
+from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.quantization import quantize_weights

@@ -18,7 +18,7 @@ import torch
 
 from crossvote.sim.array.silicon import Silicon
 from crossvote.swstack.inference.around import PROGRAMS
-from crossvote.swstack.inference.crossbar_linear import PlacedGroup
+from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.mapping import place_group, quantize_group
 from crossvote.swstack.mapping.placement import dense_lines
 from crossvote.swstack.mapping.protection import PRESETS

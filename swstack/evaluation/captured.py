@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from crossvote.sim.array.image import Image
 from crossvote.swstack.inference.calibration import watching
-from crossvote.swstack.inference.crossbar_linear import MappedLinear
+from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.mapping.quantization import activation_scale, quantize_activations
 
 

@@ -29,7 +29,7 @@ from crossvote.sim.system.cosim import CosimRequest, Cosimulation, cosim_request
 from crossvote.swstack.evaluation.captured import captured_inputs
 from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.inference.crossbar_linear import MappedLinear
+from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import batches, encode

@@ -19,8 +19,9 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import OpcArray
 from crossvote.swstack.inference.convert import ProgrammedGroup
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
+from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
 from crossvote.swstack.mapping.scheme import Scheme
 

@@ -26,7 +26,7 @@ from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
 from crossvote.swstack.experiment.support import cosim_engines, support_row
 from crossvote.swstack.experiment.work import chosen_stages
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.inference.crossbar_linear import MappedLinear
+from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.models.layouts import family_name, matrix_names, matrix_weight, word_line_groups
 from crossvote.swstack.pruning.config import NO_PRUNING
 from crossvote.swstack.tasks import Task

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.swstack.inference.crossbar_linear import PlacedGroup, integer_matmul_is_exact
 from crossvote.swstack.inference.dense_program import DenseVotes, votes_of
+from crossvote.swstack.inference.placed_group import PlacedGroup
+from crossvote.swstack.inference.products import integer_matmul_is_exact
 
 #: Faults that are put in place at once, and differences that are added up at once, so that what is made of them stays
 #: in the processor's cache.

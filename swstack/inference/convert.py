@@ -20,9 +20,11 @@ from crossvote.sim.array.self_test import SelfTest
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS, Program
 from crossvote.swstack.inference.cell_program import CellProgram, cells_from
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, Geometry, MappedLinear, PlacedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.dense_program import DENSE_FROM, DenseProgram
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
+from crossvote.swstack.inference.mapped_linear import MappedLinear
+from crossvote.swstack.inference.placed_group import Geometry, PlacedGroup
 from crossvote.swstack.mapping.config import Activations
 
 ModelT = TypeVar("ModelT", bound=nn.Module)

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.swstack.inference.crossbar_linear import PlacedGroup, integer_product, median, whole_columns
+from crossvote.swstack.inference.placed_group import PlacedGroup
+from crossvote.swstack.inference.products import integer_product, whole_columns
+from crossvote.swstack.inference.vote_correction import median
 
 #: Share of a group's cells that are stuck from which on all cells at once are faster than one fault after the other.
 DENSE_FROM = 0.002

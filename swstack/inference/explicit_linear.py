@@ -18,7 +18,10 @@ from crossvote.sim.array.image import GroupImage, MatrixImage
 from crossvote.sim.array.read_model import ReadModel, conductance_factors
 from crossvote.sim.array.silicon import conductance_stream
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.inference.crossbar_linear import Geometry, MappedLinear, integer_matmul, median
+from crossvote.swstack.inference.mapped_linear import MappedLinear
+from crossvote.swstack.inference.placed_group import Geometry
+from crossvote.swstack.inference.products import integer_matmul
+from crossvote.swstack.inference.vote_correction import median
 from crossvote.swstack.mapping.config import Activations
 
 

@@ -38,8 +38,9 @@ from crossvote.sim.system.stages import GroupTiming
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.shipped import shipped_configs
 from crossvote.swstack.experiment.support import check_run, cosim_engines, support_row
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
+from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.demand import scheme_demand
 from crossvote.swstack.mapping.mapping import place_group
 from crossvote.swstack.mapping.protection import PRESETS

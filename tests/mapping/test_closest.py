@@ -19,7 +19,8 @@ from crossvote.swstack.inference.around import PROGRAMS
 from crossvote.swstack.inference.around.closest import ClosestProgram
 from crossvote.swstack.inference.around.loss import CLASSES, classes_of, losses
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.mapping import build_image, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import scheme_from

@@ -15,7 +15,8 @@ from crossvote.sim.array.image import GroupImage, Image, MatrixImage
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.swstack.inference.convert import ProgrammedGroup
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.codes import (
     FaultLaw,
     best_codes,

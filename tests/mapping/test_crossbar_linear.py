@@ -14,11 +14,13 @@ from mapping_cases import CODES, SCHEMES, coded, driven_inputs, placed
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image
-from crossvote.swstack.inference import crossbar_linear
+from crossvote.swstack.inference import products
 from crossvote.swstack.inference.cell_program import CellProgram, cells_from
 from crossvote.swstack.inference.convert import ProgrammedGroup
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup, integer_matmul
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.dense_program import DenseProgram
+from crossvote.swstack.inference.placed_group import PlacedGroup
+from crossvote.swstack.inference.products import integer_matmul
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 
 
@@ -232,7 +234,7 @@ def test_large_sums_stay_exact():
 
 
 def test_without_the_integer_product_the_fall_back_is_exact(monkeypatch):
-    monkeypatch.setattr(crossbar_linear, "integer_matmul_is_exact", lambda device_type: False)
+    monkeypatch.setattr(products, "integer_matmul_is_exact", lambda device_type: False)
     test_large_sums_stay_exact()
 
 

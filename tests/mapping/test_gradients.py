@@ -14,7 +14,7 @@ from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.inference.crossbar_linear import MappedLinear
+from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.layouts import matrix_names, word_line_groups

@@ -10,8 +10,8 @@ from tiny_families import FAMILIES, REFUSED, Family, build, outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.convert import convert
-from crossvote.swstack.inference.crossbar_linear import MappedLinear
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding, embedding_crossbars
+from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS

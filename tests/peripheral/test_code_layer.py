@@ -13,7 +13,8 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import OpcArray
 from crossvote.swstack.inference.convert import ProgrammedGroup
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.mapping import place_group, quantize_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.config import ModelConfig

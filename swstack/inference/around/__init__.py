@@ -15,7 +15,7 @@ import torch
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.self_test import SelfTest
 from crossvote.sim.common.registry import Registry
-from crossvote.swstack.inference.crossbar_linear import PlacedGroup
+from crossvote.swstack.inference.placed_group import PlacedGroup
 
 
 class Program(Protocol):

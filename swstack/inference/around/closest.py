@@ -14,8 +14,8 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.self_test import SelfTest, found_by
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS, Arrangement
-from crossvote.swstack.inference.crossbar_linear import PlacedGroup
 from crossvote.swstack.inference.dense_program import DenseProgram, Lines
+from crossvote.swstack.inference.placed_group import PlacedGroup
 
 #: Spans of inputs, and what the cells there are stuck at, as ``DenseProgram.blocks`` gives them.
 Blocks = list[tuple[slice, torch.Tensor]]

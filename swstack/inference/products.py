@@ -1,0 +1,76 @@
+"""Exact products of integer matrices, by whatever is fast on the machine."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+
+import torch
+
+#: Most 8-bit inputs whose products with 8-bit weights float32 adds up exactly: 1024 * 128 * 127 < 2^24.
+_EXACT_INPUTS = 1024
+#: Math libraries are up to twice as fast where a product has a multiple of so many columns.
+_COLUMNS = 16
+
+
+@cache
+def integer_matmul_is_exact(device_type: str) -> bool:
+    """Whether ``torch._int_mm`` works on a kind of device, does not saturate inside (tried once, full scale), and has
+    instructions behind it: without them an x86 processor is many times slower than with float32.
+    """
+    if device_type == "cpu" and platform.machine().lower() in ("x86_64", "amd64"):
+        capabilities = torch.cpu.get_capabilities()
+        if not any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8")):
+            return False
+    try:
+        x = torch.full((32, 64), -128, dtype=torch.int8, device=device_type)
+        w = torch.full((64, 32), -127, dtype=torch.int8, device=device_type)
+        w[:, 1::2] = 127
+        expected = torch.where(torch.arange(32) % 2 == 0, 128 * 127 * 64, -128 * 127 * 64).to(torch.int32)
+        return bool((torch._int_mm(x, w).cpu() == expected).all())
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return False
+
+
+def _has_integer_product(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether x [V, K] times weight.T [K, N] is done in integers."""
+    if x.dtype != torch.int8 or weight.dtype != torch.int8:
+        return False
+    if x.device.type == "cpu":
+        tileable = x.shape[1] > 1  # torch 2.13 returns memory garbage for K = 1
+    else:
+        tileable = len(x) > 16 and not weight.shape[0] % 8 and not weight.shape[1] % 8
+    return tileable and integer_matmul_is_exact(x.device.type)
+
+
+def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Exact x @ weight.T of integers x [V, K], weight [N, K]: int32 when both are int8 (K < 2^17), else int64."""
+    if x.dtype != torch.int8 or weight.dtype != torch.int8:
+        return (x.double() @ weight.double().T).long()  # exact below 2^53: 16 x 16 bits up to K = 2^23
+    if _has_integer_product(x, weight):
+        return torch._int_mm(x, weight.T)
+    if x.device.type != "cpu":
+        return (x.double() @ weight.double().T).int()
+    y = torch.zeros((len(x), len(weight)), dtype=torch.int32, device=x.device)
+    for start in range(0, x.shape[1], _EXACT_INPUTS):
+        part = slice(start, start + _EXACT_INPUTS)
+        y += (x[:, part].float() @ weight[:, part].float().T).int()
+    return y
+
+
+def integer_product(x: torch.Tensor, weight: torch.Tensor, floats: torch.Tensor | None) -> torch.Tensor:
+    """``integer_matmul``, but float32 with the same integers where that spares a conversion there and back.
+
+    Args:
+        floats: x in floating point, or None.
+    """
+    small = floats is not None and floats.dtype == torch.float32 and x.shape[1] <= _EXACT_INPUTS
+    if small and x.device.type == "cpu" and weight.dtype == torch.int8 and not _has_integer_product(x, weight):
+        assert floats is not None
+        return floats @ weight.float().T
+    return integer_matmul(x, weight)
+
+
+def whole_columns(columns: int) -> int:
+    """``columns`` rounded up to what products are fast with."""
+    return -(-columns // _COLUMNS) * _COLUMNS
