@@ -22,7 +22,8 @@ from benchmarks.measure import environment
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.schema import build
 from crossvote.swstack.experiment.config import RunConfig, load_config
-from crossvote.swstack.experiment.ladder import DEFAULT_RUNGS, LadderConfig, ladder_in_run
+from crossvote.swstack.experiment.ladder.config import DEFAULT_RUNGS, LadderConfig
+from crossvote.swstack.experiment.ladder.run import ladder_in_run
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.training.loop import best_device

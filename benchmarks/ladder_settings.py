@@ -27,7 +27,8 @@ from benchmarks.ladder import TASKS, prepare, run_config
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.schema import build
-from crossvote.swstack.experiment.ladder import FOLDER, LadderConfig, ladder_in_run
+from crossvote.swstack.experiment.ladder.config import FOLDER, LadderConfig
+from crossvote.swstack.experiment.ladder.run import ladder_in_run
 
 #: Points that may be lost, by fault rate.
 GOAL = {0.05: 1.0, 0.08: 2.0}

@@ -38,7 +38,8 @@ def ladder(
 ) -> None:
     """Measure protections on the same chips: what each tolerates, how it compares, and what it costs."""
     from crossvote.sim.common.schema import build
-    from crossvote.swstack.experiment.ladder import DEFAULT_RUNGS, LadderConfig, ladder_in_run, rung_schemes
+    from crossvote.swstack.experiment.ladder.config import DEFAULT_RUNGS, LadderConfig, rung_schemes
+    from crossvote.swstack.experiment.ladder.run import ladder_in_run
 
     config, directory = resolve(source, override, run_dir, glue_dir)
     settings = build(

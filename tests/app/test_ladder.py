@@ -15,9 +15,11 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.evaluation import Point
-from crossvote.swstack.experiment import ladder
 from crossvote.swstack.experiment.config import RunConfig, load_config
-from crossvote.swstack.experiment.ladder import LadderConfig, ladder_tables, tolerated_rate
+from crossvote.swstack.experiment.ladder import site, tables
+from crossvote.swstack.experiment.ladder.config import TRAINED, LadderConfig, law_of, rung_schemes
+from crossvote.swstack.experiment.ladder.run import ladder_in_run
+from crossvote.swstack.experiment.ladder.tables import ladder_tables, tolerated_rate
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.mapping.protection import PRESETS
@@ -56,7 +58,7 @@ def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
     ):
         command += ["-o", text]
     measured = []
-    original = ladder.predicted_metrics
+    original = site.predicted_metrics
 
     def counted(model, *arguments):
         measured.append(model)
@@ -64,7 +66,7 @@ def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
             raise KeyboardInterrupt
         return original(model, *arguments)
 
-    monkeypatch.setattr(ladder, "predicted_metrics", counted)
+    monkeypatch.setattr(site, "predicted_metrics", counted)
     assert CliRunner().invoke(application(), command).exit_code == 130
     assert len(list((run / "ladder/trials").iterdir())) == 4
     result = CliRunner().invoke(application(), command)
@@ -121,13 +123,13 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_trained(tmp_path,
 def test_a_scheme_that_knows_the_faults_takes_another_ones_law_to_train_for():
     run = build(RunConfig, {}, "test")
     settings = build(LadderConfig, {"rungs": ["placed", "placed+trained", "mean5+trained"]}, "test")
-    assert ladder.rung_schemes(settings, run).keys() == {"placed", "placed+trained", "mean5+trained"}
-    laws = [ladder.law_of(name, PRESETS, settings) for name in settings.rungs]
+    assert rung_schemes(settings, run).keys() == {"placed", "placed+trained", "mean5+trained"}
+    laws = [law_of(name, PRESETS, settings) for name in settings.rungs]
     assert laws == [None, "code", "mean5"]
     for law, message in (("closest", "'closest' programs around the faults of each chip"), ("cod", "'cod' is no")):
         wrong = build(LadderConfig, {"rungs": ["placed+trained"], "training": {"scheme": law}}, "test")
         with pytest.raises(UserError, match=rf"rung 'placed\+trained': {message}"):
-            ladder.rung_schemes(wrong, run)
+            rung_schemes(wrong, run)
 
 
 @pytest.mark.slow
@@ -144,8 +146,8 @@ def test_workers_and_one_process_write_the_same_tables(tmp_path, tiny_bert):
     settings = build(LadderConfig, values, "test")
     bring_up(tmp_path / "one", config, "prune")
     shutil.copytree(tmp_path / "one", tmp_path / "many")
-    one = ladder.ladder_in_run(tmp_path / "one", config, settings)
-    assert ladder.ladder_in_run(tmp_path / "many", config, settings, workers=2) == one
+    one = ladder_in_run(tmp_path / "one", config, settings)
+    assert ladder_in_run(tmp_path / "many", config, settings, workers=2) == one
     for name in ("rates.csv", "ladder.csv"):
         assert (tmp_path / "many/ladder" / name).read_bytes() == (tmp_path / "one/ladder" / name).read_bytes()
     assert [path.name for path in (tmp_path / "many/ladder/models").iterdir() if path.is_dir()] == ["code-trained"]
@@ -166,7 +168,7 @@ def test_rates_of_a_rung_that_is_not_there_are_refused():
 
 
 def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
-    monkeypatch.setattr(ladder, "costs", lambda image, chip, heads: {})
+    monkeypatch.setattr(tables, "costs", lambda image, chip, heads: {})
 
     def points(name: str, scores: dict[float, tuple[float, ...]]) -> list[Point]:
         return [
@@ -202,5 +204,5 @@ def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
 
 def test_defaults_are_shipped_schemes():
     settings = build(LadderConfig, {}, "test")
-    assert all(name.removesuffix(ladder.TRAINED) in PRESETS for name in settings.rungs)
+    assert all(name.removesuffix(TRAINED) in PRESETS for name in settings.rungs)
     assert settings.faults.chips == 30

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.common.progress import Progress
-from crossvote.swstack.experiment.ladder import Rung, Site
+from crossvote.swstack.experiment.ladder.site import Rung, Site
 
 #: Chips of one rung and one rate that are measured in one go.
 CHIPS_AT_ONCE = 10

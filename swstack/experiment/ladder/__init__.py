@@ -1,0 +1,1 @@
+"""The ladder of protections: rungs on the same chips, what each tolerates and costs."""
