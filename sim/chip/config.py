@@ -132,9 +132,14 @@ class ChipConfig:
         return -(-self.opc.input_bits // self.dac.bits)
 
     def read_cycle_of(self, lines: int) -> int:
-        """Time from read to read, ps, when ``lines`` bit lines of every crossbar are converted."""
+        """Time from read to read, ps, when ``lines`` bit lines of every crossbar are converted.
+
+        A periphery with a clock (``pipeline.peripheral = "rtl"``) steps reads by it: they take whole periods.
+        """
         conversions = -(-lines * self.adc.shared_by // self.adc.per_crossbar)
-        return max(self.crossbar.read_ps, conversions * self.adc.conversion_ps)
+        cycle = max(self.crossbar.read_ps, conversions * self.adc.conversion_ps)
+        clock = self.opc.clock_ps if self.pipeline.peripheral == "rtl" else 1
+        return -(-cycle // clock) * clock
 
     @property
     def read_cycle_ps(self) -> int:

@@ -171,10 +171,12 @@ def test_interval_is_the_formula(parameters: TileParameters, changes: dict[str, 
         {},
         {"opc": {"lanes": 32}},
         {"opc": {"clock_ps": 2000}},
+        {"opc": {"clock_ps": 3000}},
         {"adc": {"per_crossbar": 2, "shared_by": 8, "conversion_ps": 500}},
+        {"adc": {"per_crossbar": 2, "shared_by": 8, "conversion_ps": 781}},
         {"crossbar": {"read_ps": 250_000}},
     ],
-    ids=["shipped", "lanes", "clock", "shared", "read"],
+    ids=["shipped", "lanes", "clock", "between edges", "shared", "odd", "read"],
 )
 def test_system_model_has_the_interval_of_the_tile(overrides: dict[str, object], blocks: int, vote: str) -> None:
     """Reads, converters and OPC bound a tile in the system model as they do in the RTL, whose formula is held above."""

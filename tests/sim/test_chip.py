@@ -36,7 +36,13 @@ def test_a_pair_takes_a_vector_every_800_ns():
     assert chip.vector_interval_ps == 8 * 100_000
     assert load_chip("crossvote", {"crossbar": {"read_ps": 200_000}}).vector_interval_ps == 8 * 200_000
     slow = load_chip("crossvote", {"adc": {"conversion_ps": 1562}})
-    assert slow.vector_interval_ps == 8 * 128 * 1562
+    assert slow.vector_interval_ps == 8 * 200_000  # 128 conversions of 1562 ps, at the next edge of a clock of 1 ns
+
+
+@pytest.mark.parametrize(("peripheral", "interval_ps"), [("rtl", 816_000), ("cycles", 800_000)])
+def test_a_clocked_periphery_reads_in_whole_periods(peripheral, interval_ps):
+    overrides = {"opc": {"clock_ps": 3000}, "pipeline": {"peripheral": peripheral}}
+    assert load_chip("crossvote", overrides).vector_interval_ps == interval_ps
 
 
 def test_clipping_is_known():
