@@ -45,7 +45,7 @@ class Case:
     """One comparison.
 
     Attributes:
-        key: "V1" to "V17", or what was run to compare with. what: the quantity with its unit. published: the expected value.
+        key: "V1" to "V17", or the tool that was run. what: the quantity with its unit. published: the expected value.
         simulated: what the model gives. tolerance: relative; 0 means exactly equal.
         relation: how simulated stands to published; "report" is not judged. note: source, or how it was got.
         kind: what the row is evidence of. miss: why the model is known not to meet it; such a row must miss.
@@ -341,8 +341,8 @@ def cnn_cases() -> Iterable[Case]:
         0.05,
         kind="published",
         note="MNSIM 2.0, run",
-        miss="there a crossbar holds one bit of its outputs, so that those of 128 and of 10 are not filled (52 of the 124 "
-        "pairs), and a kernel of 3 x 3 is never split over two (72)",
+        miss="there a crossbar holds one bit of its outputs, so that those of 128 and of 10 are not filled (52 of the "
+        "124 pairs), and a kernel of 3 x 3 is never split over two (72)",
     )
 
 
