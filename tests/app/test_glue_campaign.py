@@ -14,6 +14,7 @@ from crossvote.sim.common.schema import build, to_mapping
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.experiment.paper_tables import PruningRecord
 from crossvote.swstack.experiment.pruning_comparison import Comparison
+from crossvote.swstack.experiment.work import chosen_stages
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.tasks.named.glue import GLUE_TASKS
 
@@ -38,6 +39,11 @@ def test_the_commands_are_those_of_the_command_line(monkeypatch, tmp_path):
     # Every setting is known; only the data is not there.
     assert result.exit_code == 2
     assert "--glue-dir glue: no such directory" in result.stderr
+
+
+def test_the_command_of_a_run_leaves_both_scores_that_the_report_subtracts():
+    stages = {stage.name for stage in chosen_stages(PLANS[0].command[1])}
+    assert stages == {"finetune", "score-dense", "prune", "score-pruned"}
 
 
 @pytest.mark.parametrize(("dense", "near"), [(56.3, True), (67.0, True), (68.5, False)])

@@ -98,7 +98,7 @@ def test_another_model_at_the_same_place_is_another_model(again, home, tmp_path)
 @pytest.mark.parametrize(
     ("change", "redone"),
     [
-        ("task.eval_limit=8", {"score-pruned"}),
+        ("task.eval_limit=8", {"score-dense", "score-pruned"}),
         ("finetune.checkpoint_steps=7", set()),
         ("faults.chips=2", set()),
         ("eval.batch_size=4", set()),

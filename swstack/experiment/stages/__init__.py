@@ -40,7 +40,7 @@ NEED_TASK = NEED_MODEL | {"score-dense", "score-pruned"}
 #: The stages that a command brings up to date, where they are more than the one of its name.
 TARGETS: dict[str, tuple[str, ...]] = {
     "finetune": ("finetune", "score-dense"),
-    "prune": ("prune", "score-pruned"),
+    "prune": ("score-dense", "prune", "score-pruned"),  # what pruning costs is a difference of two scores
 }
 
 
