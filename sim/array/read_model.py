@@ -35,6 +35,8 @@ class ReadModel:
     variation: float = Field(
         default=0.0, ge=0, le=5, description="standard deviation of the logarithm of a cell's conductance"
     )
+    verified_share: float = Field(default=0.0, ge=0, le=1, description="share of used cells written with verification")
+    verified_variation: float = Field(default=0.0, ge=0, le=5, description="variation of those cells")
     one_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
     zero_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 0 reads 1, in each read")
     seed: int = Field(default=0, ge=0, description="seed of variation and disturbed reads")
@@ -47,6 +49,8 @@ class ReadModel:
             adc_range=chip.adc.full_scale,
             on_off_ratio=chip.cell.on_off_ratio,
             variation=chip.cell.variation,
+            verified_share=chip.cell.verified_share,
+            verified_variation=chip.cell.verified_variation,
             one_disturb=chip.cell.one_disturb,
             zero_disturb=chip.cell.zero_disturb,
             seed=seed,
@@ -115,16 +119,37 @@ def variation(
     return factors
 
 
+def verified_lines(group: GroupImage, share: float) -> NDArray[np.bool_]:
+    """Which bit lines are written with verification, bool[lines]: a ``share`` of the used ones, rounded up.
+
+    The selection of SWIM (Yan et al., DAC 2022): the largest second derivative of the error with respect to a cell's
+    conductance. The squared error of an output counts by its scale s squared, and a cell of weight 2^shift enters it
+    with s 2^shift x[k], so that the derivative is 2 s^2 4^shift E[x[k]^2]; inputs are taken for alike.
+    """
+    column_map = group.column_map
+    used = np.flatnonzero(column_map.used)
+    scale = np.concatenate([np.broadcast_to(matrix.scale, matrix.outputs) for matrix in group.matrices])
+    cost = scale[column_map.output[used]].astype(np.float64) ** 2 * 4.0 ** column_map.shift[used]
+    first = used[np.argsort(-cost, kind="stable")][: int(np.ceil(share * len(used)))]
+    chosen = np.zeros(len(column_map), np.bool_)
+    chosen[first] = True
+    return chosen
+
+
 def conductance_factors(
     model: ReadModel, group: GroupImage, row_block: int, faults: FaultMap | None = None
 ) -> NDArray[np.float64]:
-    """``variation`` of the crossbars of one row block, float64[2, rows, lines]."""
+    """``variation`` of the crossbars of one row block, float64[2, rows, lines], less of it on ``verified_lines``."""
     factors = np.empty((2, group.rows, len(group.column_map)))
     for block in range(group.column_blocks):
         lines = slice(block * group.columns, (block + 1) * group.columns)
         for sign in (0, 1):
             crossbar = 2 * group.pair(row_block, block) + sign
             factors[sign, :, lines] = variation(model, group.rows, group.columns, crossbar, faults)
+    if model.verified_share and model.variation:
+        # The same silicon: factors are exp(sigma z), and sigma is smaller.
+        verified = verified_lines(group, model.verified_share)
+        factors[:, :, verified] **= model.verified_variation / model.variation
     return factors
 
 

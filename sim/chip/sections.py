@@ -50,6 +50,15 @@ class CellConfig:
     variation: float = Field(
         default=0.0, ge=0, le=5, description="standard deviation of the logarithm of the conductance"
     )
+    verified_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the used cells, those whose conductance counts most, that are written with verification",
+    )
+    verified_variation: float = Field(
+        default=0.0, ge=0, le=5, description="what cell.variation is for the cells that are written with verification"
+    )
     one_disturb: float = Field(default=0.0, ge=0, le=1, description="chance that a cell at 1 reads 0, in each read")
     write_pj: float = Field(
         default=1.29, ge=0, le=MOST_REAL, description="energy of programming one cell, verification included"
@@ -62,6 +71,11 @@ class CellConfig:
 
     @model_validator(mode="after")
     def _one_kind(self) -> CellConfig:
+        if self.verified_variation > self.variation:
+            raise ValueError(
+                f"cell.verified_variation = {self.verified_variation:g} is more than cell.variation = "
+                f"{self.variation:g}; verification makes cells vary less."
+            )
         if self.variation and (self.one_disturb or self.zero_disturb):
             raise ValueError(
                 "cell.variation and cell.one_disturb or cell.zero_disturb cannot be simulated together; set one to 0."

@@ -28,6 +28,7 @@ MODELS = {
     "narrow": ReadModel(adc_bits=5, adc_range=9.3),
     "leaking": ReadModel(on_off_ratio=7.3),
     "varying": ReadModel(variation=0.2, seed=3),
+    "verified": ReadModel(variation=0.3, verified_share=0.4, verified_variation=0.05, seed=3),
     "all at once": ReadModel(adc_bits=4, adc_range=12, on_off_ratio=20, variation=0.1),
 }
 
@@ -123,6 +124,29 @@ def test_a_leaking_flipped_plane_loses_its_share_only():
     fine = ReadModel(adc_bits=16, adc_range=64.0, on_off_ratio=10.0)
     got = outputs(layers_of(group, fine, None), x) * fine.step(8)
     np.testing.assert_allclose(got, 0.9 * (x @ quantized.q), rtol=0, atol=0.01 * np.abs(x @ quantized.q).max())
+
+
+def test_verified_cells_are_those_that_count_most_and_vary_less():
+    rng = np.random.default_rng(5)
+    _, group = placed(rng, SCHEMES["best"], inputs=40)
+    scale = np.concatenate([np.broadcast_to(m.scale, m.outputs) for m in group.matrices])
+    column_map = group.column_map
+    used = column_map.used
+    counts = np.where(used, scale[column_map.output] * 2.0**column_map.shift, 0.0)
+    for share in (0.0, 0.25, 0.5, 1.0):
+        chosen = read_model.verified_lines(group, share)
+        assert chosen.sum() == np.ceil(share * used.sum())
+        assert not (chosen & ~used).any()
+        if 0 < share < 1:
+            assert counts[chosen].min() >= counts[used & ~chosen].max()
+    plain, verified, perfect = (
+        read_model.conductance_factors(ReadModel(variation=0.3, verified_share=share, verified_variation=own), group, 0)
+        for share, own in ((0.0, 0.0), (0.25, 0.1), (1.0, 0.0))
+    )
+    chosen = read_model.verified_lines(group, 0.25)
+    np.testing.assert_array_equal(plain[..., ~chosen], verified[..., ~chosen])
+    np.testing.assert_allclose(np.log(plain[..., chosen]) / 3, np.log(verified[..., chosen]), rtol=1e-9, atol=1e-12)
+    assert (perfect[..., used] == 1).all()
 
 
 def test_variation_belongs_to_the_silicon():

@@ -74,6 +74,7 @@ def test_bad_chips_are_one_sentence(overrides, message):
         ({"adc": {"may_clip": 1}}, r"key 'adc\.may_clip' = 1: .*boolean"),
         ({"cell": {"variation": True}}, r"key 'cell\.variation' = True: .*number"),
         ({"cell": {"variation": "0.1"}}, r"key 'cell\.variation' = '0\.1': .*number"),
+        ({"cell": {"verified_variation": 0.1}}, r"cell\.verified_variation = 0\.1 is more than cell\.variation = 0"),
         ({"cell": {"variation": 0.1, "one_disturb": 0.1}}, r"cell\.variation and cell\.one_disturb"),
         ({"format": 3}, r"key 'format' = 3: this program reads chip files of format 2"),
         ({"format": 1}, r"key 'format' = 1: this program reads chip files of format 2"),
