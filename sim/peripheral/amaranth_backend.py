@@ -13,13 +13,12 @@ from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register
-from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
+from crossvote.sim.peripheral.base import LoadedOpc, PeripheralResult, check_codes, check_loaded
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
-from crossvote.sim.peripheral.scales import OpcScales
 from crossvote.sim.peripheral.waveform import finish_waveform
 
 
-class AmaranthPeripheral:
+class AmaranthPeripheral(LoadedOpc):
     """Simulates ``crossvote.rtl.opc.Opc`` at a few thousand clock cycles per second. Every run starts from reset.
 
     With ``waveform``, every run writes that VCD file (the last one stays), and a view for GTKWave beside it.
@@ -28,19 +27,8 @@ class AmaranthPeripheral:
     name = "amaranth"
 
     def __init__(self, parameters: OpcParameters, waveform: Path | None = None) -> None:
-        self.parameters, self.waveform = parameters, waveform
-        self._map: OpcMap | None = None
-        self._scales: OpcScales | None = None
-
-    def load_map(self, opc_map: OpcMap) -> None:
-        """See ``Peripheral.load_map``."""
-        opc_map.check_fits(self.parameters)
-        self._map = opc_map
-
-    def load_scales(self, scales: OpcScales) -> None:
-        """See ``Peripheral.load_scales``."""
-        scales.check_fits(self.parameters)
-        self._scales = scales
+        super().__init__(parameters)
+        self.waveform = waveform
 
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""

@@ -262,6 +262,25 @@ class Peripheral(Protocol):
         ...
 
 
+class LoadedOpc:
+    """What an OPC was loaded with, once checked; for backends that program the hardware when it runs."""
+
+    def __init__(self, parameters: OpcParameters) -> None:
+        self.parameters = parameters
+        self._map: OpcMap | None = None
+        self._scales: OpcScales | None = None
+
+    def load_map(self, opc_map: OpcMap) -> None:
+        """See ``Peripheral.load_map``."""
+        opc_map.check_fits(self.parameters)
+        self._map = opc_map
+
+    def load_scales(self, scales: OpcScales) -> None:
+        """See ``Peripheral.load_scales``."""
+        scales.check_fits(self.parameters)
+        self._scales = scales
+
+
 def check_loaded(parameters: OpcParameters, opc_map: OpcMap | None, scales: OpcScales | None) -> OpcMap:
     """The map, if everything that a run needs was loaded.
 

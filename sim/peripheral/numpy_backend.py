@@ -5,32 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.array import arithmetic
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
-from crossvote.sim.peripheral.scales import OpcScales
+from crossvote.sim.peripheral.base import LoadedOpc, PeripheralResult, check_codes, check_loaded
 
 
-class NumpyPeripheral:
+class NumpyPeripheral(LoadedOpc):
     """Peripheral in plain array arithmetic; cycles come from the OPC's latency formula."""
 
     name = "numpy"
-
-    def __init__(self, parameters: OpcParameters) -> None:
-        self.parameters = parameters
-        self._map: OpcMap | None = None
-        self._scales: OpcScales | None = None
-
-    def load_map(self, opc_map: OpcMap) -> None:
-        """See ``Peripheral.load_map``."""
-        opc_map.check_fits(self.parameters)
-        self._map = opc_map
-
-    def load_scales(self, scales: OpcScales) -> None:
-        """See ``Peripheral.load_scales``."""
-        scales.check_fits(self.parameters)
-        self._scales = scales
 
     def column_sums(self, codes: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
         """Column sums over all reads and row blocks, int64[V, columns], for codes as in ``process``.

@@ -14,7 +14,7 @@ from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import Register
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.peripheral.base import OpcMap, PeripheralResult, check_codes, check_loaded
+from crossvote.sim.peripheral.base import LoadedOpc, OpcMap, PeripheralResult, check_codes, check_loaded
 from crossvote.sim.peripheral.programming import map_writes, scale_writes
 from crossvote.sim.peripheral.scales import OpcScales
 from crossvote.sim.peripheral.verilator_build import Signatures, build_library, load_library
@@ -37,7 +37,7 @@ def _load(path: Path) -> ctypes.CDLL:
     return load_library(path, signatures)
 
 
-class VerilatorPeripheral:
+class VerilatorPeripheral(LoadedOpc):
     """Peripheral that steps the compiled OPC in C++; each object is an OPC of its own.
 
     Raises:
@@ -47,12 +47,10 @@ class VerilatorPeripheral:
     name = "verilator"
 
     def __init__(self, parameters: OpcParameters) -> None:
-        self.parameters = parameters
+        super().__init__(parameters)
         self._library = _load(build_library(parameters))
         self._handle = self._library.opc_new()
         weakref.finalize(self, self._library.opc_free, self._handle)
-        self._map: OpcMap | None = None
-        self._scales: OpcScales | None = None
 
     def load_map(self, opc_map: OpcMap) -> None:
         """See ``Peripheral.load_map``."""
@@ -61,14 +59,14 @@ class VerilatorPeripheral:
             self.write(address, word)
         for _ in range(MAP_REFILL):
             self.read(Register.STATUS)
-        self._map = opc_map
+        super().load_map(opc_map)
 
     def load_scales(self, scales: OpcScales) -> None:
         """See ``Peripheral.load_scales``."""
         scales.check_fits(self.parameters)
         for address, word in scale_writes(self.parameters, scales):
             self.write(address, word)
-        self._scales = scales
+        super().load_scales(scales)
 
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""

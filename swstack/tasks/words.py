@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.tasks.encoded import Encoded
 
 _log = logging.getLogger(__name__)
 
 #: Share of unknown tokens above which a tokenizer is refused, and above which the share is said.
 UNKNOWN_LIMIT, UNKNOWN_NOTED = 0.2, 0.01
+
+
+def encoded_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    tokens: Mapping[str, Sequence[Sequence[int]]],
+    labels: torch.Tensor | tuple[torch.Tensor, ...],
+    asks: str,
+    notes: tuple[Any, ...] = (),
+) -> Encoded:
+    """Examples from what a tokenizer made of their texts: name of the model's input -> tokens by example."""
+    return Encoded(
+        features={name: tuple(torch.tensor(row, dtype=torch.int64) for row in rows) for name, rows in tokens.items()},
+        padding=padding_values(tokenizer, tokens),
+        labels=labels,
+        lengths=np.array([len(row) for row in tokens["input_ids"]]),
+        unknown=unknown_share(tokenizer, tokens["input_ids"]),
+        asks=asks,
+        notes=notes,
+    )
 
 
 def padding_values(tokenizer: PreTrainedTokenizerBase, names: Iterable[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 import crossvote as cv
 from crossvote.sim.array.patterns import PATTERNS
@@ -224,18 +224,25 @@ def test_a_metric(add):
     add(METRICS, "crossvote.swstack.tasks.metrics", "error", METRIC)
     task = load_task(TaskConfig(name="grammar-single", metrics=("error", "accuracy")), 0)
     kind = kind_of(task.asks)
-    encoded = SimpleNamespace(labels=torch.tensor([0, 1, 1, 1]), asks="classification")
+    encoded = SimpleNamespace(labels=torch.tensor([0, 1, 1, 1]))
     logits = [np.array([1.0, 0.0])] * 2 + [np.array([0.0, 1.0])] * 2
     assert kind.score(task.metrics, logits, encoded, task.labels) == {"error": 25.0, "accuracy": 75.0}
     assert lost("error", 25.0, 30.0) == 5.0
 
 
-def test_a_kind_of_task(add):
+def test_a_kind_of_task(add, tmp_path):
     add(KINDS, "crossvote.swstack.tasks.kinds", "long_or_short", KIND)
     rows = [{"sentence1": "one two"}, {"sentence1": "one two three four"}]
     task = task_from_rows("own", rows, rows, kind="long-or-short")
     assert (task.asks, [example.label for example in task.train]) == ("long-or-short", [0, 1])
     assert (head_of(task).kind, head_of(task).outputs) == ("sequence-classification", 2)
+    kind = kind_of(task.asks)
+    words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one", "two", "three", "four")
+    (tmp_path / "words").write_text("\n".join(words))
+    encoded = kind.encode(BertTokenizerFast(vocab=str(tmp_path / "words")), task.dev, 8)
+    assert (encoded.asks, encoded.labels.tolist(), encoded.lengths.tolist()) == ("long-or-short", [0, 1], [4, 6])
+    logits = [np.array([2.0, 0.0]), np.array([0.0, 2.0])]
+    assert kind.score(task.metrics, logits, encoded, task.labels) == {"accuracy": 100.0}
     assert TaskConfig(kind="long-or-short", train="a.csv", dev="b.csv").kind == "long-or-short"
 
 

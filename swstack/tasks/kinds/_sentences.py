@@ -15,7 +15,7 @@ from crossvote.swstack.tasks.base import Example
 from crossvote.swstack.tasks.encoded import Batch, Encoded
 from crossvote.swstack.tasks.kinds import Kind
 from crossvote.swstack.tasks.metrics import compute_metrics
-from crossvote.swstack.tasks.words import padding_values, unknown_share
+from crossvote.swstack.tasks.words import encoded_tokens
 
 
 class Sentences(Kind):
@@ -35,18 +35,9 @@ class Sentences(Kind):
         second = None if examples[0].sentence2 is None else [str(example.sentence2) for example in examples]
         tokens = tokenizer(first, second, truncation=True, max_length=longest, padding=False)
         scores = any(isinstance(example.label, float) for example in examples)
-        return Encoded(
-            features={
-                name: tuple(torch.tensor(row, dtype=torch.int64) for row in rows) for name, rows in tokens.items()
-            },
-            padding=padding_values(tokenizer, tokens),
-            labels=torch.tensor(
-                [example.label for example in examples], dtype=torch.float32 if scores else torch.int64
-            ),
-            lengths=np.array([len(row) for row in tokens["input_ids"]]),
-            unknown=unknown_share(tokenizer, tokens["input_ids"]),
-            asks="regression" if scores else "classification",
-        )
+        kind = torch.float32 if scores else torch.int64
+        labels = torch.tensor([example.label for example in examples], dtype=kind)
+        return encoded_tokens(tokenizer, tokens, labels, examples[0].asks)
 
     def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross entropy over classes, or the squared error of scores (float labels), over the labelled examples."""
@@ -63,4 +54,4 @@ class Sentences(Kind):
         self, names: Sequence[str], outcomes: Sequence[np.ndarray], encoded: Encoded, labels: Sequence[str]
     ) -> dict[str, float]:
         assert isinstance(encoded.labels, torch.Tensor)
-        return compute_metrics(names, np.stack(outcomes), encoded.labels.numpy(), encoded.asks == "regression")
+        return compute_metrics(names, np.stack(outcomes), encoded.labels.numpy(), encoded.labels.is_floating_point())

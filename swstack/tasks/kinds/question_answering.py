@@ -19,7 +19,7 @@ from crossvote.swstack.tasks.base import Question
 from crossvote.swstack.tasks.encoded import Batch, Encoded
 from crossvote.swstack.tasks.fields import Fields
 from crossvote.swstack.tasks.kinds import KINDS, Kind
-from crossvote.swstack.tasks.words import padding_values, unknown_share
+from crossvote.swstack.tasks.words import encoded_tokens
 
 #: Longest answer in tokens that is looked for.
 _LONGEST_ANSWER = 30
@@ -59,17 +59,7 @@ class SpanAnswering(Kind):
             start = example.starts[0]
             labels.append(torch.tensor(_token_span(spans, of_context, start, start + len(example.answers[0]))))
             notes.append((spans, of_context, example))
-        return Encoded(
-            features={
-                name: tuple(torch.tensor(row, dtype=torch.int64) for row in rows) for name, rows in tokens.items()
-            },
-            padding=padding_values(tokenizer, tokens),
-            labels=tuple(labels),
-            lengths=np.array([len(row) for row in tokens["input_ids"]]),
-            unknown=unknown_share(tokenizer, tokens["input_ids"]),
-            asks="question-answering",
-            notes=tuple(notes),
-        )
+        return encoded_tokens(tokenizer, tokens, tuple(labels), examples[0].asks, tuple(notes))
 
     def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Mean cross entropy of the first and the last token; logits [batch, length, 2]."""

@@ -15,7 +15,7 @@ from crossvote.swstack.tasks.encoded import IGNORED, Batch, Encoded
 from crossvote.swstack.tasks.fields import Fields, as_list, is_unicode
 from crossvote.swstack.tasks.kinds import KINDS, Kind
 from crossvote.swstack.tasks.metrics import compute_metrics
-from crossvote.swstack.tasks.words import padding_values, split_words, unknown_share
+from crossvote.swstack.tasks.words import encoded_tokens, split_words
 
 
 @KINDS.register("token-classification")
@@ -49,16 +49,7 @@ class TokenClassification(Kind):
                 if word is not None and (position == 0 or words[position - 1] != word):
                     row[position] = example.tags[word]
             labels.append(row)
-        return Encoded(
-            features={
-                name: tuple(torch.tensor(row, dtype=torch.int64) for row in rows) for name, rows in tokens.items()
-            },
-            padding=padding_values(tokenizer, tokens),
-            labels=tuple(labels),
-            lengths=np.array([len(row) for row in tokens["input_ids"]]),
-            unknown=unknown_share(tokenizer, tokens["input_ids"]),
-            asks="token-classification",
-        )
+        return encoded_tokens(tokenizer, tokens, tuple(labels), examples[0].asks)
 
     def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         labels = batch.labels.masked_fill(~batch.labelled[:, None], IGNORED)
