@@ -371,6 +371,11 @@ class Image:
         """Number of crossbars of the smallest chip that holds the image (two per pair)."""
         return 2 * max(group.first_pair + group.pairs for group in self.groups)
 
+    @property
+    def has_replicas(self) -> bool:
+        """Whether any plane has more than one line: replicas or summed copies."""
+        return any(group.column_map.repeats.any() for group in self.groups)
+
     def group(self, name: str) -> GroupImage:
         for group in self.groups:
             if group.name == name:

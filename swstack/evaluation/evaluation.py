@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -28,6 +27,7 @@ from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import Chip
 from crossvote.swstack.evaluation.config import EvalConfig
+from crossvote.swstack.evaluation.statistics import student_factor
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding
 from crossvote.swstack.mapping.config import Activations
@@ -262,7 +262,7 @@ def summarize(trials: Sequence[Trial]) -> tuple[Point, ...]:
         values = np.array([value for _, value in sorted(own)])
         n, mean = len(values), float(values.mean())
         sd = float(values.std(ddof=1)) if n > 1 else 0.0
-        half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5 if n > 1 else 0.0
+        half = student_factor(n) * sd / n**0.5 if n > 1 else 0.0
         points.append(
             Point(
                 scheme,

@@ -337,8 +337,3 @@ def _group_mapping(group: GroupImage) -> GroupMapping:
         column_map_entries=entries,
         column_map_bits=entries * math.ceil(math.log2(max(2, group.outputs * width))),
     )
-
-
-def has_replicas(image: Image) -> bool:
-    """Whether any plane of the image has more than one line: replicas or summed copies."""
-    return any(group.column_map.repeats.any() for group in image.groups)

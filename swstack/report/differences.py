@@ -8,9 +8,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from crossvote.sim.common.plot_style import INK, STYLE, look
+from crossvote.swstack.evaluation.statistics import student_factor
 
 Record = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ def paired_differences(points: Sequence[Record], base: str) -> list[dict[str, An
             continue
         difference, n = own - other, len(own)
         mean = float(difference.mean())
-        half = float(stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / n**0.5) if n > 1 else 0.0
+        half = float(student_factor(n) * difference.std(ddof=1) / n**0.5) if n > 1 else 0.0
         rows.append({"scheme": scheme, "rate": rate, "mean": mean, "low": mean - half, "high": mean + half, "chips": n})
     return rows
 

@@ -45,6 +45,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> str:
     with plt.rc_context(STYLE):
         # Without a date the same numbers give the same bytes, so reports can be compared with diff.
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+        figure.set_layout_engine("none")  # where everything is has been found out
         figure.savefig(png, format="png", dpi=160, metadata={"Software": None}, bbox_inches="tight")
     plt.close(figure)
     text = svg.getvalue().decode()

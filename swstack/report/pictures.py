@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.csv_rows import to_csv, write_csv
-from crossvote.swstack.mapping.mapping import has_replicas
 from crossvote.swstack.report import chip_charts, claims, differences, figures, model_charts, paper, tables, weights
 
 Record = Mapping[str, Any]
@@ -49,7 +48,7 @@ def add_picture(folder: Path, name: str, figure: Figure, rows: Rows, title: str)
 
 def protected(images: Mapping[str, Image]) -> dict[str, Image]:
     """The images with replicas; all of them where none has any."""
-    return {name: image for name, image in images.items() if has_replicas(image)} or dict(images)
+    return {name: image for name, image in images.items() if image.has_replicas} or dict(images)
 
 
 def write_pictures(

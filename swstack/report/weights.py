@@ -46,12 +46,14 @@ def _block_magnitudes(group: GroupImage, block: int) -> Iterator[NDArray[np.int6
     lines = np.flatnonzero(column_map.used & ~column_map.repeats)
     if not len(lines) or not len(kept):
         return
-    levels = group.block_cells(block)[:, kept][:, :, lines].astype(np.int64)
+    levels = group.block_cells(block)[:, kept][:, :, lines]
     levels = np.where(column_map.flipped[lines], group.last_level - levels, levels)
     outputs, place = np.unique(column_map.output[lines], return_inverse=True)
-    total = np.zeros((2, len(outputs), len(kept)), np.int64)
-    for sign in (0, 1):
-        np.add.at(total[sign], place, (levels[sign] << column_map.plane[lines].astype(np.int64)).T)
+    total = np.zeros((2, len(kept), len(outputs)), np.int64)
+    planes = column_map.plane[lines]
+    for plane in np.unique(planes):
+        own = planes == plane  # repeats are left out, so an output has one line of a plane at most
+        total[:, :, place[own]] += levels[:, :, own].astype(np.int64) << int(plane)
     yield total.max(axis=0)
 
 

@@ -6,6 +6,8 @@ import base64
 import csv
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -59,6 +61,13 @@ def test_the_page_is_self_contained_and_carries_the_numbers(text, written):
     assert {path.name for path in (written / "report").iterdir()} == {
         "index.html", "crossbars.csv", "cosimulation.csv", "synthesis.csv", *files
     }  # fmt: skip
+
+
+def test_drawing_a_report_loads_no_library_that_trains():
+    heavy = "{'torch', 'transformers', 'scipy.stats'}"
+    code = f"import sys, crossvote.swstack.report.page; print(*({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_further_metrics_have_a_table_each():

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from crossvote.sim.array.image import Image
 from crossvote.sim.chip.config import ChipConfig
@@ -15,6 +14,7 @@ from crossvote.sim.system.model import simulate
 from crossvote.sim.system.summary import summary
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.evaluation.evaluation import Point
+from crossvote.swstack.evaluation.statistics import student_factor
 from crossvote.swstack.experiment.ladder.site import Rung
 from crossvote.swstack.mapping.mapping import mapping_report
 from crossvote.swstack.tasks.metrics import lost as points_lost
@@ -112,7 +112,7 @@ def _paired(
         if rate and rate in other:
             difference = np.array(own[rate].scores) - np.array(other[rate].scores)
             n = len(difference)
-            half = float(stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / n**0.5) if n > 1 else 0.0
+            half = float(student_factor(n) * difference.std(ddof=1) / n**0.5) if n > 1 else 0.0
             mean = float(difference.mean())
             row = {"rung": name, "against": other_name, "rate": rate, "difference": mean}
             rows.append({**row, "low": mean - half, "high": mean + half, "chips": n})

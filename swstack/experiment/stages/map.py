@@ -15,7 +15,7 @@ from crossvote.swstack.experiment.stages.common import load_part
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
-    from crossvote.swstack.mapping.mapping import has_replicas, map_model, mapping_report
+    from crossvote.swstack.mapping.mapping import map_model, mapping_report
     from crossvote.swstack.models.masks import load_masks
 
     config = context.config
@@ -32,7 +32,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
             MappedScheme(
                 name=name,
                 description=protection.describe(),
-                replicas=has_replicas(image),
+                replicas=image.has_replicas,
                 content_hash=image.content_hash,
                 crossbars=sum(group.crossbars for group in report),
                 dense_crossbars=sum(group.dense_crossbars for group in report),
