@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-# The colour-blind-safe palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, and a grey.
-PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000", "#999999")
+# The colour-blind-safe palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, and a grey. Black is not
+# quite black: an SVG leaves out black, which is what it draws anyway, and a dark page could not turn it into its ink.
+PALETTE = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#010101", "#999999")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 #: For more parts than the palette has colours, they come again with a hatch.
 HATCHES = ("", "///", "...")

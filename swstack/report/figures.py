@@ -34,7 +34,7 @@ THEMED = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
     GRID: "var(--line)",
-    "#000000": "var(--ink)",
+    PALETTE[6]: "var(--ink)",
     "#ffffff": "var(--paper)",
 }
 

@@ -57,7 +57,8 @@ def head_figure(rows: Sequence[Record]) -> Figure:
         picture = axes.imshow(shares, aspect="auto", cmap="Blues", vmin=0, vmax=top)
         if heads <= 16 and len(matrices) <= 40:
             for (y, x), share in np.ndenumerate(shares):
-                colour = "white" if share > 0.6 * top else "black"
+                # On the blues of the map, which are the same in both themes: no colour that a theme changes.
+                colour = "#fefefe" if share > 0.6 * top else "#111111"
                 axes.text(x, y, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
         axes.set_xticks(range(heads))
         axes.set_yticks(range(len(matrices)), [short(name) for name in matrices])

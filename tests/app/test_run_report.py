@@ -14,6 +14,7 @@ import pytest
 import synthetic_run as synthetic
 
 from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.plot_style import PALETTE
 from crossvote.swstack.report import (
     chip_charts,
     differences,
@@ -68,6 +69,19 @@ def test_drawing_a_report_loads_no_library_that_trains():
     code = f"import sys, crossvote.swstack.report.page; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_a_dark_page_can_turn_every_colour_that_is_not_the_pictures_own():
+    """What an SVG draws black without saying so stays black; numbers on the blues of a map stay as they are."""
+    svg = figures.inline_svg(f'<svg style="fill: {PALETTE[6]}; stroke: #ffffff"></svg>', "x", "text")
+    assert "fill: var(--ink); stroke: var(--paper)" in svg
+    assert "#000000" not in PALETTE
+    heads = model_charts.head_figure(
+        [{"matrix": "0.query", "head": head, "pruned": share} for head, share in enumerate((0.1, 0.9))]
+    )
+    colours = {text.get_text(): text.get_color() for text in heads.axes[0].texts}
+    assert set(colours) == {"10", "90"}
+    assert not set(colours.values()) & set(figures.THEMED)
 
 
 def test_further_metrics_have_a_table_each():
