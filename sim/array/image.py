@@ -269,10 +269,12 @@ class GroupImage:
 
     @property
     def row_blocks(self) -> int:
+        """How many crossbar pairs the inputs are spread over."""
         return -(-self.inputs // self.rows)
 
     @property
     def column_blocks(self) -> int:
+        """How many crossbar pairs the bit lines are spread over."""
         return len(self.column_map) // self.columns
 
     @property
@@ -283,6 +285,7 @@ class GroupImage:
 
     @property
     def pairs(self) -> int:
+        """How many crossbar pairs the group takes."""
         return self.row_blocks * self.column_blocks
 
     def pair(self, row_block: int, column_block: int) -> int:
@@ -290,6 +293,7 @@ class GroupImage:
         return self.first_pair + row_block * self.column_blocks + column_block
 
     def matrix(self, name: str) -> MatrixImage:
+        """The matrix of that name. Raises UserError if the group has none."""
         for matrix in self.matrices:
             if matrix.name == name:
                 return matrix
@@ -360,10 +364,12 @@ class Image:
 
     @property
     def rows(self) -> int:
+        """Word lines of a crossbar."""
         return self.groups[0].rows
 
     @property
     def columns(self) -> int:
+        """Bit lines of a crossbar."""
         return self.groups[0].columns
 
     @property
@@ -377,6 +383,7 @@ class Image:
         return any(group.column_map.repeats.any() for group in self.groups)
 
     def group(self, name: str) -> GroupImage:
+        """The group of that name. Raises UserError if there is none."""
         for group in self.groups:
             if group.name == name:
                 return group

@@ -124,6 +124,7 @@ class ChipConfig:
 
     @property
     def crossbars_per_tile(self) -> int:
+        """Crossbars of a tile, both signs counted."""
         return self.tile.imas * self.tile.crossbars_per_ima
 
     @property

@@ -57,14 +57,17 @@ class GroupWork:
 
     @property
     def row_blocks(self) -> int:
+        """How many blocks the inputs are spread over."""
         return len(self.driven)
 
     @property
     def column_blocks(self) -> int:
+        """How many blocks the bit lines are spread over."""
         return len(self.lines)
 
     @property
     def blocks(self) -> int:
+        """Crossbars, or pairs of them."""
         return self.row_blocks * self.column_blocks
 
     @classmethod

@@ -71,10 +71,12 @@ class Placement:
 
     @property
     def tiles(self) -> int:
+        """How many tiles are in use."""
         return len(self.blocks_used)
 
     @property
     def chips(self) -> int:
+        """How many chips they are on."""
         return -(-self.tiles // self.chip.package.tiles)
 
     @property

@@ -42,6 +42,7 @@ class Usage:
 
     @property
     def utilisation(self) -> float:
+        """Busy share of all servers over the run, from 0 to 1."""
         return self.busy_ps / (self.servers * self.elapsed_ps) if self.elapsed_ps and self.servers else 0.0
 
 
@@ -85,6 +86,7 @@ class SystemResult:
 
     @property
     def elapsed_ps(self) -> int:
+        """Length of the run: until the last sequence is done."""
         return max(end for _, end in self.sequence_ps)
 
     @property

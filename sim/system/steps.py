@@ -121,6 +121,7 @@ class HeadSteps:
 
     @property
     def latency_ps(self) -> int:
+        """Time of the one vector."""
         return sum(step.latency_ps for step in self.once)
 
     def actions(self, sequences: int) -> dict[str, dict[str, int]]:

@@ -21,9 +21,11 @@ class TokenTable:
 
     @property
     def cells(self) -> int:
+        """Cells of all values."""
         return self.words * self.width * self.bits
 
     def crossbars(self, chip: ChipConfig) -> int:
+        """Crossbars that they fill, one vector behind the other."""
         return -(-self.cells // (chip.crossbar.rows * chip.crossbar.columns))
 
     def reads(self, chip: ChipConfig) -> int:

@@ -27,6 +27,7 @@ class LayerWork:
 
     @property
     def hidden(self) -> int:
+        """Width of a token between layers."""
         return self.groups["o"].outputs
 
     @property
@@ -41,6 +42,7 @@ class LayerWork:
 
     @property
     def intermediate(self) -> int:
+        """Width between the two feed-forward matrices."""
         return self.groups["ffn2"].inputs
 
     @property
@@ -50,6 +52,7 @@ class LayerWork:
 
     @property
     def blocks(self) -> int:
+        """Crossbars, or pairs of them, of all groups."""
         return sum(group.blocks for group in self.groups.values())
 
 

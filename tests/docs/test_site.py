@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import calendar
+import dataclasses
 import importlib.util
 import re
 import shlex
 import subprocess
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 import typer
 
 import crossvote
+from crossvote.sim.array.image import GroupImage
+from crossvote.sim.array.silicon import Silicon
+from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.system.group_work import GroupWork
+from crossvote.sim.system.placement import Placement
+from crossvote.sim.system.result import SystemResult, Usage
+from crossvote.sim.system.table import TokenTable
+from crossvote.sim.system.workload import LayerWork, Workload
 from crossvote.swstack.cli import reference as commands
 from crossvote.swstack.cli.main import application
+from crossvote.swstack.evaluation.cosimulation import CosimRecord
+from crossvote.swstack.evaluation.evaluation import Point, Sweep, Trial
 from crossvote.swstack.experiment.config_reference import all_keys, file_kinds, files_reference, keys_of, reference
+from crossvote.swstack.tasks import Task
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -69,6 +82,24 @@ def test_every_name_of_the_public_face_says_what_it_is():
     for name in crossvote.__all__:
         found = getattr(crossvote, name)
         assert name == "__version__" or (found.__doc__ and len(found.__doc__) > 20), name
+
+
+#: What the verbs of the public face give back, beside its own nouns, and what these are made of.
+GIVEN = (
+    SystemResult, Usage, Workload, LayerWork, GroupWork, TokenTable, Placement, ChipConfig, GroupImage,
+    Sweep, Point, Trial, CosimRecord, Task, Silicon,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [crossvote.Image, crossvote.Model, *GIVEN], ids=lambda kind: kind.__name__)
+def test_every_member_of_what_a_program_gets_says_what_it_is(kind):
+    assert kind.__doc__
+    members = {name: member for name, member in vars(kind).items() if not name.startswith("_")}
+    fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+    own = {name: getattr(member, "__func__", member) for name, member in members.items() if name not in fields}
+    assert [name for name, member in own.items() if callable(member) and not member.__doc__] == []
+    properties = {name: member for name, member in own.items() if isinstance(member, property | cached_property)}
+    assert [name for name, member in properties.items() if not member.__doc__] == []
 
 
 def test_every_key_of_a_campaign_and_of_an_exploration_says_what_it_means():
