@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from crossvote.rtl.registers import (
     scale_address,
 )
 from crossvote.rtl.synthesis import VARIANTS, Cells, memory_bits, table
+from crossvote.sim.chip.components.opc import synthesis
 
 TEXT = (Path(__file__).parents[2] / "docs" / "opc.md").read_text(encoding="utf-8")
 SHIPPED = OpcParameters()
@@ -117,8 +117,7 @@ def test_timing() -> None:
 
 def test_counted_cells_are_those_of_the_system_model() -> None:
     """The table of cells is the file that the system model reads."""
-    path = Path(__file__).parents[2] / "sim" / "chip" / "components" / "opc_cells.json"
-    counted = [Cells(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    counted = [Cells(**row) for row in synthesis()["rows"]]
     assert table(counted) in TEXT
     assert {row.memory_bits for row in counted} == {
         memory_bits(OpcParameters(**changes)) for changes in VARIANTS.values()
