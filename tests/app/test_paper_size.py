@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks import paper_size
+from benchmarks import paper_size_plan as plan
+from benchmarks import paper_size_tables as tables
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.seeds import seed_sequence
@@ -22,7 +24,7 @@ from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import dense_masks
 
 OUT = Path("out")
-JOBS, PLANS = paper_size.jobs("mpnet-base", "glue", 0.3, OUT, list(paper_size.RECIPES), 100)
+JOBS, PLANS = plan.jobs("mpnet-base", "glue", 0.3, OUT, list(plan.RECIPES), 100)
 
 
 def scheme(name: str):
@@ -44,9 +46,9 @@ def test_small_tasks_are_trained_with_all_seeds_before_the_first_sweep_and_no_jo
     assert len(set(names)) == len(names)
     assert len({job.makes for job in JOBS}) == len(JOBS)
     first_sweep = next(i for i, name in enumerate(names) if name.startswith("sweep"))
-    wanted = [f"train {task} {seed}" for seed in range(3) for task in paper_size.SMALL]
+    wanted = [f"train {task} {seed}" for seed in range(3) for task in plan.SMALL]
     assert names[:first_sweep] == wanted
-    assert {name.split()[1] for name in names if name.startswith("train")} == set(paper_size.RECIPES)
+    assert {name.split()[1] for name in names if name.startswith("train")} == set(plan.RECIPES)
     # Whatever a job needs is made by one before it.
     made: set[Path] = set()
     for job in JOBS:
@@ -55,10 +57,10 @@ def test_small_tasks_are_trained_with_all_seeds_before_the_first_sweep_and_no_jo
 
 
 def test_every_point_has_twenty_chips_and_both_readings_and_scales_are_there():
-    plans = paper_size.sweep_plans()
-    assert {plan.chips for plan in plans} == {20}
-    for task in paper_size.SWEPT:
-        own = {(p.variant, p.planes) for p in plans if p.task == task and p.rates == paper_size.PAPER_RATES}
+    plans = plan.sweep_plans()
+    assert {one.chips for one in plans} == {20}
+    for task in plan.SWEPT:
+        own = {(p.variant, p.planes) for p in plans if p.task == task and p.rates == plan.PAPER_RATES}
         pairs = {(v, planes) for v in ("none", "paper", "none-column", "paper-column") for planes in ("all", "msb")}
         assert own == pairs | {("best", "all")}
 
@@ -67,7 +69,7 @@ def test_jobs_run_in_order_as_soon_as_they_can_and_stop_in_time(tmp_path):
     def job(name, code, needs=()):
         makes = tmp_path / name
         script = f"import pathlib, time; {code}; pathlib.Path({str(makes)!r}).touch()"
-        return paper_size.Job(name, (sys.executable, "-c", script), needs, makes, tmp_path / f"{name}.log")
+        return plan.Job(name, (sys.executable, "-c", script), needs, makes, tmp_path / f"{name}.log")
 
     first = job("first", "pass")
     done = []
@@ -104,27 +106,27 @@ def test_only_cells_that_hold_an_msb_are_left(image):
 
 def test_tolerated_rates_lie_between_the_rates_measured():
     curve = {0.0: 90.0, 0.001: 88.0, 0.002: 78.0, 0.003: 85.0}
-    assert paper_size.tolerated_rate(curve, 10) == pytest.approx(0.0018)
-    assert paper_size.tolerated_rate(curve, 1) == pytest.approx(0.0005)
-    assert paper_size.tolerated_rate(curve, 20) == 0.003
+    assert tables.tolerated_rate(curve, 10) == pytest.approx(0.0018)
+    assert tables.tolerated_rate(curve, 1) == pytest.approx(0.0005)
+    assert tables.tolerated_rate(curve, 20) == 0.003
 
 
 def test_the_papers_own_curve_is_at_no_distance():
     points = [
         {"task": "mrpc", "variant": variant, "faulted planes": "all", "rate": rate, "mean": value}
-        for variant, values in paper_size.PAPER_TABLE_3.items()
-        for rate, value in zip((0.0, *paper_size.PAPER_RATES), (paper_size.PAPER_FAULT_FREE, *values), strict=True)
+        for variant, values in tables.PAPER_TABLE_3.items()
+        for rate, value in zip((0.0, *plan.PAPER_RATES), (tables.PAPER_FAULT_FREE, *values), strict=True)
     ]
-    assert paper_size.distance_to_paper(points, "mrpc", "none", "paper", "all") == pytest.approx(0)
+    assert tables.distance_to_paper(points, "mrpc", "none", "paper", "all") == pytest.approx(0)
     worse = [{**p, "mean": p["mean"] - 3} if p["rate"] else p for p in points]
-    assert paper_size.distance_to_paper(worse, "mrpc", "none", "paper", "all") == pytest.approx(3)
-    assert paper_size.distance_to_paper(points[:-1], "mrpc", "none", "paper", "all") is None
+    assert tables.distance_to_paper(worse, "mrpc", "none", "paper", "all") == pytest.approx(3)
+    assert tables.distance_to_paper(points[:-1], "mrpc", "none", "paper", "all") is None
 
 
 def test_a_sweep_measured_twice_gives_each_point_once():
     trials = [{"rate": 0.0, "chip": -1, "f1": 90.0}, *({"rate": 0.1, "chip": i, "f1": 50.0 + i} for i in range(3))]
     one = {"task": "mrpc", "variant": "none", "planes": "all", "scale": "tensor", "metric": "f1", "trials": trials}
-    points = paper_size.points_of([one, one])
+    points = tables.points_of([one, one])
     assert [(point["rate"], point["mean"], point["chips"]) for point in points] == [(0.0, 90.0, 0), (0.1, 51.0, 3)]
     assert points[1]["variance"] == np.var([50, 51, 52], ddof=1)
 
@@ -134,7 +136,7 @@ def test_the_command_plans_its_jobs_from_its_own_options(tmp_path, monkeypatch, 
     command = ["paper_size", "--report", "--tasks", "mrpc", "--out", str(tmp_path / "out"), "--checkpoint-steps", "7"]
     monkeypatch.setattr(sys, "argv", [*command, "--results", str(tmp_path / "results")])
     planned = []
-    original = paper_size.jobs
+    original = plan.jobs
     monkeypatch.setattr(paper_size, "jobs", lambda *given: planned.append(given) or original(*given))
     paper_size.main()
     assert planned == [("mpnet-base", "glue", 0.3, tmp_path / "out", ["mrpc"], 7)]

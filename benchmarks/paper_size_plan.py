@@ -1,0 +1,183 @@
+"""The jobs of the paper at its own size: recipes, sweeps, comparisons, in the order of what they are worth."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import glue_pruning
+from benchmarks.glue_pruning import Plan, Recipe
+from crossvote.swstack.experiment.paths import record
+from crossvote.swstack.mapping.scheme import Scale
+
+#: Rates in the range of the BERT paper's own search, one for all tasks; the rest is the recipe that was chosen on
+#: held-out train examples for the six-layer encoder (`glue_pruning`).
+COMMON = {
+    **glue_pruning.COMMON,
+    "finetune.learning_rate": 4e-5,
+    "prune.learning_rate": 5e-5,
+}
+
+# In the order of what they are worth.
+RECIPES: dict[str, Recipe] = {
+    "mrpc": Recipe(5, 3, 2, 3),
+    "cola": Recipe(4, 3, 2, 3, augmentation=0.5, dropout=False),
+    "rte": Recipe(6, 5, 3, 3),
+    "stsb": Recipe(4, 2, 2, 3),
+    "sst2": Recipe(2, 1, 1, 3, train_limit=16_000),
+    "qnli": Recipe(2, 2, 1, 1, augmentation=0.5),
+    "mnli": Recipe(2, 1, 1, 1, train_limit=16_000),
+    "qqp": Recipe(2, 1, 1, 1, train_limit=16_000),
+}
+
+#: Tasks whose trainings come first, and those after the first sweeps.
+SMALL, LARGE = ("mrpc", "cola", "rte", "stsb"), ("sst2",)
+
+#: Tasks of the fault sweeps, the paper's nine rates (Table 3), and those beyond.
+SWEPT = ("mrpc", "cola")
+
+PAPER_RATES = (0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.00125, 0.0015, 0.00175, 0.002)
+
+HIGH_RATES = (0.005, 0.01, 0.02, 0.05)
+
+CHIPS = 20
+
+#: Tasks on which methods are compared with the gates, from the same dense models with the same schedule and losses, and
+#: the shares of the curve.
+COMPARED = ("mrpc", "stsb", "rte")
+
+METHODS = ("saliency", "magnitude-start", "magnitude", "movement")
+
+SHARES = (0.4, 0.5)
+
+#: Schemes whose latency, energy and area are computed from the images of one model.
+SYSTEM_TASK, SYSTEM_SCHEMES = "mrpc", ("none", "none-column", "paper", "best")
+
+#: Variants by name: the shipped scheme, and its quantization scale where that is not the scheme's own.
+VARIANTS: dict[str, tuple[str, Scale | None]] = {
+    "none": ("none", None),
+    "none-column": ("none-column", None),
+    "paper": ("paper", None),
+    "paper-column": ("paper", "column"),
+    "best": ("best", None),
+}
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """One variant on all chips of some rates. planes: 'all' or 'msb', which cells can be stuck."""
+
+    task: str
+    variant: str
+    planes: str
+    rates: tuple[float, ...]
+    chips: int
+
+    @property
+    def name(self) -> str:
+        """Unique, and a file name."""
+        return f"{self.task}-{self.variant}-{self.planes}-{100 * min(self.rates):g}-{100 * max(self.rates):g}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A process. needs: files that must be there first. makes: the file by which it is known to be finished.
+
+    holds: a run directory that it works in, which no other job may do at that time.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[Path, ...]
+    makes: Path
+    log: Path
+    holds: Path | None = None
+
+
+def sweep_plans() -> list[SweepPlan]:
+    """All sweeps in the order of what they are worth."""
+    first = [
+        SweepPlan(t, v, "all", PAPER_RATES, CHIPS) for t in SWEPT for v in ("paper", "none", "best", "none-column")
+    ]
+    readings = [
+        SweepPlan(t, v, planes, PAPER_RATES, CHIPS)
+        for t in SWEPT
+        for v, planes in (
+            ("none", "msb"),
+            ("paper", "msb"),
+            ("paper-column", "all"),
+            ("none-column", "msb"),
+            ("paper-column", "msb"),
+        )
+    ]
+    high = [
+        SweepPlan(t, v, "all", HIGH_RATES, CHIPS)
+        for v in ("best", "none-column", "paper-column", "paper", "none")
+        for t in SWEPT
+    ]
+    return [*first, *readings, *high]
+
+
+def jobs(
+    model: str, glue_dir: str, share: float, out: Path, tasks: Sequence[str], checkpoint_steps: int
+) -> tuple[list[Job], list[Plan]]:
+    """All jobs in order, and the plans of the trainings among them."""
+    recipes = {task: RECIPES[task] for task in tasks}
+    steps = {"finetune.checkpoint_steps": checkpoint_steps, "prune.checkpoint_steps": checkpoint_steps}
+    plans = glue_pruning.plan(model, glue_dir, share, out, recipes, {**COMMON, **steps})
+    small, large, last = (
+        [_training(one) for one in plans if one.task in own] for own in (SMALL, LARGE, set(RECIPES) - {*SMALL, *LARGE})
+    )
+    sweeps = [_sweeping(one, out) for one in sweep_plans() if one.task in tasks]
+    swept = len(set(SWEPT) & set(tasks))
+    first, readings, high = sweeps[: 4 * swept], sweeps[4 * swept : 9 * swept], sweeps[9 * swept :]
+    compared = [
+        [_comparison(one, "methods", METHODS, (share,)) for one in plans if one.seed == seed and one.task in COMPARED]
+        for seed in range(3)
+    ]
+    curves = [_comparison(one, "curve", ("gates",), SHARES) for one in plans if one.seed == 0 and one.task in SWEPT]
+    system = [_system(one, out) for one in plans if (one.task, one.seed) == (SYSTEM_TASK, 0)]
+    order = [small, first, large, readings, high, system, compared[0], curves, last, compared[1], compared[2]]
+    return [job for part in order for job in part], plans
+
+
+def _crossvote(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", "from crossvote.swstack.cli.main import main; main()", *arguments)
+
+
+def _pruned(one: Plan) -> Path:
+    return one.run / record("score-pruned")
+
+
+def _training(one: Plan) -> Job:
+    name, log = f"train {one.task} {one.seed}", one.run.with_suffix(".log")
+    return Job(name, _crossvote(*one.command[1:]), (), _pruned(one), log, one.run)
+
+
+def _sweeping(one: SweepPlan, out: Path) -> Job:
+    command = (sys.executable, "-m", "benchmarks.paper_size", "--out", str(out), "--sweep", one.name)
+    makes = out / "sweeps" / f"{one.name}.json"
+    needs = (out / f"{one.task}-0" / record("score-pruned"),)
+    return Job(f"sweep {one.name}", command, needs, makes, makes.with_suffix(".log"))
+
+
+def _comparison(one: Plan, name: str, methods: Sequence[str], shares: Sequence[float]) -> Job:
+    options = [text for method in methods for text in ("--method", method)]
+    options += [text for share in shares for text in ("--column-sparsity", f"{share:g}")]
+    last = one.run / "comparison" / f"{methods[-1]}-{100 * shares[-1]:g}-{one.seed}" / "result.json"
+    command = _crossvote("compare", str(one.run), *options)
+    return Job(
+        f"{name} {one.task} {one.seed}", command, (_pruned(one),), last, one.run.with_suffix(f".{name}.log"), one.run
+    )
+
+
+def _system(one: Plan, out: Path) -> Job:
+    schemes = "map.schemes=[" + ", ".join(f'"{scheme}"' for scheme in SYSTEM_SCHEMES) + "]"
+    folder = out / "system"
+    steps = [_crossvote("map", str(one.run), "-o", schemes), _crossvote("simulate", str(one.run), "--out", str(folder))]
+    command = " && ".join(shlex.join(step) for step in [*steps, ("touch", str(folder / "finished"))])
+    log = one.run.with_suffix(".system.log")
+    return Job(f"system {one.task}", ("bash", "-c", command), (_pruned(one),), folder / "finished", log, one.run)

@@ -1,0 +1,222 @@
+"""What came of the paper at its own size: curves, what is tolerated, the distance to the paper's, Figure 7."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from benchmarks import glue_pruning
+from benchmarks.glue_pruning import Plan
+from benchmarks.paper_size_plan import PAPER_RATES, SWEPT, VARIANTS, _pruned
+from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.keyed import KeyedResults
+from crossvote.sim.common.plot_style import PALETTE, STYLE
+from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.paper_tables import mean_and_spread
+from crossvote.swstack.experiment.paths import COMPARISON
+from crossvote.swstack.experiment.pruning_comparison import Comparison
+from crossvote.swstack.experiment.shipped import find_config
+from crossvote.swstack.experiment.tables import record_of
+from crossvote.swstack.report.figures import save_figure
+
+#: Table 3 of the paper, means in percent; the pruned model's metric of QQP (Table 1), the task it is most likely of.
+PAPER_TABLE_3 = {
+    "none": (90.68, 87.65, 77.96, 55.11, 37.68, 21.18, 12.44, 22.47, 27.40),
+    "paper": (90.58, 90.26, 88.68, 86.0, 83.91, 80.13, 71.43, 63.02, 52.23),
+}
+
+PAPER_FAULT_FREE = 90.86
+
+
+def points_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per task, variant, planes and rate: mean, sample variance, least and largest metric, in percent."""
+    rows = []
+    for one in results:
+        for rate in dict.fromkeys(trial["rate"] for trial in one["trials"]):
+            scores = [trial[one["metric"]] for trial in one["trials"] if trial["rate"] == rate]
+            rows.append(
+                {
+                    "task": one["task"],
+                    "metric": one["metric"],
+                    "variant": one["variant"],
+                    "scale": one["scale"],
+                    "faulted planes": one["planes"],
+                    "rate": rate,
+                    "mean": statistics.mean(scores),
+                    "variance": statistics.variance(scores) if len(scores) > 1 else 0.0,
+                    "least": min(scores),
+                    "largest": max(scores),
+                    "chips": len(scores) if rate else 0,
+                }
+            )
+    unique = {(row["task"], row["variant"], row["faulted planes"], row["rate"]): row for row in rows}
+    return [unique[key] for key in sorted(unique)]
+
+
+def curve_of(points: Sequence[Mapping[str, Any]], task: str, variant: str, planes: str) -> dict[float, float]:
+    """Rate -> mean of one curve, the fault-free value at rate 0."""
+    return {
+        point["rate"]: point["mean"]
+        for point in points
+        if (point["task"], point["variant"], point["faulted planes"]) == (task, variant, planes)
+    }
+
+
+def tolerated_rate(curve: Mapping[float, float], drop: float) -> float:
+    """The rate up to which the mean stays within `drop` points of the fault-free value, linear between the rates.
+
+    The largest rate measured if it never drops so far.
+    """
+    least, last, before = curve[0.0] - drop, 0.0, curve[0.0]
+    for rate in sorted(curve):
+        if curve[rate] < least:
+            return last + (rate - last) * (before - least) / (before - curve[rate])
+        last, before = rate, curve[rate]
+    return last
+
+
+def distance_to_paper(
+    points: Sequence[Mapping[str, Any]], task: str, unprotected: str, protected: str, planes: str
+) -> float | None:
+    """Root mean square of (our drop - the paper's drop) in points over both curves and nine rates; None if incomplete.
+
+    A drop is the loss against the fault-free model, the paper's against 90.86.
+    """
+    gaps = []
+    for variant, paper in ((unprotected, PAPER_TABLE_3["none"]), (protected, PAPER_TABLE_3["paper"])):
+        curve = curve_of(points, task, variant, planes)
+        if not all(rate in curve for rate in (0.0, *PAPER_RATES)):
+            return None
+        gaps += [
+            (curve[0.0] - curve[rate]) - (PAPER_FAULT_FREE - value)
+            for rate, value in zip(PAPER_RATES, paper, strict=True)
+        ]
+    return float(np.sqrt(np.mean(np.square(gaps))))
+
+
+def compared_rows(plans: Sequence[Plan]) -> list[dict[str, Any]]:
+    """One row per task, method and share: loss in points over the seeds, each against its own dense model."""
+    losses: dict[tuple[str, str, float], list[float]] = {}
+    for one in plans:
+        if not _pruned(one).exists():
+            continue
+        measured = record_of(one.run)
+        share = load_config(find_config(str(one.run))).prune.column_sparsity
+        losses.setdefault((one.task, "gates", share), []).append(measured.lost)
+        for _, stored in KeyedResults(one.run / COMPARISON).entries():
+            result = Comparison(**stored)
+            losses.setdefault((one.task, result.method, result.target), []).append(result.lost)
+    return [
+        {
+            "task": task,
+            "method": method,
+            "columns, %": f"{100 * share:g}",
+            "loss": mean_and_spread(values),
+            "by seed": " ".join(f"{value:.2f}" for value in values),
+            "seeds": str(len(values)),
+        }
+        for (task, method, share), values in sorted(losses.items())
+    ]
+
+
+def report(out: Path, folder: Path, plans: Sequence[Plan]) -> None:
+    """Write everything that is finished into `folder`."""
+    glue_pruning.report(plans, folder)
+    if rows := compared_rows(plans):
+        write_csv(folder / "methods.csv", rows)
+    for path in (out / "system").glob("*.csv"):
+        write_text_atomic(folder / f"system_{path.name}", path.read_text())
+    results = [json.loads(path.read_text()) for path in sorted((out / "sweeps").glob("*.json"))]
+    if not results:
+        return
+    points = points_of(results)
+    write_csv(folder / "points.csv", [_rounded(point) for point in points])
+    write_csv(
+        folder / "trials.csv",
+        [
+            {
+                "task": one["task"],
+                "variant": one["variant"],
+                "faulted planes": one["planes"],
+                "rate": trial["rate"],
+                "chip": trial["chip"],
+                "faults": trial["faults"],
+                "metric": f"{trial[one['metric']]:.3f}",
+            }
+            for one in results
+            for trial in one["trials"]
+        ],
+    )
+    write_csv(
+        folder / "sweeps.csv",
+        [
+            {name: value for name, value in one.items() if name != "trials"}
+            | {"wall_seconds": f"{one['wall_seconds']:.0f}", "command": f"benchmarks.paper_size --sweep {path.stem}"}
+            for path, one in zip(sorted((out / "sweeps").glob("*.json")), results, strict=True)
+        ],
+    )
+    curves = {(point["task"], point["variant"], point["faulted planes"]) for point in points}
+    write_csv(
+        folder / "tolerated.csv",
+        [
+            {
+                "task": task,
+                "variant": variant,
+                "faulted planes": planes,
+                "fault-free": f"{curve[0.0]:.2f}",
+                "tolerated within 10 points, %": f"{100 * tolerated_rate(curve, 10):.4f}",
+                "tolerated within 1 point, %": f"{100 * tolerated_rate(curve, 1):.4f}",
+                "largest rate measured, %": f"{100 * max(curve):g}",
+            }
+            for task, variant, planes in sorted(curves)
+            if 0.0 in (curve := curve_of(points, task, variant, planes))
+        ],
+    )
+    readings = [
+        {"task": task, "scale": scale, "faulted planes": planes, "distance, points": f"{distance:.2f}"}
+        for task in SWEPT
+        for scale, pair in (("tensor", ("none", "paper")), ("column", ("none-column", "paper-column")))
+        for planes in ("all", "msb")
+        if (distance := distance_to_paper(points, task, *pair, planes)) is not None
+    ]
+    if readings:
+        write_csv(folder / "readings.csv", readings)
+    for task in dict.fromkeys(point["task"] for point in points):
+        save_figure(figure_7(points, task), folder, f"figure7_{task}")
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: f"{value:.3f}" if isinstance(value, float) and name != "rate" else value for name, value in row.items()
+    }
+
+
+def figure_7(points: Sequence[Mapping[str, Any]], task: str) -> Figure:
+    """Mean metric over the fault rate, a line for each variant and reading."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        for variant in VARIANTS:
+            for planes, style in (("all", "-"), ("msb", ":")):
+                curve = curve_of(points, task, variant, planes)
+                rates = sorted(rate for rate in curve if rate)
+                if rates:
+                    color = PALETTE[list(VARIANTS).index(variant)]
+                    label = variant if planes == "all" else f"{variant}, only MSB planes faulted"
+                    axes.plot(
+                        [100 * r for r in rates], [curve[r] for r in rates], style, color=color, marker=".", label=label
+                    )
+        axes.set_xscale("log")
+        axes.set_xlabel("stuck cells, %")
+        axes.set_ylabel(f"{task}, mean over chips")
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    return figure
