@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.validation import resource_times
+from benchmarks.laws import resource_times
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import (
     Booking,

@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 from typer.testing import CliRunner
 
-from benchmarks.validation import conservation
+from benchmarks.laws import conservation
 from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError

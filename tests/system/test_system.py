@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.validation import IDEAL, SMALL, conservation
+from benchmarks.laws import conservation
+from benchmarks.validation import IDEAL, SMALL
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
 from crossvote.sim.chip.bill import bill, estimate, prices
 from crossvote.sim.chip.config import chip_presets, load_chip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import validation
+from benchmarks import laws
 from benchmarks.validation import GROUPS, KINDS, Case, all_cases, page
 
 DOCS = Path(__file__).parents[2] / "docs" / "validation.md"
@@ -75,5 +75,5 @@ def test_a_miss_shows_on_the_page():
 
 def test_queueing_is_sensitive():
     """The tolerances above would notice a server that is one percent slow."""
-    assert validation.time_in_system(0.81, 200_000) > validation.time_in_system(0.8, 200_000) * 1.02
+    assert laws.time_in_system(0.81, 200_000) > laws.time_in_system(0.8, 200_000) * 1.02
     assert len(GROUPS) == 8
