@@ -68,6 +68,7 @@ def combine(sums: NDArray[np.int64], column_map: ColumnMap, vote: Vote, outputs:
     """Outputs from column sums of all row blocks: int64[V, row_blocks, lines] gives int64[V, outputs].
 
     ``vote`` = "output" adds the row blocks before the median, "crossbar" after it; without replicas both are a sum.
+    For "alone" each crossbar comes as a row block of its own, what the negative ones give with the other sign.
     """
     y = np.zeros((outputs, len(sums)), np.int64)
     for places in column_map.vote_groups:
@@ -95,5 +96,8 @@ def reference_outputs(
     sums = []
     for row_block in range(group.row_blocks):
         positive, negative = block_codes(group, row_block, x, input_bits, adc_bits, faults)
-        sums.append(arithmetic.column_sums(arithmetic.differences(positive, negative, group.column_map.flipped)))
+        nothing = np.zeros_like(positive)
+        alone = [(positive, nothing), (nothing, negative)]
+        for pair in alone if group.vote == "alone" else [(positive, negative)]:
+            sums.append(arithmetic.column_sums(arithmetic.differences(*pair, group.column_map.flipped)))
     return combine(np.stack(sums, axis=1), group.column_map, group.vote, group.outputs)

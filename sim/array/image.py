@@ -25,7 +25,7 @@ FORMAT = "crossvote-image"
 FORMAT_VERSION = 2
 _GROUP_KEYS = ("name", "inputs", "planes", "rows", "columns", "vote", "first_pair")
 
-Vote = Literal["none", "output", "crossbar"]
+Vote = Literal["none", "output", "crossbar", "alone"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +229,8 @@ class GroupImage:
             crossbars, packed along the bit lines (``np.packbits``); word lines beyond K hold 0 and are never driven.
             With cells of several bits, each takes that many neighbouring bits, the least significant first.
         kept_inputs: bool[K], False for a pruned input: its word line is driven with 0.
-        vote: where replicas vote. first_pair: pair id of block (0, 0).
+        vote: where replicas vote: on outputs, in each crossbar pair, or in each crossbar of a pair alone.
+        first_pair: pair id of block (0, 0).
         cell_bits: bits of a cell; a bit line of plane b then holds planes b to b + cell_bits - 1.
     """
 
@@ -259,8 +260,10 @@ class GroupImage:
             raise UserError(f"group {self.name}: kept_inputs needs {self.inputs} entries, one per input.")
         if lines and (self.column_map.output.max() >= self.outputs or self.column_map.plane.max() >= self.planes):
             raise UserError(f"group {self.name}: the column map names an output or a plane that does not exist.")
+        if self.vote not in get_args(Vote):
+            raise UserError(f"group {self.name}: vote '{self.vote}' is none of {', '.join(get_args(Vote))}.")
         if self.vote == "none" and any(group.lines.shape[1] > 1 for group in self.column_map.vote_groups):
-            raise UserError(f"group {self.name}: replicas need a vote of 'output' or 'crossbar', not 'none'.")
+            raise UserError(f"group {self.name}: replicas need a vote of 'output', 'crossbar' or 'alone', not 'none'.")
 
     @property
     def last_level(self) -> int:

@@ -188,6 +188,8 @@ def reference_outputs(
                 conductance = cells[sign] + (group.last_level - cells[sign]) * model.high_resistance
                 sums = bits.astype(np.float64) @ (conductance * factors[sign])
             pair.append(codes(sums, model, adc_bits))
-        differences = arithmetic.differences(pair[0], pair[1], group.column_map.flipped)
-        column_sums.append(arithmetic.column_sums(differences))
+        nothing = np.zeros_like(pair[0])
+        alone = [(pair[0], nothing), (nothing, pair[1])]
+        for own in alone if group.vote == "alone" else [(pair[0], pair[1])]:
+            column_sums.append(arithmetic.column_sums(arithmetic.differences(*own, group.column_map.flipped)))
     return combine(np.stack(column_sums, axis=1), group.column_map, group.vote, group.outputs)

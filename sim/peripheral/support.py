@@ -154,6 +154,12 @@ def _serves(chip: ChipConfig, demand: Demand) -> str | None:
     return None
 
 
+def _pair_votes(chip: ChipConfig, demand: Demand) -> str | None:
+    if demand.vote != "alone":
+        return None
+    return "the output peripheral votes on the differences of crossbar pairs, not in each crossbar alone"
+
+
 def _unscaled(chip: ChipConfig, demand: Demand) -> str | None:
     if not chip.opc.scale_bits:
         return None
@@ -199,6 +205,7 @@ _PERIPHERAL: tuple[Rule, ...] = (
     _buildable,
     _opc_width,
     _serves,
+    _pair_votes,
     _row_blocks,
     _unscaled,
 )

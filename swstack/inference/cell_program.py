@@ -89,20 +89,23 @@ class CellProgram:
         p, g = self.placed, self.placed.geometry
         g.check_fits(faults)
         weight = np.zeros_like(p.weight)
-        votes = [np.empty((len(lines), p.inputs), np.int8) for _, lines, _ in self._votes]
+        each = 2 if p.vote == "alone" else 1
+        votes = [np.empty((len(lines), p.inputs), np.int8) for _, lines, _ in self._votes for _ in range(each)]
         blocks = max(1, _DIFFERENCES // (len(p.output) * g.rows))
         for first in range(0, g.row_blocks, blocks):
             stop = min(first + blocks, g.row_blocks)
             span = slice(first * g.rows, min(stop * g.rows, p.inputs))
-            difference = self._differences(first, stop, faults)[:, : span.stop - span.start]
+            sides = [side[:, : span.stop - span.start] for side in self._read(first, stop, faults)]
+            difference = sides[-1]
             total = np.zeros((len(self._outputs), difference.shape[1]), weight.dtype)
             for lines, factor in self._rounds:
                 own = np.take(difference, lines, axis=0).astype(weight.dtype, copy=False)
                 own *= factor
                 total[: len(lines)] += own
             weight[self._outputs, span] = total
-            for values, (_, lines, sign) in zip(votes, self._votes, strict=True):
-                np.multiply(np.take(difference, lines, axis=0), sign, out=values[:, span])
+            for at, (_, lines, sign) in enumerate(self._votes):
+                for values, side in zip(votes[each * at :], sides[:each], strict=False):
+                    np.multiply(np.take(side, lines, axis=0), sign, out=values[:, span])
         if not p.driven.all():
             for array in (weight, *votes):
                 array[:, ~p.driven] = 0
@@ -113,15 +116,20 @@ class CellProgram:
         voting = [(count, self.placed.output[lines], self.placed.shift[lines]) for count, lines, _ in self._votes]
         return votes_of(self.placed, voting, values, first_output, outputs)
 
-    def _differences(self, first: int, stop: int, faults: FaultMap) -> NDArray[np.int8]:
-        """What the pairs of some row blocks read as, int8[lines, word lines]: positive minus negative."""
+    def _read(self, first: int, stop: int, faults: FaultMap) -> list[NDArray[np.int8]]:
+        """What the pairs of some row blocks read as, int8[lines, word lines]: positive minus negative; before it,
+        where crossbars vote alone, what the positive ones add, and what the negative ones."""
         g = self.placed.geometry
-        difference = np.empty((g.column_blocks, g.columns, (stop - first) * g.rows), np.int8)
+        shape = (g.column_blocks, g.columns, (stop - first) * g.rows)
+        read = [np.empty(shape, np.int8) for _ in range(3 if self.placed.vote == "alone" else 1)]
         for block in range(first, stop):
             levels = self._levels(block, faults).view(np.int8)
             at = slice((block - first) * g.rows, (block - first + 1) * g.rows)
-            np.subtract(levels[:, 0], levels[:, 1], out=difference[:, :, at])
-        return difference.reshape(-1, difference.shape[2])
+            np.subtract(levels[:, 0], levels[:, 1], out=read[-1][:, :, at])
+            if len(read) > 1:
+                read[0][:, :, at] = levels[:, 0]
+                np.negative(levels[:, 1], out=read[1][:, :, at])
+        return [side.reshape(-1, shape[2]) for side in read]
 
     def _levels(self, block: int, faults: FaultMap) -> NDArray[np.uint8]:
         """What the cells of a row block read as, uint8[column blocks, 2, columns, rows]."""

@@ -79,23 +79,28 @@ class DenseProgram:
 
         Returns:
             The integers of all outputs [N, K] without the terms that vote, and for each replica count the values of
-            its lines, int8[lines, K], replica by replica.
+            its lines, int8[lines, K], replica by replica; for each crossbar of the pairs where these vote alone.
 
         Raises:
             UserError: the fault map is for another chip.
         """
         weight = torch.empty_like(self.weight)
         inputs = self.placed.inputs
+        each = 2 if self.placed.vote == "alone" else 1
         votes = [
-            torch.empty((len(lines.line), inputs), dtype=torch.int8, device=self.device) for _, lines in self.votes
+            torch.empty((len(lines.line), inputs), dtype=torch.int8, device=self.device)
+            for _, lines in self.votes
+            for _ in range(each)
         ]
         for span, stuck in self.blocks(faults):
             part = torch.zeros((len(weight), span.stop - span.start), dtype=weight.dtype, device=self.device)
             for lines in self.rounds:
                 part[lines.output] += self._differences(lines, stuck, span) << lines.shift
             weight[:, span] = part
-            for values, (_, lines) in zip(votes, self.votes, strict=True):
-                values[:, span] = self._differences(lines, stuck, span).to(torch.int8)
+            for at, (_, lines) in enumerate(self.votes):
+                read = self._read(lines, stuck, span)
+                for values, own in zip(votes[each * at :], read if each == 2 else [sum(read)], strict=False):
+                    values[:, span] = own.to(torch.int8)
         return weight, votes
 
     def blocks(self, faults: FaultMap) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -131,6 +136,11 @@ class DenseProgram:
 
     def _differences(self, lines: Lines, stuck: torch.Tensor, span: slice) -> torch.Tensor:
         """d of some lines, [lines, word lines], in the type of the integers; negated on flipped lines."""
+        positive, negative = self._read(lines, stuck, span)
+        return positive + negative
+
+    def _read(self, lines: Lines, stuck: torch.Tensor, span: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the positive and the negative cells add to d of some lines."""
         last = self.placed.last_level
         weight = self.weight[:, span][lines.output]
         read = []
@@ -139,7 +149,8 @@ class DenseProgram:
             level = torch.where(lines.flipped.bool(), last - level, level)
             state = stuck[sign][lines.line]
             read.append(torch.where(state < 0, level, state.to(level.dtype) * last))
-        return (read[0] - read[1]) * (1 - 2 * lines.flipped)
+        sign = 1 - 2 * lines.flipped
+        return read[0] * sign, -read[1] * sign
 
 
 def votes_of(
@@ -153,11 +164,13 @@ def votes_of(
 
     Args:
         voting: per replica count, that count, and output and shift of its lines. values: what those lines hold,
-            int8[lines, K] each. Lines lie replica by replica, the terms of each in ascending order of outputs.
+            int8[lines, K] each, twice where crossbars vote alone. Lines lie replica by replica, the terms of each in
+            ascending order of outputs.
     """
     made = []
-    rows = placed.rows if placed.vote == "crossbar" else placed.inputs
-    for own, (count, output, shift) in zip(values, voting, strict=True):
+    rows = placed.inputs if placed.vote == "output" else placed.rows
+    each = 2 if placed.vote == "alone" else 1
+    for own, (count, output, shift) in zip(values, [v for v in voting for _ in range(each)], strict=True):
         terms = len(output) // count
         first, stop = np.searchsorted(output[:terms], [first_output, first_output + outputs]).tolist()
         if stop > first:

@@ -139,19 +139,20 @@ class ExplicitLinear(MappedLinear):
         bits = ((padded >> reads) & 1).to(torch.int8)
         weights = bit_weights(self.input_bits).tolist()
         y = torch.zeros((vectors, self.out_features), dtype=torch.int64, device=x.device)
-        total = torch.zeros((vectors, count), dtype=torch.int32, device=x.device)
+        # What the lines add up to; the two crossbars of the pairs apart where they vote alone.
+        sides = 2 if self.vote == "alone" else 1
+        totals = [torch.zeros((vectors, count), dtype=torch.int32, device=x.device) for _ in range(sides)]
         for block in range(self.row_blocks):
             part = bits[:, :, block * self.rows : (block + 1) * self.rows].reshape(-1, self.rows)
             for first, stop in self.tiles:
                 codes = self._codes(part, block, slice(2 * first, 2 * stop)).view(self.input_bits, vectors, 2, -1)
-                own = total[:, first:stop]
                 for read, weight in enumerate(weights):
-                    own.add_(codes[read, :, 0], alpha=weight).sub_(codes[read, :, 1], alpha=weight)
-            if self.vote == "crossbar":
-                self._combine(total, y)
-                total.zero_()
-        if self.vote != "crossbar":
-            self._combine(total, y)
+                    totals[0][:, first:stop].add_(codes[read, :, 0], alpha=weight)
+                    totals[-1][:, first:stop].sub_(codes[read, :, 1], alpha=weight)
+            if self.vote != "output" or block == self.row_blocks - 1:
+                for total in totals:
+                    self._combine(total, y)
+                    total.zero_()
         return y
 
     def _codes(self, bits: torch.Tensor, block: int, tile: slice) -> torch.Tensor:

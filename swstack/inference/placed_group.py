@@ -80,11 +80,13 @@ class Errors:
     Attributes:
         line: int64[n]. k: int64[n], input. value: int64[n], never 0. A (line, k) with a wrong cell on both sides, or
             where replicas were programmed differently, occurs several times.
+        sign: int64[n], which crossbar of the pair is wrong; counts where each votes alone.
     """
 
     line: NDArray[np.int64]
     k: NDArray[np.int64]
     value: NDArray[np.int64]
+    sign: NDArray[np.int64]
 
 
 class PlacedGroup:
@@ -146,7 +148,7 @@ class PlacedGroup:
         ]
         others = lines[self.replica[lines] > 0]
         plain = True
-        deviations: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+        deviations: list[tuple[NDArray[np.int64], ...]] = []
         for block in range(group.row_blocks):
             start = block * group.rows
             span = slice(start, min(start + group.rows, group.inputs))
@@ -158,15 +160,20 @@ class PlacedGroup:
             for own in rounds:
                 part[self.output[own]] += difference[:, own].T.astype(dtype) << self.shift[own, None].astype(dtype)
             self.weight[:, span] = part
-            k, at = np.nonzero(difference[:, others] != difference[:, self.lead[others]])
-            value = difference[k, others[at]].astype(np.int64) - difference[k, self.lead[others[at]]]
-            deviations.append((others[at], k + start, value))
+            sides = [difference]
+            if self.vote == "alone":
+                sides = [cells[0].astype(np.int8), -cells[1].astype(np.int8)]
+                for side in sides:
+                    side[~self.driven[span]] = 0
+            for sign, side in enumerate(sides):
+                k, at = np.nonzero(side[:, others] != side[:, self.lead[others]])
+                value = side[k, others[at]].astype(np.int64) - side[k, self.lead[others[at]]]
+                deviations.append((others[at], k + start, value, np.full(len(k), sign)))
             plain = plain and not ((cells[0] > 0) & (cells[1] > 0))[:, lines].any()
             plain = plain and bool(
                 (difference[:, lines] == self._plane_values(part[self.output[lines]].T, self.plane[lines])).all()
             )
-        line, k, value = (np.concatenate(parts) for parts in zip(*deviations, strict=True))
-        self._deviations = Errors(line, k, value)
+        self._deviations = Errors(*(np.concatenate(parts) for parts in zip(*deviations, strict=True)))
         self._cells = None if plain else group.cells
 
     @cached_property
@@ -220,8 +227,9 @@ class PlacedGroup:
         value = np.where((sign == 1) ^ self.flipped[line], -value, value)
         own = self._deviations
         if not len(own.line):
-            return Errors(line, k, value)
-        return Errors(*(np.concatenate(pair) for pair in ((own.line, line), (own.k, k), (own.value, value))))
+            return Errors(line, k, value, sign)
+        pairs = ((own.line, line), (own.k, k), (own.value, value), (own.sign, sign))
+        return Errors(*(np.concatenate(pair) for pair in pairs))
 
     def weight_changes(self, errors: Errors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Errors of lines that do not vote: flat indices into ``weight``, and what is added there; some occur twice."""
@@ -234,13 +242,16 @@ class PlacedGroup:
         output = self.output[errors.line]
         voted = (self.replicas[errors.line] > 1) & (output >= first_output) & (output < first_output + outputs)
         line, k, value = errors.line[voted], errors.k[voted], errors.value[voted]
-        block = k // self.rows if self.vote == "crossbar" else np.zeros_like(k)
-        place = self.term[line] * self.row_blocks + block
+        block = k // self.rows if self.vote != "output" else np.zeros_like(k)
+        votes = self.row_blocks
+        if self.vote == "alone":
+            block, votes = 2 * block + errors.sign[voted], 2 * votes
+        place = self.term[line] * votes + block
         made = []
         for count in np.unique(self.replicas[line]).tolist():
             of_count = self.replicas[line] == count
             needed, offsets, entries = _outvoted(place[of_count], self.replica[line[of_count]], count)
-            lead = self._lead_of_term[needed // self.row_blocks]
+            lead = self._lead_of_term[needed // votes]
             of_place, shift = self.output[lead], self.shift[lead]
             for first in range(0, len(needed), _PLACES):
                 part = slice(first, first + _PLACES)

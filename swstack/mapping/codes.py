@@ -285,6 +285,8 @@ def predicted_variance(group: GroupImage, moments: FloatArray, law: FaultLaw) ->
             own_variance = law.pair_variance(share[lead], flipped) * total * 4.0 ** terms.shift[own]
             if terms.lines.shape[1] == 3:
                 errors = law.pair_errors(share[lead], flipped) * group.kept_inputs.sum() / votes
+                if group.vote == "alone":  # two votes, each with about half of the pair's errors
+                    errors = errors / 2
                 own_variance = own_variance * median_factor(errors)
             np.add.at(variance, terms.output[own], own_variance)
     return variance

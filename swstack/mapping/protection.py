@@ -23,6 +23,7 @@ PRESETS: dict[str, Scheme] = {
     "vote-msb": Replicas(replicas={"msb": 3}, vote="output", scale="column"),
     "paper-column": Replicas(flip="msb", replicas={"msb": 3}, vote="output", scale="column"),
     "paper-crossbar": Replicas(flip="msb", replicas={"msb": 3}, vote="crossbar", scale="column"),
+    "paper-alone": Replicas(flip="msb", replicas={"msb": 3}, vote="alone", scale="column"),
     # Copies that are not embedded into the bit lines of pruned outputs: their true overhead.
     "msb-beside": Replicas(replicas={"msb": 3}, vote="output", scale="column", placement="beside"),
     "triplicated": Replicas(replicas={"all": 3}, vote="output", scale="column", placement="beside"),

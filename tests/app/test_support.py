@@ -72,7 +72,10 @@ CHIPS = {
     "fixed cycles": {"pipeline": {"peripheral": "cycles"}, "opc": {"row_blocks": 1, "columns": 33, "lanes": 3}},
 }
 SCHEMES = {
-    **{name: PRESETS[name] for name in ("none", "paper", "best", "triplicated", "mean5", "vote5", "code")},
+    **{
+        name: PRESETS[name]
+        for name in ("none", "paper", "best", "triplicated", "mean5", "vote5", "code", "paper-alone")
+    },
     "five": Replicas(replicas={"msb": 5}, vote="crossbar"),
 }
 PLANES = 7
@@ -213,6 +216,11 @@ def test_auto_leaves_out_what_no_output_peripheral_runs():
         check_run(load_chip("crossvote"), schemes, PLANES, "token", "verilator")
     with pytest.raises(UserError, match="no output peripheral co-simulates this"):
         cosim_backend(load_chip("crossvote"), [scheme_demand(SCHEMES["five"], PLANES, 1)], "auto")
+    for own in ("auto", "numpy", "verilator", "tile"):
+        with pytest.raises(
+            UserError, match="co-simulates this: the output peripheral votes on the differences of cross"
+        ):
+            cosim_backend(load_chip("crossvote"), [scheme_demand(SCHEMES["paper-alone"], PLANES, 1)], own)
 
 
 def test_auto_takes_numpy_where_only_that_runs(monkeypatch):

@@ -38,6 +38,7 @@ SCHEMES: dict[str, Replicas] = {
     },
     "two planes, output": Replicas(flip="all", replicas={"msb": 3, "msb-1": 5}, vote="output", scale="column"),
     "two planes, crossbar": Replicas(flip="msb", replicas={"msb": 5, "0": 3}, vote="crossbar", placement="packed"),
+    "alone": Replicas(flip="msb", replicas={"msb": 3, "msb-1": 5}, vote="alone", scale="column"),
     "unflipped": Replicas(replicas={"msb": 3}, vote="output", scale="column", placement="packed"),
 }
 

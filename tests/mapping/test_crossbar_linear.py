@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping_cases import CODES, SCHEMES, coded, driven_inputs, placed
 
-from crossvote.sim.array.crossbar import reference_outputs
+from crossvote.sim.array.crossbar import read_cells, reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image
 from crossvote.swstack.inference import products
@@ -50,7 +50,7 @@ protections = st.builds(
     ),
     st.sampled_from(["none", "msb", "all"]),
     st.dictionaries(st.sampled_from(["msb", "msb-1", "0"]), st.sampled_from([3, 5]), max_size=3),
-    st.sampled_from(["output", "crossbar"]),
+    st.sampled_from(["output", "crossbar", "alone"]),
     st.sampled_from(["in_place", "packed"]),
 )
 
@@ -79,7 +79,7 @@ def test_outputs_equal_the_reference(seed, protection, planes, cell_bits, rate, 
 @given(
     seed=st.integers(0, 2**31),
     code=st.sampled_from(sorted(CODES)),
-    vote=st.sampled_from(["output", "crossbar"]),
+    vote=st.sampled_from(["output", "crossbar", "alone"]),
     flipped=st.sampled_from([(), (6,), tuple(range(7))]),
     rate=st.sampled_from([0.0, 0.01, 0.1, 0.5]),
     inputs=st.integers(1, 40),
@@ -124,17 +124,35 @@ def test_many_faults_are_programmed_cell_by_cell_on_a_processor(code):
         np.testing.assert_array_equal(outputs(programmed, x), reference_outputs(group, x, 8, 8, faults))
 
 
-@pytest.mark.parametrize("code", ["mean5", "vote5"])
-def test_the_program_for_gpus_and_that_for_processors_make_the_same_integers(code):
+def test_crossbars_that_vote_alone_have_a_median_each():
+    """v = median of the sums of positive crossbars minus that of negative ones per row block; flipped lines: minus."""
+    rng = np.random.default_rng(16)
+    _, group = coded(rng, CODES["vote5"], "alone")
+    faults, x = chip(group, 0.2, 4), driven_inputs(rng, group)
+    y = np.zeros((len(x), group.outputs), np.int64)
+    padded = np.zeros((len(x), group.row_blocks * group.rows), np.int64)
+    padded[:, : group.inputs] = np.where(group.kept_inputs, x, 0)
+    for block in range(group.row_blocks):
+        cells = read_cells(group, block, faults).astype(np.int64)
+        sums = padded[:, block * group.rows : (block + 1) * group.rows] @ cells  # [2, V, lines]
+        for places in group.column_map.vote_groups:
+            for lines, output, shift in zip(places.lines, places.output, places.shift, strict=True):
+                positive, negative = np.median(sums[:, :, lines], axis=2).astype(np.int64)
+                y[:, output] += (positive - negative << shift) * (-1 if group.column_map.flipped[lines[0]] else 1)
+    np.testing.assert_array_equal(reference_outputs(group, x, 8, 8, faults), y)
+
+
+@pytest.mark.parametrize(("code", "vote"), [("mean5", "none"), ("vote5", "crossbar"), ("vote5", "alone")])
+def test_the_program_for_gpus_and_that_for_processors_make_the_same_integers(code, vote):
     rng = np.random.default_rng(15)
-    _, group = coded(rng, CODES[code], "none" if code == "mean5" else "crossbar")
+    _, group = coded(rng, CODES[code], vote)
     placed_group = PlacedGroup(group)
     faults = chip(group, 0.1, 3)
     other, own = DenseProgram(placed_group, torch.device("cpu")), CellProgram(placed_group)
     (weight, values), (own_weight, own_values) = other.apply(faults), own.apply(faults)
     driven = torch.from_numpy(placed_group.driven)
     assert torch.equal(weight[:, driven], own_weight[:, driven])
-    assert len(values) == len(own_values) == (code == "vote5")
+    assert len(values) == len(own_values) == {"none": 0, "crossbar": 1, "alone": 2}[vote]
     for one, two in zip(values, own_values, strict=True):
         assert torch.equal(one[:, driven], two[:, driven])
     x = torch.from_numpy(driven_inputs(rng, group))

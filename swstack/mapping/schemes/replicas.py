@@ -35,9 +35,10 @@ class Replicas(Scheme):
         default_factory=dict,
         description="copies of a plane (the original included, odd), by plane: 'msb', 'msb-1', ..., a number, or 'all'",
     )
-    vote: Literal["none", "output", "crossbar"] = Field(
+    vote: Literal["none", "output", "crossbar", "alone"] = Field(
         default="none",
-        description="where replicas vote: on outputs added over all row blocks, or in each crossbar pair",
+        description="where replicas vote: on outputs added over all row blocks, in each crossbar pair, or in each "
+        "crossbar of the pair alone",
     )
 
     @model_validator(mode="after")
@@ -49,7 +50,7 @@ class Replicas(Scheme):
                 raise ValueError(f"replicas.{plane} = {count}: a median needs an odd number of replicas, 1 or more.")
         replicated = any(count > 1 for count in self.replicas.values())
         if replicated and self.vote == "none":
-            raise ValueError("replicas need a vote: set vote to 'output' or 'crossbar'.")
+            raise ValueError("replicas need a vote: set vote to 'output', 'crossbar' or 'alone'.")
         if not replicated and self.vote != "none":
             raise ValueError(
                 f"vote = '{self.vote}' has nothing to vote on: give a plane 3 replicas or set vote 'none'."
@@ -107,5 +108,10 @@ class Replicas(Scheme):
             for plane, count in self.replicas.items()
             if count > 1
         ]
-        vote = {"none": [], "output": ["vote at the output"], "crossbar": ["vote in each crossbar pair"]}[self.vote]
+        vote = {
+            "none": [],
+            "output": ["vote at the output"],
+            "crossbar": ["vote in each crossbar pair"],
+            "alone": ["vote in each crossbar alone"],
+        }[self.vote]
         return ", ".join([flip, *(copies or ["no replicas"]), *vote, *self._common()])
