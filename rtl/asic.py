@@ -89,13 +89,13 @@ def write_netlist(parameters: OpcParameters, folder: Path) -> None:
 
 
 def map_to_library(parameters: OpcParameters, variant: str, folder: Path, liberty: Path) -> AsicCost:
-    """Map one OPC to the cells of a Liberty file: with memories as flip-flops (whole.v), and as macros (logic.json)."""
+    """Map one OPC to the cells of a Liberty file: with memories as flip-flops (whole.v), and without them."""
     write_netlist(parameters, folder)
-    # Tools in WebAssembly do not follow links out of their folder.
-    shutil.copyfile(liberty, folder / "cells.lib")
+    # A copy also because tools in WebAssembly do not follow links out of their folder.
+    write_atomic(folder / "cells.lib", with_wires(liberty.read_text(encoding="latin-1")))
     write_atomic(folder / "abc.script", _ABC.format(ps=round(1000 * PERIOD_NS), fanout=MOST_FANOUT))
     cells = "dfflibmap -liberty cells.lib; abc -liberty cells.lib -script abc.script; opt_clean -purge; "
-    cells += "tee -o {0}.stat stat -liberty cells.lib -json; write_json {0}.json; write_verilog -noattr -noexpr {0}.v"
+    cells += "tee -o {0}.stat stat -liberty cells.lib -json; write_verilog -noattr -noexpr {0}.v"
     whole = "read_rtlil opc.il; synth -flatten -top opc; splitnets; " + cells.format("whole")
     logic = (
         "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "
@@ -112,13 +112,11 @@ def clocks(folder: Path) -> tuple[float, ...]:
     sta = shutil.which("sta")
     if sta is None:
         return ()
-    write_atomic(folder / "wires.spef", wires(json.loads((folder / "whole.json").read_text())))
     commands = [
         "read_liberty cells.lib",
         "read_verilog whole.v",
         "link_design opc",
         f"create_clock -name clk -period {PERIOD_NS} [get_ports clk]",
-        "read_spef wires.spef",
         "report_worst_slack",
         "exit",
     ]
@@ -130,30 +128,17 @@ def clocks(folder: Path) -> tuple[float, ...]:
     return (1000 / (PERIOD_NS - float(found[1])),)
 
 
-def wires(netlist: dict[str, Any]) -> str:
-    """SPEF of the wires of a flat netlist of Yosys: ``WIRE_PF`` per sink of every net but the clock's."""
-    top = netlist["modules"]["opc"]
-    sinks: dict[int, int] = {}
-    for cell in top["cells"].values():
-        for port, bits in cell["connections"].items():
-            if cell["port_directions"].get(port) == "input":
-                for bit in bits:
-                    if isinstance(bit, int):
-                        sinks[bit] = sinks.get(bit, 0) + 1
-    clock = top["ports"]["clk"]["bits"][0]
-    lines = ['*SPEF "IEEE 1481-1998"', '*DESIGN "opc"', "*DIVIDER /", "*DELIMITER :", "*BUS_DELIMITER [ ]"]
-    lines += ["*T_UNIT 1 NS", "*C_UNIT 1 PF", "*R_UNIT 1 OHM", "*L_UNIT 1 HENRY", ""]
-    named: set[int] = {clock}
-    for name, net in top["netnames"].items():
-        for place, bit in enumerate(net["bits"]):
-            if bit in sinks and bit not in named:
-                named.add(bit)
-                whole = name if len(net["bits"]) == 1 else f"{name}[{place + net.get('offset', 0)}]"
-                lines.append(f"*D_NET {_escaped(whole)} {WIRE_PF * sinks[bit]:.4f}\n*END\n")
-    return "\n".join(lines)
+def with_wires(liberty: str) -> str:
+    """A Liberty text whose nets have wires: ``WIRE_PF`` per sink, without resistance.
 
-
-def _escaped(name: str) -> str:
-    """A name with what SPEF has a meaning for escaped, but for the brackets of a bit."""
-    head, bit = re.fullmatch(r"(.*?)(\[\d+\])?", name, re.DOTALL).groups()  # type: ignore[union-attr]
-    return re.sub(r"([^A-Za-z0-9_])", r"\\\1", head) + (bit or "")
+    Raises:
+        ValueError: it is no Liberty text.
+    """
+    load = (
+        f' wire_load("assumed") {{ resistance : 0; capacitance : {WIRE_PF}; area : 0; slope : 1; '
+        'fanout_length(1, 1); }\n default_wire_load : "assumed";'
+    )
+    text, count = re.subn(r"^(\s*library\s*\([^)]*\)\s*\{)", rf"\1\n{load}", liberty, count=1, flags=re.MULTILINE)
+    if not count:
+        raise ValueError("the Liberty file has no library.")
+    return text
