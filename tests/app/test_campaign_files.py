@@ -120,8 +120,7 @@ def test_the_exploration_runs_from_its_file_when_small(tiny_bert, tmp_path):
     small = build(ExplorationSpec, keys, "small")
     found = explore(tmp_path / "e", small)
     assert len(found) == 4
-    short = [candidate for candidate in found if candidate.refused is not None]
-    assert all(one.keys["chip.adc.bits"] == 7 and one.keys["chip.crossbar.rows"] == 128 for one in short), short
+    assert [candidate.refused for candidate in found] == [None] * 4
     assert front(found, small)
     assert (tmp_path / "e" / "front.svg").is_file()
 
@@ -131,7 +130,6 @@ def test_every_choice_of_the_exploration_is_a_chip_that_can_be():
     spec = load_exploration(FILES / "quick_chips.toml")
     spec = build(ExplorationSpec, {**to_mapping(spec), "base": "quick"}, "quick_chips")
     first = {key: values[0] for key, values in spec.space.items()}
-    assert first["chip.crossbar.rows"] == 64
     for key, values in spec.space.items():
         for value in values:
             (variant,) = variants(campaign_of(spec, {**first, key: value}))
