@@ -28,7 +28,7 @@ KEYWORDS = frozenset((TEMPLATES / "keywords.txt").read_text(encoding="ascii").sp
 
 
 @dataclass(frozen=True)
-class Example:
+class WorkedExample:
     """What the example programs, streams and expects.
 
     Attributes:
@@ -57,7 +57,7 @@ def check_name(name: str) -> None:
 def export_ip(
     parameters: OpcParameters,
     folder: Path,
-    example: Example,
+    example: WorkedExample,
     name: str = "opc",
     bus: str = "axi",
     streams: str = "plain",
@@ -167,7 +167,7 @@ filesets:
 
 
 def _example(
-    p: OpcParameters, example: Example, name: str, bus: str, streams: str, declared: list[dict[str, Any]]
+    p: OpcParameters, example: WorkedExample, name: str, bus: str, streams: str, declared: list[dict[str, Any]]
 ) -> dict[str, str]:
     beat, result = beat_layout(p).size, output_layout(p).size
     codes = 2 * p.adc_bits * p.lanes

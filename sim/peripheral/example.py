@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.ip_export import Example
+from crossvote.rtl.ip_export import WorkedExample
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register
 from crossvote.sim.peripheral.base import OpcMap
@@ -18,7 +18,7 @@ from crossvote.sim.peripheral.scales import OpcScales
 VECTORS = 3
 
 
-def example(parameters: OpcParameters, seed: int = 0) -> Example:
+def example(parameters: OpcParameters, seed: int = 0) -> WorkedExample:
     """An example for an OPC of any parameters: outputs side by side, the first one's top plane three times if it votes.
 
     Some planes are flipped where there is a column map. The codes are random, so votes are not unanimous.
@@ -47,7 +47,7 @@ def example(parameters: OpcParameters, seed: int = 0) -> Example:
             marks = number | last << p.output_bits | vector % (1 << TAG_BITS) << (p.output_bits + 1)
             outputs.append(value & (1 << p.sum_bits) - 1 | marks << p.sum_bits)
     beats = tuple(beat_payloads(p, codes))
-    return Example([(4 * address, word) for address, word in writes], beats, outputs, result.disagreements)
+    return WorkedExample([(4 * address, word) for address, word in writes], beats, outputs, result.disagreements)
 
 
 def _map(p: OpcParameters, rng: np.random.Generator, flips: bool) -> OpcMap:

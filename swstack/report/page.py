@@ -15,7 +15,7 @@ from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral import backend_kind
 from crossvote.swstack.report import claims, explorer, figures, paper, tables
-from crossvote.swstack.report.pictures import Picture, protected, write_pictures
+from crossvote.swstack.report.pictures import Drawing, protected, write_pictures
 
 PAGE = "report/index.html"
 
@@ -43,7 +43,7 @@ def write_report(run: Path, results: Mapping[str, Any], images: Mapping[str, Ima
 
 def page(
     results: Mapping[str, Any],
-    pictures: Mapping[str, Picture | None],
+    pictures: Mapping[str, Drawing | None],
     images: Mapping[str, Image],
     chip: FaultMap,
 ) -> str:

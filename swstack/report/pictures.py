@@ -28,7 +28,7 @@ FIXED = ("occupancy",)
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """A figure in the page: SVG text, its data as a data: address, and what it shows for who cannot see it."""
 
     svg: str
@@ -36,12 +36,12 @@ class Picture:
     title: str
 
 
-def add_picture(folder: Path, name: str, figure: Figure, rows: Rows, title: str) -> Picture:
+def add_picture(folder: Path, name: str, figure: Figure, rows: Rows, title: str) -> Drawing:
     """Write a figure as SVG and PNG and its data as CSV into ``folder``, and return it for the page."""
     svg = figures.save_figure(figure, folder, name)
     write_csv(folder / f"{name}.csv", rows)
     data = base64.b64encode(to_csv(rows).encode()).decode()
-    return Picture(
+    return Drawing(
         figures.inline_svg(svg, name, title, themed=name not in FIXED), f"data:text/csv;base64,{data}", title
     )
 
@@ -53,7 +53,7 @@ def protected(images: Mapping[str, Image]) -> dict[str, Image]:
 
 def write_pictures(
     folder: Path, results: Mapping[str, Any], images: Mapping[str, Image], chip: FaultMap
-) -> dict[str, Picture | None]:
+) -> dict[str, Drawing | None]:
     """Every figure of the report by name, written into ``folder``; ``None`` where there is nothing to draw."""
     drawn: dict[str, tuple[Figure, Rows, str]] = {
         **_of_accuracy(results),

@@ -47,7 +47,7 @@ def text(written):
 
 def page(results):
     """The page without its pictures, whose drawing takes longest."""
-    stub = pictures.Picture("<svg></svg>", "data:,", "a picture")
+    stub = pictures.Drawing("<svg></svg>", "data:,", "a picture")
     return report.page(results, dict.fromkeys(pictures.NAMES, stub), synthetic.images(), synthetic.chip())
 
 

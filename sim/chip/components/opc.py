@@ -23,7 +23,7 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 @dataclass(frozen=True)
-class Cells:
+class CountedCells:
     """Counted cells of one OPC. Flip-flops are in ``gates`` already, as ``logic.FLIP_FLOP_GATES`` each."""
 
     gates: float
@@ -31,10 +31,10 @@ class Cells:
 
 
 @cache
-def _table() -> tuple[OpcParameters, dict[tuple[str, int], Cells]]:
+def _table() -> tuple[OpcParameters, dict[tuple[str, int], CountedCells]]:
     document = json.loads(_text())
     rows = {
-        (row["variant"], row["lanes"]): Cells(
+        (row["variant"], row["lanes"]): CountedCells(
             row["gates"] + logic.FLIP_FLOP_GATES * row["flip_flops"], row["memory_bits"]
         )
         for row in document["rows"]
@@ -71,7 +71,7 @@ def variant_of(parameters: OpcParameters) -> Variant:
     return "map + voter" if parameters.voter else "map" if parameters.column_map else "plain"
 
 
-def opc_cells(parameters: OpcParameters, variant: Variant) -> Cells:
+def opc_cells(parameters: OpcParameters, variant: Variant) -> CountedCells:
     """Gates and memory bits of an OPC.
 
     Raises:
@@ -85,7 +85,7 @@ def opc_cells(parameters: OpcParameters, variant: Variant) -> Cells:
     others *= parameters.sum_bits / reference.sum_bits
     sums = 2 * parameters.columns * parameters.column_sum_bits
     extra = rows[variant, 8].memory_bits - rows["plain", 8].memory_bits
-    return Cells(lanes + others, sums + extra * parameters.columns / reference.columns)
+    return CountedCells(lanes + others, sums + extra * parameters.columns / reference.columns)
 
 
 def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimate:

@@ -23,7 +23,7 @@ _EXAMPLES = 32
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Forecast:
     """Seconds of one trial on this machine, alone; bytes of a model with its images, and of one trial's logits."""
 
     seconds: float
@@ -31,7 +31,7 @@ class Estimate:
     trial_bytes: int
 
 
-def calibrate(config: RunConfig) -> Estimate:
+def calibrate(config: RunConfig) -> Forecast:
     """Measure a few examples on a faulty chip with the unpruned, untrained model, which takes as long as any other.
 
     Raises:
@@ -57,7 +57,7 @@ def calibrate(config: RunConfig) -> Estimate:
     each = (time.perf_counter() - swapped) / len(few)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     cells = sum(group.cells.nbytes for group in image.groups)
-    return Estimate(
+    return Forecast(
         seconds=swapped - started + each * len(examples),
         model_bytes=3 * weights + cells * len(config.map.schemes),
         trial_bytes=4 * task.num_labels * len(examples),
