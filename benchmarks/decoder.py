@@ -17,6 +17,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,17 @@ def table(options: argparse.Namespace) -> list[str]:
     return lines
 
 
+def texts(options: argparse.Namespace, rates: Sequence[float] = (0.0, 0.001, 0.01)) -> list[str]:
+    """Lines of a Markdown table: what the first chip of each rate wrote after ``PROMPT``."""
+    found = read(options.output / "measured.jsonl")
+    lines = ["| scheme | " + " | ".join(f"{100 * rate:g} %" for rate in rates) + " |", "|---" * (len(rates) + 1) + "|"]
+    for scheme in options.schemes:
+        own = [found.get(key(scheme, rate, 0), {}).get("text", "") for rate in rates]
+        plain = [" ".join(text.replace("|", " ").replace("`", " ").split()) for text in own]
+        lines.append(f"| `{scheme}` | " + " | ".join(f"`{text}`" if text else "" for text in plain) + " |")
+    return lines
+
+
 def costs(tokens: int = 128) -> list[str]:
     """Lines of a Markdown table: reading ``tokens`` tokens, and writing the one after them, without and with copies.
 
@@ -161,7 +173,7 @@ def main() -> None:
         return
     if not options.table:
         measure(options)
-    print("\n".join(table(options)))
+    print("\n".join([*table(options), "", *texts(options)]))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,18 @@ def test_the_documented_costs_are_what_the_simulator_gives():
     text = DOCUMENT.read_text(encoding="utf-8")
     table = text[text.index("<!-- costs -->\n") : text.index("<!-- /costs -->")].splitlines()[1:]
     assert table == decoder.costs()
+
+
+RECORDED = argparse.Namespace(
+    output=DOCUMENT.parents[1] / "benchmarks" / "results" / "decoder", schemes=["none", "none-column", "paper", "best"]
+)
+
+
+@pytest.mark.parametrize(("mark", "rows"), [("perplexity", decoder.table), ("written", decoder.texts)])
+def test_the_documented_perplexities_and_texts_are_those_that_were_measured(mark, rows):
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (block,) = re.findall(rf"<!-- {mark} -->\n(.*?)<!-- /{mark} -->", text, re.DOTALL)
+    assert block.strip().splitlines() == "\n".join(rows(RECORDED)).splitlines()
 
 
 def test_the_decoder_is_known_by_name_with_the_sizes_of_its_configuration():
