@@ -176,11 +176,34 @@ def chip_presets() -> dict[str, Path]:
 def load_chip(preset: str, overrides: dict[str, Any] | None = None) -> ChipConfig:
     """The chip of a preset name or a TOML file, with nested ``overrides`` such as {"adc": {"bits": 7}}.
 
+    A file is a whole description, or names what it starts from (``preset = "crossvote"``, or another file, relative to
+    it) and says what differs.
+
     Raises:
         UserError: no such preset or file, an unknown key, a wrong type or an impossible value.
     """
+    path = _described(preset, Path(), "chip.preset")
+    return build(ChipConfig, merge(_read(path, ()), overrides or {}), str(path))
+
+
+def _described(preset: str, folder: Path, where: str) -> Path:
+    """The file of a preset or of a path, relative to ``folder``."""
     presets = chip_presets()
-    path = presets.get(preset, Path(preset))
-    if preset not in presets and not path.is_file():
-        raise UserError(f"chip.preset = '{preset}' is neither a TOML file nor one of {', '.join(presets)}.")
-    return build(ChipConfig, merge(read_toml(path), overrides or {}), str(path))
+    path = presets.get(preset, folder / preset)
+    if not path.is_file():
+        raise UserError(f"{where} = '{preset}' is neither a TOML file nor one of {', '.join(presets)}.")
+    return path
+
+
+def _read(path: Path, before: tuple[Path, ...]) -> dict[str, Any]:
+    """What a file says, over what it starts from. before: the files that start from this one."""
+    if path.resolve() in before:
+        raise UserError(f"{path}: preset: the file starts from itself.")
+    own = read_toml(path)
+    preset = own.pop("preset", None)
+    if preset is None:
+        return own
+    if not isinstance(preset, str):
+        raise UserError(f"{path}: preset = {preset!r} must be the name of a preset or of a file.")
+    start = _described(preset, path.parent, f"{path}: preset")
+    return merge(_read(start, (*before, path.resolve())), own)

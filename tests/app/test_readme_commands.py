@@ -73,7 +73,7 @@ def place(tmp_path_factory):
     tiny = tiny_encoder(folder / "tiny", layers=4)
     (folder / "bert-base-uncased").symlink_to(tiny)
     (folder / "my.toml").write_text(SMALL)
-    (folder / "my-chip.toml").write_text('[chip]\npreset = "crossvote"\nname = "mine"\n')
+    (folder / "my-chip.toml").write_text('preset = "crossvote"\nname = "mine"\n')
     (folder / "campaign.toml").write_text('base = "my.toml"\nschemes = ["none", "best"]\nrates = [0.01]\nchips = 2\n')
     write_glue(folder / "home" / "glue")
     with pytest.MonkeyPatch.context() as patch:

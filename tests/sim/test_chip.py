@@ -98,6 +98,29 @@ def test_a_chip_file_without_later_keys_is_the_same_chip(tmp_path):
     assert build(type(chip), old, "memory") == chip
 
 
+def test_a_chip_file_may_start_from_a_preset_or_another_file(tmp_path):
+    (tmp_path / "mine.toml").write_text('preset = "crossvote"\nname = "mine"\n[crossbar]\nrows = 64\n')
+    (tmp_path / "yours.toml").write_text('preset = "mine.toml"\nname = "yours"\n[adc]\nbits = 7\n')
+    wanted = load_chip("crossvote", {"name": "yours", "crossbar": {"rows": 64}, "adc": {"bits": 7}})
+    assert load_chip(str(tmp_path / "yours.toml")) == wanted
+    assert load_chip(str(tmp_path / "yours.toml"), {"adc": {"bits": 9}}).adc.bits == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('preset = "one.toml"', "starts from itself"),
+        ('preset = "nowhere"', r"one\.toml: preset = 'nowhere' is neither a TOML file nor one of crossvote"),
+        ("preset = 3", "must be the name of a preset or of a file"),
+        ('preset = "crossvote"\n[crossbar]\nrow = 64', "unknown key 'crossbar.row'"),
+    ],
+)
+def test_a_chip_file_that_starts_from_nothing_is_one_sentence(tmp_path, text, message):
+    (tmp_path / "one.toml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_chip(str(tmp_path / "one.toml"))
+
+
 def test_every_parameter_of_the_rtl_comes_from_the_chip():
     """One that the chip does not set would stay at its default."""
     values = {"columns": 64, "lanes": 4, "planes": 5, "input_bits": 6, "row_blocks": 9, "voter": False}
