@@ -33,7 +33,8 @@ from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.inference.calibration import watching
 from crossvote.swstack.inference.cell_program import CellProgram
 from crossvote.swstack.inference.convert import ProgrammedGroup
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear, PlacedGroup
+from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.codes import FaultLaw, predicted_variance
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
@@ -43,6 +44,7 @@ from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import MatrixMask
 from crossvote.swstack.tasks import load_task
+from crossvote.swstack.tasks.base import Example
 
 #: Schemes whose lines lie side by side, and the same codes with the lines of an output in different crossbars.
 PLACEMENTS = ("code", "code-apart")
@@ -56,7 +58,7 @@ def real_inputs(
     """Integers that each word-line group is driven with, int32[V, K] by name."""
     config = load_config(find_config("sst2"), [f"task.glue_dir={json.dumps(str(glue_dir.resolve()))}"])
     task = load_task(config.task, 0)
-    texts = [example.sentence1 for example in task.train[:sentences]]  # type: ignore[union-attr]
+    texts = [example.sentence1 for example in task.train[:sentences] if isinstance(example, Example)]
     batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=64)
     seen: dict[str, torch.Tensor] = {}
 

@@ -1,6 +1,7 @@
 """How fast faulty models are evaluated, against plain inference in the same run.
 
     python -m benchmarks.fault_evaluation [--quick] [--only layers,encoder,...] [--output DIR]
+    python -m benchmarks.fault_evaluation --only rates
 
 Times are CPU times of one thread (``--threads``), measured in turns with the baseline. Matrices hold Gaussian weights
 of standard deviation 0.04 with one outlier per matrix at 1.68, 30 % of the columns pruned, as in BERT-base.
@@ -99,6 +100,38 @@ def layers(quick: bool) -> list[Result]:
                 layer = exact_layer(image, rate)
                 name = f"layer {inputs}x{outputs}, {scheme}, p = {100 * rate:g} %, {count} vectors"
                 results.append(compare(name, partial(layer, x), "fp32 nn.Linear", partial(plain, x), repeats, goal))
+    return results
+
+
+def rates(quick: bool) -> list[Result]:
+    """At rates of percents: layers against fp32, and drawing and applying their chip against 32 x 128 tokens through
+    them. As little as tells: half of these tokens, few repeats."""
+    count, repeats = (256, 1) if quick else (2048, 3)
+    number = iter(range(10_000))
+    results = []
+    for inputs, outputs in SHAPES[:2]:
+        x, plain = tokens(count, inputs), linear(inputs, outputs)
+        for scheme in ("best", SUMMED):
+            image = image_of(inputs, outputs, PRESETS[scheme])
+            group = image.groups[0]
+            placed = PlacedGroup(group)
+            layer = CrossbarLinear(placed, group.matrices[0], image.input_bits)
+            programmed = ProgrammedGroup(placed, (layer,))
+            for rate in RATES[2:]:
+
+                def swap(rate: float = rate, image: Image = image, own: ProgrammedGroup = programmed) -> None:
+                    own.program(chip(image, rate, next(number)))
+
+                def twice(layer: CrossbarLinear = layer, x: torch.Tensor = x) -> None:
+                    layer(x)
+                    layer(x)
+
+                swap()
+                what = f"{inputs}x{outputs}, {scheme}, p = {100 * rate:g} %"
+                own, goal = f"layer {what}, {count} vectors", GOALS[scheme == SUMMED]
+                results.append(compare(own, partial(layer, x), "fp32 nn.Linear", partial(plain, x), repeats, goal))
+                chips = f"draw and apply a chip, {what}"
+                results.append(compare(chips, swap, f"faulty layer, {2 * count} vectors", twice, repeats, 0.1))
     return results
 
 
@@ -310,6 +343,7 @@ def plot_growth(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 PARTS: dict[str, Callable[[bool], list[Result]]] = {
     "layers": layers,
+    "rates": rates,
     "encoder": encoder,
     "explicit": explicit,
     "chips": chips,
@@ -321,7 +355,8 @@ PARTS: dict[str, Callable[[bool], list[Result]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes and few repeats, to try it out")
-    parser.add_argument("--only", default=",".join([*PARTS, "growth"]), help="parts to run, separated by commas")
+    usual = [name for name in (*PARTS, "growth") if name != "rates"]
+    parser.add_argument("--only", default=",".join(usual), help="parts to run, separated by commas")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
@@ -344,7 +379,7 @@ def main() -> None:
     remark = ""
     if "cuda" in names and not torch.cuda.is_available():
         remark = "Not measured, for want of a GPU: exact path on CUDA over fp16 nn.Linear (goal <= 1.5x).\n\n"
-    write(options.output, "fault_evaluation", results, extra, remark)
+    write(options.output, "fault_rates" if names == ["rates"] else "fault_evaluation", results, extra, remark)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class DenseProgram:
             weight[:, span] = part
             for at, (_, lines) in enumerate(self.votes):
                 read = self._read(lines, stuck, span)
-                for values, own in zip(votes[each * at :], read if each == 2 else [sum(read)], strict=False):
+                for values, own in zip(votes[each * at :], read if each == 2 else (read[0] + read[1],), strict=False):
                     values[:, span] = own.to(torch.int8)
         return weight, votes
 
@@ -149,8 +149,8 @@ class DenseProgram:
             level = torch.where(lines.flipped.bool(), last - level, level)
             state = stuck[sign][lines.line]
             read.append(torch.where(state < 0, level, state.to(level.dtype) * last))
-        sign = 1 - 2 * lines.flipped
-        return read[0] * sign, -read[1] * sign
+        turn = 1 - 2 * lines.flipped
+        return read[0] * turn, -read[1] * turn
 
 
 def votes_of(
