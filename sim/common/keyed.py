@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -29,21 +30,15 @@ class KeyedResults:
 
     def get(self, name: str, identity: Any) -> Any | None:
         """The result with exactly this identity; ``None`` if there is none, or only a damaged one."""
-        try:
-            content = json.loads(self.path(name, identity).read_text(encoding="utf-8"))
-            return content["result"] if content["key"] == digest(identity) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        content = _whole(self.path(name, identity))
+        return content["result"] if content is not None and content["key"] == digest(identity) else None
 
     def entries(self) -> Iterator[tuple[Any, Any]]:
         """Identity and result of all that are kept, by name; damaged ones are passed over."""
         for path in sorted(self.folder.glob("*.json")):
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-                if content["key"] == digest(content["identity"]):
-                    yield content["identity"], content["result"]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
+            content = _whole(path)
+            if content is not None and content["key"] == digest(content["identity"]):
+                yield content["identity"], content["result"]
 
     def put(self, name: str, identity: Any, result: Any) -> None:
         """Keep a result, a JSON value in which numbers may be NaN or infinite.
@@ -52,4 +47,19 @@ class KeyedResults:
             StorageError: it cannot be written; nothing half-written stays.
         """
         document = {"key": digest(identity), "identity": identity, "result": result}
-        write_text_atomic(self.path(name, identity), json.dumps(document, indent=1) + "\n")
+        write_text_atomic(self.path(name, identity), json.dumps({**document, "seal": _seal(document)}, indent=1) + "\n")
+
+
+def _seal(document: dict[str, Any]) -> str:
+    """Digest of a document, in which numbers may be NaN or infinite: one flipped bit is another document."""
+    text = json.dumps({key: value for key, value in document.items() if key != "seal"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _whole(path: Path) -> dict[str, Any] | None:
+    """A document that is there as it was written, else ``None``."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if content["seal"] == _seal(content) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

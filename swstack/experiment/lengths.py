@@ -8,15 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
+from crossvote.sim.common.files import reading
+from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.tasks.batches import encode
 
 
-def dev_lengths(model: Path, config: RunConfig) -> NDArray[np.int64] | None:
-    """Tokens of every dev example, special ones included, int64[n]; None where the run has no tokenizer yet."""
-    if not any((model / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+#: Files of which one at least is there where a tokenizer is.
+_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+
+
+def dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:
+    """Tokens of every dev example, special ones included, int64[n]; None where the run has no tokenizer yet.
+
+    Raises:
+        UserError: the tokenizer is damaged, or the data cannot be read.
+    """
+    model = run / paths.PRUNED
+    found = [name for name in _FILES if (model / name).exists()]
+    if not found:
         return None
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    for name in found:
+        RunDirectory(run).whole(f"{paths.PRUNED}/{name}")
+    with reading(model, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(model)
     task = load_task(config.task, config.seed)
     return np.asarray(encode(tokenizer, task.dev, task.max_length).lengths, np.int64)

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
 CONFIG = "config.toml"
 LOCK = ".lock"
+#: Where the records of finished stages lie, and how the names of what lies beside them end.
+RECORDS = "stages"
+ABOUT = ".about.json"
 
 DENSE = "model"
 PRUNED = "pruned/model"
@@ -54,12 +57,12 @@ def image(scheme: str) -> str:
 
 def record(stage: str) -> str:
     """The record that makes a stage finished."""
-    return f"stages/{stage}.json"
+    return f"{RECORDS}/{stage}.json"
 
 
 def about(stage: str) -> str:
     """How the stage came about: when, how long, with which versions, from which files."""
-    return f"stages/{stage}.about.json"
+    return f"{RECORDS}/{stage}{ABOUT}"
 
 
 def work(stage: str, key: str) -> str:

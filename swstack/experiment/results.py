@@ -15,9 +15,9 @@ def plain_results(run: RunDirectory, config: RunConfig) -> dict[str, Any]:
     """The results by stage; a model's training and its score in one.
 
     Raises:
-        UserError: a stage has not been done.
+        UserError: a stage has not been done, or what it left has changed.
     """
-    records = {name: read_plain(run.path / file) for name, file in paths.RESULTS.items()}
+    records = {name: read_plain(run.whole(file)) for name, file in paths.RESULTS.items()}
     # A reason why there is nothing is there or not there, for the page.
     plain = {
         name: {key: value for key, value in record.items() if key != "skipped" or value is not None}

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import tomli_w
+from pydantic import TypeAdapter
 
 from crossvote.sim.common.content import digest, file_digest
 from crossvote.sim.common.errors import StorageError, UserError
@@ -159,19 +160,12 @@ class RunDirectory:
 
     def record(self, stage: str) -> StageRecord | None:
         """The record of a finished stage, ``None`` when there is none that this version of CrossVote can read."""
-        try:
-            data = json.loads((self.path / paths.record(stage)).read_text(encoding="utf-8"))
-            record = StageRecord(**data)
-        except (OSError, ValueError, TypeError):
-            return None
-        return record if record.format == FORMAT else None
+        record = _read_back(StageRecord, self.path / paths.record(stage))
+        return record if record is not None and record.format == FORMAT else None
 
     def about(self, stage: str) -> About | None:
         """How a stage came about, if that is known."""
-        try:
-            return About(**json.loads((self.path / paths.about(stage)).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+        return _read_back(About, self.path / paths.about(stage))
 
     def finished(self, stage: str, key: str) -> StageRecord | None:
         """The stage's record if it is finished for this key and its artefacts are intact, else ``None``."""
@@ -271,9 +265,39 @@ class RunDirectory:
         """A result of this run.
 
         Raises:
-            UserError: it is absent or damaged.
+            UserError: it is absent, damaged, or not what the stage left.
         """
-        return read_record(kind, self.path / name)
+        return read_record(kind, self.whole(name))
+
+    def whole(self, name: str) -> Path:
+        """Where an artefact lies, a file or a folder, after a look at whether it is what its stage left there.
+
+        A file that changed since is refused also where it could still be read: one bit makes another number of a
+        result. What no record speaks of is taken as it is.
+
+        Raises:
+            UserError: its content is not what was recorded. StorageError: it cannot be read.
+        """
+        for path in sorted((self.path / paths.RECORDS).glob("*.json")):
+            record = None if path.name.endswith(paths.ABOUT) else self.record(path.stem)
+            for file, expected in (record.outputs if record is not None else {}).items():
+                if file != name and not file.startswith(f"{name}/"):
+                    continue
+                there = self.path / file
+                if not there.exists() or file_digest(there) != expected:
+                    raise UserError(
+                        f"{there}: {'changed or damaged' if there.exists() else 'gone'} since the stage {path.stem} "
+                        f"left it; make it again with: crossvote run {self.path}"
+                    )
+        return self.path / name
+
+
+def _read_back(kind: type[R], path: Path) -> R | None:
+    """What a small JSON file says, if it is such a file."""
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except (OSError, ValueError):  # pydantic's errors among them
+        return None
 
 
 def check_place(path: Path) -> None:

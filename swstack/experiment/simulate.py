@@ -201,7 +201,7 @@ def _real_inputs(run: Path, scheme: str, tokens: int) -> Mapping[str, NDArray[np
 def _dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:
     from crossvote.swstack.experiment.lengths import dev_lengths
 
-    return dev_lengths(run / paths.PRUNED, config)
+    return dev_lengths(run, config)
 
 
 def _chip_overrides(overrides: Sequence[str]) -> dict[str, object]:

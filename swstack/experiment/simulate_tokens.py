@@ -17,7 +17,8 @@ from crossvote.swstack.evaluation.cosimulation import OnChip, dev_batches, on_ch
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.images import recorded_image
-from crossvote.swstack.experiment.records import Calibration, Chips, read_record
+from crossvote.swstack.experiment.records import Calibration, Chips
+from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.mapping.mapping import map_model
 from crossvote.swstack.models.config import ModelConfig
@@ -36,7 +37,7 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     config = load_config(find_config(str(run)))
     silicon = _silicon(run, max(config.faults.rates))
     task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
+    source = _mapped_model(run, config)
     model, tokenizer = load(source, head_of(task), config.seed)
     inputs, steps = dev_batches(tokenizer, task, tokens), _steps(run)
     placed = {}
@@ -55,10 +56,16 @@ def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int
     """
     config = load_config(find_config(str(run)))
     task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
+    source = _mapped_model(run, config)
     model, tokenizer = load(source, head_of(task), config.seed)
     batches = dev_batches(tokenizer, task, tokens)
     return on_chip(model, recorded_image(run, scheme), batches, None, tokens, scheme=scheme).inputs
+
+
+def _mapped_model(run: Path, config: RunConfig) -> ModelConfig:
+    """The model that was mapped, as the run's stage left it."""
+    model = RunDirectory(run).whole(paths.mapped_model(config))
+    return ModelConfig(source=str(model.resolve()), layout=config.model.layout)
 
 
 def _silicon(run: Path, rate: float) -> Silicon:
@@ -66,18 +73,18 @@ def _silicon(run: Path, rate: float) -> Silicon:
     path = run / paths.CHIPS
     if not path.is_file():
         raise UserError(f"{path}: no chips yet; draw them with: crossvote faults {run}")
-    return silicon_of(read_record(Chips, path).first(rate))
+    return silicon_of(RunDirectory(run).read(paths.CHIPS, Chips).first(rate))
 
 
 def _steps(run: Path) -> dict[str, float] | None:
-    path = run / paths.RESULTS["calibrate"]
-    return read_record(Calibration, path).steps if path.is_file() else None
+    name = paths.RESULTS["calibrate"]
+    return RunDirectory(run).read(name, Calibration).steps if (run / name).is_file() else None
 
 
 def mapped_anew(run: Path, config: RunConfig, chip: ChipConfig, schemes: Sequence[str]) -> dict[str, Image]:
     """The run's model mapped onto another chip, by scheme; nothing is written."""
     task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str((run / paths.mapped_model(config)).resolve()), layout=config.model.layout)
+    source = _mapped_model(run, config)
     model, _ = load(source, head_of(task), config.seed)
-    masks, protections = load_masks(run / paths.MASKS), config.protections()
+    masks, protections = load_masks(RunDirectory(run).whole(paths.MASKS)), config.protections()
     return {name: map_model(model, masks, protections[name], config.quantization, chip, name=name) for name in schemes}

@@ -53,5 +53,7 @@ def tables(runs: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     if not runs:
         raise UserError("name at least one run directory.")
     records = [record_of(run) for run in runs]
-    model, _ = load_model(ModelConfig(source=str(runs[0] / paths.DENSE)), num_labels=2, regression=False, seed=0)
+    model, _ = load_model(
+        ModelConfig(source=str(RunDirectory(runs[0]).whole(paths.DENSE))), num_labels=2, regression=False, seed=0
+    )
     return write_tables(folder, records, model)

@@ -23,9 +23,11 @@ from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.encoders import is_causal
 from crossvote.swstack.experiment.images import recorded_image
+from crossvote.swstack.experiment.run_directory import RunDirectory
 
 DENSE = "dense, unprotected"
 PLAIN = "pruned, unprotected"
+_MODEL_CONFIG = f"{paths.PRUNED}/config.json"
 
 
 def length_rows(workloads: Mapping[str, Workload], chip: ChipConfig, lengths: NDArray[np.int64]) -> list[list[str]]:
@@ -106,7 +108,7 @@ def run_workloads(
     }
     for name, image in images.items():
         workloads[name] = Workload.from_image(image, chip, heads, tokens, name)
-    model = _model_config(run / paths.PRUNED / "config.json")
+    model = _model_config(run)
     table = token_table(model) if own.faults.embeddings else None
     every = drives_head(model)
     return {name: dataclasses.replace(one, head_every=every, table=table) for name, one in workloads.items()}
@@ -143,7 +145,7 @@ def _image(run: Path, name: str, chip: ChipConfig) -> Image:
 
 def run_is_causal(run: Path) -> bool:
     """Whether the model of a run reads text from left to right."""
-    return is_causal(_model_config(run / paths.PRUNED / "config.json"))
+    return is_causal(_model_config(run))
 
 
 def with_context(workloads: Mapping[str, Workload], causal: bool, context: int) -> dict[str, Workload]:
@@ -170,7 +172,8 @@ def token_table(config: Mapping[str, object]) -> TokenTable | None:
     return TokenTable(words, width) if isinstance(words, int) and isinstance(width, int) else None
 
 
-def _model_config(path: Path) -> Mapping[str, object]:
+def _model_config(run: Path) -> Mapping[str, object]:
+    path = RunDirectory(run).whole(_MODEL_CONFIG)
     try:
         config: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -179,10 +182,11 @@ def _model_config(path: Path) -> Mapping[str, object]:
 
 
 def _heads(run: Path) -> int:
-    path = run / paths.PRUNED / "config.json"
-    config = _model_config(path)
+    config = _model_config(run)
     for key in ("num_attention_heads", "n_heads", "n_head", "num_heads"):
         value = config.get(key)
         if isinstance(value, int):
             return value
-    raise UserError(f"{path}: the model's configuration does not say how many attention heads there are.")
+    raise UserError(
+        f"{run / _MODEL_CONFIG}: the model's configuration does not say how many attention heads there are."
+    )

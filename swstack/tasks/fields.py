@@ -32,8 +32,13 @@ class Fields:
     def value(self, part: str) -> Any:
         """What stands in the column, which must be there."""
         column = self.names.get(part, part)
-        if column not in self.row or self.row[column] is None:
-            raise UserError(f"{self.where}: no column '{column}' ({part}); it has {', '.join(map(str, self.row))}.")
+        if column not in self.row:
+            near = [name for name in self.row if str(name).casefold() == column.casefold()]
+            advice = f"; name it with task.columns = {{{part} = '{near[0]}'}}" if near else ""
+            has = ", ".join(map(str, self.row))
+            raise UserError(f"{self.where}: no column '{column}' ({part}); it has {has}{advice}.")
+        if self.row[column] is None:
+            raise UserError(f"{self.where}: column '{column}' ({part}) is empty.")
         return self.row[column]
 
     def text(self, part: str) -> str:
@@ -90,7 +95,9 @@ def class_name(value: Any, where: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     name = str(value).strip() if isinstance(value, str | int | float) else ""
-    if not name or (finite(name) is None and _is_float(name)):  # NaN stands for a label that is missing
+    if (
+        not name or not name.isprintable() or (finite(name) is None and _is_float(name))
+    ):  # NaN stands for a label that is missing
         raise UserError(f"{where}: {value!r} is no class.")
     return name
 

@@ -53,12 +53,21 @@ class _Letters:
                 return found
 
 
+def json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, in which a key may stand once only. Raises ValueError naming one that stands there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key '{next(name for name in names if names.count(name) > 1)}' stands there twice")
+    return found
+
+
 def array_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of the array that a file holds.
 
     Raises UserError naming the file, and the row that is broken.
     """
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=json_object)
     with path.open(encoding="utf-8-sig") as file:
         letters, number = _Letters(file), 0
         if letters.following() != "[":

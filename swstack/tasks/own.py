@@ -77,6 +77,9 @@ def task_from_rows(
     for first, place in zip(firsts, where, strict=True):
         if not first:
             raise UserError(f"{place}: no rows.")
+    twice = next((column for column in names.values() if list(names.values()).count(column) > 1), None)
+    if twice is not None:
+        raise UserError(f"task.columns: column '{twice}' is named for two parts of an example.")
     name_of_kind = kind or _guess_kind(firsts[0], names)
     asked = kind_of(name_of_kind)
     needed, optional = asked.columns, asked.optional
@@ -113,6 +116,8 @@ def task_from_rows(
         raise UserError(f"{where[0]}: all rows have the class '{classes[0]}'; at least two classes are needed.")
     provenance = f"own data; {', '.join(said)}"
     empty = sum(isinstance(example, Example) and not example.sentence1.strip() for part in examples for example in part)
+    if empty == sum(map(len, examples)):
+        raise UserError(f"{where[0]}: every first sentence is empty; does task.columns name the column of the text?")
     if empty:
         provenance += f"; {empty} of their first sentences are empty"
     return Task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import math
@@ -13,7 +14,7 @@ from typing import Any
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import LFS_POINTER
 from crossvote.swstack.tasks.fields import Row
-from crossvote.swstack.tasks.json_rows import array_rows
+from crossvote.swstack.tasks.json_rows import array_rows, json_object
 
 _HUB = "hub:"
 #: Longest field of a file with separators, in letters.
@@ -129,26 +130,55 @@ def read_rows(source: str) -> Iterator[Row]:
     except UserError:
         raise
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}){_other_text(path)}; save it as UTF-8.") from None
     except Exception as error:  # of the readers of formats
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
+
+
+def _other_text(path: Path) -> str:
+    """What a file that is not UTF-8 may be, by how it begins."""
+    with path.open("rb") as file:
+        return " but UTF-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
 
 
 def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
     def read(path: Path) -> Iterator[Row]:
         csv.field_size_limit(_LONGEST_FIELD)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=separator, strict=True)
+            reader = csv.DictReader(_text_lines(file, path), delimiter=separator, strict=True)
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for name in reader.fieldnames:
                 if reader.fieldnames.count(name) > 1:
                     raise UserError(f"{path}: two columns are called '{name}'.")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise UserError(f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} columns.")
-                yield row
+            started = 2
+            try:
+                for row in reader:
+                    if None in row or None in row.values():
+                        raise UserError(f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} columns.")
+                    started = reader.line_num + 1
+                    yield row
+            except csv.Error as error:
+                if "unexpected end" in str(error):
+                    raise UserError(
+                        f"{path}: a quotation mark is opened in the row that begins in line {started} or after it, and "
+                        "never closed; within a quoted field it is written twice."
+                    ) from None
+                raise UserError(f"{path}, line {started}: {error}.") from None
 
     return read
+
+
+def _text_lines(file: Iterable[str], path: Path) -> Iterator[str]:
+    """The lines of a file from the first one that is not blank, none of which may hold what no text has."""
+    begun = False
+    for number, line in enumerate(file, start=1):
+        if "\0" in line:
+            raise UserError(
+                f"{path}, line {number}: holds a NUL byte, so this is no text (or UTF-16; save it as UTF-8)."
+            )
+        begun = begun or bool(line.strip())
+        if begun:
+            yield line
 
 
 def _lines(path: Path) -> Iterator[Row]:
@@ -157,7 +187,7 @@ def _lines(path: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=json_object)
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
             if not isinstance(row, dict):

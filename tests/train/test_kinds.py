@@ -242,8 +242,9 @@ def test_broken_rows_are_named(rows, options, message):
         ([1, 1], "all rows have the class '1'; at least two"),
         (["1", "1.0", "2"], "the classes '1' and '1.0' are the same number"),
         ([{"a": 1}, {"a": 2}], r"train, row 1: \{'a': 1\} is no class"),
-        ([None, 1], "no column 'label'"),
+        ([None, 1], r"row 1: column 'label' \(label\) is empty"),
         (["nan", "1"], "'nan' is no class"),
+        (["\01", "0"], "is no class"),
         (["1.5", "1e400"], "'1e400' is no class"),
         (list(range(30)), "every row has a class of its own"),
     ],
@@ -343,7 +344,15 @@ def test_broken_data_of_other_kinds_are_named():
         ("data.json", '[{"a": 1}]]', "follows the end of the list"),
         ("data.json", "", "a JSON list of objects"),
         ("data.csv", "a,a\n1,2\n", "two columns are called 'a'"),
-        ("data.csv", 'a,b\n"1,2\n', "cannot be read"),
+        ("data.csv", 'a,b\n1,2\n"1,2\n', "opened in the row that begins in line 3 or after it, and never closed"),
+        ("data.tsv", 'a\tb\n"1" 2\t3\n', "line 2: .* expected after"),
+        ("data.csv", "a,b\n1,x\0y\n", "line 2: holds a NUL byte"),
+        ("data.csv", "a,b\n1,2\n".encode("utf-16-le"), "line 1: holds a NUL byte, so this is no text .or UTF-16"),
+        ("data.csv", "a,b\n1,2\n".encode("utf-16"), r"not UTF-8 text \(byte 0\) but UTF-16; save it as UTF-8"),
+        ("data.jsonl", '{"a": 1}\n'.encode("utf-16"), "but UTF-16; save"),
+        ("data.csv", b"a,b\n1,\xf6\n", r"not UTF-8 text \(byte 6\); save it as UTF-8"),
+        ("data.csv", "\n\n", None),
+        ("data.jsonl", '{"a": 1, "a": 2}\n', "line 1: not JSON .the key 'a' stands there twice"),
         ("data.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer"),
         ("data.json", "{}", "a JSON list of objects"),
         ("data.parquet", "nonsense", "cannot be read"),
@@ -354,7 +363,10 @@ def test_broken_data_of_other_kinds_are_named():
 def test_broken_files_are_named(tmp_path, name, content, message):
     path = tmp_path / name
     if content is not None:
-        path.write_text(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    if message is None:
+        assert list(read_rows(str(path))) == []
+        return
     with pytest.raises(UserError, match=message) as caught:
         list(read_rows(str(path)))
     assert str(path) in str(caught.value)
@@ -372,6 +384,40 @@ def test_a_list_of_objects_may_be_laid_out_in_any_way(tmp_path):
         assert list(read_rows(str(path))) == rows
     path.write_text("[ ]")
     assert list(read_rows(str(path))) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"sentence1,label\r\nred,0\r\nblue,1\r\n",
+        b"sentence1,label\rred,0\rblue,1\r",
+        b"\xef\xbb\xbfsentence1,label\nred,0\nblue,1",
+        b"\n \nsentence1,label\nred,0\n\nblue,1\n\n\n",
+        b' "sentence1" , label \n"red",0\nblue, 1 \n',
+        b"id,sentence1,more,label\n1,red,x,0\n2,blue,y,1\n",
+    ],
+)
+def test_files_of_other_programs_say_the_same(tmp_path, content):
+    (tmp_path / "data.csv").write_bytes(content)
+    path = str(tmp_path / "data.csv")
+    task = load_task(TaskConfig(name="own", train=path, dev=path), 0)
+    assert [(e.sentence1, e.label) for e in task.train] == [("red", 0), ("blue", 1)]
+    assert task.labels == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "message"),
+    [
+        ("Sentence1,LABEL\na,0\n", {}, r"it has Sentence1, LABEL; name it with task\.columns = \{label = 'LABEL'\}"),
+        ("a,b\nred,0\nblue,1\n", {"sentence1": "a", "label": "a"}, "column 'a' is named for two parts"),
+        ("sentence1,label\n,0\n ,1\n", {}, "every first sentence is empty"),
+    ],
+)
+def test_columns_that_are_not_the_tasks_are_named(tmp_path, content, columns, message):
+    (tmp_path / "data.csv").write_text(content)
+    path = str(tmp_path / "data.csv")
+    with pytest.raises(UserError, match=message):
+        load_task(TaskConfig(name="own", train=path, dev=path, columns=columns), 0)
 
 
 def test_metrics_are_chosen_by_name():

@@ -141,6 +141,7 @@ QQP_ROW = "1\t2\t3\twhat is it?\tit is what?\t1\n"
         (SST2, "sentence\tlabel\n", "no data rows"),
         (SST2, "", "is empty"),
         (SST2, " \n\n", "is empty"),
+        (SST2, "sentence\tlabel\ngo\0od\t1\n", "line 2: holds a NUL byte"),
         (SST2, "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS pointer"),
         (SST2, "sentence\tsentence\tlabel\na\tb\t1\n", "two columns of its header are called 'sentence'"),
         (SST2, "text\tlabel\ngood\t1\n", r"its header has no column 'sentence'; it has text, label"),

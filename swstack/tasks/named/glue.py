@@ -164,13 +164,16 @@ def read_tsv(task: GlueTask, path: Path) -> GlueRows:
         raise UserError(f"{path}: no such file.") from None
     except UnicodeDecodeError as error:
         broken_line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {broken_line}: not UTF-8 text.") from None
+        raise UserError(f"{path}, line {broken_line}: not UTF-8 text; save it as UTF-8.") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     if text.startswith(LFS_POINTER.decode()):
         raise UserError(f"{path}: is a Git LFS pointer and not the file itself; run 'git lfs pull'.")
     if not text.strip():
         raise UserError(f"{path}: is empty.")
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise UserError(f"{path}, line {line}: holds a NUL byte, so this is no text (or UTF-16; save it as UTF-8).")
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while len(lines) > 1 and not lines[-1].strip():
         del lines[-1]
