@@ -13,6 +13,7 @@ from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.pipeline import pending
 from crossvote.swstack.experiment.run_directory import RunDirectory, is_run_directory, link
+from crossvote.swstack.experiment.shipped import whole_config
 from crossvote.swstack.experiment.stages import STAGES
 
 
@@ -54,7 +55,7 @@ def _config(run: Path) -> RunConfig:
         raise UserError(f"{run}: no run directory.")
     if not (run / paths.CONFIG).is_file():
         raise UserError(f"{run}: holds no {paths.CONFIG}; it was stopped before it began.")
-    return load_config(run / paths.CONFIG)
+    return load_config(whole_config(run))
 
 
 def fork(run: Path, new: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:

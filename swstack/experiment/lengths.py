@@ -15,7 +15,6 @@ from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.tasks.batches import encode
 
-
 #: Files of which one at least is there where a tokenizer is.
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import reading
 from crossvote.swstack.experiment.paths import CONFIG
 
 
@@ -14,6 +15,19 @@ def shipped_configs() -> dict[str, Path]:
     folder = resources.files("crossvote.swstack.experiment") / "presets"
     paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".toml")]
     return {path.stem: path for path in sorted(paths)}
+
+
+def whole_config(run: Path) -> Path:
+    """A run's resolved configuration, in which every default is written out; an empty one would be read as defaults.
+
+    Raises:
+        UserError: nothing is in it.
+    """
+    path = run / CONFIG
+    with reading(path, "configuration"):
+        if not path.read_bytes().strip():
+            raise UserError(f"{path}: is empty, so the run's configuration is lost; put it back, or name another run.")
+    return path
 
 
 def find_config(source: str) -> Path:
@@ -29,7 +43,7 @@ def find_config(source: str) -> Path:
     if path.is_dir():
         if not (path / CONFIG).is_file():
             raise UserError(f"{source}: holds no {CONFIG}, so it is not a run directory.")
-        return path / CONFIG
+        return whole_config(path)
     if path.exists():  # a pipe will do as well as a file
         return path
     raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,26 @@ def tiny_mpnet(tmp_path_factory) -> Path:
     from transformers import MPNetConfig, MPNetModel
 
     return tiny_encoder(tmp_path_factory.mktemp("models") / "tiny-mpnet", MPNetConfig, MPNetModel)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder in which every command was called once: run/, other/ (its fork), c/ (a campaign), e/ (an exploration).
+
+    answers: command -> what it wrote on standard output with ``--json``. Nothing in the folder may be changed.
+    """
+
+    folder: Path
+    answers: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def workplace(tiny_bert, tmp_path_factory) -> Workplace:
+    """All commands called in turn on one tiny run, once for all tests."""
+    pytest.importorskip("optuna")
+    from all_commands import call_all
+
+    folder = tmp_path_factory.mktemp("commands")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return Workplace(folder, call_all(folder, tiny_bert))

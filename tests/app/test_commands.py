@@ -9,94 +9,26 @@ from pathlib import Path
 
 import pytest
 import typer
-from tiny_run import write_tiny
-from typer.testing import CliRunner
+from all_commands import APP, CALLS, call
 
 from crossvote.swstack.cli import app as rules
 from crossvote.swstack.cli import reference
-from crossvote.swstack.cli.main import application
 
-APP = application()
 COMMANDS = dict(reference.commands(APP))
-
-CAMPAIGN = 'base = "run"\nschemes = ["none"]\nrates = [0.01]\nchips = 1\n'
-EXPLORATION = 'base = "run"\nchips = 1\ncandidates = 1\nmax_lost = 100\n[space]\nscheme = ["best"]\n'
-
-#: A short call of every command, in an order in which each finds what it needs.
-CALLS = {
-    "crossvote presets": "",
-    "crossvote config": "faults.chips",
-    "crossvote support": "--chip crossvote --scheme paper",
-    "crossvote doctor": "",
-    "crossvote verilog": "--out verilog",
-    "crossvote systemc": "--out systemc --export-only",
-    "crossvote finetune": "run.toml --run-dir run",
-    "crossvote prune": "run.toml --run-dir run",
-    "crossvote map": "run.toml --run-dir run",
-    "crossvote faults": "run.toml --run-dir run",
-    "crossvote eval": "run.toml --run-dir run",
-    "crossvote cosim": "run.toml --run-dir run",
-    "crossvote simulate": "run --stream 1 --resolution analytic",
-    "crossvote sensitivity": "run --part plane --chips 1 --engine serial",
-    "crossvote report": "run.toml --run-dir run",
-    "crossvote run": "run.toml --run-dir run",
-    "crossvote status": "run",
-    "crossvote list": ".",
-    "crossvote fork": "run other",
-    "crossvote tables": "run",
-    "crossvote compare": "run.toml --run-dir run --method magnitude",
-    "crossvote ladder": "run.toml --run-dir run --rung none --rung best --rate 0.01 --chips 2",
-    "crossvote sweep plan": "campaign.toml --no-calibrate",
-    "crossvote sweep run": "campaign.toml --dir c --engine serial",
-    "crossvote sweep resume": "c --engine serial",
-    "crossvote sweep retry": "c --engine serial",
-    "crossvote sweep status": "c",
-    "crossvote sweep export": "c",
-    "crossvote explore": "explore.toml --dir e",
-}
-
-
-def call(line: str):
-    return CliRunner().invoke(APP, shlex.split(line)[1:])
 
 
 def test_every_command_is_called():
     assert list(CALLS.keys() ^ COMMANDS.keys()) == []
 
 
-@pytest.fixture(scope="module")
-def answers(tiny_bert, tmp_path_factory) -> dict[str, str]:
-    """Command -> what it wrote on standard output with ``--json``."""
-    pytest.importorskip("optuna")
-    place = tmp_path_factory.mktemp("commands")
-    write_tiny(
-        place / "run.toml",
-        tiny_bert,
-        map={"schemes": ["none", "best"]},
-        faults={"rates": [0.01], "chips": 2},
-        cosim={"tokens": 2, "backend": "numpy"},
-    )
-    (place / "campaign.toml").write_text(CAMPAIGN)
-    (place / "explore.toml").write_text(EXPLORATION)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        found = {}
-        for name, arguments in CALLS.items():
-            result = call(f"{name} {arguments} --json")
-            allowed = (0, 1) if name == "crossvote doctor" else (0,)
-            assert result.exit_code in allowed, (name, result.output, result.exception)
-            found[name] = result.stdout
-    return found
-
-
 @pytest.mark.parametrize("name", CALLS)
-def test_json_is_one_document_and_nothing_else(name, answers):
-    assert json.loads(answers[name]) is not None
-    assert answers[name].endswith("\n")
+def test_json_is_one_document_and_nothing_else(name, workplace):
+    assert json.loads(workplace.answers[name]) is not None
+    assert workplace.answers[name].endswith("\n")
 
 
-def test_the_sensitivity_that_was_measured_is_in_the_report(answers, tmp_path_factory):
-    (page,) = tmp_path_factory.getbasetemp().glob("commands[0-9]*/run/report/index.html")
+def test_the_sensitivity_that_was_measured_is_in_the_report(workplace):
+    page = workplace.folder / "run" / "report" / "index.html"
     assert "Which parts are sensitive" in page.read_text(encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import time
@@ -16,7 +17,7 @@ from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import replacing
 from crossvote.swstack.experiment.campaign.trials import Outcome, Trial
 
-FORMAT = 1
+FORMAT = 2
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -24,7 +25,7 @@ CREATE TABLE trials (
     key TEXT PRIMARY KEY, number INTEGER NOT NULL, planned INTEGER NOT NULL DEFAULT 1,
     variant INTEGER NOT NULL, scheme TEXT NOT NULL, rate REAL NOT NULL, chip INTEGER NOT NULL, scope TEXT NOT NULL,
     status TEXT NOT NULL DEFAULT 'open', attempts INTEGER NOT NULL DEFAULT 0,
-    metrics TEXT, faults INTEGER, error TEXT, shard TEXT
+    metrics TEXT, faults INTEGER, error TEXT, shard TEXT, seal TEXT
 );
 CREATE TABLE about (key TEXT PRIMARY KEY, seconds REAL, worker TEXT, finished TEXT);
 CREATE INDEX by_status ON trials (planned, status, number);
@@ -82,7 +83,13 @@ class Database:
     def meta(self, key: str) -> Any:
         """A value kept beside the trials, or None."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        return None if row is None else self._value(row[0])
+
+    def _value(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except (TypeError, ValueError) as error:
+            raise UserError(_damaged(self.path, str(error))) from None
 
     def set_meta(self, **values: Any) -> None:
         """Keep values beside the trials."""
@@ -116,15 +123,13 @@ class Database:
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with _in_words(self.path), self._connection:
             self._connection.executemany(
-                "UPDATE trials SET status = ?, attempts = attempts + 1, metrics = ?, faults = ?, error = ?, shard = ? "
-                "WHERE key = ? AND status != 'done'",
+                "UPDATE trials SET status = ?, attempts = attempts + 1, metrics = ?, faults = ?, error = ?, shard = ?, "
+                "seal = ? WHERE key = ? AND status != 'done'",
                 [
                     (
                         "failed" if outcome.error else "done",
-                        None if outcome.error else json.dumps(outcome.metrics),
-                        outcome.faults,
-                        outcome.error,
-                        outcome.shard,
+                        *(found := _found(outcome)),
+                        _seal(outcome.key, *found),
                         outcome.key,
                     )
                     for outcome in outcomes
@@ -146,13 +151,15 @@ class Database:
         """The planned trials in order, of one status or all."""
         with _in_words(self.path):
             found = self._connection.execute(
-                "SELECT key, variant, scheme, rate, chip, scope, status, attempts, metrics, error, shard FROM trials "
-                "WHERE planned = 1 AND (? IS NULL OR status = ?) ORDER BY number",
+                "SELECT key, variant, scheme, rate, chip, scope, status, attempts, metrics, faults, error, shard, seal "
+                "FROM trials WHERE planned = 1 AND (? IS NULL OR status = ?) ORDER BY number",
                 (status, status),
             )
-            for key, variant, scheme, rate, chip, scope, state, attempts, metrics, error, shard in found:
+            for key, variant, scheme, rate, chip, scope, state, attempts, metrics, faults, error, shard, seal in found:
+                if seal is not None and seal != _seal(key, metrics, faults, error, shard):
+                    raise UserError(_damaged(self.path, f"the trial {key} is not what was recorded"))
                 trial = Trial(key, variant, scheme, rate, chip, scope)
-                yield Row(trial, state, attempts, json.loads(metrics) if metrics else {}, error, shard)
+                yield Row(trial, state, attempts, self._value(metrics) if metrics else {}, error, shard)
 
     def open_trials(self, after: int, most: int) -> list[tuple[int, Trial]]:
         """Open trials with a number above ``after``, the first ``most`` of them, each with its number."""
@@ -191,6 +198,17 @@ class Database:
             return int(count), float(total)
 
 
+def _found(outcome: Outcome) -> tuple[str | None, int | None, str | None, str | None]:
+    """The columns of an outcome: metrics, faults, error, shard."""
+    metrics = None if outcome.error else json.dumps(outcome.metrics)
+    return metrics, outcome.faults, outcome.error, outcome.shard
+
+
+def _seal(*values: str | int | None) -> str:
+    """Digest of what was found of a trial, so that a bit that flips in the file is no other result."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
 def _create(path: Path) -> None:
     """Make an empty campaign file, whole at once: whoever looks on finds none or all of it."""
     with replacing(path) as temporary:
@@ -203,6 +221,13 @@ def _create(path: Path) -> None:
             connection.close()
 
 
+def _damaged(path: Path, reason: str) -> str:
+    return (
+        f"{path}: a damaged campaign file ({reason}); the runs and the examples beside it are whole, so move this file "
+        "away and run the campaign again."
+    )
+
+
 @contextmanager
 def _in_words(path: Path) -> Iterator[None]:
     try:
@@ -213,9 +238,6 @@ def _in_words(path: Path) -> Iterator[None]:
             raise StorageError(f"{path}: cannot be written ({text}); make room and resume.") from None
         if isinstance(error, sqlite3.OperationalError):
             raise StorageError(f"{path}: cannot be used ({text}).") from None
-        raise UserError(
-            f"{path}: a damaged campaign file ({text}); the runs and the examples beside it are whole, so move this "
-            "file away and run the campaign again."
-        ) from None
+        raise UserError(_damaged(path, text)) from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be used ({error.strerror or error}).") from None

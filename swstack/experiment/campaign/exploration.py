@@ -8,17 +8,18 @@ refused, not extrapolated. The study is one SQLite file, which Optuna's dashboar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import StorageError, UserError
-from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.files import write_text_atomic, writing
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.schema import build, config_dataclass, read_toml, to_mapping
 from crossvote.swstack.experiment import paths
@@ -29,6 +30,9 @@ from crossvote.swstack.experiment.campaign.summary import summarize
 from crossvote.swstack.experiment.records import Costs
 from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.tasks.metrics import lost
+
+_STUDY = "study.db"
+_ADVICE = "move this file away and explore again (what the campaign beside it measured is kept)."
 
 #: What an objective is called in tables and pictures.
 _TITLES = {"energy": "energy, uJ", "latency": "latency, us", "area": "area, mm2", "lost": "points lost"}
@@ -109,17 +113,22 @@ def explore(
     except ImportError:
         raise UserError("exploring needs Optuna: pip install 'crossvote[explore]'.") from None
     campaign_of(spec, {key: values[0] for key, values in spec.space.items()})  # a wrong key is refused at once
-    folder.mkdir(parents=True, exist_ok=True)
-    with held(folder / ".lock", f"{folder}: another exploration is at work here."):
+    study_file = folder / _STUDY
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    busy = f"{folder}: another exploration is at work here."
+    with held(folder / ".lock", busy), _in_words(study_file):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=spec.name,
-            storage=f"sqlite:///{(folder / 'study.db').absolute()}",
+            storage=f"sqlite:///{study_file.absolute()}",
             load_if_exists=True,
             directions=["minimize"] * len(spec.objectives),
             sampler=optuna.samplers.TPESampler(seed=spec.seed),
         )
-        found = [_read(trial) for trial in study.trials if trial.state.is_finished()]
+        found = [_read(trial, study_file) for trial in study.trials if trial.state.is_finished()]
+        if len(study.directions) != len(spec.objectives) or any(one.keys.keys() != spec.space.keys() for one in found):
+            raise UserError(f"{folder}: holds an exploration of other keys or objectives; name another with --dir.")
         while len(found) < spec.candidates:
             told(len(found), spec.candidates)
             trial = study.ask()
@@ -201,8 +210,26 @@ def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys
     return Candidate(number, keys, lost(faulty["metric"], perfect, faulty["mean"]), costs)
 
 
-def _read(trial: Any) -> Candidate:
-    return Candidate(**trial.user_attrs["candidate"])
+def _read(trial: Any, file: Path) -> Candidate:
+    try:
+        return TypeAdapter(Candidate).validate_python(trial.user_attrs["candidate"])
+    except (KeyError, ValueError):
+        raise UserError(f"{file}: trial {trial.number} holds no candidate; {_ADVICE}") from None
+
+
+@contextmanager
+def _in_words(file: Path) -> Iterator[None]:
+    """What Optuna and its database stumble over, as a sentence."""
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (OptunaError, SQLAlchemyError) as error:
+        reason = " ".join(str(error.__cause__ or error).split("[SQL", maxsplit=1)[0].split())
+        if "full" in reason or "readonly" in reason or "unable to open" in reason:
+            raise StorageError(f"{file}: cannot be used ({reason}).") from None
+        raise UserError(f"{file}: a damaged file of an exploration ({reason}); {_ADVICE}") from None
 
 
 def _row(candidate: Candidate, spec: ExplorationSpec) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from crossvote.swstack.experiment.campaign.spec import CampaignSpec
 from crossvote.swstack.experiment.campaign.summary import summarize
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.images import recorded_image
+from crossvote.swstack.experiment.shipped import whole_config
 from crossvote.swstack.tasks.metrics import lost
 
 PARTS = ("layer", "role", "group", "plane")
@@ -48,7 +49,7 @@ def sensitivity(
             raise UserError(f"part '{part}': must be one of {', '.join(PARTS)}.")
     if not (run / paths.CONFIG).is_file():
         raise UserError(f"{run}: no run directory.")
-    config = load_config(run / paths.CONFIG)
+    config = load_config(whole_config(run))
     scheme = scheme or config.map.schemes[0]
     if scheme not in config.map.schemes:
         raise UserError(f"{run}: '{scheme}' is not one of the run's schemes ({', '.join(config.map.schemes)}).")
