@@ -50,7 +50,7 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
         UserError: a model or task that is absent or broken, a family that cannot be mapped, a share that cannot be
             pruned, a protection that the weights or the crossbars have no room for, a model that does not run on the
             chip or has no table of embeddings that could be faulty, a matrix that does not exist, a back end that
-            cannot be had.
+            cannot be had, or a model that gives NaN.
         StorageError: too little disk or memory.
     """
     if "cosim" in pending and config.cosim.backend == "verilator":
@@ -68,16 +68,29 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
     check_resources(model, config, directory, pending)
     # What is learned from is encoded first by the stage that learns.
     encoded = encode(tokenizer, task.dev, task.max_length)
+    batch = collate(encoded, np.argsort(encoded.lengths, kind="stable")[:_EXAMPLES])
+    _check_outputs(model, batch, source.source)
     if "prune" in pending:
         pruning_axes(model, config.prune.column_sparsity, config.prune.row_sparsity)
     if {"map", "eval"}.intersection(pending):
-        shortest = np.argsort(encoded.lengths, kind="stable")[:_EXAMPLES]
-        _check_mapping(model, config, collate(encoded, shortest) if "eval" in pending else None)
+        _check_mapping(model, config, batch if "eval" in pending else None)
     if config.faults.embeddings and {"map", "eval"}.intersection(pending):
         embedding_crossbars(model, config.chip.crossbar.rows, config.chip.crossbar.columns)
     if "cosim" in pending:
         find_matrices([name for group in word_line_groups(model) for name in group.matrices], config.cosim.matrices)
     return Found(task, model, tokenizer)
+
+
+def _check_outputs(model: PreTrainedModel, batch: Batch, source: str) -> None:
+    """Refuse a model whose weights are numbers and whose outputs are none: of it no stage could make anything."""
+    with torch.inference_mode():
+        outputs = model(**batch.inputs)
+    for name, values in outputs.items():
+        if isinstance(values, torch.Tensor) and values.is_floating_point() and bool(values.isnan().any()):
+            raise UserError(
+                f"model {source!r}: its {name} of a dev example are NaN, though its weights are numbers; they are too "
+                "large, or a number of its config.json is wrong."
+            )
 
 
 def _check_mapping(model: PreTrainedModel, config: RunConfig, batch: Batch | None) -> None:

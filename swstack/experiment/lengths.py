@@ -32,6 +32,6 @@ def dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:
     for name in found:
         RunDirectory(run).whole(f"{paths.PRUNED}/{name}")
     with reading(model, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     task = load_task(config.task, config.seed)
     return np.asarray(encode(tokenizer, task.dev, task.max_length).lengths, np.int64)

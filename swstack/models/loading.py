@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -21,6 +23,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -39,6 +42,8 @@ from crossvote.swstack.models.tokenizers import PictureInputs, check_words, fit_
 from crossvote.swstack.models.tracing import map_head, trace
 from crossvote.swstack.models.unpacking import unpack_attention
 
+_log = logging.getLogger(__name__)
+
 _CLASSES: dict[HeadKind, Any] = {
     "sequence-classification": AutoModelForSequenceClassification,
     "token-classification": AutoModelForTokenClassification,
@@ -47,6 +52,8 @@ _CLASSES: dict[HeadKind, Any] = {
     "causal-lm": AutoModelForCausalLM,
     "image-classification": AutoModelForImageClassification,
 }
+#: Code that a checkpoint brings along is not run, and nobody is asked whether it should be.
+_OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
 #: Attribute of a loaded model: whether its head was drawn, because the source has none for the task.
 FRESH_HEAD = "crossvote_fresh_head"
 #: Key of a model's configuration that says how its word-line groups were found.
@@ -75,11 +82,11 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
         torch.manual_seed(int(seed_sequence(seed, "head").generate_state(1)[0]))
         part = "model"
         try:
-            named = AutoConfig.from_pretrained(location)
-            config = AutoConfig.from_pretrained(location, **head.settings())
+            named = AutoConfig.from_pretrained(location, **_OWN_CODE)
+            config = AutoConfig.from_pretrained(location, **_OWN_CODE, **head.settings())
             pictures = head.kind == "image-classification"
             part = "tokenizer of model"
-            tokenizer: Any = None if pictures else AutoTokenizer.from_pretrained(location)
+            tokenizer: Any = None if pictures else AutoTokenizer.from_pretrained(location, **_OWN_CODE)
             part = "model"
             model, info = _CLASSES[head.kind].from_pretrained(
                 location,
@@ -88,12 +95,14 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 dtype=torch.float32,
+                **_OWN_CODE,
             )
         except UserError:
             raise
         except Exception as error:  # the library lets errors of many others through
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise UserError(f"{part} {cfg.source!r} cannot be loaded ({reason}).") from None
+    _check_family(cfg.source, named)
     _check_complete(cfg.source, model, info)
     check_finite(model, cfg.source)
     if pictures:
@@ -167,6 +176,19 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
             raise
 
 
+def _check_family(source: str, config: PretrainedConfig) -> None:
+    """Say that a configuration calls the model by the name of another family than it says the model is of."""
+    for name in config.architectures or ():
+        known = getattr(getattr(transformers, str(name), None), "config_class", None)
+        family = getattr(known, "model_type", config.model_type)
+        if family != config.model_type:
+            _log.warning(
+                "model %s is read as one of the family '%s', which its config.json names, but the architecture %s "
+                "there is of '%s'; one of them is wrong.",
+                source, config.model_type, name, family,
+            )  # fmt: skip
+
+
 def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
     """Refuse a source that leaves encoder weights at random or whose encoder holds more than the model.
 
@@ -219,7 +241,7 @@ def check_finite(model: nn.Module, source: str) -> None:
 
 
 def _shape(sizes: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in sizes)
+    return " x ".join(str(size) for size in sizes) or "a single number"
 
 
 @contextmanager

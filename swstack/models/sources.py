@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_director
 
 #: Seconds to wait for the hub before it counts as out of reach.
 _HUB_SECONDS = 5.0
-#: Kinds of numbers that mean nothing as weights without the scales that belong to them.
-_QUANTIZED = ("F8", "I8", "U8", "I16", "U16", "I32", "U32")
+#: Kinds of numbers that are weights as they stand; others mean nothing without the scales that belong to them.
+_FLOATING = ("F16", "BF16", "F32", "F64")
 #: Ends of the names of constants that older versions saved among the weights.
 BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "attention.bias")
 #: Files of a tokenizer that hold JSON.
@@ -28,6 +29,10 @@ _TOKENIZER_FILES = (
     "tokenizer_config.json",
     "vocab.json",
 )
+#: Layers that may well share their weights.
+_MOST_SHARED = 1000
+#: What transformers looks for.
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 #: Sizes of a model's configuration, none of which can be below 1.
 _SIZES = (
     "hidden_size",
@@ -112,20 +117,28 @@ def check_directory(directory: Path) -> dict[str, Any]:
     config_file = directory / "config.json"
     weights = sorted(directory.glob("*.safetensors"))
     adapter = directory / "adapter_config.json"
-    if adapter.is_file() and not (config_file.is_file() and any(not w.name.startswith("adapter") for w in weights)):
+    if adapter.is_file():
+        whole = config_file.is_file() and any(not path.name.startswith("adapter") for path in weights)
+        holds = "beside the model, which would run without it" if whole else "only"
         raise UserError(
-            f"{directory}: holds an adapter only ({adapter.name}); merge it into its model first "
+            f"{directory}: holds an adapter {holds} ({adapter.name}); merge it into its model first "
             "(merge_and_unload of peft) and save that."
         )
     if not config_file.is_file():
         raise UserError(f"{directory}: no config.json, so this is not a save_pretrained directory.")
+    for path in (*sorted(directory.glob("*.json")), *sorted(directory.glob("*.txt"))):
+        _check_file(path)
     if not weights:
         raise UserError(
             f"{directory}: no *.safetensors file; save the model with safe_serialization=True "
             "(pickled weights are not read)."
         )
-    for path in (*weights, *sorted(directory.glob("*.json")), *sorted(directory.glob("*.txt"))):
-        _check_file(path)
+    if not any((directory / name).is_file() for name in _WEIGHTS):
+        raise UserError(
+            f"{directory}: no {' or '.join(_WEIGHTS)} (the index of several files) beside {weights[0].name}; fetch or "
+            "save the model again."
+        )
+    tensors = {name: sizes for path in weights for name, sizes in _check_file(path).items()}
     config = _read_json(config_file)
     quantized = config.get("quantization_config")
     if quantized:
@@ -135,7 +148,20 @@ def check_directory(directory: Path) -> dict[str, Any]:
             "(dequantize it) and quantize it here."
         )
     _check_config(config, config_file)
+    _check_sizes(config, config_file, tensors)
     return config
+
+
+def _check_sizes(config: dict[str, Any], path: Path, tensors: dict[str, tuple[int, ...]]) -> None:
+    """Refuse sizes that the weights cannot have, before a model of that size is made."""
+    numbers = sum(math.prod(sizes) for sizes in tensors.values())
+    # Positions may be computed, and layers may share their weights.
+    limits = {key: numbers for key in _SIZES if key != "max_position_embeddings"}
+    limits["num_hidden_layers"] = max(len(tensors), _MOST_SHARED)
+    for key, most in limits.items():
+        value = config.get(key)
+        if isinstance(value, int) and value > most:
+            raise UserError(f"{path}: '{key}' = {value}: the files hold {len(tensors)} weights of {numbers} numbers.")
 
 
 def _check_config(config: dict[str, Any], path: Path) -> None:
@@ -151,19 +177,23 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path}: 'id2label' must be a table from class numbers to names.")
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path) -> dict[str, tuple[int, ...]]:
+    """Refuse a file that is not what it should be; returns the sizes of the tensors it holds."""
+    sizes: dict[str, tuple[int, ...]] = {}
     try:
         with path.open("rb") as file:
             if file.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise UserError(f"{path}: is a Git LFS pointer and not the file itself; run 'git lfs pull'.")
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as opened:
-                kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
+                slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+                sizes = {name: tuple(one.get_shape()) for name, one in slices.items()}
+                kinds = {name: one.get_dtype() for name, one in slices.items()}
             for name, kind in kinds.items():
-                if path.name.startswith("model") and kind.startswith(_QUANTIZED) and not name.endswith(BUFFERS):
+                if path.name.startswith("model") and kind not in _FLOATING and not name.endswith(BUFFERS):
                     raise UserError(
-                        f"{path}: {name} is stored as {kind}, so the weights are quantized already; save the model in "
-                        "floating point (dequantize it) and quantize it here."
+                        f"{path}: {name} is stored as {kind} and not in floating point, as quantized weights are; save "
+                        "the model in floating point (dequantize it) and quantize it here."
                     )
         elif path.name.endswith(".index.json"):
             shards = _read_json(path).get("weight_map", {})
@@ -178,12 +208,13 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path}: damaged or cut off ({error}); fetch or save it again.") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({os.strerror(error.errno) if error.errno else error}).") from None
+    return sizes
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file ({error}).") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold a JSON object.")

@@ -14,6 +14,8 @@ from crossvote.sim.common.errors import UserError
 #: Attribute of a fitted tokenizer: rows of the model's table of token embeddings.
 ROWS = "crossvote_embedding_rows"
 _NO_LIMIT = 1 << 30
+#: No vocabulary holds it whole.
+_ANY_WORD = "\u2603qzx\u00f8"
 
 
 class PictureInputs:
@@ -42,6 +44,11 @@ def check_words(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         files = ", ".join(sorted(set(tokenizer.vocab_files_names.values())))
         where = f"{source}: " if Path(source).is_dir() else f"model {source!r}: "
         raise UserError(f"{where}has no tokenizer files ({files} or tokenizer.json), so every word would be unknown.")
+    try:
+        tokenizer(_ANY_WORD)
+    except Exception as error:  # of the library in Rust, which has a kind of its own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{source}: the tokenizer fails at a word it does not know ({reason}).") from None
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:

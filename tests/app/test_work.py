@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -276,6 +277,26 @@ def test_dev_examples_that_the_model_cannot_read_are_refused_first(home, tmp_pat
     assert result.exit_code == 2, result.output
     assert "tokens are unknown to the model's tokenizer" in result.stderr
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["dev.csv", "train.csv"]
+
+
+@pytest.mark.parametrize("change", ["config", "weights"])
+def test_a_model_that_gives_no_numbers_is_refused_first(home, tmp_path, monkeypatch, change):
+    """Every weight is a number, and what comes out is none."""
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(home / "tiny", tmp_path / "other")
+    if change == "config":
+        config = json.loads((tmp_path / "other" / "config.json").read_text())
+        (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "layer_norm_eps": -1e9}))
+    else:
+        path = tmp_path / "other" / "model.safetensors"
+        huge = {name: 1e36 * tensor for name, tensor in load_file(path).items()}
+        save_file(huge, path, metadata={"format": "pt"})
+    result = CliRunner().invoke(cli.application(), ["run", str(home / "own.toml"), "-o", "model.source=other"])
+    assert result.exit_code == 2, result.output
+    assert "logits of a dev example are NaN, though its weights are numbers" in result.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["other"]
 
 
 def test_a_family_that_cannot_be_mapped_is_refused_first(tmp_path, monkeypatch, home):

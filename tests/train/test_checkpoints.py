@@ -7,6 +7,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,7 +26,7 @@ from crossvote.swstack.models.heads import Head
 from crossvote.swstack.models.loading import load, load_model
 from crossvote.swstack.models.sources import locate
 from crossvote.swstack.tasks import Example
-from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.tasks.batches import collate, encode
 
 NLI = ("entailment", "neutral", "contradiction")
 
@@ -108,9 +109,19 @@ LORA = "bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
         ({"id2label": {"a": "b"}}, None, "'id2label' must be a table"),
         ({"id2label": ["a", "b"]}, None, "'id2label' must be a table"),
         ({"hidden_dropout_prob": 2.0}, None, "dropout probability"),
-        ({}, with_tensor(QUERY, torch.ones(32, 32, dtype=torch.int8)), f"{QUERY} is stored as I8, so"),
+        (
+            {},
+            with_tensor(QUERY, torch.ones(32, 32, dtype=torch.int8)),
+            f"{QUERY} is stored as I8 and not in floating point",
+        ),
         ({}, with_tensor(QUERY, torch.ones(32, 32).to(torch.float8_e4m3fn)), f"{QUERY} is stored as F8_E4M3"),
         ({}, with_tensor(QUERY, torch.full((32, 32), 1e300, dtype=torch.float64)), "NaN or infinite"),
+        ({}, with_tensor(QUERY, torch.ones(32, 32, dtype=torch.bool)), f"{QUERY} is stored as BOOL"),
+        ({}, with_tensor(QUERY, torch.ones(32, 32, dtype=torch.int64)), f"{QUERY} is stored as I64"),
+        ({}, with_tensor(QUERY, torch.tensor(1.0)), "is a single number in the file and 32 x 32 by"),
+        ({"num_hidden_layers": 10**9}, None, r"'num_hidden_layers' = 1000000000: the files hold \d+ weights of"),
+        ({"hidden_size": 10**9}, None, "'hidden_size' = 1000000000: the files hold"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}, None, "trust_remote_code"),
     ],
 )
 def test_what_would_be_dropped_or_made_up_is_refused_by_name(changed, config, tensors, message):
@@ -131,6 +142,7 @@ def test_buffers_of_older_versions_are_no_content(changed):
         ("model.safetensors", b"", "damaged or cut off"),
         ("config.json", b"{", "not a JSON file"),
         ("config.json", b"[]", "must hold a JSON object"),
+        ("config.json", b"[" * 100_000, "not a JSON file"),
         ("tokenizer.json", b"{}", "tokenizer of model .* cannot be loaded"),
         ("tokenizer.json", b"{", r"tokenizer\.json: not a JSON file"),
         ("tokenizer_config.json", b"\xff", r"tokenizer_config\.json: not a JSON file"),
@@ -158,6 +170,122 @@ def test_an_adapter_alone_is_no_model(changed):
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     with pytest.raises(UserError, match="holds an adapter only"):
         open_model(folder)
+
+
+def test_an_adapter_beside_a_model_is_not_left_out_in_silence(changed):
+    folder = changed()
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="an adapter beside the model, which would run without it"):
+        open_model(folder)
+
+
+def pickled(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def in_shards(folder):
+    """Two files and their index, as large models are saved."""
+    tensors, placed = load_file(folder / "model.safetensors"), {}
+    for number, names in enumerate((sorted(tensors)[::2], sorted(tensors)[1::2]), start=1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in names}, folder / file, metadata={"format": "pt"})
+        placed |= dict.fromkeys(names, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+    (folder / "model.safetensors").unlink()
+
+
+def one_shard_lost(folder):
+    in_shards(folder)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+
+
+def all_shards_lost(folder):
+    one_shard_lost(folder)
+    (folder / "model-00001-of-00002.safetensors").unlink()
+
+
+def index_lost(folder):
+    in_shards(folder)
+    (folder / "model.safetensors.index.json").unlink()
+
+
+def shards_exchanged(folder):
+    in_shards(folder)
+    shutil.copy(folder / "model-00001-of-00002.safetensors", folder / "model-00002-of-00002.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (pickled, "pickled weights are not read"),
+        (one_shard_lost, r"model-00002-of-00002\.safetensors is missing, which model\.safetensors\.index\.json names"),
+        (all_shards_lost, "is missing, which"),
+        (index_lost, r"no model\.safetensors or model\.safetensors\.index\.json .* beside model-00001-of"),
+        (shards_exchanged, "does not provide"),
+    ],
+)
+def test_weights_that_are_not_all_there_are_named(changed, change, message):
+    folder = changed()
+    change(folder)
+    with pytest.raises(UserError, match=message):
+        open_model(folder)
+
+
+def weights_of(folder):
+    model, _ = open_model(folder)
+    return {name: parameter for name, parameter in model.named_parameters() if "classifier" not in name}
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, "shards", "old names"])
+def test_weights_come_as_they_were_saved(changed, tiny_directory, kind):
+    def other_form(tensors):
+        if kind == "old names":
+            return {
+                name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+                for name, tensor in tensors.items()
+            }
+        return tensors if kind == "shards" else {name: tensor.to(kind) for name, tensor in tensors.items()}
+
+    folder = changed({"dtype": "float16"}, other_form)
+    if kind == "shards":
+        in_shards(folder)
+    expected = weights_of(tiny_directory)
+    for name, parameter in weights_of(folder).items():
+        wanted = expected[name].to(kind).float() if isinstance(kind, torch.dtype) else expected[name]
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, wanted), name
+
+
+def test_an_architecture_of_another_family_is_said(changed, caplog):
+    folder = changed({"architectures": ["GPT2LMHeadModel"]})
+    with caplog.at_level(logging.WARNING):
+        open_model(folder)
+    assert "family 'bert', which its config.json names, but the architecture GPT2LMHeadModel" in caplog.text
+
+
+def test_a_tokenizer_without_a_word_for_what_it_does_not_know_is_named(changed):
+    folder = changed()
+    for path in folder.iterdir():
+        if path.name not in ("config.json", "model.safetensors"):
+            path.unlink()
+    (folder / "vocab.txt").write_text("the\nred\nblue\n")
+    with pytest.raises(UserError, match=r"fails at a word it does not know .*UNK"):
+        open_model(folder)
+
+
+@pytest.mark.parametrize("settings", [{"padding_side": "left"}, {"pad_token": None}, {"cls_token": None}])
+def test_a_short_sentence_scores_the_same_beside_a_long_one(tiny_directory, tmp_path, settings):
+    """Whatever the tokenizer says of its padding: positions count from the first token of the sentence."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_directory, folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    model, tokenizer = open_model(folder)
+    encoded = encode(tokenizer, (Example("red", None, 0), Example("red blue green the red", None, 1)), 16)
+    with torch.no_grad():
+        alone, together = (model(**collate(encoded, np.array(at)).inputs).logits for at in ([0], [0, 1]))
+    torch.testing.assert_close(alone[0], together[0])
 
 
 def test_a_directory_without_tokenizer_files_is_refused(changed):
