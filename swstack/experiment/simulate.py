@@ -31,6 +31,7 @@ from crossvote.sim.system.workload import Workload
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config, parse_override
 from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
+from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.experiment.workloads import (
     DENSE,
@@ -190,8 +191,8 @@ def _with_real_bits(
 
 def _real_inputs(run: Path, scheme: str, tokens: int) -> Mapping[str, NDArray[np.int64]]:
     """Inputs of every word-line group for a few tokens of the dev set; none where the run has no model or image yet."""
-    there = (run / paths.PRUNED / "model.safetensors", run / paths.image(scheme))
-    if not all(path.is_file() for path in there):
+    model = RunDirectory(run).whole(f"{paths.PRUNED}/model.safetensors")
+    if not (model.is_file() and (run / paths.image(scheme)).is_file()):
         return {}
     from crossvote.swstack.experiment.simulate_tokens import real_inputs
 

@@ -121,7 +121,7 @@ LORA = "bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
         ({}, with_tensor(QUERY, torch.tensor(1.0)), "is a single number in the file and 32 x 32 by"),
         ({"num_hidden_layers": 10**9}, None, r"'num_hidden_layers' = 1000000000: the files hold \d+ weights of"),
         ({"hidden_size": 10**9}, None, "'hidden_size' = 1000000000: the files hold"),
-        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}, None, "trust_remote_code"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}, None, "custom code which must be executed"),
     ],
 )
 def test_what_would_be_dropped_or_made_up_is_refused_by_name(changed, config, tensors, message):
