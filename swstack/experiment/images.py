@@ -8,6 +8,7 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.records import Mapped, read_record
+from crossvote.swstack.experiment.run_directory import RunDirectory
 
 
 def recorded_image(run: Path, scheme: str) -> Image:
@@ -20,7 +21,7 @@ def recorded_image(run: Path, scheme: str) -> Image:
     if not path.is_file():
         raise UserError(f"{path}: no such image yet; make it with: crossvote map {run}")
     image = Image.load(path)
-    record = run / paths.RESULTS["map"]
+    record = RunDirectory(run).whole(paths.RESULTS["map"])
     entry = read_record(Mapped, record).scheme(scheme) if record.is_file() else None
     if entry is not None and entry.content_hash != image.content_hash:
         raise UserError(

@@ -17,7 +17,7 @@ from crossvote.swstack.evaluation.cosimulation import OnChip, dev_batches, on_ch
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.images import recorded_image
-from crossvote.swstack.experiment.records import Calibration, Chips
+from crossvote.swstack.experiment.records import Calibration, Chips, read_record
 from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.mapping.mapping import map_model
@@ -70,15 +70,15 @@ def _mapped_model(run: Path, config: RunConfig) -> ModelConfig:
 
 def _silicon(run: Path, rate: float) -> Silicon:
     """The run's first chip of a fault rate."""
-    path = run / paths.CHIPS
+    path = RunDirectory(run).whole(paths.CHIPS)
     if not path.is_file():
         raise UserError(f"{path}: no chips yet; draw them with: crossvote faults {run}")
-    return silicon_of(RunDirectory(run).read(paths.CHIPS, Chips).first(rate))
+    return silicon_of(read_record(Chips, path).first(rate))
 
 
 def _steps(run: Path) -> dict[str, float] | None:
-    name = paths.RESULTS["calibrate"]
-    return RunDirectory(run).read(name, Calibration).steps if (run / name).is_file() else None
+    path = RunDirectory(run).whole(paths.RESULTS["calibrate"])
+    return read_record(Calibration, path).steps if path.is_file() else None
 
 
 def mapped_anew(run: Path, config: RunConfig, chip: ChipConfig, schemes: Sequence[str]) -> dict[str, Image]:
