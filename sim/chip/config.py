@@ -10,7 +10,6 @@ A key that is added here gets a default that means what chips did before it, so 
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from crossvote.sim.chip.sections import (
     PowerConfig,
     TileConfig,
 )
+from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml
 
@@ -164,13 +164,6 @@ class ChipConfig:
     def clips(self) -> bool:
         """True when a full bit line exceeds the ADC's range."""
         return self.largest_sum > (self.adc.full_scale or (1 << self.adc.bits) - 1)
-
-
-def chip_presets() -> dict[str, Path]:
-    """The shipped chip descriptions by name."""
-    folder = resources.files("crossvote.sim.chip") / "presets"
-    paths = [Path(str(entry)) for entry in folder.iterdir() if entry.name.endswith(".toml")]
-    return {path.stem: path for path in sorted(paths)}
 
 
 def load_chip(preset: str, overrides: dict[str, Any] | None = None) -> ChipConfig:

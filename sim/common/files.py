@@ -13,8 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from crossvote.sim.common.errors import StorageError, UserError
 
 #: How a Git LFS pointer begins, which stands for a file that was not fetched.
@@ -36,7 +34,7 @@ def writing(path: Path) -> Iterator[None]:
         advice = "make room and run the same command again." if error.errno in _FULL else "name a place that can be."
         raise StorageError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from None
     except Exception as error:  # what libraries in Rust make of the system's refusal
-        if not isinstance(error, SafetensorError) and "os error" not in str(error):
+        if type(error).__name__ != "SafetensorError" and "os error" not in str(error):
             raise
         raise StorageError(f"{path}: cannot be written ({error}); is there room left on the disk?") from None
 

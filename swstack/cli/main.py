@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,16 +35,28 @@ COMMANDS = (
 )
 
 
+#: The commands of the module ``stages``.
+STAGES = ("run", "finetune", "prune", "map", "faults", "eval", "cosim")
+
+
 def application(command: str | None = None) -> typer.Typer:
-    """The application with all its commands, or with the one called ``command`` where a module has its name.
+    """The application with all its commands, or with those of the module in which ``command`` is.
 
     Preparing a command takes Typer some milliseconds; one that is called needs no other.
     """
     from crossvote.swstack.cli.app import app
 
-    for name in (command,) if command in COMMANDS else COMMANDS:
+    module = "stages" if command in STAGES else command
+    for name in (module,) if module in COMMANDS else COMMANDS:
         importlib.import_module(f"crossvote.swstack.cli.{name}")
     return app
+
+
+def _interrupted(number: int, frame: object) -> None:
+    """A cluster's scheduler and a closed terminal end a command as Ctrl-C does: what is done is kept, and it is said
+    how to go on.
+    """
+    raise KeyboardInterrupt
 
 
 def main() -> None:
@@ -57,6 +70,9 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the end)
         elif isinstance(stream, io.TextIOWrapper):  # a terminal of few letters, or a file name of odd bytes
             stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:  # what is ignored (nohup) stays so
+            signal.signal(number, _interrupted)
     try:
         run = application(sys.argv[1] if len(sys.argv) > 1 else None)
     except KeyboardInterrupt:  # later ones are the commands' own

@@ -11,7 +11,7 @@ from crossvote.swstack.cli.output import Output
 @command(examples=("crossvote presets", "crossvote presets --json"))
 def presets(out: Output) -> None:
     """List the shipped configurations, chips, protection schemes and tasks."""
-    from crossvote.sim.chip.config import chip_presets
+    from crossvote.sim.chip.shipped import chip_presets
     from crossvote.swstack.experiment.shipped import shipped_configs
     from crossvote.swstack.mapping.protection import PRESETS
     from crossvote.swstack.tasks import task_names

@@ -18,7 +18,8 @@ def support(
     weight_bits: Annotated[int, typer.Option(min=2, max=16, help="Bits of a weight.")] = 8,
 ) -> None:
     """Print which back ends run a protection scheme on a chip, and why the others do not."""
-    from crossvote.sim.chip.config import chip_presets, load_chip
+    from crossvote.sim.chip.config import load_chip
+    from crossvote.sim.chip.shipped import chip_presets
     from crossvote.sim.peripheral.support import ENGINES
     from crossvote.swstack.experiment.support import support_row
     from crossvote.swstack.mapping.protection import PRESETS, preset

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crossvote.sim.chip.config import chip_presets, load_chip
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.experiment.config import DEFAULT_CHIP, RunConfig
 

@@ -40,6 +40,19 @@ def test_every_command_explains_itself(command):
     assert "Usage" in result.output
 
 
+def test_a_command_needs_no_other_commands_module():
+    script = (
+        "import sys; from crossvote.swstack.cli.main import application\n"
+        "found = application('run').registered_commands\n"
+        "print(*(command.name or command.callback.__name__ for command in found))\n"
+        "print(*(name for name in sys.modules if name.startswith('crossvote.swstack.cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    names, modules = done.stdout.splitlines()
+    assert sorted(names.split()) == sorted(cli.STAGES)
+    assert not {"sweep", "report", "simulate"} & {name.rpartition(".")[2] for name in modules.split()}
+
+
 HEAVY = {"torch", "transformers", "matplotlib", "pandas", "pyarrow", "datasets", "scipy", "amaranth", "simpy"}
 
 
@@ -53,6 +66,9 @@ HEAVY = {"torch", "transformers", "matplotlib", "pandas", "pyarrow", "datasets",
         ("run", "nowhere"),
         ("run", "-o", "a.b=1"),
         ("faults", "--run-dir", "chips"),
+        ("config",),
+        ("list", "."),
+        ("status", "."),
     ],
 )
 def test_what_trains_nothing_loads_no_heavy_library(arguments, tmp_path):
@@ -66,6 +82,10 @@ def test_what_trains_nothing_loads_no_heavy_library(arguments, tmp_path):
     )
     loaded = next(line for line in done.stdout.splitlines() if line.startswith("loaded ")).split()
     assert HEAVY.isdisjoint(loaded)
+    if arguments in (("--help",), ("--version",), ("run", "--help"), ("run", "nowhere")):
+        assert {"numpy", "safetensors", "crossvote.sim.chip.config", "crossvote.swstack.tasks"}.isdisjoint(loaded)
+    if arguments == ("presets",):
+        assert {"crossvote.sim.chip.config", "crossvote.swstack.experiment.config"}.isdisjoint(loaded)
 
 
 def test_the_version_is_printed():
@@ -175,6 +195,27 @@ def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(monkeypatch, tmp_path):
     result = call("run", "--run-dir", "mine")
     assert result.exit_code == 130
     assert "crossvote run mine" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_scheduler_that_ends_the_command_is_told_how_to_go_on(tmp_path, name):
+    """As Slurm and a closed terminal do; what is ignored, as nohup has it, stays ignored."""
+    script = (
+        "import os, signal, sys, time\n"
+        "from crossvote.swstack.cli import work\n"
+        f"work.update = lambda *_: (os.kill(os.getpid(), signal.{name}), time.sleep(0.2), print('went on'))\n"
+        "if sys.argv.pop() == 'ignored': signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from crossvote.swstack.cli.main import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", script, "run", "--run-dir", "mine"]
+    done = subprocess.run([*command, "heard"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "crossvote: interrupted. Continue with: crossvote run mine\n"
+    if name == "SIGHUP":
+        done = subprocess.run([*command, "ignored"], capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, "went on\n")
 
 
 def test_text_in_messages_is_not_taken_for_markup(monkeypatch, tmp_path):

@@ -18,7 +18,8 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel, loss
 from crossvote.sim.chip.components.opc import opc_parameters
-from crossvote.sim.chip.config import ChipConfig, chip_presets, load_chip
+from crossvote.sim.chip.config import ChipConfig, load_chip
+from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import merge
 from crossvote.sim.peripheral import create_peripheral

@@ -6,7 +6,8 @@ import pytest
 
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.chip.components.opc import opc_parameters
-from crossvote.sim.chip.config import chip_presets, load_chip
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build, to_mapping
 

@@ -10,7 +10,8 @@ import pytest
 import tomli_w
 
 from crossvote.sim.chip.bill import prices
-from crossvote.sim.chip.config import chip_presets, load_chip
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.kernel import Trace
 from crossvote.sim.system.diagram import diagram

@@ -11,7 +11,8 @@ from benchmarks.laws import conservation
 from benchmarks.validation import IDEAL, SMALL
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
 from crossvote.sim.chip.bill import bill, estimate, prices
-from crossvote.sim.chip.config import chip_presets, load_chip
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import merge
 from crossvote.sim.kernel import DeadlockError, Fifo, Module, Simulation, Trace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 import warnings
@@ -18,6 +19,9 @@ from crossvote.sim.common.files import replacing
 from crossvote.swstack.experiment.campaign.trials import Outcome, Trial
 
 FORMAT = 2
+
+_BEGINNING = b"SQLite format 3\0"
+_ADVICE = "the runs and the examples beside it are whole, so move this file away and run the campaign again."
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -62,8 +66,9 @@ class Database:
         if not write and not path.is_file():
             raise UserError(f"{path}: no campaign here yet; start one with: crossvote sweep run CAMPAIGN.toml")
         with _in_words(path):
-            if write and not path.is_file():
+            if write and not os.path.lexists(path):
                 _create(path)
+            check_sqlite(path, _ADVICE)
             mode = "rw" if write else "ro"
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30)
             try:
@@ -221,11 +226,19 @@ def _create(path: Path) -> None:
             connection.close()
 
 
+def check_sqlite(path: Path, advice: str) -> None:
+    """Refuse a file that does not begin as one of SQLite does: an empty one would be taken for a new one.
+
+    Raises:
+        UserError: with the ``advice``. OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_BEGINNING)) != _BEGINNING:
+            raise UserError(f"{path}: a damaged campaign file (file is not a database); {advice}")
+
+
 def _damaged(path: Path, reason: str) -> str:
-    return (
-        f"{path}: a damaged campaign file ({reason}); the runs and the examples beside it are whole, so move this file "
-        "away and run the campaign again."
-    )
+    return f"{path}: a damaged campaign file ({reason}); {_ADVICE}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ refused, not extrapolated. The study is one SQLite file, which Optuna's dashboar
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ from pydantic import Field, TypeAdapter
 
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import StorageError, UserError
-from crossvote.sim.common.files import write_text_atomic, writing
+from crossvote.sim.common.files import reading, write_text_atomic, writing
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.schema import build, config_dataclass, read_toml, to_mapping
 from crossvote.swstack.experiment import paths
-from crossvote.swstack.experiment.campaign.database import Database
+from crossvote.swstack.experiment.campaign.database import Database, check_sqlite
 from crossvote.swstack.experiment.campaign.driver import campaign_store, database_path, run_campaign
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, flat_keys, resolved_base, variants
 from crossvote.swstack.experiment.campaign.summary import summarize
@@ -118,6 +119,9 @@ def explore(
         folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another exploration is at work here."
     with held(folder / ".lock", busy), _in_words(study_file):
+        if os.path.lexists(study_file):
+            with reading(study_file, "exploration"):
+                check_sqlite(study_file, _ADVICE)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=spec.name,
