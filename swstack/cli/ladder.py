@@ -60,6 +60,8 @@ def ladder(
     update(out, directory, config, "prune", force=False, last=False)
     with out.progress() as progress:
         rows = ladder_in_run(directory, config, settings, progress)
+    if any(row["at chance level"] for row in rows):
+        out.warn("rungs at chance level without faults tolerate nothing: how they stand faults says nothing.")
     out.table([list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)])
     out.result({"table": rows})
 

@@ -172,7 +172,7 @@ def _run(out: Output, folder: Path, spec: CampaignSpec | None, engine: str, agai
 
 def _show(out: Output, folder: Path, database: Any) -> None:
     from crossvote.swstack.experiment.campaign.driver import results_digest
-    from crossvote.swstack.experiment.campaign.summary import summarize, table
+    from crossvote.swstack.experiment.campaign.summary import AT_CHANCE, summarize, table
 
     counts, findings = database.counts(), summarize(database)
     timed, seconds = database.seconds()
@@ -181,6 +181,9 @@ def _show(out: Output, folder: Path, database: Any) -> None:
     if findings.cells:
         out.table(table(findings))
     for row in findings.tolerated:
+        if row["note"] == AT_CHANCE:
+            out.text(f"{row['variant']}, {row['scope']}, {row['scheme']}: {AT_CHANCE}, so no rate is called tolerated")
+            continue
         out.text(
             f"{row['variant']}, {row['scope']}, {row['scheme']}: loses {row['points allowed']:g} point at "
             f"{100 * row['tolerated rate']:.3g} % stuck ({100 * row['low']:.3g} to {100 * row['high']:.3g} %)"

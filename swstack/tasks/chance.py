@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.swstack.tasks.metrics import compute_metrics
+from crossvote.swstack.tasks.metrics import compute_metrics, goodness
 
 if TYPE_CHECKING:
     from crossvote.swstack.tasks.encoded import Encoded
@@ -39,7 +39,7 @@ class Chance:
 
         A score that is no number is not above chance.
         """
-        return not score > self.score + self.noise
+        return not goodness(self.metric, score) > goodness(self.metric, self.score) + self.noise
 
 
 def marked(text: str, score: float, chance: Chance | None) -> str:
@@ -63,7 +63,7 @@ def chance_level(
     return {
         name: Chance(
             metric=name,
-            score=max(scores[name] for scores in constant),
+            score=max((scores[name] for scores in constant), key=lambda score: goodness(name, score)),
             noise=_DEVIATIONS * float(np.std([scores[name] for scores in guesses])),
             examples=len(truth),
         )
@@ -87,7 +87,7 @@ def chance_without_input(metrics: Sequence[str], encoded: Encoded, labels: Seque
     return {
         name: Chance(
             metric=name,
-            score=max(scores[name] for scores in constant),
+            score=max((scores[name] for scores in constant), key=lambda score: goodness(name, score)),
             noise=_DEVIATIONS * float(np.std([scores[name] for scores in guesses])),
             examples=len(encoded),
         )

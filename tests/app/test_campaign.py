@@ -428,6 +428,29 @@ def test_findings_pair_schemes_on_the_same_chips_and_find_the_tolerated_rate(hom
     assert pq.read_table(tmp_path / "out" / "trials.parquet").num_rows == 36
 
 
+def test_a_model_at_chance_level_tolerates_nothing(home, tmp_path):
+    def made_up(chunk):
+        return [Outcome(trial.key, {"accuracy": 51.0}) for trial in chunk.trials]
+
+    run_campaign(tmp_path / "c", load_spec(home / "small.toml"), "serial", work=made_up)
+    with Database.open(database_path(tmp_path / "c"), write=True) as database:
+        assert {row["note"] for row in summarize(database).tolerated} == {"the highest measured"}
+        numbers = [str(variant["number"]) for variant in database.meta("variants")]
+        level = {"metric": "accuracy", "score": 50.0, "noise": 4.0, "examples": 100}
+        database.set_meta(chances=dict.fromkeys(numbers, level))
+        tolerated = summarize(database).tolerated
+    assert {(row["tolerated rate"], row["note"]) for row in tolerated} == {(0.0, "at chance level without faults")}
+    shown = CliRunner().invoke(cli.application(), ["sweep", "status", str(tmp_path / "c")])
+    assert "at chance level without faults, so no rate is called tolerated" in shown.output
+
+
+def test_the_chance_level_of_a_campaigns_models_is_kept(serial):
+    with Database.open(database_path(serial)) as database:
+        chances = database.meta("chances")
+        assert chances.keys() == {str(variant["number"]) for variant in database.meta("variants")}
+    assert all(level["metric"] == "accuracy" and level["score"] >= 50 for level in chances.values())
+
+
 def test_a_metric_of_which_less_is_better_is_lost_when_it_rises(home, tmp_path):
     def made_up(chunk):
         def perplexity(trial):

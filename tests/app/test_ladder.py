@@ -23,6 +23,7 @@ from crossvote.swstack.experiment.ladder.tables import ladder_tables, tolerated_
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.tasks.chance import Chance
 
 
 @pytest.mark.parametrize(
@@ -200,6 +201,15 @@ def test_factors_are_over_the_unprotected_rung_of_the_same_scale(monkeypatch):
     difference = next(row for row in paired if row["rung"] == "code" and row["against"] == "paper")
     assert difference["difference"] == pytest.approx(4.0)
     assert difference["high"] == pytest.approx(4.0 + 12.706204736 * np.std([3.5, 4.5], ddof=1) / 2**0.5)
+    # A model that is at chance level without faults tolerates nothing, and no score at that level is a tolerated one.
+    for level, at_chance in ((89.5, True), (84.5, False)):
+        chance = Chance("accuracy", level, 1.0, 100)
+        rungs = [Rung(name) for name in names]
+        table = ladder_tables(given, "accuracy", rungs, None, chance)[2]  # type: ignore[misc]
+        assert {row["at chance level"] for row in table} == {at_chance}
+        kept = {row["rung"]: row["tolerated, 1 point"] for row in table}
+        assert kept["code"] == pytest.approx(0.0 if at_chance else 0.1)
+        assert kept["paper"] == 0.0
 
 
 def test_defaults_are_shipped_schemes():

@@ -47,6 +47,14 @@ def test_labels_of_one_class_leave_no_room_for_luck():
     assert chance_level(("accuracy",), [0, 0, 0], 2, regression=False)["accuracy"] == Chance("accuracy", 100.0, 0.0, 3)
 
 
+def test_of_a_metric_of_which_less_is_better_less_is_above_chance():
+    chance = Chance("perplexity", 500.0, 20.0, 100)
+    assert not chance.holds(30.0)
+    assert chance.holds(490.0)
+    assert chance.holds(1000.0)
+    assert chance.holds(float("nan"))
+
+
 def test_within_the_noise_is_chance_and_above_it_is_not():
     chance = Chance("accuracy", 50.0, 3.0, 1000)
     assert [chance.holds(score) for score in (12.0, 50.0, 53.0, float("nan"), 53.1, 97.0)] == [

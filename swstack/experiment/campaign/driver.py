@@ -24,6 +24,7 @@ from crossvote.swstack.experiment.campaign.stopping import Stopping, counted
 from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, Trial, expand, plan_digest, run_name
 from crossvote.swstack.experiment.campaign.work import do_chunk, do_prepare
 from crossvote.swstack.experiment.pipeline import identify, pending, versions
+from crossvote.swstack.experiment.records import read_plain
 from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.store import StageStore
 from crossvote.swstack.experiment.work import chosen_stages
@@ -345,6 +346,16 @@ def prepare(driver: Driver) -> None:
             driver.database.record([Outcome(key, {}, error=text) for key in keys])
 
 
+def _chances(driver: Driver) -> dict[str, dict[str, Any]]:
+    """Variant -> chance level of its primary metric, of those whose model was scored."""
+    found = {}
+    for variant in driver.variants:
+        path = run_path(driver.folder, variant) / paths.RESULTS["score-pruned"] if variant.config else None
+        if path is not None and path.is_file() and (chance := read_plain(path).get("chance")):
+            found[str(variant.number)] = chance
+    return found
+
+
 def _upto(variant: Variant, command: str) -> str:
     """What decides the model or the images of a variant up to a stage."""
     assert variant.config is not None
@@ -392,6 +403,7 @@ def run_campaign(
             driver = Driver(folder, database, spec, known, opened, work, watch)
             if work is do_chunk:
                 prepare(driver)
+                database.set_meta(chances=_chances(driver))
             counts = driver.run()
         database.set_meta(engine=engine)
         return counts

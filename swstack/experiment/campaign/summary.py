@@ -16,10 +16,14 @@ from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import manifest, planned_spec
 from crossvote.swstack.experiment.campaign.stopping import counted
 from crossvote.swstack.experiment.campaign.trials import PERFECT
+from crossvote.swstack.tasks.chance import Chance
 from crossvote.swstack.tasks.metrics import goodness
 
 #: Points of the primary metric that may be lost where a fault rate is called tolerated.
 ALLOWED = 1.0
+
+#: Note beside a model that tolerates nothing, because without faults it scores what one answer for all does.
+AT_CHANCE = "at chance level without faults"
 
 #: (variant, scope) -> scheme -> rate -> chip -> primary metric in percent; rate 0 holds the model without faults.
 Scores = dict[tuple[int, str], dict[str, dict[float, dict[int, float]]]]
@@ -62,6 +66,7 @@ def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
     labels = {variant["number"]: variant["label"] for variant in database.meta("variants") or ()}
     cells, pairs, tolerated = [], [], []
     metric, every = _scores(database)
+    chances = database.meta("chances") or {}
     for (variant, scope), by_scheme in sorted(every.items()):
         where = {"variant": labels.get(variant, str(variant)), "scope": scope}
         baseline = next(iter(by_scheme))
@@ -101,12 +106,18 @@ def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
                             "high": gain.high,
                         }
                     )
-            tolerated += _tolerated(where, scheme, metric, rates, allowed)
+            chance = Chance(**chances[str(variant)]) if str(variant) in chances else None
+            tolerated += _tolerated(where, scheme, metric, rates, allowed, chance)
     return Findings(cells, pairs, tolerated)
 
 
 def _tolerated(
-    where: dict[str, str], scheme: str, metric: str, rates: dict[float, dict[int, float]], allowed: float
+    where: dict[str, str],
+    scheme: str,
+    metric: str,
+    rates: dict[float, dict[int, float]],
+    allowed: float,
+    chance: Chance | None,
 ) -> list[dict[str, Any]]:
     perfect = rates.get(0.0, {})
     faulty = {
@@ -116,6 +127,9 @@ def _tolerated(
     }
     if not perfect or not faulty:
         return []
+    if chance is not None and chance.holds(perfect[PERFECT]):
+        nothing = {"points allowed": allowed, "tolerated rate": 0.0, "low": 0.0, "high": 0.0, "note": AT_CHANCE}
+        return [{**where, "scheme": scheme, **nothing}]
     try:
         found = tolerated_rate(faulty, goodness(metric, perfect[PERFECT]), allowed)
     except UserError:  # no chip that every rate has, yet

@@ -21,8 +21,17 @@ from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.ladder.config import FOLDER, LadderConfig, rung_schemes
 from crossvote.swstack.experiment.ladder.site import Site
 from crossvote.swstack.experiment.ladder.tables import ladder_tables
-from crossvote.swstack.experiment.paths import MASKS
+from crossvote.swstack.experiment.paths import MASKS, RESULTS
+from crossvote.swstack.experiment.records import Score
 from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.tasks.chance import Chance
+
+
+def _chance(run: RunDirectory) -> Chance | None:
+    """Chance level of the primary metric on the run's dev examples, where the run has scored its model."""
+    name = RESULTS["score-pruned"]
+    found = run.read(name, Score).chance if (run.path / name).is_file() else None
+    return Chance(**found) if found else None
 
 
 def ladder_in_run(
@@ -51,7 +60,7 @@ def ladder_in_run(
         trials = site.climb(rungs, site.silicon(), progress)
         task = site.task
         points = summarize([*trials])
-        rates, paired, rows = ladder_tables(points, task.primary_metric, rungs, config.chip)
+        rates, paired, rows = ladder_tables(points, task.primary_metric, rungs, config.chip, _chance(run))
         for name, table in (("rates", rates), ("paired", paired), ("ladder", rows)):
             if table:
                 write_csv(folder / f"{name}.csv", table)

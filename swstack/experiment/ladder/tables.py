@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from crossvote.swstack.evaluation.evaluation import Point
 from crossvote.swstack.evaluation.statistics import student_factor
 from crossvote.swstack.experiment.ladder.site import Rung
 from crossvote.swstack.mapping.mapping import mapping_report
+from crossvote.swstack.tasks.chance import Chance
 from crossvote.swstack.tasks.metrics import lost as points_lost
 
 #: Length of the sequence whose latency and energy are given.
@@ -38,12 +40,13 @@ def tolerated_rate(rates: Sequence[float], lost: Sequence[float], allowed: float
 
 
 def ladder_tables(
-    points: Sequence[Point], metric: str, rungs: Sequence[Rung], chip: ChipConfig
+    points: Sequence[Point], metric: str, rungs: Sequence[Rung], chip: ChipConfig, chance: Chance | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows per rung and rate, paired differences, and rows per rung.
 
     Points are lost against the unprotected mapping of the pruned model without faults and training: the rung
-    ``none-column``, or the first one where that is missing.
+    ``none-column``, or the first one where that is missing. A score at the level of ``chance`` is never a tolerated
+    one, so that a model that is at it without faults tolerates nothing.
     """
     by_rung: dict[str, dict[float, Point]] = {}
     for point in points:
@@ -76,7 +79,11 @@ def ladder_tables(
     found = {}
     for rung in rungs:
         grid = sorted(by_rung[rung.name])
-        lost = [points_lost(metric, clean, by_rung[rung.name][rate].mean) for rate in grid]
+        means = [by_rung[rung.name][rate].mean for rate in grid]
+        lost = [
+            math.inf if chance is not None and chance.holds(mean) else points_lost(metric, clean, mean)
+            for mean in means
+        ]
         found[rung.name] = {
             allowed: tolerated_rate(grid, lost, amount) for allowed, amount in (("1 point", 1.0), ("10 %", clean / 10))
         }
@@ -89,6 +96,7 @@ def ladder_tables(
             "scale": rung.scheme.scale,
             "map known": rung.scheme.knows_faults,
             "clean": by_rung[rung.name][0.0].mean,
+            "at chance level": chance is not None and chance.holds(by_rung[rung.name][0.0].mean),
         }
         for allowed, (rate, beyond) in own.items():
             row[f"tolerated, {allowed}"] = rate
