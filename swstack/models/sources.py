@@ -17,8 +17,10 @@ from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_director
 
 #: Seconds to wait for the hub before it counts as out of reach.
 _HUB_SECONDS = 5.0
-#: Kinds of numbers that are weights as they stand; others mean nothing without the scales that belong to them.
+#: Kinds of numbers that are weights as they stand, and those that mean nothing without scales. Of the others there are
+#: indices and counters, which are no weights.
 _FLOATING = ("F16", "BF16", "F32", "F64")
+_QUANTIZED = ("F4", "F6", "F8", "I8", "U8", "I16", "U16", "I32", "U32")
 #: Ends of the names of constants that older versions saved among the weights.
 BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "attention.bias")
 #: Files of a tokenizer that hold JSON.
@@ -177,6 +179,12 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path}: 'id2label' must be a table from class numbers to names.")
 
 
+def _needs_scales(name: str, kind: str) -> bool:
+    if kind in _FLOATING or name.endswith(BUFFERS):
+        return False
+    return kind.startswith(_QUANTIZED) or name.endswith(("weight", "bias"))
+
+
 def _check_file(path: Path) -> dict[str, tuple[int, ...]]:
     """Refuse a file that is not what it should be; returns the sizes of the tensors it holds."""
     sizes: dict[str, tuple[int, ...]] = {}
@@ -190,7 +198,7 @@ def _check_file(path: Path) -> dict[str, tuple[int, ...]]:
                 sizes = {name: tuple(one.get_shape()) for name, one in slices.items()}
                 kinds = {name: one.get_dtype() for name, one in slices.items()}
             for name, kind in kinds.items():
-                if path.name.startswith("model") and kind not in _FLOATING and not name.endswith(BUFFERS):
+                if path.name.startswith("model") and _needs_scales(name, kind):
                     raise UserError(
                         f"{path}: {name} is stored as {kind} and not in floating point, as quantized weights are; save "
                         "the model in floating point (dequantize it) and quantize it here."

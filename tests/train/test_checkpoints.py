@@ -133,6 +133,10 @@ def test_buffers_of_older_versions_are_no_content(changed):
     open_model(changed(tensors=with_tensor("bert.embeddings.position_ids", torch.arange(32)[None])))
 
 
+def test_indices_and_counters_are_no_quantized_weights(changed):
+    open_model(changed(tensors=with_tensor("norm.num_batches_tracked", torch.tensor(3))))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
