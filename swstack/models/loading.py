@@ -38,7 +38,7 @@ from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
 from crossvote.swstack.models.layouts import HEAD_KEY, TRACED, WordLineGroup, layers
 from crossvote.swstack.models.sources import BUFFERS, locate
-from crossvote.swstack.models.tokenizers import PictureInputs, check_words, fit_tokenizer
+from crossvote.swstack.models.tokenizers import PictureInputs, check_unknown, check_words, fit_tokenizer
 from crossvote.swstack.models.tracing import map_head, trace
 from crossvote.swstack.models.unpacking import unpack_attention
 
@@ -110,6 +110,7 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
     else:
         check_words(tokenizer, location)
         fit_tokenizer(tokenizer, model)
+        check_unknown(tokenizer, location)
     new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     outside = {name for name, _ in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")}
     fresh = bool(new & outside)

@@ -44,6 +44,10 @@ def check_words(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         files = ", ".join(sorted(set(tokenizer.vocab_files_names.values())))
         where = f"{source}: " if Path(source).is_dir() else f"model {source!r}: "
         raise UserError(f"{where}has no tokenizer files ({files} or tokenizer.json), so every word would be unknown.")
+
+
+def check_unknown(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Refuse a tokenizer that has no token for what it does not know, and fails at the first such word."""
     try:
         tokenizer(_ANY_WORD)
     except Exception as error:  # of the library in Rust, which has a kind of its own
