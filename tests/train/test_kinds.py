@@ -393,7 +393,7 @@ def test_a_list_of_objects_may_be_laid_out_in_any_way(tmp_path):
         b"sentence1,label\rred,0\rblue,1\r",
         b"\xef\xbb\xbfsentence1,label\nred,0\nblue,1",
         b"\n \nsentence1,label\nred,0\n\nblue,1\n\n\n",
-        b' "sentence1" , label \n"red",0\nblue, 1 \n',
+        b'"sentence1", label \n"red",0\nblue, 1 \n',
         b"id,sentence1,more,label\n1,red,x,0\n2,blue,y,1\n",
     ],
 )
