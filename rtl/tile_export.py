@@ -33,11 +33,7 @@ def describe(tile: Tile | TileAxi, name: str) -> dict[str, Any]:
         "parameters": dataclasses.asdict(p),
         "outputs": p.opc.outputs,
         "ports": ports(tile),
-        "register_words": {
-            register.name: int(register)
-            for register in (*Register, *own)
-            if not absent.get(register)  # type: ignore[call-overload]
-        },
+        "register_words": {register.name: int(register) for register in (*Register, *own) if not absent.get(register)},
         "status_bits": {bit.name: int(bit) for bit in Status},
         "map": {"first_word": map_address(p.opc, 0), "entries": p.opc.columns},
         "scales": {"first_word": tile_scale_address(p, 0), "entries": p.opc.outputs},

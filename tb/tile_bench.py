@@ -30,7 +30,15 @@ Output = tuple[int, int, int, int, int]
 class TileBench:
     """Drives a tile, one clock at a time; transfers are as in ``tb.bench``."""
 
-    INPUTS = ("i__valid", "i__payload", "o__ready", "bus__address", "bus__read", "bus__write", "bus__write_data")
+    INPUTS: tuple[str, ...] = (
+        "i__valid",
+        "i__payload",
+        "o__ready",
+        "bus__address",
+        "bus__read",
+        "bus__write",
+        "bus__write_data",
+    )
 
     def __init__(self, dut: HierarchyObject, parameters: TileParameters) -> None:
         self.dut, self.parameters = dut, parameters

@@ -172,8 +172,8 @@ def read_tsv(task: GlueTask, path: Path) -> GlueRows:
     if not text.strip():
         raise UserError(f"{path}: is empty.")
     if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise UserError(f"{path}, line {line}: holds a NUL byte, so this is no text (or UTF-16; save it as UTF-8).")
+        nul_line = text[: text.index("\0")].count("\n") + 1
+        raise UserError(f"{path}, line {nul_line}: holds a NUL byte, so this is no text (or UTF-16; save it as UTF-8).")
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while len(lines) > 1 and not lines[-1].strip():
         del lines[-1]
