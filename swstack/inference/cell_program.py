@@ -25,9 +25,9 @@ _FAULTS, _DIFFERENCES = 1 << 14, 1 << 21
 def cells_from(voting: bool) -> float:
     """Share of a group's cells that are stuck from which on this is faster than one fault after the other.
 
-    Every vote is then computed with a product for each of its lines, which costs more than the vote's few errors up to
-    8 % of stuck cells where products are float32 ones (measured with AVX2), and up to half of that with integer ones,
-    which are several times faster (not measured).
+    Every vote is then computed with a product for each of its lines, which costs more than the vote's few errors do at
+    1 to 5 % of stuck cells where products are float32 ones (seen with AVX2). Where the two meet was not measured: 8 %
+    is an estimate, and so is half of it for integer products.
     """
     if not voting:
         return 0.01
