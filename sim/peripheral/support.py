@@ -155,7 +155,12 @@ def _serves(chip: ChipConfig, demand: Demand) -> str | None:
 
 
 def _pair_votes(chip: ChipConfig, demand: Demand) -> str | None:
-    if demand.vote != "alone":
+    return pair_votes_refusal(demand.vote)
+
+
+def pair_votes_refusal(vote: Vote) -> str | None:
+    """Why the output peripheral does not vote so, or None."""
+    if vote != "alone":
         return None
     return "the output peripheral votes on the differences of crossbar pairs, not in each crossbar alone"
 

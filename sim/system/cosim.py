@@ -26,6 +26,7 @@ from crossvote.sim.kernel import Fifo, LocalTime, Module, Simulation
 from crossvote.sim.kernel.simulation import Behaviour
 from crossvote.sim.peripheral import NumpyPeripheral, Peripheral
 from crossvote.sim.peripheral.opc_array import OpcArray
+from crossvote.sim.peripheral.support import pair_votes_refusal
 from crossvote.sim.peripheral.tile_array import Requantisation, TileArray
 from crossvote.sim.peripheral.tile_backend import TileModel
 from crossvote.sim.system.evidence import dump_transaction
@@ -102,14 +103,16 @@ class CosimRun:
     """The crossbars and OPCs of a request, computed vector by vector as the host's time goes on.
 
     Raises:
-        UserError: no such outputs, an image the OPC cannot serve, a chip without digitised pairs, or a fault map for
-            another chip.
+        UserError: no such outputs, an image or a vote that the OPC cannot serve, a chip without digitised pairs, or a
+            fault map for another chip.
     """
 
     def __init__(self, request: CosimRequest, chip: ChipConfig) -> None:
         image = request.image
         if chip.crossbar.pair != "digital":
             raise UserError(f"chip '{chip.name}': computing group {image.name} needs digitised pairs of crossbars.")
+        if (why := pair_votes_refusal(image.vote)) is not None:
+            raise UserError(f"group {image.name}: {why}.")
         bundles = image.bundles(chip.opc.columns, chip.opc.outputs)
         if request.outputs is not None:
             bundles = tuple(bundle for bundle in bundles if np.isin(bundle.outputs, request.outputs).any())

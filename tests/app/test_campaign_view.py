@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from heeding import heed_signals
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -135,7 +136,8 @@ def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path):
     )
     (tmp_path / "slow.py").write_text(SLOW.format(tests=str(Path(__file__).parent)))
     command = [sys.executable, "slow.py", "sweep", "run", "c.toml", "--dir", "c", "--engine", "process:1"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=heed_signals, **pipes) as process:
         deadline = time.monotonic() + 120
         while not database_path(tmp_path / "c").is_file() or not _done(tmp_path / "c"):
             assert process.poll() is None, process.stderr.read()

@@ -205,7 +205,7 @@ def test_a_scheduler_that_ends_the_command_is_told_how_to_go_on(tmp_path, name):
         "import os, signal, sys, time\n"
         "from crossvote.swstack.cli import work\n"
         f"work.update = lambda *_: (os.kill(os.getpid(), signal.{name}), time.sleep(0.2), print('went on'))\n"
-        "if sys.argv.pop() == 'ignored': signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        f"signal.signal(signal.{name}, signal.SIG_IGN if sys.argv.pop() == 'ignored' else signal.SIG_DFL)\n"
         "from crossvote.swstack.cli.main import main\n"
         "main()"
     )

@@ -163,7 +163,7 @@ def test_configurations_are_found_by_name_file_and_run_directory(monkeypatch, tm
     (tmp_path / "default").mkdir()
     assert find_config("default").name == "default.toml"
     assert find_config(str(write(tmp_path, ""))) == tmp_path / "own.toml"
-    (tmp_path / "config.toml").write_text("")
+    (tmp_path / "config.toml").write_text("seed = 1\n")
     assert find_config(str(tmp_path)) == tmp_path / "config.toml"
     with pytest.raises(UserError, match="neither a TOML file, a run directory nor one of the shipped"):
         find_config("nothing")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from heeding import heed_signals
 from tiny_run import write_tiny
 from typer.testing import CliRunner
 
@@ -193,7 +194,9 @@ def test_the_example_puts_own_chips_under_the_run(finished):
 def start(config: Path, directory: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "crossvote.swstack.cli.main", "run", str(config), "--run-dir", str(directory)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_signals
+    )
 
 
 def stop_when(process: subprocess.Popen[str], ready, with_signal: int = signal.SIGKILL) -> None:

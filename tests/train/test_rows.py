@@ -78,7 +78,7 @@ def test_numbers_of_a_frame_and_pairs_of_texts_keep_what_they_are():
     pairs = task_from_rows("own", [("x", "u", 1), ("y", "v", 3)], [("x", "u", 1)])
     assert pairs.train == task.train
     train.loc[0, "b"] = None
-    with pytest.raises(UserError, match=r"train, row 1: no column 'b'"):
+    with pytest.raises(UserError, match=r"train, row 1: column 'b' \(sentence2\) is empty"):
         cv.task("own", train=train, dev=train, columns=columns)
 
 
