@@ -19,6 +19,16 @@ from tb.stimulus import random_map
 PARAMETERS = TileParameters(
     opc=OpcParameters(columns=32, lanes=8, row_blocks=2), rows=32, port=8, read_clocks=12, convert_clocks=9
 )
+#: Three small OPCs that vote by themselves, for tests of single transfers.
+THREE_OPCS = TileParameters(
+    opc=OpcParameters(columns=8, lanes=8, planes=2, input_bits=3, adc_bits=4, row_blocks=1),
+    opcs=3,
+    rows=4,
+    port=2,
+    read_clocks=5,
+    convert_clocks=2,
+    scale_bits=8,
+)
 RATE, VECTORS, SEED = 0.05, 4, 5
 
 

@@ -22,19 +22,11 @@ from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.stages import GroupTiming
 from tb.crossbars import TileOnCrossbars
 from tb.stimulus import coded_map, random_map, random_scales
+from tb.tile_case import THREE_OPCS
 
 OPC = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=3, row_blocks=2)
-#: One OPC whose row blocks are added before the vote; three that vote by themselves.
+#: One OPC whose row blocks are added before the vote.
 ONE = TileParameters(opc=OPC, rows=8, port=4, read_clocks=10, convert_clocks=5, scale_bits=6)
-THREE = TileParameters(
-    opc=OpcParameters(columns=8, lanes=8, planes=2, input_bits=3, adc_bits=4, row_blocks=1),
-    opcs=3,
-    rows=4,
-    port=2,
-    read_clocks=5,
-    convert_clocks=2,
-    scale_bits=8,
-)
 
 
 class Run:
@@ -132,7 +124,9 @@ def sometimes(seed: int, probability: float) -> Iterator[bool]:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "blocks", "coded"), [(ONE, 1, False), (ONE, 2, True), (THREE, 1, False)], ids=["1x1", "1x2", "3x1"]
+    ("parameters", "blocks", "coded"),
+    [(ONE, 1, False), (ONE, 2, True), (THREE_OPCS, 1, False)],
+    ids=["1x1", "1x2", "3x1"],
 )
 def test_tile_equals_numpy(parameters: TileParameters, blocks: int, coded: bool) -> None:
     run = Run(parameters, blocks, 5, seed=blocks, coded=coded)
@@ -148,7 +142,7 @@ def test_tile_equals_numpy(parameters: TileParameters, blocks: int, coded: bool)
         (ONE, {"read_clocks": 2, "convert_clocks": 21, "port": 8}, "convert"),
         (ONE, {"read_clocks": 2, "port": 8}, "digest"),
         (ONE, {"read_clocks": 2, "port": 1}, "input"),
-        (THREE, {"read_clocks": 1, "port": 4, "opcs": 2}, "load"),
+        (THREE_OPCS, {"read_clocks": 1, "port": 4, "opcs": 2}, "load"),
     ],
 )
 def test_interval_is_the_formula(parameters: TileParameters, changes: dict[str, int], bound: str) -> None:

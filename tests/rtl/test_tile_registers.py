@@ -8,21 +8,10 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator, SimulatorContext
 
-from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import Register, Status, scale_word
 from crossvote.rtl.tile_control import offset_address, tile_scale_address
-from crossvote.rtl.tile_parameters import TileParameters
 from tb.crossbars import TileOnCrossbars
-
-P = TileParameters(
-    opc=OpcParameters(columns=8, lanes=8, planes=2, input_bits=3, adc_bits=4, row_blocks=1),
-    opcs=3,
-    rows=4,
-    port=2,
-    read_clocks=5,
-    convert_clocks=2,
-    scale_bits=8,
-)
+from tb.tile_case import THREE_OPCS as P
 
 
 class Registers:
