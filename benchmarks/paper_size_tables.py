@@ -19,6 +19,7 @@ from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.plot_style import PALETTE, STYLE
+from crossvote.swstack.evaluation.statistics import linear_crossing
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.paper_tables import mean_and_spread
 from crossvote.swstack.experiment.paths import COMPARISON
@@ -70,17 +71,10 @@ def curve_of(points: Sequence[Mapping[str, Any]], task: str, variant: str, plane
     }
 
 
-def tolerated_rate(curve: Mapping[float, float], drop: float) -> float:
-    """The rate up to which the mean stays within `drop` points of the fault-free value, linear between the rates.
-
-    The largest rate measured if it never drops so far.
-    """
-    least, last, before = curve[0.0] - drop, 0.0, curve[0.0]
-    for rate in sorted(curve):
-        if curve[rate] < least:
-            return last + (rate - last) * (before - least) / (before - curve[rate])
-        last, before = rate, curve[rate]
-    return last
+def tolerated_percent(curve: Mapping[float, float], drop: float) -> str:
+    """The rate in percent up to which the mean stays within `drop` points of the fault-free value."""
+    rates = sorted(curve)
+    return f"{100 * linear_crossing(rates, [curve[0.0] - curve[rate] for rate in rates], drop)[0]:.4f}"
 
 
 def distance_to_paper(
@@ -172,8 +166,8 @@ def report(out: Path, folder: Path, plans: Sequence[Plan]) -> None:
                 "variant": variant,
                 "faulted planes": planes,
                 "fault-free": f"{curve[0.0]:.2f}",
-                "tolerated within 10 points, %": f"{100 * tolerated_rate(curve, 10):.4f}",
-                "tolerated within 1 point, %": f"{100 * tolerated_rate(curve, 1):.4f}",
+                "tolerated within 10 points, %": tolerated_percent(curve, 10),
+                "tolerated within 1 point, %": tolerated_percent(curve, 1),
                 "largest rate measured, %": f"{100 * max(curve):g}",
             }
             for task, variant, planes in sorted(curves)

@@ -65,7 +65,7 @@ def step_layout(parameters: OpcParameters) -> data.StructLayout:
     return data.StructLayout(fields | {"last": 1})
 
 
-class ColumnMap(wiring.Component):
+class WritableMap(wiring.Component):
     """Writable table of ``columns`` entries, of which the first ones are offered over and over as a stream.
 
     The stream gives one entry per clock without gaps, but for one clock per entry that the registers read: table and
@@ -144,7 +144,7 @@ class ColumnMap(wiring.Component):
 class FixedMap(wiring.Component):
     """The map of unprotected outputs side by side, top plane first: entry c names bit line c.
 
-    Ports: o, settled: as in ``ColumnMap``; nothing has to be fetched.
+    Ports: o, settled: as in ``WritableMap``; nothing has to be fetched.
     """
 
     def __init__(self, parameters: OpcParameters) -> None:

@@ -14,7 +14,7 @@ from crossvote.rtl.march_elements import MOST_OPERATIONS, TESTS, Order, SelfTest
 from crossvote.rtl.tile_parameters import TileParameters
 
 
-class Cells(wiring.Signature):
+class CellWriting(wiring.Signature):
     """How a tile has cells written, seen from the tile.
 
     program: write ``level`` into all cells of the word lines that were kept last (``Array.load``) for row block
@@ -39,7 +39,7 @@ class March(wiring.Component):
     Ports:
         start: begin test ``test`` on row block ``block``. busy: it runs.
         load, word_lines, drive, sample, group, codes: of ``Array``; ``word_lines`` is the same for all OPCs.
-        at_block: for ``load_block`` and ``convert_block``. cells: see ``Cells``.
+        at_block: for ``load_block`` and ``convert_block``. cells: see ``CellWriting``.
         look_opc, look_line, look_group: which verdicts ``verdict`` shows one clock later, while no test runs.
         reads, writes: of word lines or segments of them, since the start; they stay at their largest value.
     """
@@ -60,7 +60,7 @@ class March(wiring.Component):
                 "at_block": Out(p.block_bits),
                 "group": Out(p.opc.group_bits),
                 "codes": In(data.ArrayLayout(code, p.opc.lanes)).array(p.opcs),
-                "cells": Out(Cells()),
+                "cells": Out(CellWriting()),
                 "look_opc": In(range(p.opcs)),
                 "look_line": In(range(p.rows)),
                 "look_group": In(p.opc.group_bits),

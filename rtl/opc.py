@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from crossvote.rtl.column_map import ColumnMap, FixedMap
+from crossvote.rtl.column_map import FixedMap, WritableMap
 from crossvote.rtl.disagreement_log import DisagreementLog
 from crossvote.rtl.lane import Lane
 from crossvote.rtl.map_check import MapCheck
@@ -118,7 +118,7 @@ class Opc(wiring.Component):
 
         # Read-out of the oldest full bank, one map entry per clock.
         if p.column_map:
-            m.submodules.map = column_map = ColumnMap(p)
+            m.submodules.map = column_map = WritableMap(p)
             m.d.comb += [
                 column_map.index.eq(registers.map_index),
                 column_map.write.eq(registers.map_write),

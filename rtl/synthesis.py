@@ -45,7 +45,7 @@ DEVICE = ("--45k", "--package", "CABGA381", "--speed", "6")
 
 
 @dataclass(frozen=True)
-class Cells:
+class CellCounts:
     """Generic cells of one OPC; memories are counted in bits only."""
 
     variant: str
@@ -78,7 +78,7 @@ class Cost:
 
 
 #: What a row of each target is.
-ROWS: dict[str, type[Cells | Cost | AsicCost]] = {"cells": Cells, "ecp5": Cost, "asic": AsicCost}
+ROWS: dict[str, type[CellCounts | Cost | AsicCost]] = {"cells": CellCounts, "ecp5": Cost, "asic": AsicCost}
 
 
 def memory_bits(parameters: OpcParameters) -> int:
@@ -89,7 +89,7 @@ def memory_bits(parameters: OpcParameters) -> int:
     return 2 * p.columns * p.column_sum_bits + (p.columns * entry if p.column_map else 0) + scales
 
 
-def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> Cells:
+def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> CellCounts:
     """Generic synthesis of one OPC; intermediate files go to ``folder``."""
     write_netlist(parameters, folder)
     generic = (
@@ -102,7 +102,7 @@ def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> Cells:
     flip_flops = sum(count for name, count in gates.items() if "DFF" in name)
     memories = sum(count for name, count in gates.items() if name.startswith("$mem"))
     logic = sum(gates.values()) - flip_flops - memories
-    return Cells(variant, parameters.lanes, logic, flip_flops, memory_bits(parameters))
+    return CellCounts(variant, parameters.lanes, logic, flip_flops, memory_bits(parameters))
 
 
 def place_ecp5(parameters: OpcParameters, variant: str, folder: Path, seeds: Sequence[int] = SEEDS) -> Cost:
@@ -131,7 +131,7 @@ def place_ecp5(parameters: OpcParameters, variant: str, folder: Path, seeds: Seq
     )
 
 
-def table(rows: Sequence[Cells | Cost | AsicCost]) -> str:
+def table(rows: Sequence[CellCounts | Cost | AsicCost]) -> str:
     """Markdown of the costs for one target; percentages are relative to the plain OPC with as many lanes.
 
     Clocks are median (lowest, highest).
@@ -141,7 +141,7 @@ def table(rows: Sequence[Cells | Cost | AsicCost]) -> str:
     lines = [f"| L | variant | {' | '.join(titles)} |", f"|{'---|' * (2 + len(names))}"]
     plain = {row.lanes: row for row in rows if row.variant == next(iter(VARIANTS))}
 
-    def cell(row: Cells | Cost | AsicCost, name: str) -> str:
+    def cell(row: CellCounts | Cost | AsicCost, name: str) -> str:
         value, base = getattr(row, name), getattr(plain.get(row.lanes, row), name)
         if name == "fmax_mhz":
             return f"{statistics.median(value):.0f} ({min(value):.0f}, {max(value):.0f})"
@@ -155,7 +155,7 @@ def table(rows: Sequence[Cells | Cost | AsicCost]) -> str:
     return "\n".join(lines)
 
 
-def cells_document(rows: Sequence[Cells]) -> str:
+def cells_document(rows: Sequence[CellCounts]) -> str:
     """The table from which the system model takes the OPC's cells, as JSON."""
     p = OpcParameters()
     sizes = ("columns", "planes", "input_bits", "adc_bits", "row_blocks")
@@ -226,7 +226,7 @@ def main() -> None:
     if not all(shutil.which(program(name)) for name in needed):
         print(f"synthesis needs: pip install {' '.join(needed)}", file=sys.stderr)
         sys.exit(1)
-    steps: dict[str, Callable[..., Cells | Cost | AsicCost]] = {
+    steps: dict[str, Callable[..., CellCounts | Cost | AsicCost]] = {
         "cells": count_cells,
         "ecp5": partial(place_ecp5, seeds=options.seeds),
         "asic": partial(map_to_library, liberty=options.liberty),

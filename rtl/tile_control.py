@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import bits_for
 
 from crossvote.rtl.input_buffer import InputBuffer, activation_layout
-from crossvote.rtl.march import Cells, March
+from crossvote.rtl.march import CellWriting, March
 from crossvote.rtl.march_elements import SelfTest
 from crossvote.rtl.parameters import SHIFT_BITS, TAG_BITS, OpcParameters
 from crossvote.rtl.reader import Array, Reader
@@ -97,7 +97,7 @@ class TileControl(wiring.Component):
 
     def __init__(self, parameters: TileParameters) -> None:
         self.parameters = p = parameters
-        cells = {"cells": Out(Cells())} if p.self_test else {}
+        cells = {"cells": Out(CellWriting())} if p.self_test else {}
         super().__init__(
             {
                 "i": In(stream.Signature(activation_layout(p))),

@@ -27,7 +27,7 @@ WRITES = sum(operation.write for operation in _OPERATIONS)
 
 
 @config_dataclass
-class SelfTest:
+class RepeatedReads:
     """How cells are read in the test."""
 
     misread: float = Field(
@@ -75,7 +75,7 @@ class FoundMap:
     writes: int
 
 
-def found_by(test: SelfTest, chip: FaultMap, first: int = 0, stop: int | None = None) -> FoundMap:
+def found_by(test: RepeatedReads, chip: FaultMap, first: int = 0, stop: int | None = None) -> FoundMap:
     """Test the cells of crossbars ``first`` to ``stop`` - 1 of a chip, by default of all; the others have no faults.
 
     What is misread depends on the chip and on the crossbar, not on what else is tested. Memory and time grow with the

@@ -19,7 +19,7 @@ from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import Resolution, SystemResult, Usage
-from crossvote.sim.system.stages import Barrier, Crossbars, Stage, Token
+from crossvote.sim.system.stages import Barrier, Crossbars, Token, TokenStage
 from crossvote.sim.system.steps import Units, head_steps, layer_steps, lookups, scoped_actions
 from crossvote.sim.system.workload import LayerWork, Workload
 
@@ -68,7 +68,7 @@ class SystemRun:
             for stage in stages:
                 stage.start()
 
-    def _layer(self, index: int, layer: LayerWork) -> tuple[list[Stage], Booking, Booking]:
+    def _layer(self, index: int, layer: LayerWork) -> tuple[list[TokenStage], Booking, Booking]:
         chip, tokens = self.placement.chip, self.workload.tokens
         module = Module(self.simulation, f"layer{index}")
         units = Units(self.network, Booking(module, "attention"), Booking(module, "vector"), self.computed)
@@ -78,7 +78,7 @@ class SystemRun:
             target = step.make(scope, units, self.resolution)
             attends = step.name == "qk"
             places = kv_places(self.placement.layer_tiles[index], layer, chip) if attends else chip.tile.queue_vectors
-            stages.append(Stage(scope, "stage", target, places, keep_places=attends))
+            stages.append(TokenStage(scope, "stage", target, places, keep_places=attends))
         by_name = {step.name: stage for step, stage in zip(self.steps[index], stages, strict=True)}
         barrier = Barrier(module, "barrier", tokens, by_name["qk"].queue)
         by_name["qkv_collect"].after = barrier.arrive

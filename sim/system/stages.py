@@ -256,7 +256,7 @@ class Barrier(Module):
         return tuple(map(tuple, (relative(self._arrived), relative(self._passed), relative(opened))))
 
 
-class Stage(Worker):
+class TokenStage(Worker):
     """Takes tokens from its queue, has a target do the work, and delivers them to the next queue.
 
     A place in the next queue is reserved before the work starts (credit-based flow control), so a full queue holds

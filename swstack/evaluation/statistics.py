@@ -107,6 +107,21 @@ def tolerated_rate(
     return _interval(_crossing(rates, loss.mean(axis=1), allowed), estimates, confidence)
 
 
+def linear_crossing(rates: Sequence[float], lost: Sequence[float], allowed: float) -> tuple[float, bool]:
+    """Largest fault rate up to which no more than ``allowed`` is lost, and whether the last rate measured is within it.
+
+    Between two rates the loss is taken as linear, so that a curve may begin at rate 0, as it cannot for
+    ``tolerated_rate``; rates ascend.
+    """
+    for at, loss in enumerate(lost):
+        if loss > allowed:
+            if at == 0:
+                return 0.0, False
+            share = (allowed - lost[at - 1]) / (loss - lost[at - 1])
+            return rates[at - 1] + share * (rates[at] - rates[at - 1]), False
+    return rates[-1], True
+
+
 def _crossing(rates: Sequence[float], losses: NDArray[np.float64], allowed: float) -> float:
     kept = 0.0
     for index, (rate, loss) in enumerate(zip(rates, losses, strict=True)):

@@ -16,7 +16,7 @@ from torch import nn
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel, loss
-from crossvote.sim.array.self_test import SelfTest
+from crossvote.sim.array.self_test import RepeatedReads
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS, Program
 from crossvote.swstack.inference.cell_program import CellProgram, cells_from
@@ -31,7 +31,7 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 
 _ATTRIBUTE = "crossvote_placement"
 #: A self-test whose reads are all right.
-_RIGHT = SelfTest()
+_RIGHT = RepeatedReads()
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +61,7 @@ class ProgrammedGroup:
     change: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     dense: DenseProgram | CellProgram | None = None
     around: str | None = None
-    self_test: SelfTest = _RIGHT
+    self_test: RepeatedReads = _RIGHT
     closest: Program | None = None
     all_at_once: bool = False
 
@@ -174,7 +174,7 @@ def convert(
     if reason is not None:
         _log.info("every ADC code is computed: %s", reason)
     around = str(image.protection["kind"]) if image.protection.get("knows_faults") else None
-    self_test = SelfTest(misread=float(image.protection.get("misread", 0.0)))
+    self_test = RepeatedReads(misread=float(image.protection.get("misread", 0.0)))
     if around and reason is not None:
         raise UserError(
             f"scheme '{image.protection.get('name')}' programs around known faults; {reason}, which it cannot."

@@ -120,7 +120,7 @@ def telling_rate(points: Sequence[Record]) -> float | None:
     return max(sorted(spread), key=lambda rate: spread[rate]) if spread else None
 
 
-def tolerated_rate(
+def highest_rate_within(
     points: Sequence[Record], scheme: str, fault_free: float, chance: Chance | None = None, bound: str = "mean"
 ) -> float:
     """The highest measured rate up to which a scheme loses at most ``ALLOWED_LOSS``; 0 if there is none.
@@ -142,12 +142,12 @@ def tolerance(points: Sequence[Record], fault_free: float, chance: Chance | None
     held = []
     for scheme in dict.fromkeys(point["scheme"] for point in points):
         faulty = [point for point in points if point["scheme"] == scheme and point["rate"] > 0]
-        kept = tolerated_rate(points, scheme, fault_free, chance)
+        kept = highest_rate_within(points, scheme, fault_free, chance)
         if not kept:
             held.append(f"at no rate measured with '{scheme}'")
             continue
         highest = ", the highest measured" if kept == max(point["rate"] for point in faulty) else ""
-        surely = tolerated_rate(points, scheme, fault_free, chance, "worst")
+        surely = highest_rate_within(points, scheme, fault_free, chance, "worst")
         several = any(point["chips"] > 1 for point in faulty)
         interval = (
             "" if not several or surely == kept else

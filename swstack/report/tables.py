@@ -65,7 +65,7 @@ def overview(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         name = scheme["name"]
         score = next((point["mean"] for point in points if (point["scheme"], point["rate"]) == (name, rate)), None)
         fault_free = accuracy["fault_free"]["pruned"]
-        kept = 0.0 if claims.at_chance(accuracy) else claims.tolerated_rate(points, name, fault_free, chance)
+        kept = 0.0 if claims.at_chance(accuracy) else claims.highest_rate_within(points, name, fault_free, chance)
         rows.append(
             {
                 "scheme": name,

@@ -107,7 +107,7 @@ def test_a_loss_without_faults_is_not_tolerated_with_faults():
         {"scheme": "none", "rate": rate, "mean": mean, "low": mean, "chips": 1}
         for rate, mean in ((0.0, 80.0), (0.001, 91.0))
     ]
-    assert claims.tolerated_rate(points, "none", 91.0) == 0.0
+    assert claims.highest_rate_within(points, "none", 91.0) == 0.0
 
 
 def test_a_metric_of_which_less_is_better_is_lost_when_it_rises():
@@ -123,10 +123,10 @@ def test_a_metric_of_which_less_is_better_is_lost_when_it_rises():
         }
         for rate, mean in ((0.0, 20.0), (0.001, 20.2), (0.002, 20.9), (0.003, 40.0))
     ]
-    assert claims.tolerated_rate(points, "none", 20.0) == 0.002
-    assert claims.tolerated_rate(points, "none", 20.0, bound="worst") == 0.0
+    assert claims.highest_rate_within(points, "none", 20.0) == 0.002
+    assert claims.highest_rate_within(points, "none", 20.0, bound="worst") == 0.0
     points[1]["high"] = 20.3
-    assert claims.tolerated_rate(points, "none", 20.0, bound="worst") == 0.001
+    assert claims.highest_rate_within(points, "none", 20.0, bound="worst") == 0.001
 
 
 def test_no_rate_is_tolerated_at_chance_level():
@@ -134,8 +134,8 @@ def test_no_rate_is_tolerated_at_chance_level():
         {"scheme": "none", "rate": rate, "mean": mean, "low": mean, "chips": 1}
         for rate, mean in ((0.0, 54.0), (0.001, 53.5), (0.002, 53.0), (0.003, 54.0))
     ]
-    assert claims.tolerated_rate(points, "none", 54.0) == 0.003
-    assert claims.tolerated_rate(points, "none", 54.0, CHANCE) == 0.001
+    assert claims.highest_rate_within(points, "none", 54.0) == 0.003
+    assert claims.highest_rate_within(points, "none", 54.0, CHANCE) == 0.001
 
 
 @pytest.mark.parametrize(("dense", "pruned"), [(51.0, 50.0), (50.0, 53.1), (92.0, 53.0), (92.0, float("nan"))])

@@ -19,26 +19,11 @@ from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.ladder import site, tables
 from crossvote.swstack.experiment.ladder.config import TRAINED, LadderConfig, law_of, rung_schemes
 from crossvote.swstack.experiment.ladder.run import ladder_in_run
-from crossvote.swstack.experiment.ladder.tables import ladder_tables, tolerated_rate
+from crossvote.swstack.experiment.ladder.tables import ladder_tables
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.tasks.chance import Chance
-
-
-@pytest.mark.parametrize(
-    ("lost", "expected"),
-    [
-        ([0.0, 0.5, 2.5], (0.01 + 0.25 * 0.02, False)),
-        ([0.0, 0.5, 0.9], (0.03, True)),
-        ([1.5, 0.0, 0.0], (0.0, False)),
-        ([0.0, 2.0, 0.0], (0.005, False)),
-        ([-1.0, 3.0, 9.0], (0.005, False)),
-    ],
-)
-def test_tolerated_rate_is_where_the_loss_first_exceeds_what_is_allowed(lost, expected):
-    rate, beyond = tolerated_rate([0.0, 0.01, 0.03], lost, 1.0)
-    assert (rate, beyond) == (pytest.approx(expected[0]), expected[1])
 
 
 def rows(path) -> list[dict[str, str]]:

@@ -106,9 +106,9 @@ def test_only_cells_that_hold_an_msb_are_left(image):
 
 def test_tolerated_rates_lie_between_the_rates_measured():
     curve = {0.0: 90.0, 0.001: 88.0, 0.002: 78.0, 0.003: 85.0}
-    assert tables.tolerated_rate(curve, 10) == pytest.approx(0.0018)
-    assert tables.tolerated_rate(curve, 1) == pytest.approx(0.0005)
-    assert tables.tolerated_rate(curve, 20) == 0.003
+    assert tables.tolerated_percent(curve, 10) == "0.1800"
+    assert tables.tolerated_percent(curve, 1) == "0.0500"
+    assert tables.tolerated_percent(curve, 20) == "0.3000"
 
 
 def test_the_papers_own_curve_is_at_no_distance():

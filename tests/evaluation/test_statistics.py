@@ -7,6 +7,7 @@ import pytest
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.evaluation.statistics import (
+    linear_crossing,
     mean_band,
     paired_difference,
     student_half_width,
@@ -57,3 +58,18 @@ def test_the_tolerated_rate_lies_between_the_rates_where_the_loss_crosses():
     assert spread.low < spread.value < spread.high
     with pytest.raises(UserError, match="at least one chip"):
         tolerated_rate({0.1: {0: 1.0}, 0.2: {1: 1.0}}, 90.0)
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        ([0.0, 0.5, 2.5], (0.01 + 0.25 * 0.02, False)),
+        ([0.0, 0.5, 0.9], (0.03, True)),
+        ([1.5, 0.0, 0.0], (0.0, False)),
+        ([0.0, 2.0, 0.0], (0.005, False)),
+        ([-1.0, 3.0, 9.0], (0.005, False)),
+    ],
+)
+def test_a_linear_crossing_is_where_the_loss_first_exceeds_what_is_allowed(lost, expected):
+    rate, beyond = linear_crossing([0.0, 0.01, 0.03], lost, 1.0)
+    assert (rate, beyond) == (pytest.approx(expected[0]), expected[1])

@@ -13,7 +13,7 @@ from mapping_cases import driven_inputs, quantized, tiny_model, tokens
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import ColumnMap, GroupImage, Image
-from crossvote.sim.array.self_test import SelfTest
+from crossvote.sim.array.self_test import RepeatedReads
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS
 from crossvote.swstack.inference.around.closest import ClosestProgram
@@ -81,7 +81,7 @@ def test_a_map_with_misses_and_false_alarms_is_read_as_the_cells_are(kind):
     faults = chip(group, 0.2)
     missed = {}
     for misread in (0.0, 0.1):
-        program = PROGRAMS[kind](PlacedGroup(group), torch.device("cpu"), SelfTest(misread=misread))
+        program = PROGRAMS[kind](PlacedGroup(group), torch.device("cpu"), RepeatedReads(misread=misread))
         weight = program.apply(faults).numpy()
         programmed, word = as_on_chip(group, program, faults)
         x = driven_inputs(rng, group)

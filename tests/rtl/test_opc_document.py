@@ -19,7 +19,7 @@ from crossvote.rtl.registers import (
     map_address,
     scale_address,
 )
-from crossvote.rtl.synthesis import VARIANTS, Cells, memory_bits, table
+from crossvote.rtl.synthesis import VARIANTS, CellCounts, memory_bits, table
 from crossvote.sim.chip.components.opc import synthesis
 
 TEXT = (Path(__file__).parents[2] / "docs" / "opc.md").read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def test_timing() -> None:
 
 def test_counted_cells_are_those_of_the_system_model() -> None:
     """The table of cells is the file that the system model reads."""
-    counted = [Cells(**row) for row in synthesis()["rows"]]
+    counted = [CellCounts(**row) for row in synthesis()["rows"]]
     assert table(counted) in TEXT
     assert {row.memory_bits for row in counted} == {
         memory_bits(OpcParameters(**changes)) for changes in VARIANTS.values()

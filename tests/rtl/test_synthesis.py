@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from crossvote.rtl import asic
-from crossvote.rtl.synthesis import Cells, merged, read_table, write_table
+from crossvote.rtl.synthesis import CellCounts, merged, read_table, write_table
 
 
 def test_rows_are_sorted_and_replaced() -> None:
-    rows: list[Cells] = []
+    rows: list[CellCounts] = []
     for variant, lanes, gates in (("map", 8, 1), ("plain", 8, 2), ("plain", 1, 3), ("map", 8, 4)):
-        rows = merged(rows, Cells(variant, lanes, gates, 0, 0))
+        rows = merged(rows, CellCounts(variant, lanes, gates, 0, 0))
     assert [(row.variant, row.lanes, row.gates) for row in rows] == [("plain", 1, 3), ("plain", 8, 2), ("map", 8, 4)]
 
 
 def test_a_table_goes_on_with_the_same_hardware_only(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     assert read_table(path) == {"cells": [], "ecp5": [], "asic": []}
-    rows = {"cells": [Cells("plain", 1, 5, 6, 7)], "asic": [asic.AsicCost("plain", 1, 2.0, 1.0, (100.0,))]}
+    rows = {"cells": [CellCounts("plain", 1, 5, 6, 7)], "asic": [asic.AsicCost("plain", 1, 2.0, 1.0, (100.0,))]}
     write_table(path, rows)
     assert read_table(path) == {**rows, "ecp5": []}
     document = json.loads(path.read_text())

@@ -28,7 +28,7 @@ from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import place
 from crossvote.sim.system.programming import programming
 from crossvote.sim.system.run import SystemRun
-from crossvote.sim.system.stages import GroupTiming, Stage
+from crossvote.sim.system.stages import GroupTiming, TokenStage
 from crossvote.sim.system.workload import Workload
 
 CHIP = load_chip("crossvote")
@@ -549,8 +549,8 @@ def test_the_estimate_is_close_where_nothing_waits_for_the_network(
     assert 0.85 * real <= quick <= 1.05 * real
 
 
-class ProcessStage(Stage):
-    """A stage written as a process: what the calls of ``Stage`` must be equal to, event by event."""
+class ProcessStage(TokenStage):
+    """A stage written as a process: what the calls of ``TokenStage`` must be equal to, event by event."""
 
     def start(self):
         self.simulation.start(self, self.behaviour())
@@ -586,9 +586,9 @@ def test_a_stage_by_calls_equals_a_process(sizes, queue, flit, lanes, causal):
     chip = load_chip("crossvote", overrides)
     work = dataclasses.replace(bert_workload(Dimensions(layers, hidden, 128, 2), chip, tokens), causal=causal)
     found = []
-    for kind in (Stage, ProcessStage):
+    for kind in (TokenStage, ProcessStage):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("crossvote.sim.system.run.Stage", kind)
+            patch.setattr("crossvote.sim.system.run.TokenStage", kind)
             run = SystemRun(work, place(work, chip), "tile", sequences)
         run.repetition.enabled = False
         run.go()

@@ -16,7 +16,7 @@ from typing import Any
 
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import replacing
-from crossvote.swstack.experiment.campaign.trials import Outcome, Trial
+from crossvote.swstack.experiment.campaign.trials import Outcome, PlannedTrial
 
 FORMAT = 2
 
@@ -40,7 +40,7 @@ CREATE INDEX by_status ON trials (planned, status, number);
 class Row:
     """A trial and what is known of it. status: open, done, failed, or enough (not needed any more: see ``stop``)."""
 
-    trial: Trial
+    trial: PlannedTrial
     status: str
     attempts: int
     metrics: dict[str, float]
@@ -102,7 +102,7 @@ class Database:
             rows = [(key, json.dumps(value)) for key, value in values.items()]
             self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
-    def plan(self, trials: Iterable[Trial]) -> int:
+    def plan(self, trials: Iterable[PlannedTrial]) -> int:
         """Make these the campaign's trials, in this order; results stay. Returns how many are new."""
         with self._connection:
             self._connection.execute("UPDATE trials SET planned = 0")
@@ -163,10 +163,10 @@ class Database:
             for key, variant, scheme, rate, chip, scope, state, attempts, metrics, faults, error, shard, seal in found:
                 if seal is not None and seal != _seal(key, metrics, faults, error, shard):
                     raise UserError(_damaged(self.path, f"the trial {key} is not what was recorded"))
-                trial = Trial(key, variant, scheme, rate, chip, scope)
+                trial = PlannedTrial(key, variant, scheme, rate, chip, scope)
                 yield Row(trial, state, attempts, self._value(metrics) if metrics else {}, error, shard)
 
-    def open_trials(self, after: int, most: int) -> list[tuple[int, Trial]]:
+    def open_trials(self, after: int, most: int) -> list[tuple[int, PlannedTrial]]:
         """Open trials with a number above ``after``, the first ``most`` of them, each with its number."""
         with _in_words(self.path):
             rows = self._connection.execute(
@@ -174,7 +174,7 @@ class Database:
                 "WHERE planned = 1 AND status = 'open' AND number > ? ORDER BY number LIMIT ?",
                 (after, most),
             )
-            return [(number, Trial(*fields)) for number, *fields in rows]
+            return [(number, PlannedTrial(*fields)) for number, *fields in rows]
 
     def open_variants(self) -> set[int]:
         """Variants that have open trials."""

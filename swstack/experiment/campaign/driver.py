@@ -21,7 +21,7 @@ from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.engines import Engine, open_engine
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, Variant, variants
 from crossvote.swstack.experiment.campaign.stopping import Stopping, counted
-from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, Trial, expand, plan_digest, run_name
+from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, PlannedTrial, expand, plan_digest, run_name
 from crossvote.swstack.experiment.campaign.work import do_chunk, do_prepare
 from crossvote.swstack.experiment.pipeline import identify, pending, versions
 from crossvote.swstack.experiment.records import read_plain
@@ -221,7 +221,7 @@ class Driver:
             while taken < len(page):
                 size = self._size()
                 first = page[taken][1]
-                trials: list[Trial] = []
+                trials: list[PlannedTrial] = []
                 while taken < len(page) and len(trials) < size and page[taken][1].variant == first.variant:
                     number, trial = page[taken]
                     taken, last = taken + 1, number
@@ -237,7 +237,7 @@ class Driver:
             fair = min(fair, self._stopping.round)
         return max(1, min(_MOST_IN_CHUNK, fair, int(TARGET_SECONDS / max(self._seconds_each, 1e-6))))
 
-    def _chunk(self, variant: int, trials: tuple[Trial, ...]) -> Chunk:
+    def _chunk(self, variant: int, trials: tuple[PlannedTrial, ...]) -> Chunk:
         shards = self.folder / _EXAMPLES if self.spec.examples else None
         return Chunk(self._runs[variant], self._settings[variant], trials, shards)
 

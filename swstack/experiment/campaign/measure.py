@@ -22,7 +22,7 @@ from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import sample_chips
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign.scopes import restrict, scope_names
-from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, Trial, refuse_unknown_scopes
+from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, PlannedTrial, refuse_unknown_scopes
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.images import recorded_image
 from crossvote.swstack.experiment.stages.common import load_part
@@ -60,7 +60,7 @@ class Workbench:
     def _first(self) -> Image:
         return next(iter(self.images.values()))
 
-    def measure(self, trial: Trial) -> tuple[dict[str, float], int, NDArray[Any]]:
+    def measure(self, trial: PlannedTrial) -> tuple[dict[str, float], int, NDArray[Any]]:
         """Metrics in percent, stuck cells within the image, and what scoring needs of each example (logits)."""
         image = self.images[trial.scheme]
         refuse_unknown_scopes((trial.scope,), scope_names(image))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from crossvote.swstack.experiment.campaign.database import Database, Row
 from crossvote.swstack.experiment.campaign.spec import StopConfig
-from crossvote.swstack.experiment.campaign.trials import PERFECT, Outcome, Trial
+from crossvote.swstack.experiment.campaign.trials import PERFECT, Outcome, PlannedTrial
 
 #: A variant, a scope and a fault rate, whose schemes stop together so that they stay paired.
 Cell = tuple[int, str, float]
@@ -82,7 +82,7 @@ class Stopping:
         for cell in touched:
             self._settle(cell)
 
-    def enough(self, trial: Trial) -> bool:
+    def enough(self, trial: PlannedTrial) -> bool:
         """Whether a trial's chip is beyond those that are needed."""
         needed = self._needed.get(_cell(trial))
         return needed is not None and trial.chip >= needed
@@ -97,7 +97,7 @@ class Stopping:
             self._database.set_status(keys, "enough")
 
 
-def _cell(trial: Trial) -> Cell:
+def _cell(trial: PlannedTrial) -> Cell:
     return trial.variant, trial.scope, trial.rate
 
 

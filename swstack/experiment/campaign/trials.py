@@ -18,7 +18,7 @@ from crossvote.swstack.experiment.pipeline import identify
 from crossvote.swstack.experiment.run_directory import RunDirectory
 from crossvote.swstack.experiment.stages import STAGES
 
-#: Trial without faults: the quantized model on a perfect chip.
+#: A trial without faults: the quantized model on a perfect chip.
 PERFECT = -1
 
 #: What measures; the modules of a campaign itself count where they do.
@@ -31,7 +31,7 @@ _CODE = (
 
 
 @dataclass(frozen=True)
-class Trial:
+class PlannedTrial:
     """One scheme on one chip.
 
     key: digest of all that decides the result. variant: number of the configuration. rate: 0 without faults.
@@ -73,7 +73,7 @@ class Chunk:
 
     run: Path
     settings: dict[str, Any]
-    trials: tuple[Trial, ...]
+    trials: tuple[PlannedTrial, ...]
     shards: Path | None = None
     losses: int = 0
 
@@ -86,7 +86,7 @@ def run_name(config: RunConfig) -> str:
     return digest([identify(stage, config, nowhere).key({}) for stage in STAGES if stage.name in wanted])[:24]
 
 
-def expand(spec: CampaignSpec, variants: Sequence[Variant]) -> Iterator[Trial]:
+def expand(spec: CampaignSpec, variants: Sequence[Variant]) -> Iterator[PlannedTrial]:
     """All trials, chip by chip, so that early results already cover every scheme and rate."""
     for variant in variants:
         if variant.config is None:
@@ -94,9 +94,9 @@ def expand(spec: CampaignSpec, variants: Sequence[Variant]) -> Iterator[Trial]:
         config = variant.config
         identities = {scheme: _identity(config, scheme) for scheme in config.map.schemes}
 
-        def trial(scheme: str, rate: float, chip: int, scope: str, variant: Variant = variant) -> Trial:
+        def trial(scheme: str, rate: float, chip: int, scope: str, variant: Variant = variant) -> PlannedTrial:
             content = [identities[scheme], rate, chip, scope]  # noqa: B023 - used at once
-            return Trial(digest(content), variant.number, scheme, rate, chip, scope)
+            return PlannedTrial(digest(content), variant.number, scheme, rate, chip, scope)
 
         for scheme in config.map.schemes:
             yield trial(scheme, 0.0, PERFECT, "all")

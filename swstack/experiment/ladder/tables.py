@@ -15,7 +15,7 @@ from crossvote.sim.system.model import simulate
 from crossvote.sim.system.summary import summary
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.evaluation.evaluation import Point
-from crossvote.swstack.evaluation.statistics import student_factor
+from crossvote.swstack.evaluation.statistics import linear_crossing, student_factor
 from crossvote.swstack.experiment.ladder.site import Rung
 from crossvote.swstack.mapping.mapping import mapping_report
 from crossvote.swstack.tasks.chance import Chance
@@ -23,20 +23,6 @@ from crossvote.swstack.tasks.metrics import lost as points_lost
 
 #: Length of the sequence whose latency and energy are given.
 TOKENS = 128
-
-
-def tolerated_rate(rates: Sequence[float], lost: Sequence[float], allowed: float) -> tuple[float, bool]:
-    """Largest fault rate up to which no more than ``allowed`` is lost, and whether the last rate measured is within it.
-
-    Between two rates the loss is taken as linear; rates ascend and begin with 0.
-    """
-    for at, loss in enumerate(lost):
-        if loss > allowed:
-            if at == 0:
-                return 0.0, False
-            share = (allowed - lost[at - 1]) / (loss - lost[at - 1])
-            return rates[at - 1] + share * (rates[at] - rates[at - 1]), False
-    return rates[-1], True
 
 
 def ladder_tables(
@@ -85,7 +71,7 @@ def ladder_tables(
             for mean in means
         ]
         found[rung.name] = {
-            allowed: tolerated_rate(grid, lost, amount) for allowed, amount in (("1 point", 1.0), ("10 %", clean / 10))
+            allowed: linear_crossing(grid, lost, amount) for allowed, amount in (("1 point", 1.0), ("10 %", clean / 10))
         }
     rows = []
     for rung in rungs:

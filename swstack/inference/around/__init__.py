@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.self_test import SelfTest
+from crossvote.sim.array.self_test import RepeatedReads
 from crossvote.sim.common.registry import Registry
 from crossvote.swstack.inference.placed_group import PlacedGroup
 
@@ -23,7 +23,7 @@ class Program(Protocol):
 
     device: torch.device
 
-    def __init__(self, placed: PlacedGroup, device: torch.device, test: SelfTest | None = None) -> None: ...
+    def __init__(self, placed: PlacedGroup, device: torch.device, test: RepeatedReads | None = None) -> None: ...
 
     def apply(self, faults: FaultMap) -> torch.Tensor:
         """The integers [N, K] that the chip holds then."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.self_test import SelfTest, found_by
+from crossvote.sim.array.self_test import RepeatedReads, found_by
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS, Arrangement
 from crossvote.swstack.inference.dense_program import DenseProgram, Lines
@@ -38,12 +38,12 @@ class ClosestProgram:
         UserError: a code that votes, or cells of several bits.
     """
 
-    def __init__(self, placed: PlacedGroup, device: torch.device, test: SelfTest | None = None) -> None:
+    def __init__(self, placed: PlacedGroup, device: torch.device, test: RepeatedReads | None = None) -> None:
         if (placed.replicas > 1).any() or placed.cell_bits != 1:
             raise UserError("programming around stuck cells needs one-bit cells and a code that does not vote.")
         self.device = device
         self.dense = DenseProgram(placed, device)
-        self.test = test or SelfTest()
+        self.test = test or RepeatedReads()
         self._chip: FaultMap | None = None
         self._arrangement = self.unmoved
         used = np.flatnonzero(placed.output >= 0)
