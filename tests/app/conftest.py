@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
@@ -42,11 +45,18 @@ class Workplace:
 
 @pytest.fixture(scope="session")
 def workplace(tiny_bert, tmp_path_factory) -> Workplace:
-    """All commands called in turn on one tiny run, once for all tests."""
+    """All commands called in turn on one tiny run, once for all tests and for all workers of pytest-xdist."""
     pytest.importorskip("optuna")
     from all_commands import call_all
 
-    folder = tmp_path_factory.mktemp("commands")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        return Workplace(folder, call_all(folder, tiny_bert))
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, answers = shared / "commands", shared / "answers.json"
+    with FileLock(shared / "commands.lock"):
+        if not answers.is_file():
+            folder.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                answers.write_text(json.dumps(call_all(folder, tiny_bert)), encoding="utf-8")
+    return Workplace(folder, json.loads(answers.read_text(encoding="utf-8")))

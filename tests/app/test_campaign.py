@@ -192,7 +192,7 @@ def test_results_agree_with_those_of_a_plain_run(serial, home):
 
 
 def test_dask_with_a_killed_worker_then_a_killed_driver_then_another_engine(serial, home, tmp_path):
-    """A scheduler and two worker processes; one dies, then the driver does; the rest is done by worker processes."""
+    """A scheduler and two worker processes; one dies, then the driver does; the rest is done in one process."""
     pytest.importorskip("distributed")
     folder = fresh(serial, tmp_path / "dask")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "False"}
@@ -228,7 +228,7 @@ def test_dask_with_a_killed_worker_then_a_killed_driver_then_another_engine(seri
             process.wait()
     before = counts(folder)
     assert 0 < before["done"] < 36
-    run_campaign(folder, None, "process:2")
+    run_campaign(folder, None, "serial")
     assert counts(folder) == {"open": 0, "done": 36, "failed": 0, "enough": 0}
     assert digest(folder) == digest(serial)
 
@@ -307,7 +307,7 @@ def poisonous(chunk):
 
 def test_a_poisonous_trial_is_given_up_and_the_rest_is_done(home, tmp_path):
     spec = spec_of(home, 'base = "base.toml"\nchips = 3\nrates = [0.01]\nschemes = ["none"]\nattempts = 2\n')
-    found = run_campaign(tmp_path / "c", spec, "process:2", work=poisonous)
+    found = run_campaign(tmp_path / "c", spec, "process:1", work=poisonous)
     assert found == {"open": 0, "done": 3, "failed": 1, "enough": 0}
     with Database.open(database_path(tmp_path / "c")) as database:
         (row,) = database.rows("failed")

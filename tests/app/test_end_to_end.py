@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from heeding import heed_signals
 from tiny_run import write_tiny
 from typer.testing import CliRunner
 
@@ -191,23 +192,30 @@ def test_the_example_puts_own_chips_under_the_run(finished):
     assert "accuracy" in done.stdout
 
 
-def start(config: Path, directory: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "crossvote.swstack.cli.main", "run", str(config), "--run-dir", str(directory)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_signals
-    )
+def start(config: Path, directory: Path) -> BaseProcess:
+    """The command in a process of its own: a fork of this one, which has loaded what the command would load first."""
+    process = multiprocessing.get_context("fork").Process(target=_command, args=(config, directory))
+    process.start()
+    return process
 
 
-def stop_when(process: subprocess.Popen[str], ready, with_signal: int = signal.SIGKILL) -> None:
+def _command(config: Path, directory: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+    sys.stderr = (directory.parent / "errors").open("w", buffering=1)
+    sys.argv = ["crossvote", "run", str(config), "--run-dir", str(directory)]
+    cli.main()
+
+
+def stop_when(process: BaseProcess, ready, with_signal: int = signal.SIGKILL) -> None:
     """Stop the process as soon as ``ready`` holds."""
     deadline = time.monotonic() + 120
     while not ready():
-        assert process.poll() is None, "the run ended before it could be killed"
+        assert process.is_alive(), "the run ended before it could be killed"
         assert time.monotonic() < deadline, "the run did not get far enough"
         time.sleep(0.005)
-    process.send_signal(with_signal)
-    process.wait()
+    os.kill(process.pid, with_signal)
+    process.join()
 
 
 def test_a_run_stopped_three_times_goes_on_to_the_same_numbers(config, finished, tmp_path):
@@ -220,8 +228,8 @@ def test_a_run_stopped_three_times_goes_on_to_the_same_numbers(config, finished,
 
     process = start(config, directory)
     stop_when(process, lambda: any(directory.glob("work/prune/*/checkpoint.safetensors")), signal.SIGINT)
-    assert process.returncode == 130
-    assert f"interrupted. Continue with: crossvote run {directory}" in process.stderr.read()
+    assert process.exitcode == 130
+    assert f"interrupted. Continue with: crossvote run {directory}" in (tmp_path / "errors").read_text()
 
     stop_when(start(config, directory), lambda: len(list(directory.glob("work/trials/*.json"))) >= 3)
     with RunDirectory.open(directory) as run:
@@ -230,7 +238,9 @@ def test_a_run_stopped_three_times_goes_on_to_the_same_numbers(config, finished,
     trials = {path: path.stat().st_mtime_ns for path in directory.glob("work/trials/*.json")}
     assert len(trials) < 21
 
-    assert start(config, directory).wait(timeout=240) == 0
+    last = start(config, directory)
+    last.join(240)
+    assert last.exitcode == 0
     assert outputs(directory, "finetune") == outputs(finished, "finetune")
     assert outputs(directory, "prune") == outputs(finished, "prune")
     assert results(directory) == results(finished)
