@@ -1,25 +1,32 @@
-"""What a campaign's machinery costs: stub trials through each engine, and overhead per real trial.
+"""What a campaign's machinery costs: stub trials through an engine, the store alone, and overhead per real trial.
 
-    python -m benchmarks.campaign [--trials 10000] [--engines serial dask:2] [--run RUN --chips 20 --workers 2]
+    python -m benchmarks.campaign stub --engine serial --trials 10000     # or process:2, dask:2
+    python -m benchmarks.campaign store --trials 100000
+    python -m benchmarks.campaign overhead RUN --chips 20                 # a run directory with images
+    python -m benchmarks.campaign speedup RUN --workers 2 --chips 20
 
-Stub trials do nothing, so their rate is that of planning, handing over and recording. With --run (a run directory with
-images) its trials are measured bare, one after the other in one process, and as a campaign on one process; the share
-by which the campaign is slower is the overhead. With --workers as well, the same trials run on that many worker
-processes, each with one thread, and on one; the speed-up is the ratio of the trials per second once all workers have
-given their first chunk. It needs as many idle cores, and OMP_NUM_THREADS=1. All ratios are of one run on one machine.
+Stub trials do nothing, so their rate is that of planning, handing over and recording; on the way the driver's memory
+is printed, at each tenth of the trials. ``store`` plans and records without an engine. ``overhead`` measures the trials
+of RUN bare, one after the other in one process, and as a campaign on one process; the share by which the campaign is
+slower is the overhead. ``speedup`` runs the same trials on that many worker processes, each with one thread, and on
+one; the speed-up is the ratio of the trials per second once all workers have given their first chunk. It needs as many
+idle cores, and OMP_NUM_THREADS=1. Each call measures one thing, prints it, and with --output puts it into that JSON
+file beside what others put there. All ratios are of one run on one machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import resource
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.schema import build, to_mapping
+from crossvote.sim.common.schema import build
 from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign import driver
 from crossvote.swstack.experiment.campaign.database import Database
@@ -33,27 +40,72 @@ def stub(chunk: Chunk) -> list[Outcome]:
     return [Outcome(trial.key, {"accuracy": int(trial.key[:4], 16) / 655.36}) for trial in chunk.trials]
 
 
-def stub_rates(trials: int, engines: list[str]) -> list[dict[str, Any]]:
-    """Trials per second and the growth of the driver's memory, per engine; equal digests are checked."""
-    rows, digests = [], set()
-    spec = build(CampaignSpec, {"schemes": ["none"], "rates": [0.001], "chips": 1, "examples": False}, "benchmark")
-    rates = [round(0.0001 * (1 + n), 4) for n in range(max(1, trials // 10_000))]
-    keys = {**to_mapping(spec), "rates": rates, "chips": min(trials, 10_000)}
-    spec = build(CampaignSpec, keys, "benchmark")
-    for engine in engines:
-        with tempfile.TemporaryDirectory() as folder:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def stub_campaign(trials: int) -> CampaignSpec:
+    """A campaign of at least so many trials of one scheme, up to 10,000 chips at each rate."""
+    rates = [round(0.0001 * (1 + n), 4) for n in range(math.ceil(trials / 10_000))]
+    keys = {"schemes": ["none"], "rates": rates, "chips": min(trials, 10_000), "examples": False}
+    return build(CampaignSpec, keys, "benchmark")
+
+
+def _memory() -> float:
+    """Memory that this process holds now, MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def stub_rate(trials: int, engine: str) -> dict[str, Any]:
+    """Trials per second through an engine, from planning to the last record, and the driver's memory at each tenth."""
+    spec = stub_campaign(trials)
+    memory: dict[int, float] = {}
+
+    def watch(state: driver.State) -> None:
+        done = state.counts["done"]
+        tenth = 10 * done // (done + state.counts["open"])
+        if tenth not in memory:
+            memory[tenth] = _memory()
+            print(f"  {done} trials, {state.speed:.0f}/s, the driver holds {memory[tenth]:.1f} MB", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        counts = driver.run_campaign(Path(folder) / "c", spec, engine, watch, work=stub)
+        seconds = time.perf_counter() - started
+        with Database.open(driver.database_path(Path(folder) / "c")) as database:
+            digest = driver.results_digest(database)
+    least = min(memory)
+    return {
+        "engine": engine,
+        "trials": counts["done"],
+        "trials per s": counts["done"] / seconds,
+        "driver MB at the first look": memory[least],
+        "driver MB at a tenth": memory[min(key for key in memory if key)],
+        "driver MB at the end": memory[max(memory)],
+        "digest of the results": digest,
+    }
+
+
+def store_rates(trials: int) -> dict[str, Any]:
+    """Trials planned, recorded and read back per second, without an engine."""
+    spec = stub_campaign(trials)
+    known = variants(spec)
+    row: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder, driver.driving(Path(folder) / "c") as database:
+        started = time.perf_counter()
+        count = driver.plan(database, spec, known)
+        row["trials"], row["planned per s"] = count, count / (time.perf_counter() - started)
+        spent, after = 0.0, -1
+        while page := database.open_trials(after, 256):
+            after = page[-1][0]
+            outcomes = stub(Chunk(Path(), {}, tuple(trial for _, trial in page)))
             started = time.perf_counter()
-            counts = driver.run_campaign(Path(folder) / "c", spec, engine, work=stub)
-            seconds = time.perf_counter() - started
-            with Database.open(driver.database_path(Path(folder) / "c")) as database:
-                digests.add(driver.results_digest(database))
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        done = counts["done"]
-        rows.append({"engine": engine, "trials": done, "per second": done / seconds, "driver grew, MB": grown})
-    if len(digests) != 1:
-        raise SystemExit("the engines' results differ")
-    return rows
+            database.record(outcomes)
+            database.counts()
+            spent += time.perf_counter() - started
+        row["recorded per s"] = count / spent
+        started = time.perf_counter()
+        assert sum(1 for _ in database.rows("done")) == count
+        row["read per s"] = count / (time.perf_counter() - started)
+        row["bytes per trial"] = database.path.stat().st_size / count
+    return row
 
 
 def overhead(run: Path, chips: int) -> dict[str, Any]:
@@ -130,30 +182,37 @@ def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print; --output keeps the numbers as JSON."""
+    """Measure one thing and print it; --output keeps it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=10_000)
-    parser.add_argument("--engines", nargs="*", default=["serial", "process:2", "dask:2"])
-    parser.add_argument("--run", type=Path, help="a run directory with images, for the overhead of real trials")
-    parser.add_argument("--chips", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=0, help="also the speed-up of so many worker processes on RUN")
-    parser.add_argument("--output", type=Path, help="where the numbers go as JSON")
+    what = parser.add_subparsers(dest="what", required=True)
+    stubs = what.add_parser("stub", help="trials per second of one engine, and the driver's memory")
+    stubs.add_argument("--engine", default="serial")
+    store = what.add_parser("store", help="trials per second of the store alone")
+    real = [what.add_parser("overhead", help="per trial, against bare evaluation")]
+    real.append(what.add_parser("speedup", help="of worker processes over one"))
+    for one in (stubs, store):
+        one.add_argument("--trials", type=int, default=10_000)
+    for one in real:
+        one.add_argument("run", type=Path, help="a run directory with images")
+        one.add_argument("--chips", type=int, default=20)
+    real[1].add_argument("--workers", type=int, default=2)
+    for one in (stubs, store, *real):
+        one.add_argument("--output", type=Path, help="JSON file that keeps the numbers")
     args = parser.parse_args()
-    result: dict[str, Any] = {"stub": stub_rates(args.trials, args.engines) if args.engines else []}
-    for row in result["stub"]:
-        print(
-            ", ".join(
-                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
-            )
-        )
-    if args.run is not None:
-        result["overhead"] = overhead(args.run, args.chips)
-        print(", ".join(f"{key} {value:.4g}" for key, value in result["overhead"].items()))
-    if args.run is not None and args.workers > 1:
-        result["speed-up"] = speed_up(args.run, args.chips, args.workers)
-        print(", ".join(f"{key} {value:.4g}" for key, value in result["speed-up"].items()))
+    if args.what == "stub":
+        name, found = f"stub {args.engine} {args.trials}", stub_rate(args.trials, args.engine)
+    elif args.what == "store":
+        name, found = f"store {args.trials}", store_rates(args.trials)
+    elif args.what == "overhead":
+        name, found = f"overhead {args.run}", overhead(args.run, args.chips)
+    else:
+        name, found = f"speedup {args.run} {args.workers}", speed_up(args.run, args.chips, args.workers)
+    shown = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in found.items())
+    print(f"{name}: " + ", ".join(shown))
     if args.output is not None:
-        args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        kept = json.loads(args.output.read_text(encoding="utf-8")) if args.output.is_file() else {}
+        kept[name] = {**found, "load average": os.getloadavg()[0]}
+        args.output.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

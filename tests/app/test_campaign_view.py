@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,11 +19,11 @@ from heeding import heed_signals
 from rich.console import Console
 from typer.testing import CliRunner
 
+from benchmarks import campaign as benchmark
 from crossvote.sim.common.errors import StorageError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import live
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment.campaign import database as store
 from crossvote.swstack.experiment.campaign import driver
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import State, database_path, run_campaign
@@ -41,13 +43,13 @@ def spec() -> CampaignSpec:
 
 
 @pytest.fixture
-def finished(tmp_path) -> Path:
+def finished(tmp_path: Path) -> Path:
     counts = run_campaign(tmp_path / "c", spec(), "serial", work=stub)
     assert counts == {"open": 0, "done": 14, "failed": 0, "enough": 0}
     return tmp_path / "c"
 
 
-def test_a_terminal_shows_progress_rate_time_left_and_the_table_so_far(finished):
+def test_a_terminal_shows_progress_rate_time_left_and_the_table_so_far(finished: Path) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=160)
     counts = {"open": 30, "done": 14, "failed": 1, "enough": 0}
@@ -60,7 +62,7 @@ def test_a_terminal_shows_progress_rate_time_left_and_the_table_so_far(finished)
     assert "(n = 3)" in text
 
 
-def test_elsewhere_a_line_now_and_then_and_nothing_if_quiet(finished, monkeypatch):
+def test_elsewhere_a_line_now_and_then_and_nothing_if_quiet(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PLAIN_INTERVAL", 0.0)
     for quiet in (False, True):
         screen = io.StringIO()
@@ -69,16 +71,64 @@ def test_elsewhere_a_line_now_and_then_and_nothing_if_quiet(finished, monkeypatc
         assert screen.getvalue() == ("" if quiet else "  14 of 14 trials\n")
 
 
-def test_the_results_are_looked_up_seldom(finished, monkeypatch):
+def test_the_results_are_looked_up_seldom(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
-    monkeypatch.setattr(live, "read_table", lambda folder: looks.append(folder) or [["a"], ["b"]])
+
+    def read(folder: Path) -> list[list[str]]:
+        looks.append(folder)
+        return [["a"], ["b"]]
+
+    monkeypatch.setattr(live, "read_table", read)
     results = live._Results(finished)
     for _ in range(50):
         assert results.rows() == [["a"], ["b"]]
     assert len(looks) == 1
 
 
-def test_another_terminal_follows_until_nothing_is_open(tmp_path):
+def test_trials_that_take_no_time_travel_in_large_chunks(tmp_path: Path) -> None:
+    chunks = []
+
+    def instant(chunk: Chunk) -> list[Outcome]:
+        chunks.append(len(chunk.trials))
+        return [dataclasses.replace(outcome, seconds=0.0) for outcome in stub(chunk)]
+
+    many = build(CampaignSpec, {**KEYS, "chips": 150}, "test")
+    assert run_campaign(tmp_path / "c", many, "serial", work=instant)["done"] == sum(chunks) == 602
+    # Twice as long each time from one trial on, and towards the end a quarter of what is left.
+    assert len(chunks) < 50
+    assert max(chunks) > 50
+
+
+def test_the_drivers_counts_are_those_of_the_file_without_asking_it(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    seen: list[dict[str, int]] = []
+    questions: list[str] = []
+
+    def some_fail(chunk: Chunk) -> list[Outcome]:
+        return [dataclasses.replace(o, error="broken") if int(o.key[0], 16) < 4 else o for o in stub(chunk)]
+
+    def watch(state: State) -> None:
+        with Database.open(database_path(folder)) as reader:
+            assert state.counts == reader.counts()
+        seen.append(state.counts)
+
+    many = build(CampaignSpec, {**KEYS, "chips": 40, "stop": {"until_ci": 4.0}}, "test")
+    first = run_campaign(folder, many, "serial", watch, some_fail)
+    assert first["failed"]
+    assert first["enough"]
+    assert run_campaign(folder, many, "serial", watch, stub, retry=True)["failed"] == 0
+    assert seen[-1]["done"] > first["done"]
+    with driver.driving(folder) as database:
+        database.counts()
+        database._connection.set_trace_callback(questions.append)
+        (row, *_) = database.rows("done")
+        for _ in range(3):  # as at every chunk
+            database.record([Outcome(row.trial.key, row.metrics)])
+            database.counts()
+    assert not any("count(*)" in question for question in questions)
+
+
+def test_another_terminal_follows_until_nothing_is_open(tmp_path: Path) -> None:
     gate = threading.Event()
 
     def waits(chunk: Chunk) -> list[Outcome]:
@@ -130,14 +180,17 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         'schemes = ["none", "paper"]\nrates = [0.001, 0.01]\nchips = 60\nexamples = false\n'
     )
     (tmp_path / "slow.py").write_text(SLOW.format(tests=str(Path(__file__).parent)))
     command = [sys.executable, "slow.py", "sweep", "run", "c.toml", "--dir", "c", "--engine", "process:1"]
-    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=heed_signals, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=tmp_path, preexec_fn=heed_signals, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stderr is not None
         deadline = time.monotonic() + 120
         while not database_path(tmp_path / "c").is_file() or not _done(tmp_path / "c"):
             assert process.poll() is None, process.stderr.read()
@@ -159,7 +212,7 @@ def _done(folder: Path) -> int:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="a folder that root cannot write: only as root")
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "c.toml").write_text("chips = 1\n")
     for place in (tmp_path / "file" / "c", Path("/proc/nowhere/c")):
@@ -170,14 +223,16 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_store_that_cannot_be_written_is_one_sentence_and_nothing_is_lost(finished, monkeypatch):
+def test_a_store_that_cannot_be_written_is_one_sentence_and_nothing_is_lost(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     more = build(CampaignSpec, {**KEYS, "chips": 5}, "test")
     before = database_path(finished).read_bytes()
 
     def refuses(path: Path, write: bool = False) -> None:
-        raise store.sqlite3.OperationalError("attempt to write a readonly database")
+        raise sqlite3.OperationalError("attempt to write a readonly database")
 
-    monkeypatch.setattr(store.sqlite3, "connect", lambda *a, **k: refuses(finished))
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: refuses(finished))
     with pytest.raises(StorageError, match=r"campaign\.db: cannot be used \(attempt to write a readonly database\)"):
         run_campaign(finished, more, "serial", work=stub)
     monkeypatch.undo()
@@ -185,7 +240,7 @@ def test_a_store_that_cannot_be_written_is_one_sentence_and_nothing_is_lost(fini
     assert run_campaign(finished, more, "serial", work=stub)["done"] == 22
 
 
-def test_a_clock_set_back_changes_nothing(tmp_path, monkeypatch):
+def test_a_clock_set_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the order of trials, nor results, nor the time left depend on the wall clock."""
     now = [2_000_000_000.0]
 
@@ -208,3 +263,16 @@ def test_a_clock_set_back_changes_nothing(tmp_path, monkeypatch):
 def _digest(folder: Path) -> str:
     with Database.open(database_path(folder)) as database:
         return driver.results_digest(database)
+
+
+def test_the_benchmark_of_the_machinery_prints_as_it_goes_and_keeps_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in (["stub", "--engine", "serial"], ["store"]):
+        command = ["campaign", *what, "--trials", "300", "--output", str(tmp_path / "kept.json")]
+        monkeypatch.setattr(sys, "argv", command)
+        benchmark.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("the driver holds" in line for line in lines) > 5
+    kept = json.loads((tmp_path / "kept.json").read_text())
+    assert {name: row["trials"] for name, row in kept.items()} == {"stub serial 300": 301, "store 300": 301}

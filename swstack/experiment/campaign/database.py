@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,8 +52,10 @@ class Row:
 class Database:
     """Access to a campaign's file; ``Database.open`` gives one."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection, self.path = connection, path
+    def __init__(self, connection: sqlite3.Connection, path: Path, writes: bool = False) -> None:
+        self._connection, self.path, self._writes = connection, path, writes
+        # Kept by the only one that writes, so that its progress does not count all trials at every chunk.
+        self._counts: dict[str, int] | None = None
 
     @classmethod
     @contextmanager
@@ -78,7 +81,7 @@ class Database:
                         connection.execute("PRAGMA journal_mode=DELETE")
                         warnings.warn(f"{path}: no write-ahead log here; use one host at a time.", stacklevel=3)
                     connection.execute("PRAGMA synchronous=NORMAL")
-                database = cls(connection, path)
+                database = cls(connection, path, write)
                 if database.meta("format") != FORMAT:
                     raise UserError(f"{path}: a campaign of format {database.meta('format')}, not {FORMAT}.")
                 yield database
@@ -104,6 +107,7 @@ class Database:
 
     def plan(self, trials: Iterable[PlannedTrial]) -> int:
         """Make these the campaign's trials, in this order; results stay. Returns how many are new."""
+        self._counts = None
         with self._connection:
             self._connection.execute("UPDATE trials SET planned = 0")
             before = self._count()
@@ -126,7 +130,10 @@ class Database:
     def record(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes in one transaction; recording one again changes nothing but its times."""
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        keys = dict.fromkeys(outcome.key for outcome in outcomes)
+        kept, self._counts = self._counts, None
         with _in_words(self.path), self._connection:
+            before = self._statuses(keys) if kept is not None else Counter()
             self._connection.executemany(
                 "UPDATE trials SET status = ?, attempts = attempts + 1, metrics = ?, faults = ?, error = ?, shard = ?, "
                 "seal = ? WHERE key = ? AND status != 'done'",
@@ -144,9 +151,24 @@ class Database:
                 "INSERT OR REPLACE INTO about VALUES (?, ?, ?, ?)",
                 [(outcome.key, outcome.seconds, outcome.worker, finished) for outcome in outcomes],
             )
+            if kept is not None:
+                moved = self._statuses(keys)
+                moved.subtract(before)
+        if kept is not None:  # as much as is on the disk
+            self._counts = {status: count + moved[status] for status, count in kept.items()}
+
+    def _statuses(self, keys: Iterable[str]) -> Counter[str]:
+        """How many of some planned trials have which status."""
+        found: Counter[str] = Counter()
+        for key in keys:
+            row = self._connection.execute("SELECT status FROM trials WHERE key = ? AND planned = 1", (key,)).fetchone()
+            if row is not None:
+                found[row[0]] += 1
+        return found
 
     def set_status(self, keys: Iterable[str], status: str) -> None:
         """Mark trials that are not done."""
+        self._counts = None
         with _in_words(self.path), self._connection:
             self._connection.executemany(
                 "UPDATE trials SET status = ? WHERE key = ? AND status != 'done'", [(status, key) for key in keys]
@@ -192,9 +214,14 @@ class Database:
 
     def counts(self) -> dict[str, int]:
         """Planned trials by status."""
+        if self._counts is not None:
+            return dict(self._counts)
         with _in_words(self.path):
             rows = self._connection.execute("SELECT status, count(*) FROM trials WHERE planned = 1 GROUP BY status")
-            return {"open": 0, "done": 0, "failed": 0, "enough": 0, **dict(rows)}
+            found = {"open": 0, "done": 0, "failed": 0, "enough": 0, **dict(rows)}
+        if self._writes:
+            self._counts = found
+        return dict(found)
 
     def seconds(self) -> tuple[int, float]:
         """Number of trials that were timed, and their seconds together."""

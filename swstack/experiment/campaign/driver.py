@@ -287,7 +287,7 @@ class Driver:
         self.database.record(outcomes)
         self._done += len(outcomes)
         self._left -= len(outcomes)
-        timed = [outcome.seconds for outcome in outcomes if outcome.seconds]
+        timed = [outcome.seconds for outcome in outcomes if outcome.error is None]
         if timed:
             self._seconds_each += 0.5 * (sum(timed) / len(timed) - self._seconds_each)
         if self._stopping is not None:
