@@ -27,8 +27,9 @@ from rich.console import Console
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress
-from crossvote.sim.common.schema import build, to_mapping
+from crossvote.sim.common.schema import build, merge, to_mapping
 from crossvote.swstack.cli.console import progress_display
+from crossvote.swstack.experiment.config import parse_override
 from crossvote.swstack.experiment.paper_tables import to_markdown
 from crossvote.swstack.experiment.pruning_comparison import Comparison, compare_methods, comparison_rows
 from crossvote.swstack.models.config import EMBEDDED_MODEL, ModelConfig
@@ -48,8 +49,8 @@ GRID: dict[str, tuple[str, tuple[float, ...]]] = {
     "magnitude": ("saliency_steps", (25,)),
     "movement": ("gate_learning_rate", (0.003,)),
     "l0": ("gate_learning_rate", (0.01, 0.1, 1.0)),
-    "admm": ("admm_rho", (0.01, 0.1, 1.0)),
-    "group-lasso": ("lasso_strength", (0.001, 0.01, 0.1)),
+    "admm": ("methods.admm.rho", (0.01, 0.1, 1.0)),
+    "group-lasso": ("methods.group-lasso.strength", (0.001, 0.01, 0.1)),
 }
 
 #: Epochs in which a method decides: two, but ten for those that shrink weights slowly, as their authors do over tens.
@@ -76,7 +77,8 @@ def choose(
         epochs = SLOW_EPOCHS.get(method, EPOCHS)
         tried: list[tuple[float, PruneConfig]] = []
         for value in values:
-            one = build(PruneConfig, {**to_mapping(cfg), setting: value, "gate_epochs": epochs}, method)
+            changed = merge(to_mapping(cfg), parse_override(f"{setting}={value!r}"))
+            one = build(PruneConfig, {**changed, "gate_epochs": epochs}, method)
             place = folder / f"{method}-{value:g}"
             (result,) = compare_methods(dense, task, one, (method,), (cfg.column_sparsity,), (0,), place, progress)
             tried.append((result.pruned, one))

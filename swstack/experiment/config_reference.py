@@ -15,6 +15,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.registry import Registry
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.mapping.scheme import SCHEMES
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.noise import NOISES
 
 #: Stands for a name that the user gives.
@@ -81,6 +82,15 @@ def _registered() -> dict[str, dict[str, type]]:
     return {table: dict(kinds.items()) for table, kinds in registries.items()}
 
 
+def method_keys() -> list[Key]:
+    """The keys that one pruning method alone has. For these PyTorch is loaded, so they are no part of ``all_keys``."""
+    return [
+        replace(key, name=f"prune.methods.{name}.{key.name}")
+        for name, method in METHODS.items()
+        for key in keys_of(method.Settings)
+    ]
+
+
 def explain(name: str) -> list[Key]:
     """The key ``name``, or all keys of a section.
 
@@ -88,6 +98,8 @@ def explain(name: str) -> list[Key]:
         UserError: no such key; the nearest one is named.
     """
     every = all_keys()
+    if f"{name}.".startswith("prune.methods."):
+        every += method_keys()
     wanted = [key for key in every if key.name == name or key.name.startswith(f"{name}.")]
     if not wanted:
         near = difflib.get_close_matches(name, [key.name for key in every], n=1, cutoff=0.4)
@@ -98,7 +110,7 @@ def explain(name: str) -> list[Key]:
 def reference() -> str:
     """The reference page as Markdown: one table per section."""
     sections: dict[str, list[Key]] = {}
-    for key in all_keys():
+    for key in [*all_keys(), *method_keys()]:
         section, _, _ = key.name.rpartition(".")
         sections.setdefault(section, []).append(key)
     lines = [

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from crossvote.sim.common.schema import config_dataclass
+from crossvote.sim.common.schema import build, config_dataclass
 from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.training.config import TrainingConfig
 
 #: Value of ``method`` that leaves the model as it is.
 NO_PRUNING = "none"
-
-#: dh/da by which the gradient passes the step function h; softplus is the paper's (its derivative is the sigmoid).
-Estimator = Literal["softplus", "linear", "relu", "leaky"]
-
 
 #: How a gate's gradient follows from dL/dt of the gated weights t = w h: by the chain rule, or with the sign of w in
 #: place of w (AutoPrune, Xiao et al. 2019).
@@ -46,14 +42,14 @@ class PruneConfig(TrainingConfig):
         description=f"What decides: learned gates (the paper's), or a method to compare: {', '.join(METHODS)}; "
         "or 'none': nothing is pruned and nothing trained.",
     )
+    methods: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings that one method alone has, in a table of its name."
+    )
     gate_learning_rate: float = Field(
         default=0.01,
         gt=0,
         le=1000,
         description="SGD learning rate of gates, movement scores and hard-concrete parameters.",
-    )
-    gate_start: float = Field(
-        default=0.5, gt=0, le=1000, description="First value of a gate parameter, on average; open above 0."
     )
     saliency_steps: int = Field(
         default=25,
@@ -62,7 +58,6 @@ class PruneConfig(TrainingConfig):
         description="Steps that measure the saliency, by which gates start (at most a quarter of the gate epochs); "
         "0: all start alike.",
     )
-    estimator: Estimator = Field(default="softplus", description="Straight-through estimator of the gates.")
     gate_gradient: GateGradient = Field(
         default="chain", description="Gradient of a gate: by the chain rule, or with the weights' signs (AutoPrune)."
     )
@@ -70,8 +65,6 @@ class PruneConfig(TrainingConfig):
         default=0.02, ge=0, le=1e6, description="Ascent rate of the controller's linear multiplier."
     )
     quadratic: float = Field(default=8.0, ge=0, le=1e6, description="Weight of the controller's quadratic term.")
-    admm_rho: float = Field(default=1e-2, gt=0, le=1e6, description="Strength rho of the method 'admm'.")
-    lasso_strength: float = Field(default=1e-3, gt=0, le=1e6, description="Strength of the method 'group-lasso'.")
     distillation: float = Field(
         default=0.0, ge=0, le=1, description="Weight of the loss against the dense model's outputs; 0: labels only."
     )
@@ -99,6 +92,13 @@ class PruneConfig(TrainingConfig):
         if name not in (*METHODS, NO_PRUNING):
             raise ValueError(f"must be one of {', '.join((*METHODS, NO_PRUNING))}.")
         return name
+
+    @field_validator("methods")
+    @classmethod
+    def _own_settings(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, settings in methods.items():  # only where there are some, for methods load PyTorch
+            build(METHODS[name].Settings, settings, f"prune.methods.{name}")
+        return methods
 
     @model_validator(mode="after")
     def _augmentation_needs_a_teacher(self) -> PruneConfig:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
 
+from crossvote.sim.common.schema import build, config_dataclass
 from crossvote.swstack.models.layouts import encoder_groups, is_transposed, weight_parameter
 from crossvote.swstack.pruning.axes import Axis, AxisStack, stack_axes
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.methods import METHODS
+
+S = TypeVar("S")
 
 #: Share of the old value in the running mean square of an axis' gradients.
 _MEMORY = 0.95
@@ -62,7 +66,7 @@ class Setup:
     """What a method is made from.
 
     axes: what is to be pruned. weights: per group, as trained. device: where the model is trained. steps: for which
-    the method is active. config: the settings of all methods.
+    the method is active. config: the settings of all methods. name: of the method.
     """
 
     axes: tuple[Axis, ...]
@@ -70,11 +74,21 @@ class Setup:
     device: torch.device
     steps: int
     config: PruneConfig
+    name: str
+
+    def own(self, settings: type[S]) -> S:
+        """The settings that this method alone has, by its configuration class."""
+        return build(settings, self.config.methods.get(self.name, {}), f"prune.methods.{self.name}")
 
     @property
     def start_steps(self) -> int:
         """Steps in which everything is open and only measured: what decides at the start is a mean over these."""
         return min(self.config.saliency_steps, max(1, self.steps // 4))
+
+
+@config_dataclass
+class NoSettings:
+    """Of a method that has none of its own."""
 
 
 class PruningMethod(ABC):
@@ -84,6 +98,9 @@ class PruningMethod(ABC):
     were updated. When it is frozen, `scores` decides what is kept. Axes of equal shape are handled as one stack of G
     axes: all tensors are [G, size], by the stack's name.
     """
+
+    #: Configuration class of the settings that this method alone has: the table ``prune.methods.NAME``.
+    Settings: ClassVar[type[Any]] = NoSettings
 
     def __init__(self, setup: Setup) -> None:
         self.axes = setup.axes
@@ -143,7 +160,7 @@ def make_method(model: nn.Module, axes: Sequence[Axis], cfg: PruneConfig, steps:
     """
     name = cfg.method if axes else "magnitude"
     device = next(model.parameters()).device
-    method: PruningMethod = METHODS[name](Setup(tuple(axes), group_weights(model), device, steps, cfg))
+    method: PruningMethod = METHODS[name](Setup(tuple(axes), group_weights(model), device, steps, cfg, name))
     return method
 
 

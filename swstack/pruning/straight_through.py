@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from crossvote.swstack.pruning.config import Estimator, GateGradient
+from crossvote.swstack.pruning.config import GateGradient
+
+#: dh/da by which the gradient passes the step function h; softplus is the paper's (its derivative is the sigmoid).
+Estimator = Literal["softplus", "linear", "relu", "leaky"]
 
 _LEAK = 0.1
 

@@ -15,7 +15,9 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 import crossvote as cv
 from crossvote.sim.array.patterns import PATTERNS
-from crossvote.swstack.experiment.config_reference import all_keys
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import build
+from crossvote.swstack.experiment.config_reference import all_keys, explain
 from crossvote.swstack.mapping.scheme import SCHEMES, scheme_from
 from crossvote.swstack.models.families import LAYOUTS
 from crossvote.swstack.models.layouts import word_line_groups
@@ -76,14 +78,28 @@ class MsbOnly(Scheme):
 METHOD = '''
 """The last columns go."""
 import torch
+from pydantic import Field
+from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.pruning.method import PruningMethod
 from crossvote.swstack.pruning.methods import METHODS
 
 
+@config_dataclass
+class LastSettings:
+    sign: float = Field(default=-1.0, description="-1: the last go; 1: the first")
+
+
 @METHODS.register("last-go")
 class LastGo(PruningMethod):
+    Settings = LastSettings
+
+    def __init__(self, setup):
+        super().__init__(setup)
+        self.sign = setup.own(LastSettings).sign
+
     def scores(self):
-        return {stack.name: -torch.arange(float(stack.size)).repeat(len(stack.axes), 1) for stack in self.stacks}
+        first = {stack.name: torch.arange(float(stack.size)).repeat(len(stack.axes), 1) for stack in self.stacks}
+        return {name: self.sign * scores for name, scores in first.items()}
 '''
 
 NOISE = '''
@@ -209,9 +225,14 @@ def test_a_pruning_method(add):
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = BertForSequenceClassification(BertConfig(vocab_size=16, **sizes))
     add(METHODS, "crossvote.swstack.pruning.methods", "last_go", METHOD)
-    method = make_method(model, pruning_axes(model, 0.3, 0.0), PruneConfig(method="last-go"), steps=1)
-    scores = next(iter(method.scores().values()))
-    assert (scores.diff(dim=1) < 0).all()
+    for own, sign in (({}, -1), ({"last-go": {"sign": 1.0}}, 1)):
+        config = build(PruneConfig, {"method": "last-go", "methods": own}, "test")
+        method = make_method(model, pruning_axes(model, 0.3, 0.0), config, steps=1)
+        scores = next(iter(method.scores().values()))
+        assert (sign * scores.diff(dim=1) > 0).all()
+    with pytest.raises(UserError, match=r"prune\.methods\.last-go: unknown key 'sing'; did you mean 'sign'"):
+        build(PruneConfig, {"methods": {"last-go": {"sing": 1.0}}}, "test")
+    assert "prune.methods.last-go.sign" in {key.name for key in explain("prune.methods")}
 
 
 def test_a_noise_to_train_under(add):

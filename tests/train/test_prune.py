@@ -168,7 +168,9 @@ def test_gate_gradients_are_the_chain_rule_or_the_sign_form():
 @pytest.mark.parametrize("estimator", ["linear", "relu", "leaky"])
 def test_other_estimators_reach_the_share(tuned, tiny_task, tmp_path, estimator):
     model, tokenizer = tuned()
-    config = dataclasses.replace(CONFIG, estimator=estimator, warmup_epochs=0, gate_gradient="sign")
+    config = dataclasses.replace(
+        CONFIG, methods={"gates": {"estimator": estimator}}, warmup_epochs=0, gate_gradient="sign"
+    )
     result = prune(model, tokenizer, tiny_task, config, 0, tmp_path)
     assert result.sparsity[-1].column >= 0.3
     assert (result.reopened == 0) == (estimator == "relu")
@@ -291,7 +293,7 @@ def test_the_start_opens_everything_measures_and_then_ranks(tuned, method):
         pull = {name: torch.randn(factor.shape, generator=generator) for name, factor in factors.items()}
         assert all(bool((factor == 1).all()) for factor in factors.values())
         sum((factors[name] * pull[name]).sum() for name in factors).backward()
-        slope = torch.sigmoid(torch.tensor(config.gate_start)) if method == "gates" else 1.0
+        slope = torch.sigmoid(torch.tensor(METHODS["gates"].Settings().start)) if method == "gates" else 1.0
         for name in saliency:
             saliency[name] += (pull[name] * slope).square()
         built.update(1.0)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 
+from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.pruning.axes import settle
 from crossvote.swstack.pruning.method import Setup, relative_norms
 from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.methods._norm_ranked import NormRanked
 
 
+@config_dataclass
+class AdmmSettings:
+    """Of the method 'admm'."""
+
+    rho: float = Field(default=1e-2, gt=0, le=1e6, description="Strength of the pull to the nearest pruned matrix.")
+
+
 @METHODS.register("admm")
 class Admm(NormRanked):
     """Every 25 steps U += W - Z for the old Z, then Z is projected anew."""
 
+    Settings = AdmmSettings
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self._rho = setup.config.admm_rho
+        self._rho = setup.own(AdmmSettings).rho
         names = dict.fromkeys(axis.group.name for axis in self.axes)
         self._dual = {name: torch.zeros_like(self._weights[name].joined().detach()) for name in names}
         self._goal = {name: self._weights[name].joined().detach().clone() for name in names}

@@ -12,12 +12,24 @@ gate may start at its saliency (see `pruning.saliency`). The method 'saliency' h
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 
+from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.pruning.axes import AxisStack, keep_one_per_segment
 from crossvote.swstack.pruning.method import Controller, GradientScale, PruningMethod, Setup
 from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.saliency import Saliency
-from crossvote.swstack.pruning.straight_through import StraightThrough, estimator_slope
+from crossvote.swstack.pruning.straight_through import Estimator, StraightThrough, estimator_slope
+
+
+@config_dataclass
+class GateSettings:
+    """Of the method 'gates'."""
+
+    start: float = Field(
+        default=0.5, gt=0, le=1000, description="First value of a gate parameter, on average; open above 0."
+    )
+    estimator: Estimator = Field(default="softplus", description="Straight-through estimator of the gates.")
 
 
 @METHODS.register("gates")
@@ -25,13 +37,15 @@ class LearnedGates(PruningMethod):
     """Gates for every axis, the paper's method.
 
     With `saliency_steps` > 0, that many steps leave everything open and only measure; then gates start spread evenly
-    over (0, 2 start) in the order of their saliency. Otherwise all start at `gate_start`.
+    over (0, 2 start) in the order of their saliency. Otherwise all start at `start`.
     """
+
+    Settings = GateSettings
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self._start = setup.config.gate_start
-        self._estimator = setup.config.estimator
+        own = setup.own(GateSettings)
+        self._start, self._estimator = own.start, own.estimator
         self._saliency = Saliency(setup)
         self._gates = {
             stack.name: torch.full((len(stack.axes), stack.size), self._start, device=setup.device, requires_grad=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 
+from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.pruning.method import Setup, axis_norms
 from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.pruning.methods._norm_ranked import NormRanked
@@ -12,13 +14,22 @@ from crossvote.swstack.pruning.methods._norm_ranked import NormRanked
 _EPSILON = 1e-2
 
 
+@config_dataclass
+class LassoSettings:
+    """Of the method 'group-lasso'."""
+
+    strength: float = Field(default=1e-3, gt=0, le=1e6, description="Weight of the penalty.")
+
+
 @METHODS.register("group-lasso")
 class GroupLasso(NormRanked):
     """The smaller a row or column already is, the harder it is pulled to zero."""
 
+    Settings = LassoSettings
+
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self._strength = setup.config.lasso_strength
+        self._strength = setup.own(LassoSettings).strength
         self._old = self._axis_norms()
 
     def _axis_norms(self) -> dict[str, torch.Tensor]:
