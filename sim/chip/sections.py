@@ -242,7 +242,10 @@ class OverrideConfig:
     """Measured numbers in the place of a component's model; what is absent follows the model."""
 
     energy_pj: dict[str, _Measured] = Field(default_factory=dict, description="dynamic energy of one action, by name")
-    interval_ps: dict[str, _Measured] = Field(default_factory=dict, description="least time from action to action")
+    interval_ps: dict[str, _Measured] = Field(
+        default_factory=dict,
+        description="least time from action to action, for the power at full activity; a run's times follow other keys",
+    )
     area_um2: float | None = Field(default=None, ge=0, le=MOST_REAL, description="area of one instance")
     leakage_mw: float | None = Field(
         default=None, ge=0, le=MOST_REAL, description="power of one instance that does nothing"

@@ -50,10 +50,20 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     if too_large is not None:
         raise UserError(f"{where}: key '{too_large}': no number may be {_LARGEST:.3g} or more.")
     try:
-        return TypeAdapter(cls).validate_json(text, strict=True)
+        return _adapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         # A mistake inside one alternative of a union is reported once per alternative; the first is the clearest.
         raise UserError(f"{where}: {_sentence(cls, error.errors()[0])}") from None
+
+
+#: What checks each class; it takes tens of milliseconds to build, a hundred times as long as to use.
+_adapters: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    if cls not in _adapters:
+        _adapters[cls] = TypeAdapter(cls)
+    return _adapters[cls]
 
 
 def _too_large(value: Any, key: str = "") -> str | None:
@@ -103,7 +113,7 @@ def to_mapping(config: Any) -> dict[str, Any]:
 
     Keys whose value is ``None`` are left out, because TOML has no null: absent means the default.
     """
-    values: dict[str, Any] = _without_none(TypeAdapter(type(config)).dump_python(config, mode="json"))
+    values: dict[str, Any] = _without_none(_adapter(type(config)).dump_python(config, mode="json"))
     return values
 
 

@@ -71,9 +71,10 @@ def check(workload: Workload, placement: Placement) -> None:
     largest = driven * ((1 << chip.crossbar.cell_bits) - 1) * ((1 << chip.dac.bits) - 1)
     last = chip.adc.full_scale or (1 << chip.adc.bits) - 1
     if largest > last and not chip.adc.may_clip:
+        better = f"adc.full_scale = {largest}" if chip.adc.full_scale else f"adc.bits = {largest.bit_length()}"
         raise UserError(
             f"{workload.name}: {driven} driven word lines can add up to {largest}, but ADCs of {chip.adc.bits} bits "
-            f"end at {last:g} on chip '{chip.name}': set adc.bits = {largest.bit_length()}, or adc.may_clip = true."
+            f"end at {last:g} on chip '{chip.name}': set {better}, or adc.may_clip = true."
         )
     for tiles, layer in zip(placement.layer_tiles, workload.layers, strict=True):
         places = kv_places(tiles, layer, chip)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import Any
 
+from crossvote.sim.chip.bill import bill
 from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import build, to_mapping
 from crossvote.sim.system.model import simulate
@@ -41,16 +44,21 @@ def what_if(
 
     One at a time, then in pairs: where two are equally short, neither helps alone. A pair is shown when it brings more
     than both of its parts. Runs the model once per row with a sequence, and times the stream without contention, which
-    is what the placement stays the same for.
+    is what the placement stays the same for. What no component model covers when it is doubled has NaN in both places,
+    and is in no pair.
     """
     base = simulate(workload, chip, resolution="matrix")
     pace = _pace(workload, chip, sequences)
     singles = _doubled(chip)
+    rows: list[tuple[str, float, float]] = []
+    for name, override in list(singles.items()):
+        if not _covered(chip, override, name):
+            rows.append((name, math.nan, math.nan))
+            del singles[name]
     changes: dict[tuple[str, ...], tuple[dict[str, Any], ...]] = {
         (name,): (override,) for name, override in singles.items()
     }
     changes |= {(a, b): (singles[a], singles[b]) for a, b in combinations(singles, 2)}
-    rows: list[tuple[str, float, float]] = []
     found: dict[tuple[str, ...], tuple[float, float]] = {}
     for done, (names, overrides) in enumerate(changes.items(), 1):
         changed = _changed(chip, overrides, " and ".join(names))
@@ -71,6 +79,15 @@ def what_if(
         rows.append((" and ".join(names), latency, interval))
         progress("what if", done, len(changes))
     return rows
+
+
+def _covered(chip: ChipConfig, override: dict[str, Any], name: str) -> bool:
+    """Whether the component models cover the changed chip."""
+    try:
+        bill(_changed(chip, (override,), name))
+    except UserError:
+        return False
+    return True
 
 
 def _pace(workload: Workload, chip: ChipConfig, sequences: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -102,16 +103,20 @@ def simulate(
         last = list(simulated.results.values())[-1]
         doubled = double(last.workload, simulated.chip, progress=progress) if what_if else []
     compared = compare(simulated.results, simulated.streams)
+    protection = ledger(simulated.results, DENSE, PLAIN, simulated.streams)
     tables = [
         ("", compared),
-        ("What protection costs", ledger(simulated.results, DENSE, PLAIN, simulated.streams)),
+        ("What protection costs", protection),
         (f"Busiest units: {list(simulated.results)[-1]}", bottleneck_table(last)),
         (f"Where the latency goes: {list(simulated.results)[-1]}", critical_path(last)),
         ("Over the lengths of the dev examples", simulated.lengths),
     ]
+    changes = []
     if doubled:
-        changes = [[name, f"{latency:.3f}", f"{interval:.3f}"] for name, latency, interval in doubled]
-        tables.append(("", [["what if", "latency x", "time per sequence, bound x"], *changes]))
+        changes = [["what if", "latency x", "time per sequence, bound x"]]
+        for name, *ratios in doubled:
+            changes.append([name, *("not covered" if math.isnan(ratio) else f"{ratio:.3f}" for ratio in ratios)])
+        tables.append(("", changes))
     for title, rows in tables:
         if rows:
             if title:
@@ -125,6 +130,7 @@ def simulate(
         out.text(f"{name}: {computed_line(checks, run.wall_seconds, run.elapsed_ps * 1e-12)}")
     for path in simulated.files:
         out.text(str(path))
-    out.result({"files": [str(path) for path in simulated.files], "table": compared})
+    document = {"table": compared, "ledger": protection, "lengths": simulated.lengths, "what_if": changes}
+    out.result({"files": [str(path) for path in simulated.files], **document})
     if any(not check.equal for checks in simulated.checks.values() for check in checks):
         raise typer.Exit(FAILED)

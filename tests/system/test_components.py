@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.chip.bill import bill
 from crossvote.sim.chip.components.adc import adc
 from crossvote.sim.chip.components.array import ENDURANCE, WRITE_PJ, array
 from crossvote.sim.chip.components.digital import mac_unit, vector_lane
@@ -12,6 +13,7 @@ from crossvote.sim.chip.components.driver import driver, sample_hold
 from crossvote.sim.chip.components.memory import SRAM, bus, edram, sram
 from crossvote.sim.chip.components.opc import VARIANTS, opc, opc_cells, shift_add
 from crossvote.sim.chip.components.router import router
+from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 
 
@@ -98,6 +100,21 @@ def test_opc_has_the_gates_of_the_synthesis():
     assert voter.actions["map_lookup"].energy_pj > 0 < voter.actions["vote"].energy_pj
 
 
+def test_the_scale_stage_follows_its_bits():
+    full, half = (opc_cells(OpcParameters(scale_bits=bits), "map + voter + scale") for bits in (17, 8))
+    none = opc_cells(OpcParameters(), "map + voter")
+    assert full.gates == pytest.approx(opc_cells(OpcParameters(), "map + voter + scale").gates)
+    assert none.gates < half.gates < (none.gates + full.gates) / 2
+    # A word of the table of scales is a multiplier and four bits of a shift, for each of 18 outputs.
+    assert full.memory_bits - half.memory_bits == pytest.approx(18 * 9)
+
+
+def test_a_saved_voter_costs_nothing():
+    """Syntheses of two variants differ by a few gates in what they do alike."""
+    pairs = {v: opc(OpcParameters(), v, 1000).actions["opc_pair"].energy_pj for v in VARIANTS}
+    assert len(set(pairs.values())) == 1
+
+
 def test_programming_a_crossbar_is_puma_s():
     assert pytest.approx(128 * 128 * WRITE_PJ) == 21_125
     assert ENDURANCE == 1e8
@@ -118,6 +135,12 @@ def test_digital_units_are_horowitz_s_at_32_nm():
         (lambda: driver(128, 6, 100_000), r"dac\.bits = 6"),
         (lambda: router(40, 32, 1000), r"tiles_per_router \+ 4 = 40"),
         (lambda: edram(512, 1667, 2, 256), r"tile\.buffer_bytes = 512"),
+        (lambda: edram(65_536, 100, 2, 256), r"tile\.buffer_ps = 100 is outside"),
+        (lambda: bus(384, 1), r"tile\.bus_ps = 1 is outside"),
+        (lambda: router(8, 32, 10), r"network\.link_ps = 10 is outside"),
+        (lambda: array(128, 128, 1), r"crossbar\.read_ps = 1 is outside"),
+        (lambda: opc(OpcParameters(), "plain", 1), r"opc\.clock_ps = 1 is outside .* 500 to"),
+        (lambda: bill(load_chip("crossvote", {"digital": {"clock_ps": 1}})), r"digital\.clock_ps = 1 is outside"),
         (lambda: sram(8, "input_register", "input_byte"), r"size of 'input_register', bytes, = 8"),
     ],
 )

@@ -117,7 +117,7 @@ def moves(before: float, after: float, rule: str, slack: float = 1.0) -> bool:
             return True
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(overrides=CHIPS, model=MODELS, tokens=TOKENS, changed=st.sampled_from(sorted(RULES)))
 def test_doubling_a_resource_moves_costs_the_right_way(overrides, model, tokens, changed):
     table, key = changed

@@ -4,6 +4,7 @@ import csv
 import gzip
 import itertools
 import json
+import math
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -217,6 +218,13 @@ def test_what_if_shows_two_that_only_help_together():
     assert rows["reads twice as fast and twice the ADCs"][1] == pytest.approx(0.5, abs=0.02)
     assert rows["reads twice as fast and twice the ADCs"][0] < 0.75
     assert "twice the OPC clock and twice the queues" not in rows
+
+
+def test_what_no_model_covers_when_doubled_says_so():
+    chip = load_chip("crossvote", {"network": {"flit_bits": 512}})
+    rows = {name: ratios for name, *ratios in what_if(bert_workload(Dimensions(1, 64, 64, 2), chip, 4), chip)}
+    assert all(math.isnan(ratio) for ratio in rows["twice the link width"])
+    assert [name for name, ratios in rows.items() if math.isnan(ratios[0])] == ["twice the link width"]
 
 
 def test_the_latency_is_split_at_the_barrier():

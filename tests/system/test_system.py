@@ -390,6 +390,12 @@ def test_split_columns_send_partial_sums():
             8,
             r"128 driven word lines can add up to 128, but ADCs of 6 bits end at 63 .* adc\.bits = 8, or adc\.may_clip",
         ),
+        (
+            "crossvote",
+            {"adc": {"full_scale": 100.0}},
+            8,
+            r"add up to 128, but ADCs of 8 bits end at 100 .*: set adc\.full_scale = 128, or adc\.may_clip",
+        ),
         # The cheapest chip on paper, once: what its converters would clip is refused.
         (
             "crossvote",

@@ -28,10 +28,11 @@ def array(rows: int, columns: int, read_ps: float, write_pj: float = WRITE_PJ) -
     """One crossbar; ``cell_read`` is one conducting cell in one read, ``cell_write`` one cell programmed.
 
     Raises:
-        UserError: rows or columns outside 16 to 512.
+        UserError: rows or columns outside 16 to 512, or a read shorter than 10 ns.
     """
     within("crossbar.rows", rows, 16, 512, "crossbar", "published crossbars")
     within("crossbar.columns", columns, 16, 512, "crossbar", "published crossbars")
+    within("crossbar.read_ps", read_ps, 10_000, 1e9, "crossbar", "published reads: ISAAC's 100 ns, NeuroSim's 11.3 ns")
     cells = rows * columns
     return Estimate(
         {

@@ -22,6 +22,8 @@ from crossvote.sim.common.registry import Registry
 
 #: Feature size that all models stand for, nm.
 NODE_NM = 32
+#: Shortest period of clocked logic and memory at this node, ps: published chips run at 1 to 1.2 GHz (PUMA, ISAAC).
+FASTEST_CLOCK_PS = 500
 
 
 @dataclass(frozen=True)

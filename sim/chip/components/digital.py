@@ -9,13 +9,15 @@ arXiv 2412.19750: a macro's own best point, so this is an optimistic choice); le
 
 from __future__ import annotations
 
-from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component
+from crossvote.sim.chip.components.base import FASTEST_CLOCK_PS, Action, Estimate, Structure, Variant, component, within
 from crossvote.sim.chip.components.logic import BIT_LEAK_MW, BIT_PJ, LEAK_MW_PER_UM2, SHRINK
 
 MAC_PJ, MAC_UM2 = (0.2 + 0.1) * SHRINK, (282 + 137) * SHRINK**2
 VECTOR_PJ, VECTOR_UM2 = (1.1 + 0.4) * SHRINK, (1640 + 1360) * SHRINK**2
-#: A multiplication of 17 by 29 bits: Horowitz's of 32 by 32, by the product of the widths.
-SCALE_PJ = 3.1 * SHRINK * 17 * 29 / 32**2
+#: A multiplication by one bit of a scale: Horowitz's of 32 by 32, by the product of the widths; outputs have 29 bits.
+SCALE_BIT_PJ = 3.1 * SHRINK * 29 / 32**2
+#: Bits of a scale where the output peripheral has no stage for it.
+SCALE_BITS = 17
 CIM_MAC_PJ, CIM_UM2_PER_BYTE = 2 / 40, 1e6 / (187 * 1024)
 #: 2.6 TOPS/mm2 at 8 bits of the same macro, by its bytes.
 CIM_MACS_PER_NS_BYTE = 2600 / 2 / (187 * 1024)
@@ -31,11 +33,11 @@ def vector_lane(clock_ps: float) -> Estimate:
     return Estimate({"vector_op": Action(VECTOR_PJ, clock_ps)}, VECTOR_UM2, VECTOR_UM2 * LEAK_MW_PER_UM2)
 
 
-def adder(clock_ps: float) -> Estimate:
+def adder(clock_ps: float, scale_bits: int = SCALE_BITS) -> Estimate:
     """What finishes outputs in a tile: ``partial_add`` adds 32 bits, ``scale`` multiplies an output by its scale."""
     area = (137 + 3495) * SHRINK**2
     return Estimate(
-        {"partial_add": Action(0.1 * SHRINK, clock_ps), "scale": Action(SCALE_PJ, clock_ps)},
+        {"partial_add": Action(0.1 * SHRINK, clock_ps), "scale": Action(SCALE_BIT_PJ * scale_bits, clock_ps)},
         area,
         area * LEAK_MW_PER_UM2,
     )
@@ -46,14 +48,25 @@ def cim_byte() -> Estimate:
     return Estimate({"cim_mac": Action(CIM_MAC_PJ), "cim_write": Action(8 * BIT_PJ)}, CIM_UM2_PER_BYTE, 8 * BIT_LEAK_MW)
 
 
+def _clock_ps(chip: Structure, name: str) -> float:
+    """The clock of the digital units.
+
+    Raises:
+        UserError: above 2 GHz.
+    """
+    clock_ps = chip.digital.clock_ps
+    within("digital.clock_ps", clock_ps, FASTEST_CLOCK_PS, 1e12, name, "ISAAC's 1.2 GHz, extrapolated to 2 GHz")
+    return clock_ps
+
+
 @component("adder", part="vector units", per="tile", actions=("partial_add", "scale"), state="idle", rank=120)
 def _adder(chip: Structure, variant: Variant) -> Estimate:
-    return adder(chip.digital.clock_ps)
+    return adder(_clock_ps(chip, "adder"), chip.opc.scale_bits or SCALE_BITS)
 
 
 @component("attention", part="attention", per="mac", actions=("mac",), state="idle", rank=130)
 def _attention(chip: Structure, variant: Variant) -> Estimate:
-    return mac_unit(chip.digital.clock_ps)
+    return mac_unit(_clock_ps(chip, "attention"))
 
 
 @component(
@@ -71,4 +84,4 @@ def _attention_cim(chip: Structure, variant: Variant) -> Estimate:
 
 @component("vector", part="vector units", per="lane", actions=("vector_op",), state="idle", rank=150)
 def _vector(chip: Structure, variant: Variant) -> Estimate:
-    return vector_lane(chip.digital.clock_ps)
+    return vector_lane(_clock_ps(chip, "vector"))

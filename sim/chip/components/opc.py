@@ -14,12 +14,14 @@ from functools import cache
 from importlib import resources
 from typing import Any, get_args
 
-from crossvote.rtl.parameters import OpcParameters
+from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
 from crossvote.sim.chip.components import logic
-from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component
+from crossvote.sim.chip.components.base import FASTEST_CLOCK_PS, Action, Estimate, Structure, Variant, component, within
 from crossvote.sim.common.errors import UserError
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+#: Bits of the multiplier of the scale stage that was synthesised.
+SYNTHESISED_SCALE_BITS = 17
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,19 @@ def opc_cells(parameters: OpcParameters, variant: Variant) -> CountedCells:
         raise UserError(f"'{variant}' is not a variant of the output peripheral; there are {', '.join(VARIANTS)}.")
     reference, rows = _table()
     lanes, others = _gates(variant, parameters.lanes)
-    lanes *= parameters.column_sum_bits / reference.column_sum_bits
-    others *= parameters.sum_bits / reference.sum_bits
-    sums = 2 * parameters.columns * parameters.column_sum_bits
     extra = rows[variant, 8].memory_bits - rows["plain", 8].memory_bits
-    return CountedCells(lanes + others, sums + extra * parameters.columns / reference.columns)
+    scaling = scales = 0.0
+    if variant == "map + voter + scale":
+        # A multiplier grows with the product of its widths; the table of scales holds a multiplier and a shift each.
+        unscaled = rows["map + voter", 8]
+        share = parameters.scale_bits / SYNTHESISED_SCALE_BITS if parameters.scale_bits else 1.0
+        scaling = (rows[variant, 8].gates - unscaled.gates) * (share - 1)
+        entry = rows[variant, 8].memory_bits - unscaled.memory_bits
+        scales = entry * (SYNTHESISED_SCALE_BITS * (share - 1)) / (SYNTHESISED_SCALE_BITS + SHIFT_BITS)
+    lanes *= parameters.column_sum_bits / reference.column_sum_bits
+    others = (others + scaling) * parameters.sum_bits / reference.sum_bits
+    sums = 2 * parameters.columns * parameters.column_sum_bits
+    return CountedCells(lanes + others, sums + (extra + scales) * parameters.columns / reference.columns)
 
 
 def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimate:
@@ -93,10 +103,15 @@ def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimat
 
     Actions: ``opc_pair`` (a pair of codes accumulated: the gates of a lane, its column sum read and written),
     ``opc_step`` (a column sum read out and added to its output), ``map_lookup`` and ``vote``.
+
+    Raises:
+        UserError: a clock above 2 GHz.
     """
+    within("opc.clock_ps", clock_ps, FASTEST_CLOCK_PS, 1e12, "opc", "ISAAC's 1.2 GHz, extrapolated to 2 GHz")
     cells = opc_cells(parameters, variant)
     reference, rows = _table()
-    lane, _ = _gates(variant, parameters.lanes)
+    # What adds a code does the same work in every variant: small differences between their syntheses are no saving.
+    lane, _ = _gates("map + voter", parameters.lanes)
     width, out = parameters.column_sum_bits, parameters.sum_bits
     pair = lane / parameters.lanes * width / reference.column_sum_bits * logic.GATE_PJ + 2 * width * logic.BIT_PJ
     _, plain = _gates("plain", parameters.lanes)
