@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from crossvote.sim.common.schema import build
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign import driver
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, variants
 from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, expand
 from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.run import paths
 
 
 def stub(chunk: Chunk) -> list[Outcome]:

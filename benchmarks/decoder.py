@@ -137,8 +137,8 @@ def costs(tokens: int = 128) -> list[str]:
     """
     from crossvote.sim.chip.config import load_chip
     from crossvote.sim.system.model import simulate
-    from crossvote.swstack.experiment.encoders import ENCODERS
-    from crossvote.swstack.experiment.workloads import DENSE, encoder_workloads, with_context
+    from crossvote.swstack.experiment.simulation.encoders import ENCODERS
+    from crossvote.swstack.experiment.simulation.workloads import DENSE, encoder_workloads, with_context
 
     chip, sizes = load_chip("crossvote", {"package": {"chips": 9}}), ENCODERS["smollm2-135m"]
     lines = ["| | crossbars | latency, us | us a token | dynamic energy, uJ a token |", "|---|---|---|---|---|"]

@@ -30,15 +30,15 @@ from rich.console import Console
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.machine import cores
+from crossvote.swstack.experiment.comparison.methods import finished
+from crossvote.swstack.experiment.comparison.paper_tables import to_markdown
+from crossvote.swstack.experiment.comparison.tables import record_of, tables
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.paper_tables import to_markdown
-from crossvote.swstack.experiment.paths import COMPARISON, DENSE, PRUNED, record
-from crossvote.swstack.experiment.paths import RESULTS as FILES
-from crossvote.swstack.experiment.pruning_comparison import finished
-from crossvote.swstack.experiment.records import Finetuned, Score
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.paths import COMPARISON, DENSE, PRUNED, record
+from crossvote.swstack.experiment.run.paths import RESULTS as FILES
+from crossvote.swstack.experiment.run.records import Finetuned, Score
 from crossvote.swstack.experiment.shipped import find_config
-from crossvote.swstack.experiment.tables import record_of, tables
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.report.figures import loss_figure, save_figure

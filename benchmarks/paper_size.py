@@ -38,9 +38,9 @@ from crossvote.sim.common.progress import Progress
 from crossvote.swstack.evaluation.chips import Chip, sample_chips
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
 from crossvote.swstack.evaluation.evaluation import sweep
+from crossvote.swstack.experiment.comparison.paper_tables import write_tables
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.paper_tables import write_tables
-from crossvote.swstack.experiment.paths import MASKS, PRUNED
+from crossvote.swstack.experiment.run.paths import MASKS, PRUNED
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.mapping.mapping import build_image, mapping_report
 from crossvote.swstack.models.config import ModelConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import glue_pruning
 from benchmarks.glue_pruning import Plan, Recipe
-from crossvote.swstack.experiment.paths import record
+from crossvote.swstack.experiment.run.paths import record
 from crossvote.swstack.mapping.scheme import Scale
 
 #: Rates in the range of the BERT paper's own search, one for all tasks; the rest is the recipe that was chosen on

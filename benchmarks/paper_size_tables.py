@@ -20,12 +20,12 @@ from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.plot_style import PALETTE, STYLE
 from crossvote.swstack.evaluation.statistics import linear_crossing
+from crossvote.swstack.experiment.comparison.methods import Comparison
+from crossvote.swstack.experiment.comparison.paper_tables import mean_and_spread
+from crossvote.swstack.experiment.comparison.tables import record_of
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.paper_tables import mean_and_spread
-from crossvote.swstack.experiment.paths import COMPARISON
-from crossvote.swstack.experiment.pruning_comparison import Comparison
+from crossvote.swstack.experiment.run.paths import COMPARISON
 from crossvote.swstack.experiment.shipped import find_config
-from crossvote.swstack.experiment.tables import record_of
 from crossvote.swstack.report.figures import save_figure
 
 #: Table 3 of the paper, means in percent; the pruned model's metric of QQP (Table 1), the task it is most likely of.

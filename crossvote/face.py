@@ -324,8 +324,8 @@ def simulate(
     """
     from crossvote.sim.system.model import simulate as run
     from crossvote.sim.system.workload import Workload
-    from crossvote.swstack.experiment.encoders import is_causal
-    from crossvote.swstack.experiment.workloads import drives_head, token_table, with_context
+    from crossvote.swstack.experiment.simulation.encoders import is_causal
+    from crossvote.swstack.experiment.simulation.workloads import drives_head, token_table, with_context
     from crossvote.swstack.models.layouts import attention_heads
 
     described = _described(chip)

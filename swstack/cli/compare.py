@@ -30,7 +30,12 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds per method and share.")] = 1,
 ) -> None:
     """Compare pruning methods at equal sparsity, from the same fine-tuned model, with the same schedule."""
-    from crossvote.swstack.experiment.comparison import check_methods, check_shares, check_targets, compare_in_run
+    from crossvote.swstack.experiment.comparison.in_run import (
+        check_methods,
+        check_shares,
+        check_targets,
+        compare_in_run,
+    )
 
     methods = check_methods(method)
     config, directory = resolve(source, override, run_dir, glue_dir)

@@ -20,7 +20,7 @@ def fork(
     override: Overrides = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Start a new run from all that another has finished, with changed keys; the files are shared, not copied."""
-    from crossvote.swstack.experiment.branches import fork as branch
+    from crossvote.swstack.experiment.run.branches import fork as branch
 
     shared = branch(run, new, override)
     out.text(f"{new}: shares {', '.join(shared) or 'nothing'}; go on with: crossvote run {new}")

@@ -18,7 +18,7 @@ def list_runs(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to look.")] = Path("runs"),
 ) -> None:
     """List the run directories in a folder: model, task, schemes, and how far each has come."""
-    from crossvote.swstack.experiment.branches import find_runs, status
+    from crossvote.swstack.experiment.run.branches import find_runs, status
 
     rows = [["run", "model", "task", "seed", "schemes", "stages done", "last finished"]]
     found = []

@@ -76,8 +76,8 @@ def simulate(
     from crossvote.sim.system.result import Resolution
     from crossvote.sim.system.tables import bottleneck_table, compare, critical_path, ledger
     from crossvote.sim.system.what_if import what_if as double
-    from crossvote.swstack.experiment.simulate import simulate_source
-    from crossvote.swstack.experiment.workloads import DENSE, PLAIN
+    from crossvote.swstack.experiment.simulation.simulate import simulate_source
+    from crossvote.swstack.experiment.simulation.workloads import DENSE, PLAIN
 
     if resolution not in get_args(Resolution):
         raise UserError(f"--resolution {resolution}: must be one of {', '.join(get_args(Resolution))}.")

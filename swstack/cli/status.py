@@ -15,7 +15,7 @@ from crossvote.swstack.cli.output import Output
 @command(examples=("crossvote status runs/mrpc",))
 def status(out: Output, run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]) -> None:
     """Say which stages of a run are finished, outdated, interrupted or missing, without doing anything."""
-    from crossvote.swstack.experiment.branches import status as look
+    from crossvote.swstack.experiment.run.branches import status as look
 
     found = look(run)
     out.line(f"{run}: {found.model} on {found.task}, seed {found.seed}, schemes {', '.join(found.schemes)}")

@@ -44,7 +44,7 @@ def systemc(
     hint = None if export_only else missing()
     if hint:
         raise UserError(hint)
-    from crossvote.swstack.experiment.systemc import export_layer
+    from crossvote.swstack.experiment.simulation.systemc import export_layer
 
     layer = export_layer(run, folder, scheme, group, tokens)
     files = [str(path) for path in layer.files]

@@ -18,7 +18,7 @@ def tables(
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the tables go.")] = Path("tables"),
 ) -> None:
     """Write the paper's Table 1 and Table 2 and its weight histogram for one's own runs, beside the paper's numbers."""
-    from crossvote.swstack.experiment.tables import tables as write
+    from crossvote.swstack.experiment.comparison.tables import tables as write
 
     paths = [str(path) for path in write(runs, folder)]
     for path in paths:

@@ -47,7 +47,7 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
     Raises:
         UserError: there is no such configuration or directory, or a key is wrong.
     """
-    from crossvote.swstack.experiment.paths import CONFIG
+    from crossvote.swstack.experiment.run.paths import CONFIG
     from crossvote.swstack.experiment.shipped import find_config
 
     path = find_config(source)  # before the classes of the configuration are loaded: a wrong name is answered at once

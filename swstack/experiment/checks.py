@@ -15,9 +15,9 @@ from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.verilator_build import tools
 from crossvote.swstack.evaluation.cosimulation import find_matrices
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.resources import check_resources
+from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.stages import NEED_MODEL, NEED_TASK
 from crossvote.swstack.inference.convert import convert
 from crossvote.swstack.inference.embedding_faults import embedding_crossbars

@@ -20,9 +20,9 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.experiment.checks import Found, check_pending, row_blocks, smallest_group, smallest_image
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import pending
 from crossvote.swstack.experiment.resources import Needs, needs
-from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
+from crossvote.swstack.experiment.run.directory import RunDirectory, check_place
+from crossvote.swstack.experiment.run.pipeline import pending
 from crossvote.swstack.experiment.support import cosim_engines, support_row
 from crossvote.swstack.experiment.work import chosen_stages
 from crossvote.swstack.inference.convert import convert, swap_faults

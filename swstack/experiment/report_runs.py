@@ -8,11 +8,11 @@ from typing import Any
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.config_changes import flat_keys
-from crossvote.swstack.experiment.results import plain_results
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.results import plain_results
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.report.comparison import comparison_claims, write_comparison
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import reading
-from crossvote.swstack.experiment.paths import CONFIG
+from crossvote.swstack.experiment.run.paths import CONFIG
 
 
 def shipped_configs() -> dict[str, Path]:

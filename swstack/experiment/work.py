@@ -7,13 +7,13 @@ from pathlib import Path
 
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Stage, bring_up_to_date, needed, pending
-from crossvote.swstack.experiment.records import Cosimulated
-from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory, check_place
+from crossvote.swstack.experiment.run.pipeline import Stage, bring_up_to_date, needed, pending
+from crossvote.swstack.experiment.run.records import Cosimulated
+from crossvote.swstack.experiment.run.store import StageStore
 from crossvote.swstack.experiment.stages import NEED_TASK, STAGES, targets
-from crossvote.swstack.experiment.store import StageStore
 from crossvote.swstack.report.claims import equal
 
 

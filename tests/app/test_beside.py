@@ -10,13 +10,13 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import Trace
 from crossvote.sim.system import energy
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.beside import attention_heads, sensitivity_rows
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.cost import first_layer
-from crossvote.swstack.experiment.pipeline import identify
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.pipeline import identify
 from crossvote.swstack.experiment.shipped import shipped_configs
+from crossvote.swstack.experiment.simulation.cost import first_layer
 from crossvote.swstack.experiment.stages.report import STAGE
 
 

@@ -11,8 +11,8 @@ from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment.branches import find_runs, fork, status
 from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.run.branches import find_runs, fork, status
 from crossvote.swstack.experiment.work import bring_up
 
 

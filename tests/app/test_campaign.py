@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign import driver as driving
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import database_path, run_campaign
@@ -31,8 +30,9 @@ from crossvote.swstack.experiment.campaign.spec import load_spec, variants
 from crossvote.swstack.experiment.campaign.summary import export, summarize
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, expand
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.records import Accuracy, Costs
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.records import Accuracy, Costs
 
 CAMPAIGN = """
 base = "base.toml"
@@ -173,8 +173,8 @@ def test_every_examples_logits_are_kept_and_give_the_metric(serial):
 
 def test_results_agree_with_those_of_a_plain_run(serial, home):
     """The same configuration through ``crossvote eval`` gives the same numbers, trial by trial."""
-    from crossvote.swstack.experiment.records import Accuracy
-    from crossvote.swstack.experiment.store import StageStore
+    from crossvote.swstack.experiment.run.records import Accuracy
+    from crossvote.swstack.experiment.run.store import StageStore
     from crossvote.swstack.experiment.work import bring_up
 
     (first, _) = variants(load_spec(home / "small.toml"))
@@ -485,7 +485,7 @@ def test_a_scope_restricts_the_faults_to_a_part(serial, home, tmp_path):
 
 
 def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_path):
-    from crossvote.swstack.experiment.store import StageStore
+    from crossvote.swstack.experiment.run.store import StageStore
     from crossvote.swstack.experiment.work import bring_up
 
     (first, _) = variants(load_spec(home / "small.toml"))

@@ -11,10 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from crossvote.swstack.cli.main import application
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.records import Accuracy, Cosimulated, Costs
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.records import Accuracy, Cosimulated, Costs
 from crossvote.swstack.experiment.shipped import shipped_configs
 from crossvote.swstack.tasks import TaskConfig, load_task
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.evaluation import cosimulation
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run.directory import RunDirectory
 
 RESULTS = ("finetune", "dense", "pruning", "pruned", "mapping", "accuracy", "cosimulation")
 

@@ -12,8 +12,8 @@ from benchmarks import glue_pruning
 from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.schema import build, to_mapping
 from crossvote.swstack.cli.main import application
-from crossvote.swstack.experiment.paper_tables import PruningRecord
-from crossvote.swstack.experiment.pruning_comparison import Comparison
+from crossvote.swstack.experiment.comparison.methods import Comparison
+from crossvote.swstack.experiment.comparison.paper_tables import PruningRecord
 from crossvote.swstack.experiment.work import chosen_stages
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.tasks.named.glue import GLUE_TASKS

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from crossvote.sim.common.progress import no_progress
-from crossvote.swstack.experiment.pipeline import Stage, bring_up_to_date, needed
-from crossvote.swstack.experiment.run_directory import RunDirectory
-from crossvote.swstack.experiment.sources import Source
-from crossvote.swstack.experiment.store import StageStore
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.pipeline import Stage, bring_up_to_date, needed
+from crossvote.swstack.experiment.run.sources import Source
+from crossvote.swstack.experiment.run.store import StageStore
 
 
 @dataclass(frozen=True)

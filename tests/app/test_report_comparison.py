@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.paths import RESULTS
-from crossvote.swstack.experiment.records import FORMAT
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.paths import RESULTS
+from crossvote.swstack.experiment.run.records import FORMAT
 
 
 def finished(path: Path, chips: int, **changes: float) -> Path:

@@ -20,8 +20,8 @@ from crossvote.sim.common.content import canonical_json, digest
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
-from crossvote.swstack.experiment.records import Score, read_record, to_json
-from crossvote.swstack.experiment.run_directory import Identity, RunDirectory, is_run_directory
+from crossvote.swstack.experiment.run.directory import Identity, RunDirectory, is_run_directory
+from crossvote.swstack.experiment.run.records import Score, read_record, to_json
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def test_a_killed_process_leaves_the_directory_free_and_the_stage_unfinished(tmp
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from crossvote.swstack.experiment.run_directory import Identity, RunDirectory
+        from crossvote.swstack.experiment.run.directory import Identity, RunDirectory
         with RunDirectory.open(Path(sys.argv[1])) as run:
             def work(folder, out, details):
                 (folder / "half").write_text("x")

@@ -17,9 +17,9 @@ from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilat
 from crossvote.sim.system import systemc as building
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.cosimulation import on_chip
-from crossvote.swstack.experiment import systemc
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.shipped import shipped_configs
+from crossvote.swstack.experiment.simulation import systemc
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.layouts import word_line_groups

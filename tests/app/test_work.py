@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from crossvote.sim.common import code
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment import paths, pipeline
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.records import Accuracy, FaultTrained, Mapped, Score
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths, pipeline
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.records import Accuracy, FaultTrained, Mapped, Score
 from crossvote.swstack.experiment.work import bring_up, chosen_stages
 from crossvote.swstack.tasks import TaskConfig, load_task
 
@@ -203,7 +203,7 @@ def test_every_stage_counts_the_code_that_does_its_work(stage):
         "faults": set(),
         "eval": {"inference.convert", "inference.crossbar_linear", "evaluation.evaluation"},
         "cosim": {"evaluation.cosimulation", "inference.convert"},
-        "simulate": {"experiment.workloads", "experiment.simulate"},
+        "simulate": {"experiment.simulation.workloads", "experiment.simulation.simulate"},
         "report": {"report.page", "report.claims", "report.figures"},
     }[stage]
     assert {f"crossvote.swstack.{name}" for name in expected} <= used

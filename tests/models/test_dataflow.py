@@ -11,7 +11,7 @@ from torch import nn
 
 import crossvote as cv
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.experiment.encoders import is_causal
+from crossvote.swstack.experiment.simulation.encoders import is_causal
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.dataflow import named_layers

@@ -17,9 +17,9 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.model import simulate
 from crossvote.swstack.cli.main import application
-from crossvote.swstack.experiment.encoders import ENCODERS, read_dimensions
-from crossvote.swstack.experiment.simulate import simulate_source
-from crossvote.swstack.experiment.workloads import DENSE, run_is_causal
+from crossvote.swstack.experiment.simulation.encoders import ENCODERS, read_dimensions
+from crossvote.swstack.experiment.simulation.simulate import simulate_source
+from crossvote.swstack.experiment.simulation.workloads import DENSE, run_is_causal
 from crossvote.swstack.models.packaged import packaged_directory
 
 SIZES = Dimensions(layers=2, hidden=64, intermediate=128, heads=4, queries=64, keys=32, gated=True, causal=True)

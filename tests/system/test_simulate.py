@@ -21,10 +21,10 @@ from crossvote.sim.system.group_work import GroupWork, ones_share
 from crossvote.sim.system.model import simulate
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.experiment.config import MapConfig, load_config
-from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
 from crossvote.swstack.experiment.shipped import shipped_configs
-from crossvote.swstack.experiment.simulate import simulate_source
-from crossvote.swstack.experiment.workloads import DENSE, PLAIN, encoder_workloads, length_rows
+from crossvote.swstack.experiment.simulation.encoders import ENCODERS, is_config, read_dimensions
+from crossvote.swstack.experiment.simulation.simulate import simulate_source
+from crossvote.swstack.experiment.simulation.workloads import DENSE, PLAIN, encoder_workloads, length_rows
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
@@ -118,7 +118,7 @@ def test_real_inputs_weigh_what_conducts(run, monkeypatch):
     options = {"schemes": ["none"], "tokens": 4, "resolution": "analytic", "stream": 1}
     half = simulate_source(str(run), **options).results["none"]
     real = {"layer.0.qkv": np.zeros((3, 64), np.int64), "layer.0.o": np.full((3, 64), -1)}
-    monkeypatch.setattr("crossvote.swstack.experiment.simulate._real_inputs", lambda *_: real)
+    monkeypatch.setattr("crossvote.swstack.experiment.simulation.simulate._real_inputs", lambda *_: real)
     weighed = simulate_source(str(run), **options).results["none"]
 
     def reads(result, scope):
@@ -265,7 +265,7 @@ def test_what_does_not_fit_is_one_sentence(run, options, message):
 
 def test_a_run_is_mapped_anew_onto_another_chip(run, monkeypatch):
     """The run's images are for crossbars of 128 x 128; the model itself fits any."""
-    from crossvote.swstack.experiment import simulate_tokens
+    from crossvote.swstack.experiment.simulation import tokens as simulate_tokens
 
     torch.manual_seed(0)
     sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}

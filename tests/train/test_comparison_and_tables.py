@@ -11,7 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from crossvote.sim.common.keyed import KeyedResults
-from crossvote.swstack.experiment.paper_tables import (
+from crossvote.swstack.experiment.comparison.methods import (
+    Comparison,
+    compare_methods,
+    comparison_rows,
+    finished,
+    loss_points,
+)
+from crossvote.swstack.experiment.comparison.paper_tables import (
     PAPER_TABLE_1,
     PruningRecord,
     layer_weights,
@@ -21,13 +28,6 @@ from crossvote.swstack.experiment.paper_tables import (
     to_markdown,
     weight_histogram,
     write_tables,
-)
-from crossvote.swstack.experiment.pruning_comparison import (
-    Comparison,
-    compare_methods,
-    comparison_rows,
-    finished,
-    loss_points,
 )
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight

@@ -16,17 +16,17 @@ from typing import Any
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.schema import build, to_mapping
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.engines import Engine, open_engine
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, Variant, variants
 from crossvote.swstack.experiment.campaign.stopping import Stopping, counted
 from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, PlannedTrial, expand, plan_digest, run_name
 from crossvote.swstack.experiment.campaign.work import do_chunk, do_prepare
-from crossvote.swstack.experiment.pipeline import identify, pending, versions
-from crossvote.swstack.experiment.records import read_plain
-from crossvote.swstack.experiment.run_directory import RunDirectory
-from crossvote.swstack.experiment.store import StageStore
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.pipeline import identify, pending, versions
+from crossvote.swstack.experiment.run.records import read_plain
+from crossvote.swstack.experiment.run.store import StageStore
 from crossvote.swstack.experiment.work import chosen_stages
 
 #: Seconds that a chunk should take: long against what handing it over costs, short against what a loss costs.

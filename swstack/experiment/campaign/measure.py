@@ -20,13 +20,13 @@ from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.files import replacing
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import sample_chips
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign.scopes import restrict, scope_names
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, PlannedTrial, refuse_unknown_scopes
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.images import recorded_image
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.images import recorded_image
+from crossvote.swstack.experiment.run.store import StageStore
 from crossvote.swstack.experiment.stages.common import load_part
-from crossvote.swstack.experiment.store import StageStore
 from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding

@@ -9,14 +9,14 @@ from typing import Any
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import Watch, database_path, run_campaign
 from crossvote.swstack.experiment.campaign.scopes import scope_names
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec
 from crossvote.swstack.experiment.campaign.summary import summarize
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.images import recorded_image
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.images import recorded_image
 from crossvote.swstack.experiment.shipped import whole_config
 from crossvote.swstack.tasks.metrics import lost
 

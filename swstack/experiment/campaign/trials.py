@@ -14,8 +14,8 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, Variant
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import identify
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.pipeline import identify
 from crossvote.swstack.experiment.stages import STAGES
 
 #: A trial without faults: the quantized model on a perfect chip.

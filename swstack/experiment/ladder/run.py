@@ -21,9 +21,9 @@ from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.ladder.config import FOLDER, LadderConfig, rung_schemes
 from crossvote.swstack.experiment.ladder.site import Site
 from crossvote.swstack.experiment.ladder.tables import ladder_tables
-from crossvote.swstack.experiment.paths import MASKS, RESULTS
-from crossvote.swstack.experiment.records import Score
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.paths import MASKS, RESULTS
+from crossvote.swstack.experiment.run.records import Score
 from crossvote.swstack.tasks.chance import Chance
 
 

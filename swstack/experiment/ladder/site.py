@@ -30,7 +30,7 @@ from crossvote.swstack.evaluation.chips import draw_silicon
 from crossvote.swstack.evaluation.evaluation import Trial
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.ladder.config import FOLDER, TRAINED, LadderConfig, law_of
-from crossvote.swstack.experiment.paths import MASKS, PRUNED
+from crossvote.swstack.experiment.run.paths import MASKS, PRUNED
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.error_law import matrix_laws

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Stage
+from crossvote.swstack.experiment.run.pipeline import Stage
 from crossvote.swstack.experiment.stages import (
     calibrate,
     cosim,

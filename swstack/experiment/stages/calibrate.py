@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage
-from crossvote.swstack.experiment.records import Calibration
-from crossvote.swstack.experiment.sources import Source, train_source
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.pipeline import Context, Stage
+from crossvote.swstack.experiment.run.records import Calibration
+from crossvote.swstack.experiment.run.sources import Source, train_source
 from crossvote.swstack.experiment.stages.common import TRAIN_ONLY, load_part, settings
 
 
@@ -20,7 +20,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
 
 def _steps(context: Context[RunConfig]) -> dict[str, float]:
     from crossvote.swstack.evaluation.calibration import static_steps
-    from crossvote.swstack.experiment.images import recorded_image
+    from crossvote.swstack.experiment.run.images import recorded_image
 
     model, tokenizer, task = load_part(context.run.path / paths.mapped_model(context.config), context.config)
     return static_steps(model, tokenizer, task, recorded_image(context.run.path, context.config.map.schemes[0]))

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage
-from crossvote.swstack.experiment.records import Calibration, Chips, Cosimulated
-from crossvote.swstack.experiment.sources import dev_source, train_source
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.pipeline import Context, Stage
+from crossvote.swstack.experiment.run.records import Calibration, Chips, Cosimulated
+from crossvote.swstack.experiment.run.sources import dev_source, train_source
 from crossvote.swstack.experiment.stages.common import load_part, settings
 from crossvote.swstack.experiment.support import cosim_engines
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.evaluation.chips import silicon_of
     from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
-    from crossvote.swstack.experiment.images import recorded_image
+    from crossvote.swstack.experiment.run.images import recorded_image
 
     run, config = context.run, context.config
     model, tokenizer, task = load_part(run.path / paths.mapped_model(config), config)

@@ -9,18 +9,18 @@ from crossvote.sim.array.patterns import pattern_words
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.schema import to_mapping
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage
-from crossvote.swstack.experiment.records import Accuracy, Calibration, Chips
-from crossvote.swstack.experiment.sources import dev_source, train_source
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.pipeline import Context, Stage
+from crossvote.swstack.experiment.run.records import Accuracy, Calibration, Chips
+from crossvote.swstack.experiment.run.sources import dev_source, train_source
 from crossvote.swstack.experiment.stages.common import load_part, settings
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.evaluation.chips import chips_for, silicon_of
     from crossvote.swstack.evaluation.evaluation import rows, sweep
-    from crossvote.swstack.experiment.images import recorded_image
+    from crossvote.swstack.experiment.run.images import recorded_image
     from crossvote.swstack.experiment.stages.score import chance
     from crossvote.swstack.inference.embedding_faults import embedding_crossbars
     from crossvote.swstack.training.loop import best_device

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crossvote.sim.common.schema import to_mapping
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage
-from crossvote.swstack.experiment.records import FaultTrained
-from crossvote.swstack.experiment.sources import train_source
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.pipeline import Context, Stage
+from crossvote.swstack.experiment.run.records import FaultTrained
+from crossvote.swstack.experiment.run.sources import train_source
 from crossvote.swstack.experiment.stages.common import TRAIN_ONLY, load_part, settings
 
 

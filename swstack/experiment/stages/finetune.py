@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage
-from crossvote.swstack.experiment.records import Finetuned
-from crossvote.swstack.experiment.sources import model_source, train_source
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.pipeline import Context, Stage
+from crossvote.swstack.experiment.run.records import Finetuned
+from crossvote.swstack.experiment.run.sources import model_source, train_source
 from crossvote.swstack.experiment.stages.common import TRAIN_ONLY, settings
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from crossvote.sim.common.schema import to_mapping
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage
-from crossvote.swstack.experiment.records import Mapped, MappedScheme
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.pipeline import Context, Stage
+from crossvote.swstack.experiment.run.records import Mapped, MappedScheme
 from crossvote.swstack.experiment.stages.common import load_part
 
 

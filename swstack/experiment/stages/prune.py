@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage
-from crossvote.swstack.experiment.records import Pruned, SparsityRow
-from crossvote.swstack.experiment.sources import train_source
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.pipeline import Context, Stage
+from crossvote.swstack.experiment.run.records import Pruned, SparsityRow
+from crossvote.swstack.experiment.run.sources import train_source
 from crossvote.swstack.experiment.stages.common import TRAIN_ONLY, load_part, settings
 
 if TYPE_CHECKING:

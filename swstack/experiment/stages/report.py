@@ -7,13 +7,13 @@ from typing import Any
 
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.schema import to_mapping
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.beside import attention_heads, sensitivity_rows
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage, versions
-from crossvote.swstack.experiment.records import Accuracy, Chips
-from crossvote.swstack.experiment.results import plain_results
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.pipeline import Context, Stage, versions
+from crossvote.swstack.experiment.run.records import Accuracy, Chips
+from crossvote.swstack.experiment.run.results import plain_results
 
 _NEEDS = (
     *("finetune", "score-dense", "prune", "score-pruned", "fault-training", "map", "calibrate"),
@@ -25,7 +25,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.sim.chip.components.opc import opc_parameters, synthesis
     from crossvote.swstack.evaluation.chips import silicon_of
     from crossvote.swstack.experiment.config_changes import changed_keys
-    from crossvote.swstack.experiment.images import recorded_image
+    from crossvote.swstack.experiment.run.images import recorded_image
     from crossvote.swstack.report.claims import telling_rate, verdict
     from crossvote.swstack.report.page import write_report
 

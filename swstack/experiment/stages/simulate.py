@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import Context, Stage
-from crossvote.swstack.experiment.records import Costs
-from crossvote.swstack.experiment.sources import dev_source
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.pipeline import Context, Stage
+from crossvote.swstack.experiment.run.records import Costs
+from crossvote.swstack.experiment.run.sources import dev_source
 from crossvote.swstack.experiment.stages.common import settings
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
-    from crossvote.swstack.experiment.cost import costs
+    from crossvote.swstack.experiment.simulation.cost import costs
 
     result = costs(context.run.path, context.config.simulate, context.progress)
     return [context.write(paths.RESULTS["simulate"], Costs(**result))]
@@ -31,10 +31,10 @@ STAGE = Stage[RunConfig](
     lambda config: (dev_source(config),),
     (
         __name__,
-        "crossvote.swstack.experiment.cost",
-        "crossvote.swstack.experiment.lengths",
-        "crossvote.swstack.experiment.simulate",
-        "crossvote.swstack.experiment.simulate_tokens",
-        "crossvote.swstack.experiment.workloads",
+        "crossvote.swstack.experiment.simulation.cost",
+        "crossvote.swstack.experiment.simulation.lengths",
+        "crossvote.swstack.experiment.simulation.simulate",
+        "crossvote.swstack.experiment.simulation.tokens",
+        "crossvote.swstack.experiment.simulation.workloads",
     ),
 )

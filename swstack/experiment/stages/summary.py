@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from crossvote.sim.array.patterns import parse_pattern, pattern_words
 from crossvote.sim.common.files import reading
-from crossvote.swstack.experiment import paths
-from crossvote.swstack.experiment.records import Accuracy, Chips, Cosimulated, Costs, Mapped, Pruned, Score
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.records import Accuracy, Chips, Cosimulated, Costs, Mapped, Pruned, Score
 from crossvote.swstack.report.claims import cosimulation_line, cost_claims, left_out_line
 
 

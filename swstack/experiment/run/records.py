@@ -183,7 +183,7 @@ class Cosimulated:
 
 @dataclass(frozen=True)
 class Costs:
-    """The system model, as ``crossvote.swstack.experiment.cost.costs`` gives it; ``skipped`` says why there is none.
+    """The system model, as ``experiment.simulation.cost.costs`` gives it; ``skipped`` says why there is none.
 
     timeline: when the units of the last scheme's first layer are busy with a few tokens.
     """

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
 from crossvote.sim.common.files import reading
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.tasks import load_task
 from crossvote.swstack.tasks.batches import encode
 

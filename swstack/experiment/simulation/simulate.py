@@ -28,12 +28,12 @@ from crossvote.sim.system.placement import check_capacity
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.result import Resolution, SystemResult
 from crossvote.sim.system.workload import Workload
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config, parse_override
-from crossvote.swstack.experiment.encoders import ENCODERS, is_config, read_dimensions
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.shipped import find_config
-from crossvote.swstack.experiment.workloads import (
+from crossvote.swstack.experiment.simulation.encoders import ENCODERS, is_config, read_dimensions
+from crossvote.swstack.experiment.simulation.workloads import (
     DENSE,
     PLAIN,
     encoder_workloads,
@@ -172,7 +172,7 @@ def _on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str, OnChip
     Raises:
         UserError: the dev set is too short.
     """
-    from crossvote.swstack.experiment.simulate_tokens import schemes_on_chip
+    from crossvote.swstack.experiment.simulation.tokens import schemes_on_chip
 
     placed = schemes_on_chip(run, schemes, tokens)
     found = min((len(x) for one in placed.values() for x in one.inputs.values()), default=tokens)
@@ -194,13 +194,13 @@ def _real_inputs(run: Path, scheme: str, tokens: int) -> Mapping[str, NDArray[np
     model = RunDirectory(run).whole(f"{paths.PRUNED}/model.safetensors")
     if not (model.is_file() and (run / paths.image(scheme)).is_file()):
         return {}
-    from crossvote.swstack.experiment.simulate_tokens import real_inputs
+    from crossvote.swstack.experiment.simulation.tokens import real_inputs
 
     return real_inputs(run, scheme, min(tokens, ACTIVITY_TOKENS))
 
 
 def _dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:
-    from crossvote.swstack.experiment.lengths import dev_lengths
+    from crossvote.swstack.experiment.simulation.lengths import dev_lengths
 
     return dev_lengths(run, config)
 

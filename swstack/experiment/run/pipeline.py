@@ -13,10 +13,10 @@ from crossvote.sim.common.code import code_digest
 from crossvote.sim.common.content import file_digest
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress
-from crossvote.swstack.experiment.records import to_json
-from crossvote.swstack.experiment.run_directory import Identity, RunDirectory, StageRecord
-from crossvote.swstack.experiment.sources import Source
-from crossvote.swstack.experiment.store import StageStore
+from crossvote.swstack.experiment.run.directory import Identity, RunDirectory, StageRecord
+from crossvote.swstack.experiment.run.records import to_json
+from crossvote.swstack.experiment.run.sources import Source
+from crossvote.swstack.experiment.run.store import StageStore
 
 C = TypeVar("C")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.checks import check_pending
+from crossvote.swstack.experiment.comparison.methods import compare_methods, comparison_rows, loss_points
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.pipeline import pending
-from crossvote.swstack.experiment.pruning_comparison import compare_methods, comparison_rows, loss_points
-from crossvote.swstack.experiment.records import Score
-from crossvote.swstack.experiment.run_directory import RunDirectory, check_place
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory, check_place
+from crossvote.swstack.experiment.run.pipeline import pending
+from crossvote.swstack.experiment.run.records import Score
 from crossvote.swstack.experiment.work import chosen_stages
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.pruning.methods import METHODS

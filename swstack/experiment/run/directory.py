@@ -28,8 +28,8 @@ from crossvote.sim.common.content import digest, file_digest
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import write_text_atomic, writing
 from crossvote.sim.common.lock import held
-from crossvote.swstack.experiment import paths
-from crossvote.swstack.experiment.records import FORMAT, read_record
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.records import FORMAT, read_record
 
 R = TypeVar("R")
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.experiment import paths
+from crossvote.swstack.experiment.comparison.paper_tables import PruningRecord, write_tables
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.paper_tables import PruningRecord, write_tables
-from crossvote.swstack.experiment.records import Finetuned, Pruned, Score
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.records import Finetuned, Pruned, Score
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model

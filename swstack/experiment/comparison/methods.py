@@ -15,8 +15,8 @@ from crossvote.sim.common.content import digest
 from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
-from crossvote.swstack.experiment.paper_tables import mean_and_spread
-from crossvote.swstack.experiment.sources import model_source
+from crossvote.swstack.experiment.comparison.paper_tables import mean_and_spread
+from crossvote.swstack.experiment.run.sources import model_source
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load
 from crossvote.swstack.pruning.config import PruneConfig

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.experiment import paths
-from crossvote.swstack.experiment.records import Mapped, read_record
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.records import Mapped, read_record
 
 
 def recorded_image(run: Path, scheme: str) -> Image:

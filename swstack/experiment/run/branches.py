@@ -9,10 +9,10 @@ from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config
-from crossvote.swstack.experiment.pipeline import pending
-from crossvote.swstack.experiment.run_directory import RunDirectory, is_run_directory, link
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory, is_run_directory, link
+from crossvote.swstack.experiment.run.pipeline import pending
 from crossvote.swstack.experiment.shipped import whole_config
 from crossvote.swstack.experiment.stages import STAGES
 

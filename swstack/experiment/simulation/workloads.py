@@ -19,11 +19,11 @@ from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.table import TokenTable
 from crossvote.sim.system.workload import Workload
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig
-from crossvote.swstack.experiment.encoders import is_causal
-from crossvote.swstack.experiment.images import recorded_image
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.images import recorded_image
+from crossvote.swstack.experiment.simulation.encoders import is_causal
 
 DENSE = "dense, unprotected"
 PLAIN = "pruned, unprotected"
@@ -92,7 +92,7 @@ def run_workloads(
         raise UserError(f"{run}: '{unknown[0]}' is not one of the run's schemes ({', '.join(own.map.schemes)}).")
     heads = _heads(run)
     if remap:
-        from crossvote.swstack.experiment.simulate_tokens import mapped_anew
+        from crossvote.swstack.experiment.simulation.tokens import mapped_anew
 
         images = mapped_anew(run, own, chip, wanted)
     else:

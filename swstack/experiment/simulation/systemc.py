@@ -14,7 +14,7 @@ from crossvote.sim.system.layer_file import layer_bytes
 from crossvote.sim.system.stream import StreamedLayer, log_text, outputs_of, stream
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.shipped import find_config
-from crossvote.swstack.experiment.simulate_tokens import schemes_on_chip
+from crossvote.swstack.experiment.simulation.tokens import schemes_on_chip
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossvote.swstack.experiment.run_directory import RunDirectory, StageRecord
+from crossvote.swstack.experiment.run.directory import RunDirectory, StageRecord
 
 
 @dataclass(frozen=True)

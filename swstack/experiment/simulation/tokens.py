@@ -14,11 +14,11 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.evaluation.chips import silicon_of
 from crossvote.swstack.evaluation.cosimulation import OnChip, dev_batches, on_chip
-from crossvote.swstack.experiment import paths
 from crossvote.swstack.experiment.config import RunConfig, load_config
-from crossvote.swstack.experiment.images import recorded_image
-from crossvote.swstack.experiment.records import Calibration, Chips, read_record
-from crossvote.swstack.experiment.run_directory import RunDirectory
+from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.images import recorded_image
+from crossvote.swstack.experiment.run.records import Calibration, Chips, read_record
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.mapping.mapping import map_model
 from crossvote.swstack.models.config import ModelConfig

@@ -30,8 +30,8 @@ def costs(run: Path, config: SimulateConfig, progress: Progress = no_progress) -
     """
     from crossvote.sim.system.energy import area_by_part_mm2
     from crossvote.sim.system.summary import summary
-    from crossvote.swstack.experiment.simulate import simulate_source
-    from crossvote.swstack.experiment.workloads import DENSE, PLAIN
+    from crossvote.swstack.experiment.simulation.simulate import simulate_source
+    from crossvote.swstack.experiment.simulation.workloads import DENSE, PLAIN
 
     asked = {"stream": config.stream, "resolution": config.resolution}
     try:

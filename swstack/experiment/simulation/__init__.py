@@ -1,0 +1,1 @@
+"""What is simulated for ``crossvote simulate``, ``crossvote systemc`` and the costs in the report."""
