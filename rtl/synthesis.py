@@ -39,6 +39,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "map + voter": {},
     "map + voter + scale": {"scale_bits": 17},
 }
+#: Widths of the counts for which the log of disagreements is counted, in an OPC of eight lanes.
+LOGS = (8, 24)
 #: Of placement; the clock in the table is the median over them.
 SEEDS = (1, 2, 3)
 DEVICE = ("--45k", "--package", "CABGA381", "--speed", "6")
@@ -82,11 +84,12 @@ ROWS: dict[str, type[CellCounts | Cost | AsicCost]] = {"cells": CellCounts, "ecp
 
 
 def memory_bits(parameters: OpcParameters) -> int:
-    """Bits of all memories: two banks of column sums, the column map, the scales."""
+    """Bits of all memories: two banks of column sums, the column map, the scales, the log."""
     p = parameters
     entry = entry_layout(p).size
     scales = p.outputs * (p.scale_bits + SHIFT_BITS) if p.scale_bits else 0
-    return 2 * p.columns * p.column_sum_bits + (p.columns * entry if p.column_map else 0) + scales
+    per_column = 2 * p.column_sum_bits + (entry if p.column_map else 0) + p.log_bits
+    return p.columns * per_column + scales
 
 
 def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> CellCounts:
@@ -103,6 +106,17 @@ def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> CellCo
     memories = sum(count for name, count in gates.items() if name.startswith("$mem"))
     logic = sum(gates.values()) - flip_flops - memories
     return CellCounts(variant, parameters.lanes, logic, flip_flops, memory_bits(parameters))
+
+
+def count_logs(folder: Path) -> list[dict[str, int]]:
+    """What a log of each width of ``LOGS`` adds to an OPC with a voter: gates and flip-flops."""
+    plain, *logged = (
+        count_cells(OpcParameters(log_bits=bits), "map + voter", folder / f"log_{bits}") for bits in (0, *LOGS)
+    )
+    return [
+        {"log_bits": bits, "gates": own.gates - plain.gates, "flip_flops": own.flip_flops - plain.flip_flops}
+        for bits, own in zip(LOGS, logged, strict=True)
+    ]
 
 
 def place_ecp5(parameters: OpcParameters, variant: str, folder: Path, seeds: Sequence[int] = SEEDS) -> Cost:
@@ -155,7 +169,7 @@ def table(rows: Sequence[CellCounts | Cost | AsicCost]) -> str:
     return "\n".join(lines)
 
 
-def cells_document(rows: Sequence[CellCounts]) -> str:
+def cells_document(rows: Sequence[CellCounts], logs: Sequence[Mapping[str, int]]) -> str:
     """The table from which the system model takes the OPC's cells, as JSON."""
     p = OpcParameters()
     sizes = ("columns", "planes", "input_bits", "adc_bits", "row_blocks")
@@ -165,6 +179,7 @@ def cells_document(rows: Sequence[CellCounts]) -> str:
         "source": "python -m crossvote.rtl.synthesis, generic cells, docs/opc.md",
         "parameters": {name: getattr(p, name) for name in sizes},
         "rows": [asdict(row) for row in rows],
+        "log": list(logs),
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -242,7 +257,7 @@ def main() -> None:
                 costs[target] = merged(costs[target], steps[target](parameters, variant, folder))
                 write_table(path, costs)
     if options.write_cells:
-        write_atomic(options.write_cells, cells_document(costs["cells"]))
+        write_atomic(options.write_cells, cells_document(costs["cells"], count_logs(options.folder)))
     print("\n\n".join(table(costs[target]) for target in targets))
 
 

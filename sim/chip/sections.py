@@ -126,6 +126,12 @@ class OpcConfig:
         le=17,
         description="bits of the multiplier that scales each output; 0 leaves the scale stage out",
     )
+    log_bits: int = Field(
+        default=0,
+        ge=0,
+        le=24,
+        description="bits of the count, per bit line, of votes in which it was not the median; 0 leaves the log out",
+    )
     clock_ps: int = Field(ge=1, le=MOST_PS, description="clock period")
     queue_vectors: int = Field(
         ge=1, le=MOST, description="token vectors that fit between the converters and a group's OPCs"

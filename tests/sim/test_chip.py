@@ -128,11 +128,11 @@ def test_every_parameter_of_the_rtl_comes_from_the_chip():
     values |= {"column_map": False, "scale_bits": 3}
     parameters = opc_parameters(load_chip("crossvote", {"opc": values, "adc": {"bits": 9}}))
     plain = opc_parameters(load_chip("crossvote"))
+    logged = opc_parameters(load_chip("crossvote", {"opc": {"log_bits": 5}}))  # which needs a voter
     for field in dataclasses.fields(parameters):
-        if field.name == "log_bits":  # the log is an option of the exported RTL alone
-            continue
-        assert getattr(parameters, field.name) == {**values, "adc_bits": 9}[field.name]
-        assert getattr(parameters, field.name) != getattr(plain, field.name)
+        chosen = logged if field.name == "log_bits" else parameters
+        assert getattr(chosen, field.name) == {**values, "adc_bits": 9, "log_bits": 5}[field.name]
+        assert getattr(chosen, field.name) != getattr(plain, field.name)
 
 
 def test_reads_come_from_the_chip():

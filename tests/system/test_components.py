@@ -109,6 +109,14 @@ def test_the_scale_stage_follows_its_bits():
     assert full.memory_bits - half.memory_bits == pytest.approx(18 * 9)
 
 
+def test_a_log_follows_its_bits_and_needs_a_voter():
+    none, eight, wide = (opc_cells(OpcParameters(log_bits=bits), "map + voter") for bits in (0, 8, 24))
+    assert eight.gates - none.gates == pytest.approx(266 + 5 * 71)
+    assert wide.gates - none.gates == pytest.approx(386 + 5 * 71)
+    assert (eight.memory_bits - none.memory_bits, wide.memory_bits - none.memory_bits) == (128 * 8, 128 * 24)
+    assert opc_cells(OpcParameters(log_bits=24), "plain") == opc_cells(OpcParameters(), "plain")
+
+
 def test_a_saved_voter_costs_nothing():
     """Syntheses of two variants differ by a few gates in what they do alike."""
     pairs = {v: opc(OpcParameters(), v, 1000).actions["opc_pair"].energy_pj for v in VARIANTS}

@@ -1,9 +1,10 @@
 """The output peripheral component, from the project's own synthesis.
 
 ``opc_cells.json`` holds what ``python -m crossvote.rtl.synthesis`` counts: gates, flip-flops and memory bits over
-lanes and variant. Gates and flip-flops are linear in the lanes (interpolated between the counted ones, the last slope
-continued up to 256) and, per lane, in the width of a column sum; the rest grows with the width of an output sum.
-Priced as logic (``logic.py``). ISAAC's shift-and-add, which has published power instead, is here too.
+lanes and variant, and what a log of disagreements adds. Gates and flip-flops are linear in the lanes (interpolated
+between the counted ones, the last slope continued up to 256) and, per lane, in the width of a column sum; the rest
+grows with the width of an output sum. Priced as logic (``logic.py``). ISAAC's shift-and-add, which has published power
+instead, is here too.
 """
 
 from __future__ import annotations
@@ -95,14 +96,27 @@ def opc_cells(parameters: OpcParameters, variant: Variant) -> CountedCells:
     lanes *= parameters.column_sum_bits / reference.column_sum_bits
     others = (others + scaling) * parameters.sum_bits / reference.sum_bits
     sums = 2 * parameters.columns * parameters.column_sum_bits
-    return CountedCells(lanes + others, sums + (extra + scales) * parameters.columns / reference.columns)
+    log = parameters.log_bits if "voter" in variant else 0  # it counts what voters see
+    return CountedCells(
+        lanes + others + (_log_gates(log) if log else 0.0),
+        sums + parameters.columns * ((extra + scales) / reference.columns + log),
+    )
+
+
+def _log_gates(bits: int) -> float:
+    """Of the log of disagreements: linear in the width of its counts, through the two that were counted."""
+    counted = json.loads(_text())["log"]
+    narrow, wide = (row["log_bits"] for row in counted)
+    low, high = (row["gates"] + logic.FLIP_FLOP_GATES * row["flip_flops"] for row in counted)
+    return float(low + (high - low) / (wide - narrow) * (bits - narrow))
 
 
 def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimate:
     """One OPC.
 
     Actions: ``opc_pair`` (a pair of codes accumulated: the gates of a lane, its column sum read and written),
-    ``opc_step`` (a column sum read out and added to its output), ``map_lookup`` and ``vote``.
+    ``opc_step`` (a column sum read out and added to its output), ``map_lookup`` and ``vote``. What a log counts is
+    free: how often bit lines disagree depends on the faults.
 
     Raises:
         UserError: a clock above 2 GHz.
@@ -159,6 +173,7 @@ def opc_parameters(chip: Structure) -> OpcParameters:
             voter=o.voter,
             column_map=o.column_map,
             scale_bits=o.scale_bits,
+            log_bits=o.log_bits,
         )
     except ValueError as error:
         raise UserError(f"chip '{chip.name}': the output peripheral cannot be built: {error}") from None
