@@ -24,6 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.measure import environment
+from benchmarks.sections import Section, measured_on
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.common.files import write_text_atomic
@@ -33,9 +34,9 @@ from tb.stimulus import random_codes, random_map
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "opc_throughput.json"
-DOCUMENT = ROOT / "docs" / "opc.md"
-#: The table in ``DOCUMENT`` stands between these lines.
-BEGIN, END = "<!-- benchmarks/results/opc_throughput.json -->", "<!-- end of the measurement -->"
+SECTION = Section(
+    ROOT / "docs" / "opc.md", "<!-- benchmarks/results/opc_throughput.json -->", "<!-- end of the measurement -->"
+)
 LANES = (8, 32, 128)
 RUNS = 3
 #: Goals: cycles/s of the compiled model over those of cocotb on Verilator, and its code pairs/s on one core.
@@ -157,15 +158,7 @@ def verdict(speeds: Sequence[Speed]) -> str:
 def section(data: dict) -> str:  # type: ignore[type-arg]
     """What stands in the document: table, verdict and machine, from the content of ``RESULTS``."""
     speeds = [Speed(**entry) for entry in data["results"]]
-    where = data["environment"]
-    machine = f"{where['processor']}, {where['date']}, load average {where['load_average'][0]:g} (1 is this benchmark)."
-    return f"{BEGIN}\n{table(speeds)}\n\n{verdict(speeds)}\n{machine}\n{END}"
-
-
-def with_section(text: str, new: str) -> str:
-    """``text`` with what stands between ``BEGIN`` and ``END`` replaced."""
-    before, rest = text.split(BEGIN)
-    return before + new + rest.split(END)[1]
+    return f"{table(speeds)}\n\n{verdict(speeds)}\n{measured_on(data['environment'])}"
 
 
 def picture(speeds: Sequence[Speed]) -> Figure:
@@ -189,7 +182,7 @@ def publish(speeds: Sequence[Speed]) -> None:
     write_text_atomic(RESULTS, json.dumps(data, indent=1) + "\n")
     with matplotlib.rc_context({"svg.hashsalt": "opc_throughput", "svg.fonttype": "none"}):
         picture(speeds).savefig(RESULTS.with_suffix(".svg"), metadata={"Date": None})
-    write_text_atomic(DOCUMENT, with_section(DOCUMENT.read_text(encoding="utf-8"), section(data)))
+    SECTION.write(section(data))
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import environment
+from benchmarks.sections import Section
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral.tile_array import TileArray
@@ -29,8 +30,10 @@ from crossvote.swstack.mapping.protection import PRESETS
 from tb.real_layers import placed_layers
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, DOCUMENT = ROOT / "benchmarks" / "results" / "tile_layer.json", ROOT / "docs" / "tile.md"
-BEGIN, END = "<!-- benchmarks/results/tile_layer.json -->", "<!-- end of the layers -->"
+RESULTS = ROOT / "benchmarks" / "results" / "tile_layer.json"
+SECTION = Section(
+    ROOT / "docs" / "tile.md", "<!-- benchmarks/results/tile_layer.json -->", "<!-- end of the layers -->"
+)
 #: The word-line groups of the layer, and so all its matrices.
 GROUPS = ("qkv", "o", "ffn1", "ffn2")
 #: Those that know the fault map would need it before they are mapped; their images are no others to the hardware.
@@ -92,7 +95,7 @@ def section(data: dict[str, object]) -> str:
     """What stands in the document, from the content of ``RESULTS``."""
     results = [Result(**entry) for entry in data["results"]]  # type: ignore[attr-defined]
     right = sum(not result.wrong for result in results)
-    return f"{BEGIN}\n{table(results)}\n\nAll integers equal under {right} of {len(results)} schemes.\n{END}"
+    return f"{table(results)}\n\nAll integers equal under {right} of {len(results)} schemes."
 
 
 def main() -> None:
@@ -109,8 +112,7 @@ def main() -> None:
         kept.sort(key=lambda entry: SCHEMES.index(str(entry["scheme"])))
         data: dict[str, object] = {"environment": environment(), "results": kept}
         write_text_atomic(RESULTS, json.dumps(data, indent=1) + "\n")
-        before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-        write_text_atomic(DOCUMENT, before + section(data) + rest.split(END)[1])
+        SECTION.write(section(data))
     sys.exit(any(entry["wrong"] for entry in kept))
 
 

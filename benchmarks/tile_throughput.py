@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import environment
+from benchmarks.sections import Section, measured_on
 from crossvote.rtl.tile_parameters import TileParameters
 from crossvote.sim.array.image import Vote
 from crossvote.sim.chip.config import load_chip
@@ -32,8 +33,10 @@ from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from tb.stimulus import random_map
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, DOCUMENT = ROOT / "benchmarks" / "results" / "tile_throughput.json", ROOT / "docs" / "tile.md"
-BEGIN, END = "<!-- benchmarks/results/tile_throughput.json -->", "<!-- end of the measurement -->"
+RESULTS = ROOT / "benchmarks" / "results" / "tile_throughput.json"
+SECTION = Section(
+    ROOT / "docs" / "tile.md", "<!-- benchmarks/results/tile_throughput.json -->", "<!-- end of the measurement -->"
+)
 RUNS, SECONDS, GOAL = 3, 1.0, 30e6
 #: Row blocks of a word-line group, where its replicas vote, changes to the shipped chip: groups of the embedded
 #: encoder on it, and on one with faster cells and converters, where a read takes no longer than its beats.
@@ -102,12 +105,10 @@ def table(speeds: Sequence[Speed]) -> str:
 def section(data: dict[str, Any]) -> str:
     """What stands in the document, from the content of ``RESULTS``."""
     speeds = [Speed(**entry) for entry in data["results"]]
-    where = data["environment"]
     fast = sum(s.code_pairs / s.seconds >= GOAL for s in speeds)
     return (
-        f"{BEGIN}\n{table(speeds)}\n\nGoal: {GOAL / 1e6:.0f} M code pairs/s on one core, met by {fast} of "
-        f"{len(speeds)}.\n{where['processor']}, {where['date']}, load average {where['load_average'][0]:g} "
-        f"(1 is this benchmark).\n{END}"
+        f"{table(speeds)}\n\nGoal: {GOAL / 1e6:.0f} M code pairs/s on one core, met by {fast} of {len(speeds)}.\n"
+        f"{measured_on(data['environment'])}"
     )
 
 
@@ -124,8 +125,7 @@ def main() -> None:
     if len(options.tile) == len(TILES):
         data = {"environment": environment(), "results": [asdict(speed) for speed in speeds]}
         write_text_atomic(RESULTS, json.dumps(data, indent=1) + "\n")
-        before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-        write_text_atomic(DOCUMENT, before + section(data) + rest.split(END)[1])
+        SECTION.write(section(data))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from opc_hardware import needs_compiler
 
 from benchmarks import opc_throughput
-from benchmarks.opc_throughput import BEGIN, DOCUMENT, END, LANES, RESULTS, Speed, row_blocks, section, table, verdict
+from benchmarks.opc_throughput import LANES, RESULTS, SECTION, Speed, row_blocks, section, table, verdict
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.peripheral import create_peripheral
 from tb.stimulus import agreeing_codes, random_map
@@ -28,7 +29,8 @@ SPEEDS = [
 def test_the_document_shows_the_committed_result() -> None:
     if not RESULTS.is_file():
         pytest.skip("no committed measurement: run python -m benchmarks.opc_throughput")
-    assert section(json.loads(RESULTS.read_text(encoding="utf-8"))) in DOCUMENT.read_text(encoding="utf-8")
+    shown = SECTION.around(section(json.loads(RESULTS.read_text(encoding="utf-8"))))
+    assert shown in SECTION.document.read_text(encoding="utf-8")
 
 
 def test_goals_are_judged_by_the_numbers_in_the_table() -> None:
@@ -45,13 +47,14 @@ def test_goals_are_judged_by_the_numbers_in_the_table() -> None:
 def test_publishing_replaces_the_table_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document, results = tmp_path / "opc.md", tmp_path / "results" / "opc_throughput.json"
     results.parent.mkdir()
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    monkeypatch.setattr(opc_throughput, "DOCUMENT", document)
+    own = dataclasses.replace(SECTION, document=document)
+    document.write_text(f"before\n{own.around('old')}\nafter\n")
+    monkeypatch.setattr(opc_throughput, "SECTION", own)
     monkeypatch.setattr(opc_throughput, "RESULTS", results)
     for _ in range(2):
         opc_throughput.publish(SPEEDS)
         written = section(json.loads(results.read_text()))
-        assert document.read_text() == f"before\n{written}\nafter\n"
+        assert document.read_text() == f"before\n{own.around(written)}\nafter\n"
         assert table(SPEEDS) in written
     assert (tmp_path / "results" / "opc_throughput.svg").read_text().startswith("<?xml")
 
