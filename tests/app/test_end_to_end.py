@@ -124,7 +124,7 @@ def test_a_cosimulation_that_differs_is_exit_code_1(finished, tmp_path, monkeypa
 
 def test_two_bit_cells_are_evaluated_and_the_report_says_what_was_left_out(finished, tmp_path):
     directory = shutil.copytree(finished, tmp_path / "copy")
-    overrides = ["chip.crossbar.cell_bits=2", "chip.adc.bits=9"]
+    overrides = ["chip.crossbar.cell_bits=2", "chip.adc.bits=9", "faults.rates=[0.02]", "faults.chips=1"]
     options = [argument for override in overrides for argument in ("-o", override)]
     result = CliRunner().invoke(cli.application(), ["run", str(directory), *options])
     assert result.exit_code == 0, result.output
@@ -251,7 +251,8 @@ def test_a_run_stopped_three_times_goes_on_to_the_same_numbers(config, finished,
 def test_more_chips_take_up_the_trials_that_are_there(finished, config, tmp_path):
     """Numbers of the chips that were measured before do not change."""
     before = json.loads((finished / "results" / "accuracy.json").read_text())["points"]
-    directory = tmp_path / "more"
+    directory = shutil.copytree(finished, tmp_path / "more")
+    shutil.rmtree(directory / "work" / "trials")
     result = CliRunner().invoke(
         cli.application(),
         ["eval", str(config), "--run-dir", str(directory), "-o", "faults.chips=1", "-o", "faults.rates=[0.02]"],

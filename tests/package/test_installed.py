@@ -76,7 +76,7 @@ def installed(distributions, tmp_path_factory):
     for name in ("sim", "rtl", "swstack"):
         (work / name).mkdir(parents=True)
         (work / name / "__init__.py").write_text("raise RuntimeError('a folder of the user was imported')\n")
-    for name in ("tb", "tests", "benchmarks"):
+    for name in ("sim", "tb", "tests", "benchmarks"):
         (work / f"{name}.py").write_text("raise RuntimeError('a file of the user was imported')\n")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
     environment["PYTHONPATH"] = str(work)
@@ -117,7 +117,7 @@ def test_the_base_works_without_the_extras_beside_folders_of_the_same_names(inst
     main = ("-m", "crossvote.swstack.cli.main")
     assert "crossvote" in installed(*main, "presets")
     assert "opc.v" in installed(*main, "verilog", "--out", tmp_path / "verilog")
-    assert "latency" in installed(*main, "simulate", "bert-base", "--tokens", "16", "--resolution", "matrix")
+    assert "latency" in installed(*main, "simulate", "bert-base", "--tokens", "16", "--resolution", "analytic")
 
 
 def test_a_command_of_an_extra_says_which_extra_it_needs(installed):

@@ -100,7 +100,7 @@ def small_parameters(draw: st.DrawFn) -> OpcParameters:
 
 
 @given(small_parameters(), st.integers(0, 2**32 - 1), st.integers(0, 4), st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_amaranth_equals_numpy(p: OpcParameters, seed: int, vectors: int, data: st.DataObject) -> None:
     rng = np.random.default_rng(seed)
     blocks = data.draw(st.integers(1, p.row_blocks))
