@@ -20,7 +20,7 @@ from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.system import energy
 from crossvote.sim.system.actions import group_actions
 from crossvote.sim.system.dimensions import BERT_BASE, Dimensions, bert_workload
-from crossvote.sim.system.group_work import GroupWork
+from crossvote.sim.system.group_work import DenseLayout, GroupWork
 from crossvote.sim.system.load import tile_at_full_load_w
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import GroupPlace
@@ -168,7 +168,7 @@ def mapping_cases() -> Iterable[Case]:
     own = _chip("crossvote")
 
     def blocks(chip: ChipConfig, **options: Any) -> int:
-        return sum(layer.blocks for layer in bert_workload(BERT_BASE, chip, **options).layers)
+        return sum(layer.blocks for layer in bert_workload(BERT_BASE, chip, layout=DenseLayout(**options)).layers)
 
     note = "X-Former (TVLSI 2023): 36 tiles x 8 cores x 6 crossbars"
     layer = blocks(isaac) / 12

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crossvote.sim.array.image import Vote
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.system.group_work import GroupWork
+from crossvote.sim.system.group_work import DenseLayout, GroupWork
 from crossvote.sim.system.workload import LayerWork, Role, Workload
 
 
@@ -34,21 +33,17 @@ class Dimensions:
 BERT_BASE = Dimensions(layers=12, hidden=768, intermediate=3072, heads=12)
 MINILM_L6 = Dimensions(layers=6, hidden=384, intermediate=1536, heads=12)
 
+_PLAIN = DenseLayout()
+
 
 def bert_workload(
     dimensions: Dimensions,
     chip: ChipConfig,
     tokens: int = 128,
-    *,
-    replicas: int = 0,
-    vote: Vote = "none",
-    pruned: float = 0.0,
-    embedded: bool = False,
-    whole_outputs: bool = True,
-    flipped: int = 0,
+    layout: DenseLayout = _PLAIN,
     name: str = "bert",
 ) -> Workload:
-    """A transformer of plain sizes; the options are those of ``GroupWork.dense``.
+    """A transformer of plain sizes.
 
     Raises:
         UserError: sizes that are not positive, or heads that do not divide the hidden size.
@@ -65,20 +60,6 @@ def bert_workload(
         "ffn1": (d.hidden, (d.intermediate,) * (2 if d.gated else 1)),
         "ffn2": (d.intermediate, (d.hidden,)),
     }
-    groups = {
-        role: GroupWork.dense(
-            role,
-            inputs,
-            matrices,
-            chip,
-            replicas=replicas,
-            vote=vote,
-            pruned=pruned,
-            embedded=embedded,
-            whole_outputs=whole_outputs,
-            flipped=flipped,
-        )
-        for role, (inputs, matrices) in sizes.items()
-    }
+    groups = {role: GroupWork.dense(role, inputs, matrices, chip, layout) for role, (inputs, matrices) in sizes.items()}
     layers = tuple(LayerWork(f"layer{i}", groups) for i in range(d.layers))
     return Workload(name, layers, d.heads, tokens, d.causal)

@@ -14,6 +14,29 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 
 
+@dataclass(frozen=True)
+class DenseLayout:
+    """How matrices of plain sizes lie in crossbars.
+
+    Attributes:
+        replicas: extra bit lines per output. vote: where they vote. pruned: share of the outputs that are pruned.
+        embedded: replicas live in the bit lines of pruned outputs (blocks are added only when these do not suffice);
+            otherwise they lie beside their output, and pruned outputs leave holes.
+        whole_outputs: no output is split over two crossbars. flipped: how many planes, from the top one down, store
+            1-bit in both crossbars of a pair.
+    """
+
+    replicas: int = 0
+    vote: Vote = "none"
+    pruned: float = 0.0
+    embedded: bool = False
+    whole_outputs: bool = True
+    flipped: int = 0
+
+
+_PLAIN = DenseLayout()
+
+
 @dataclass(frozen=True, eq=False)
 class GroupWork:
     """One word-line group as the chip sees it: a grid of row_blocks x column_blocks blocks of weights.
@@ -104,39 +127,28 @@ class GroupWork:
         inputs: int,
         matrices: tuple[int, ...],
         chip: ChipConfig,
-        *,
-        replicas: int = 0,
-        vote: Vote = "none",
-        pruned: float = 0.0,
-        embedded: bool = False,
-        whole_outputs: bool = True,
-        flipped: int = 0,
+        layout: DenseLayout = _PLAIN,
     ) -> GroupWork:
         """A group from plain sizes; every matrix starts in a crossbar of its own.
 
         Without weights, the cells that conduct are those of normally distributed ones (``plane_density``).
 
         Args:
-            matrices: outputs of each matrix. replicas: extra bit lines per output.
-            pruned: share of the outputs that are pruned.
-            embedded: replicas live in the bit lines of pruned outputs (blocks are added only when these do not
-                suffice); otherwise they lie beside their output, and pruned outputs leave holes.
-            whole_outputs: no output is split over two crossbars. flipped: how many planes, from the top one down, store
-            1-bit in both crossbars of a pair.
+            matrices: outputs of each matrix.
         """
-        columns, slices = chip.crossbar.columns, chip.slices
-        width = slices if embedded else slices + replicas
+        columns, slices, replicas = chip.crossbar.columns, chip.slices, layout.replicas
+        width = slices if layout.embedded else slices + replicas
         if width > columns:
             raise UserError(f"an output of {width} bit lines does not fit into a crossbar of {columns} (group {name}).")
         lines: list[NDArray[np.int64]] = []
         copies: list[NDArray[np.int64]] = []
         kept_total = 0
         for outputs in matrices:
-            kept = outputs - round(outputs * pruned)
+            kept = outputs - round(outputs * layout.pruned)
             kept_total += kept
-            per_block = columns // width * width if whole_outputs else columns
+            per_block = columns // width * width if layout.whole_outputs else columns
             needed = outputs * width
-            if embedded:
+            if layout.embedded:
                 needed = max(needed, kept * (slices + replicas))
             blocks = -(-needed // per_block)
             used = kept * (slices + replicas)
@@ -149,7 +161,7 @@ class GroupWork:
         signs = chip.signs
         times = np.ones(slices)
         times[-1] += replicas
-        share = np.where(np.arange(slices) >= slices - flipped, signs - density, density)
+        share = np.where(np.arange(slices) >= slices - layout.flipped, signs - density, density)
         share += (signs - share) * _off(chip)
         return cls(
             name=name,
@@ -161,11 +173,11 @@ class GroupWork:
             opc_lines=np.concatenate([spread(n, -(-n // chip.opc.columns)) for n in np.concatenate(lines).tolist()]),
             sums=kept_total * slices,
             votes=kept_total * (replicas // 2),
-            vote=vote if replicas else "none",
+            vote=layout.vote if replicas else "none",
             kept=kept_total,
             conducting=float(kept_total * inputs * (share * times).sum()),
             programmed=signs * kept_total * (slices + replicas) * inputs,
-            variant="map + voter" if replicas else "map" if flipped else "plain",
+            variant="map + voter" if replicas else "map" if layout.flipped else "plain",
         )
 
 

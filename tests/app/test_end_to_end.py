@@ -124,7 +124,8 @@ def test_a_cosimulation_that_differs_is_exit_code_1(finished, tmp_path, monkeypa
 
 def test_two_bit_cells_are_evaluated_and_the_report_says_what_was_left_out(finished, tmp_path):
     directory = shutil.copytree(finished, tmp_path / "copy")
-    overrides = ["chip.crossbar.cell_bits=2", "chip.adc.bits=9", "faults.rates=[0.02]", "faults.chips=1"]
+    overrides = ["chip.crossbar.cell_bits=2", "chip.adc.bits=9"]
+    overrides += ["map.schemes=['none']", "faults.rates=[0.02]", "faults.chips=1"]
     options = [argument for override in overrides for argument in ("-o", override)]
     result = CliRunner().invoke(cli.application(), ["run", str(directory), *options])
     assert result.exit_code == 0, result.output

@@ -28,6 +28,7 @@ from crossvote.sim.chip.sections import (
 from crossvote.sim.common.schema import build, merge, to_mapping
 from crossvote.sim.system import energy
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
+from crossvote.sim.system.group_work import DenseLayout
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.programming import programming
 from crossvote.sim.system.result import Resolution, SystemResult
@@ -260,7 +261,7 @@ def test_measured_numbers_of_every_component_are_charged(name: str) -> None:
     changed = build(ChipConfig, merge(SHIPPED, merge(around, {"override": {name: measured}})), name)
 
     def run(chip: ChipConfig) -> SystemResult:
-        work = bert_workload(MODEL, chip, TOKENS, replicas=2, vote="output")
+        work = bert_workload(MODEL, chip, TOKENS, DenseLayout(2, "output"))
         return simulate(work, chip, resolution="analytic")
 
     one, two = run(plain), run(changed)

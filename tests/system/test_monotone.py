@@ -18,6 +18,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import merge
 from crossvote.sim.system import energy
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
+from crossvote.sim.system.group_work import DenseLayout
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.result import SystemResult
 
@@ -80,7 +81,7 @@ def chip_of(overrides: dict[str, Any], *changes: dict[str, Any]) -> ChipConfig:
 
 def run(chip: ChipConfig, model: Dimensions, tokens: int, resolution: str = "analytic", **options: Any) -> SystemResult:
     sequences = options.pop("sequences", 1)
-    work = bert_workload(model, chip, tokens, **options)
+    work = bert_workload(model, chip, tokens, DenseLayout(**options))
     return simulate(work, chip, resolution=resolution, sequences=sequences)  # type: ignore[arg-type]
 
 

@@ -19,6 +19,7 @@ from crossvote.sim.system.diagram import diagram
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.energy import total_actions
 from crossvote.sim.system.figures import occupancy
+from crossvote.sim.system.group_work import DenseLayout
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.report import crossbar_rows, read_energy, write_report
 from crossvote.sim.system.summary import bottlenecks, summary
@@ -30,7 +31,7 @@ TINY = Dimensions(layers=2, hidden=64, intermediate=128, heads=2)
 
 
 def run(**options):
-    return simulate(bert_workload(TINY, CHIP, 12, **options), CHIP, sequences=2)
+    return simulate(bert_workload(TINY, CHIP, 12, DenseLayout(**options)), CHIP, sequences=2)
 
 
 def test_everything_is_written_and_equal_runs_give_equal_files(tmp_path):
@@ -39,7 +40,7 @@ def test_everything_is_written_and_equal_runs_give_equal_files(tmp_path):
         results = {
             "unprotected": run(),
             "protected": simulate(
-                bert_workload(TINY, CHIP, 12, replicas=2, vote="crossbar"), CHIP, sequences=2, trace=trace
+                bert_workload(TINY, CHIP, 12, DenseLayout(2, "crossbar")), CHIP, sequences=2, trace=trace
             ),
         }
         files = write_report(folder, results, trace)

@@ -21,7 +21,7 @@ from crossvote.sim.system.actions import group_actions
 from crossvote.sim.system.attention import plan_attention
 from crossvote.sim.system.baselines import pruned_workload
 from crossvote.sim.system.dimensions import BERT_BASE, Dimensions, bert_workload
-from crossvote.sim.system.group_work import GroupWork, plane_density
+from crossvote.sim.system.group_work import DenseLayout, GroupWork, plane_density
 from crossvote.sim.system.load import full_load_w, full_tile, tile_at_full_load_w
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.network import Network
@@ -159,7 +159,7 @@ def test_a_flipped_plane_costs_what_conducts():
     """The top plane is nearly empty; flipped, nearly every cell of both crossbars conducts."""
     density = plane_density(CHIP)
     plain = GroupWork.dense("g", 768, (768,), CHIP)
-    flipped = GroupWork.dense("g", 768, (768,), CHIP, flipped=1)
+    flipped = GroupWork.dense("g", 768, (768,), CHIP, DenseLayout(flipped=1))
     assert density[-1] < 0.02
     assert flipped.conducting - plain.conducting == pytest.approx(768 * 768 * (2 - 2 * density[-1]))
     assert (plain.variant, flipped.variant) == ("plain", "map")
@@ -169,7 +169,7 @@ def test_output_peripherals_are_counted_once_for_time_and_area():
     """Shared ones are fewer: what their sharing costs in time it saves in area."""
     per, shared = (
         simulate(
-            bert_workload(BERT_BASE, CHIP, 4, replicas=2, vote=vote, pruned=0.3, embedded=True),
+            bert_workload(BERT_BASE, CHIP, 4, DenseLayout(2, vote, 0.3, embedded=True)),
             CHIP,
             resolution="analytic",
         )
@@ -182,7 +182,7 @@ def test_output_peripherals_are_counted_once_for_time_and_area():
 
 
 def test_voting_at_the_output_serialises_the_row_blocks():
-    group = bert_workload(BERT_BASE, CHIP, replicas=2, vote="output").layers[0].groups["ffn2"]
+    group = bert_workload(BERT_BASE, CHIP, layout=DenseLayout(2, "output")).layers[0].groups["ffn2"]
     beats = 8 * 24 * 128 // CHIP.opc.lanes
     timing = GroupTiming(CHIP, group)
     assert timing.interval_ps == beats * 1000 > CHIP.vector_interval_ps
@@ -486,7 +486,7 @@ def test_attention_in_memory_and_in_written_cells():
 def test_programming_is_charged():
     """Cells in use once, row by row in every tile; and a word of the map for every bit line in use."""
     plain, voted = (
-        simulate(bert_workload(TINY, CHIP, 4, replicas=n, vote="crossbar"), CHIP, resolution="analytic") for n in (0, 2)
+        simulate(bert_workload(TINY, CHIP, 4, DenseLayout(n, "crossbar")), CHIP, resolution="analytic") for n in (0, 2)
     )
     cells = 2 * 2 * 7 * (64 * 192 + 64 * 64 + 64 * 128 + 128 * 64)
     assert programming(plain).cells == cells
@@ -780,7 +780,10 @@ def test_every_preset_runs(preset):
     [
         (lambda: bert_workload(Dimensions(0, 8, 8, 2), CHIP), "must be positive"),
         (lambda: bert_workload(Dimensions(1, 8, 8, 3), CHIP), "3 heads do not divide a hidden size of 8"),
-        (lambda: bert_workload(TINY, CHIP, replicas=122), "129 bit lines does not fit into a crossbar of 128"),
+        (
+            lambda: bert_workload(TINY, CHIP, layout=DenseLayout(122)),
+            "129 bit lines does not fit into a crossbar of 128",
+        ),
         (lambda: simulate(bert_workload(TINY, CHIP, 4), CHIP, sequences=0), "sequences = 0 must be at least 1"),
     ],
 )

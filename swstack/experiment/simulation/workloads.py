@@ -16,6 +16,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.support import check_image
 from crossvote.sim.system.baselines import dense_workload, pruned_workload
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
+from crossvote.sim.system.group_work import DenseLayout
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.table import TokenTable
 from crossvote.sim.system.workload import Workload
@@ -57,22 +58,17 @@ def encoder_workloads(
 
     The top plane is flipped, as in the paper; where the copies lie beside their output, nothing is pruned.
     """
-    copies = {"replicas": 2, "flipped": 1}
-    inside = {**copies, "pruned": pruned, "embedded": True}
-    options: dict[str, dict[str, object]] = {
-        DENSE: {},
-        PLAIN: {"pruned": pruned},
-        "MSB x3 beside": {**copies, "vote": "crossbar"},
-        f"MSB x3 in {pruned:.0%} pruned, vote at the output": {**inside, "vote": "output"},
-        f"MSB x3 in {pruned:.0%} pruned, vote per crossbar": {**inside, "vote": "crossbar"},
+    flipped = 1 if chip.signs == 2 else 0
+    beside = DenseLayout(replicas=2, vote="crossbar", flipped=flipped)
+    inside = dataclasses.replace(beside, pruned=pruned, embedded=True)
+    layouts = {
+        DENSE: DenseLayout(),
+        PLAIN: DenseLayout(pruned=pruned),
+        "MSB x3 beside": beside,
+        f"MSB x3 in {pruned:.0%} pruned, vote at the output": dataclasses.replace(inside, vote="output"),
+        f"MSB x3 in {pruned:.0%} pruned, vote per crossbar": inside,
     }
-    if chip.signs == 1:
-        for chosen in options.values():
-            chosen.pop("flipped", None)
-    return {
-        name: bert_workload(dimensions, chip, tokens, name=name, **chosen)  # type: ignore[arg-type]
-        for name, chosen in options.items()
-    }
+    return {name: bert_workload(dimensions, chip, tokens, layout, name) for name, layout in layouts.items()}
 
 
 def run_workloads(
