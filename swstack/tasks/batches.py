@@ -61,7 +61,11 @@ def batches(encoded: Encoded, batch_size: int, rng: np.random.Generator | None =
 
 
 def batch_indices(lengths: np.ndarray, batch_size: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
-    """Indices of the examples of every batch; see `batches`."""
+    """Indices of the examples of every batch; see `batches`.
+
+    Unlike those of `LengthGroupedSampler` of transformers, which gives the longest first, the batches of a run come in
+    random order.
+    """
     if rng is None:
         order = np.argsort(lengths, kind="stable")
         return _cut(order, batch_size)

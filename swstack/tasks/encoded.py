@@ -64,7 +64,11 @@ class Batch:
 
 
 def collate(encoded: Encoded, indices: np.ndarray) -> Batch:
-    """The examples `indices` as one batch, padded to the longest of them."""
+    """The examples `indices` as one batch, padded to the longest of them.
+
+    The collators of transformers pad what a tokenizer made, with the tokenizer at hand; here are also pictures, labels
+    of tokens and places of answers, tokenized once for all epochs.
+    """
     inputs = {
         name: pad_sequence([rows[i] for i in indices], batch_first=True, padding_value=encoded.padding[name])
         for name, rows in encoded.features.items()
