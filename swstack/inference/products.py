@@ -9,6 +9,8 @@ import torch
 
 #: Most 8-bit inputs whose products with 8-bit weights float32 adds up exactly: 1024 * 128 * 127 < 2^24.
 _EXACT_INPUTS = 1024
+#: Largest sum of the magnitudes of an output's weights for which it does so of any number: 128 times it is 2^24.
+_EXACT_WEIGHTS = 1 << 17
 #: Math libraries are up to twice as fast where a product has a multiple of so many columns.
 _COLUMNS = 16
 
@@ -58,16 +60,42 @@ def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return y
 
 
-def integer_product(x: torch.Tensor, weight: torch.Tensor, floats: torch.Tensor | None) -> torch.Tensor:
+def float_parts(weight: torch.Tensor) -> list[torch.Tensor] | None:
+    """Weights int8[N, K] as float32 parts over the inputs, whose products with 8-bit inputs float32 adds up exactly.
+
+    One part where that holds of all inputs: in any order, a sum stays below 128 times the magnitudes of its weights,
+    which for trained weights is far below what 127 everywhere would give. None where integers are multiplied instead.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.int8 or integer_matmul_is_exact("cpu"):
+        return None
+    inputs = weight.shape[1]
+    if inputs <= _EXACT_INPUTS or int(weight.abs().sum(1, dtype=torch.int32).max()) <= _EXACT_WEIGHTS:
+        return [weight.float()]
+    return [weight[:, start : start + _EXACT_INPUTS].float() for start in range(0, inputs, _EXACT_INPUTS)]
+
+
+def float_product(values: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tensor:
+    """Exact values @ weight.T of whole 8-bit numbers in float32: float32 from one part, int32 from several."""
+    if len(parts) == 1:
+        return values @ parts[0].T
+    y = torch.zeros((len(values), len(parts[0])), dtype=torch.int32, device=values.device)
+    for own, part in zip(values.split([part.shape[1] for part in parts], dim=1), parts, strict=True):
+        y += (own @ part.T).int()
+    return y
+
+
+def integer_product(
+    x: torch.Tensor, weight: torch.Tensor, floats: torch.Tensor | None, parts: list[torch.Tensor] | None = None
+) -> torch.Tensor:
     """``integer_matmul``, but float32 with the same integers where that spares a conversion there and back.
 
     Args:
-        floats: x in floating point, or None.
+        floats: x in floating point, or None. parts: ``float_parts`` of the weight, if somebody has them already.
     """
-    small = floats is not None and floats.dtype == torch.float32 and x.shape[1] <= _EXACT_INPUTS
-    if small and x.device.type == "cpu" and weight.dtype == torch.int8 and not _has_integer_product(x, weight):
-        assert floats is not None
-        return floats @ weight.float().T
+    if floats is not None and floats.dtype == torch.float32 and x.dtype == torch.int8:
+        own = float_parts(weight) if parts is None else parts
+        if own is not None:
+            return float_product(floats, own)
     return integer_matmul(x, weight)
 
 

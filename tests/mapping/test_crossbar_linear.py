@@ -256,6 +256,22 @@ def test_without_the_integer_product_the_fall_back_is_exact(monkeypatch):
     test_large_sums_stay_exact()
 
 
+@pytest.mark.parametrize(("magnitude", "parts"), [(40, 1), (42, 1), (43, 4), (127, 4)])
+def test_float_products_are_exact_to_the_limit(magnitude, parts, monkeypatch):
+    """3,100 weights of 42 add up to less than 2^17, those of 43 to more, which is not trusted."""
+    monkeypatch.setattr(products, "integer_matmul_is_exact", lambda device: False)
+    weight = torch.full((3, 3100), magnitude, dtype=torch.int8)
+    weight[1, ::2] *= -1
+    weight[2] = 1
+    x = torch.full((5, 3100), -128, dtype=torch.int8)
+    x[1, ::2] = 127
+    x[2:] = torch.randint(-128, 128, (3, 3100), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+    own = products.float_parts(weight)
+    assert own is not None
+    assert len(own) == parts
+    assert torch.equal(products.float_product(x.float(), own).long(), x.long() @ weight.long().T)
+
+
 @pytest.mark.parametrize("activations", ["token", "tensor", "static"])
 @pytest.mark.parametrize("scheme", ["paper", "best"])
 def test_forward_scales_the_integers_and_adds_the_bias(scheme, activations):
