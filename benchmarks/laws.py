@@ -10,7 +10,7 @@ import simpy
 from crossvote.sim.kernel import Booking, Simulation
 from crossvote.sim.system import energy
 from crossvote.sim.system.result import SystemResult
-from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.token_stages import GroupTiming
 
 
 def time_in_system(load: float, jobs: int, servers: int = 1, seed: int = 1) -> float:

@@ -24,8 +24,8 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.sim.system.cost_tables import compare
 from crossvote.sim.system.model import simulate
-from crossvote.sim.system.tables import compare
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices

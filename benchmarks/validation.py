@@ -25,7 +25,7 @@ from crossvote.sim.system.load import tile_at_full_load_w
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import GroupPlace
 from crossvote.sim.system.result import Resolution
-from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.token_stages import GroupTiming
 from crossvote.sim.system.workload import ROLES
 
 Relation = Literal["=", "<=", ">=", "report"]

@@ -13,7 +13,7 @@ from crossvote.sim.peripheral.tile_array import TileArray
 from crossvote.sim.system.cosim import CosimRequest, CosimRun
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
-from crossvote.sim.system.stages import Crossbars, GroupTiming, Token
+from crossvote.sim.system.token_stages import Crossbars, GroupTiming, Token
 
 
 class ComputedCrossbars(Crossbars):

@@ -10,7 +10,7 @@ from crossvote.sim.system.actions import group_actions
 from crossvote.sim.system.energy import Powered, leakage_w, static_w
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.placement import GroupPlace
-from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.token_stages import GroupTiming
 
 
 def full_tile(chip: ChipConfig) -> GroupPlace:

@@ -16,12 +16,12 @@ from crossvote.sim.common.files import write_bytes_atomic, write_text_atomic
 from crossvote.sim.common.schema import build, to_mapping
 from crossvote.sim.kernel import Trace
 from crossvote.sim.system import energy
+from crossvote.sim.system.cost_tables import Results, compare, ledger
 from crossvote.sim.system.diagram import diagram
-from crossvote.sim.system.figures import energy_bars, energy_by_stage, occupancy, utilisation_bars
 from crossvote.sim.system.result import SystemResult
-from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.run_pictures import energy_bars, energy_by_stage, occupancy, utilisation_bars
 from crossvote.sim.system.summary import bottlenecks, summary
-from crossvote.sim.system.tables import Results, compare, ledger
+from crossvote.sim.system.token_stages import GroupTiming
 
 FORMAT = "crossvote-system"
 FORMAT_VERSION = 2

@@ -16,7 +16,7 @@ from crossvote.sim.kernel import Measurement, Period
 from crossvote.sim.system import energy
 from crossvote.sim.system.cosim import Cosimulation
 from crossvote.sim.system.placement import Placement
-from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.token_stages import GroupTiming
 from crossvote.sim.system.workload import Workload
 
 Resolution = Literal["analytic", "matrix", "tile", "crossbar"]

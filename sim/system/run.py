@@ -19,8 +19,8 @@ from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import Resolution, SystemResult, Usage
-from crossvote.sim.system.stages import Barrier, Crossbars, Token, TokenStage
 from crossvote.sim.system.steps import Units, head_steps, layer_steps, lookups, scoped_actions
+from crossvote.sim.system.token_stages import Barrier, Crossbars, Token, TokenStage
 from crossvote.sim.system.workload import LayerWork, Workload
 
 

@@ -13,7 +13,7 @@ from crossvote.sim.system.computed import ComputedCrossbars
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import GroupPlace, Placement
-from crossvote.sim.system.stages import Crossbars, Digital, GroupTiming, Transfer
+from crossvote.sim.system.token_stages import Crossbars, Digital, GroupTiming, Transfer
 from crossvote.sim.system.workload import LayerWork, Role, Workload
 
 

@@ -9,7 +9,7 @@ from crossvote.sim.system import energy
 from crossvote.sim.system.load import full_load_power_w
 from crossvote.sim.system.programming import programming
 from crossvote.sim.system.result import SystemResult, Usage
-from crossvote.sim.system.self_test import self_test_cost
+from crossvote.sim.system.self_test_cost import self_test_cost
 
 
 def summary(result: SystemResult, stream: SystemResult | None = None) -> dict[str, Any]:

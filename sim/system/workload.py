@@ -10,7 +10,7 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.group_work import GroupWork
-from crossvote.sim.system.table import TokenTable
+from crossvote.sim.system.token_table import TokenTable
 
 Role = Literal["qkv", "o", "ffn1", "ffn2"]
 ROLES: tuple[Role, ...] = get_args(Role)

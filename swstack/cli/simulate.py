@@ -73,8 +73,8 @@ def simulate(
     from typing import get_args
 
     from crossvote.sim.peripheral import Backend
+    from crossvote.sim.system.cost_tables import bottleneck_table, compare, critical_path, ledger
     from crossvote.sim.system.result import Resolution
-    from crossvote.sim.system.tables import bottleneck_table, compare, critical_path, ledger
     from crossvote.sim.system.what_if import what_if as double
     from crossvote.swstack.experiment.simulation.simulate import simulate_source
     from crossvote.swstack.experiment.simulation.workloads import DENSE, PLAIN

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crossvote.sim.peripheral import backend_kind
-from crossvote.sim.system.tables import COMPARED
+from crossvote.sim.system.cost_tables import COMPARED
 from crossvote.swstack.evaluation import statistics
 from crossvote.swstack.report import claims
 from crossvote.swstack.tasks.chance import Chance

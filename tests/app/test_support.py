@@ -35,7 +35,7 @@ from crossvote.sim.peripheral.tile_backend import NumpyTile
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 from crossvote.sim.system.cosim import CosimRequest, cosimulate
 from crossvote.sim.system.group_work import GroupWork
-from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.token_stages import GroupTiming
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.shipped import shipped_configs
 from crossvote.swstack.experiment.support import check_run, cosim_engines, support_row

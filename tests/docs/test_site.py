@@ -22,7 +22,7 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.result import SystemResult, Usage
-from crossvote.sim.system.table import TokenTable
+from crossvote.sim.system.token_table import TokenTable
 from crossvote.sim.system.workload import LayerWork, Workload
 from crossvote.swstack.cli import reference as commands
 from crossvote.swstack.cli.main import application

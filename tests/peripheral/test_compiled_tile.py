@@ -15,7 +15,7 @@ from crossvote.sim.peripheral.tile import calibrated, tile_sums
 from crossvote.sim.peripheral.tile_backend import NumpyTile, TileModel, TileProgram, VerilatorTile
 from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from crossvote.sim.system.group_work import GroupWork
-from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.token_stages import GroupTiming
 from tb.stimulus import random_map
 
 #: Odd sizes: word lines and codes that fill no whole bytes, activations of 5 bits, two OPCs.

@@ -19,7 +19,7 @@ from crossvote.sim.peripheral import OpcScales
 from crossvote.sim.peripheral.tile import activation_payloads, tile_outputs, tile_writes
 from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from crossvote.sim.system.group_work import GroupWork
-from crossvote.sim.system.stages import GroupTiming
+from crossvote.sim.system.token_stages import GroupTiming
 from tb.crossbars import TileOnCrossbars
 from tb.stimulus import coded_map, random_map, random_scales
 from tb.tile_case import THREE_OPCS

@@ -21,7 +21,7 @@ from crossvote.sim.peripheral.march import (
     tile_fault_map,
 )
 from crossvote.sim.peripheral.tile_sizes import tile_parameters
-from crossvote.sim.system.self_test import self_test_cost
+from crossvote.sim.system.self_test_cost import self_test_cost
 
 SHAPE = (4, 64, 24)
 

@@ -10,12 +10,12 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.actions import offer_ps
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
-from crossvote.sim.system.figures import occupancy
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.placement import place, tiles_needed
 from crossvote.sim.system.programming import programming
-from crossvote.sim.system.table import TokenTable
+from crossvote.sim.system.run_pictures import occupancy
+from crossvote.sim.system.token_table import TokenTable
 
 CHIP = load_chip("crossvote")
 PLAIN = bert_workload(Dimensions(layers=2, hidden=64, intermediate=128, heads=4), CHIP, 12)

@@ -15,15 +15,15 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.kernel import Trace
+from crossvote.sim.system.cost_tables import bottleneck_table, compare, critical_path, ledger
 from crossvote.sim.system.diagram import diagram
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.energy import total_actions
-from crossvote.sim.system.figures import occupancy
 from crossvote.sim.system.group_work import DenseLayout
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.report import crossbar_rows, read_energy, write_report
+from crossvote.sim.system.run_pictures import occupancy
 from crossvote.sim.system.summary import bottlenecks, summary
-from crossvote.sim.system.tables import bottleneck_table, compare, critical_path, ledger
 from crossvote.sim.system.what_if import what_if
 
 CHIP = load_chip("crossvote")

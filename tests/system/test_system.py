@@ -28,7 +28,7 @@ from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import place
 from crossvote.sim.system.programming import programming
 from crossvote.sim.system.run import SystemRun
-from crossvote.sim.system.stages import GroupTiming, TokenStage
+from crossvote.sim.system.token_stages import GroupTiming, TokenStage
 from crossvote.sim.system.workload import Workload
 
 CHIP = load_chip("crossvote")

@@ -18,7 +18,7 @@ from crossvote.sim.system.baselines import dense_workload, pruned_workload
 from crossvote.sim.system.dimensions import Dimensions, bert_workload
 from crossvote.sim.system.group_work import DenseLayout
 from crossvote.sim.system.model import simulate
-from crossvote.sim.system.table import TokenTable
+from crossvote.sim.system.token_table import TokenTable
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.run import paths
