@@ -6,10 +6,17 @@ n_x input bits; a leading ``...`` is any batch shape. Source of the method: arXi
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-IntArray = NDArray[np.int64]
+from crossvote.sim.common.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.int64]
+else:
+    np = Later("numpy")
 
 
 def bit_weights(bits: int) -> IntArray:

@@ -5,13 +5,19 @@ The reference computes every ADC code of every bit line, cell by cell: slow, pla
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from crossvote.sim.array import arithmetic
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import ColumnMap, GroupImage, Vote
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
 
 
 def read_cells(group: GroupImage, row_block: int, faults: FaultMap | None) -> NDArray[np.uint8]:

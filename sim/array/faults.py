@@ -6,15 +6,20 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from crossvote.sim.array.patterns import Block, FaultPattern, pattern_words
 from crossvote.sim.array.patterns.uniform import Uniform
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import reading
+from crossvote.sim.common.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
 
 FORMAT = "crossvote-fault-map"
 FORMAT_VERSION = 2

@@ -12,14 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import reading
+from crossvote.sim.common.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
 
 FORMAT = "crossvote-image"
 FORMAT_VERSION = 2

@@ -7,8 +7,8 @@ faults: arXiv 2401.11664, section 2.1.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from crossvote.sim.array import arithmetic
@@ -18,7 +18,14 @@ from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.array.silicon import conductance_stream
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.schema import config_dataclass
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
 
 
 @config_dataclass

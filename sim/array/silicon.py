@@ -10,13 +10,18 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from crossvote.sim.array.faults import PAPER_SA0_SA1, UNIFORM, FaultMap
 from crossvote.sim.array.patterns import FaultPattern
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.registry import kind_mapping
 from crossvote.sim.common.seeds import seed_sequence
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ PLUMBING = tuple(
         "sim.common.errors",
         "sim.common.files",
         "sim.common.keyed",
+        "sim.common.later",
         "sim.common.lock",
         "sim.common.progress",
         "sim.common.registry",
@@ -51,9 +52,11 @@ _BY_NAME = {"import_module", "iter_modules", "walk_packages", "__import__"}
 
 @dataclass
 class Sources:
-    """The source files of the package at ``root``."""
+    """The source files of the package at ``root``, each looked for and read once."""
 
     root: Path
+    _found: dict[str, Path | None] = field(default_factory=dict)
+    _data: dict[Path, dict[str, str]] = field(default_factory=dict)
     _read: dict[str, tuple[str, tuple[str, ...], bool]] = field(default_factory=dict)
     _cache: dict[str, list[Any]] | None = None
     _new: bool = False
@@ -80,19 +83,29 @@ class Sources:
             waiting += [other for other in imported if not self._is_plumbing(other)]
         self._save()
         folders = {path.parent for name in modules if (path := self._file(name))}
-        data = {
-            path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for folder in folders
-            for path in folder.iterdir()
-            if path.suffix in _DATA
-        }
+        data = {name: content for folder in folders for name, content in self._beside(folder).items()}
         return digest({"modules": modules, "data": data})
+
+    def _beside(self, folder: Path) -> dict[str, str]:
+        """Digests of the files of a folder that are no Python."""
+        if folder not in self._data:
+            self._data[folder] = {
+                path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in folder.iterdir()
+                if path.suffix in _DATA
+            }
+        return self._data[folder]
 
     @staticmethod
     def _is_plumbing(name: str) -> bool:
         return any(name == module or name.startswith(f"{module}.") for module in PLUMBING)
 
     def _file(self, name: str) -> Path | None:
+        if name not in self._found:
+            self._found[name] = self._look(name)
+        return self._found[name]
+
+    def _look(self, name: str) -> Path | None:
         package, _, inner = name.partition(".")
         if package != PACKAGE:
             return None

@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import save
+from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import reading, write_bytes_atomic
+from crossvote.sim.common.later import Later
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
 
 #: The one metadata key: safetensors writes several in random order, and equal content must give equal bytes.
 _KEY = "crossvote"
@@ -28,6 +30,8 @@ def write_container(
     Raises:
         StorageError: the file cannot be written.
     """
+    from safetensors.numpy import save
+
     contiguous = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
     content = {"format": kind, "version": version, "header": header}
     metadata = {_KEY: json.dumps({**content, "digest": _digest(content, contiguous)}, sort_keys=True)}
@@ -41,6 +45,8 @@ def read_container(path: Path, kind: str, version: int) -> tuple[dict[str, Any],
         UserError: the file is absent, not a safetensors file, of another kind or version, or not as it was written.
         StorageError: the system cannot read it.
     """
+    from safetensors import safe_open
+
     with reading(path, kind), path.open("rb"), safe_open(path, framework="numpy") as file:
         content = json.loads((file.metadata() or {}).get(_KEY, "{}"))
         if content.get("format") != kind:

@@ -33,10 +33,10 @@ def config_dataclass(cls: type[T]) -> type[T]:
     return cast(type[T], decorate(cls))
 
 
-def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+def build(cls: type[T], data: Mapping[str, Any], where: str, context: Mapping[str, Any] | None = None) -> T:
     """An instance of the configuration class ``cls`` from parsed TOML or JSON.
 
-    ``where`` names the source in messages (a file, or "the command line").
+    ``where`` names the source in messages (a file, or "the command line"); ``context`` is for validators that ask.
 
     Raises:
         UserError: an unknown key (with the nearest known one), a wrong type or an impossible value.
@@ -50,7 +50,7 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     if too_large is not None:
         raise UserError(f"{where}: key '{too_large}': no number may be {_LARGEST:.3g} or more.")
     try:
-        return _adapter(cls).validate_json(text, strict=True)
+        return _adapter(cls).validate_json(text, strict=True, context=context)
     except ValidationError as error:
         # A mistake inside one alternative of a union is reported once per alternative; the first is the clearest.
         raise UserError(f"{where}: {_sentence(cls, error.errors()[0])}") from None

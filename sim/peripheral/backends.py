@@ -9,12 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.peripheral.base import Peripheral
-from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
+
+if TYPE_CHECKING:
+    from crossvote.rtl.parameters import OpcParameters
+    from crossvote.sim.peripheral.base import Peripheral
 
 Backend = Literal["numpy", "verilator", "amaranth", "tile", "auto"]
 
@@ -43,6 +44,12 @@ def _tile(parameters: OpcParameters) -> Peripheral:
     raise UserError("'tile' is no output peripheral by itself, but a whole tile, which takes activations.")
 
 
+def _numpy(parameters: OpcParameters) -> Peripheral:
+    from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
+
+    return NumpyPeripheral(parameters)
+
+
 def _verilator(parameters: OpcParameters) -> Peripheral:
     from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
 
@@ -58,7 +65,7 @@ def _amaranth(parameters: OpcParameters) -> Peripheral:
 BACKENDS: dict[str, BackendKind] = {
     kind.name: kind
     for kind in (
-        BackendKind("numpy", "the NumPy model of the output peripheral", False, NumpyPeripheral),
+        BackendKind("numpy", "the NumPy model of the output peripheral", False, _numpy),
         BackendKind("verilator", "the Verilog of the output peripheral (compiled by Verilator)", True, _verilator),
         BackendKind("amaranth", "the RTL of the output peripheral in Amaranth's simulator", True, _amaranth),
         BackendKind("tile", "the Verilog of the whole tile (compiled by Verilator)", True, _tile),
@@ -89,7 +96,7 @@ def create_peripheral(name: str, parameters: OpcParameters) -> Peripheral:
             return _verilator(parameters)
         except UserError as error:
             warnings.warn(f"The NumPy peripheral stands in for the compiled one: {error}", stacklevel=2)
-            return NumpyPeripheral(parameters)
+            return _numpy(parameters)
     if name not in BACKENDS:
         raise UserError(f"unknown peripheral '{name}'; known are {', '.join(BACKENDS)} and auto.")
     return BACKENDS[name].make(parameters)

@@ -14,12 +14,12 @@ def presets(out: Output) -> None:
     from crossvote.sim.chip.shipped import chip_presets
     from crossvote.swstack.experiment.shipped import shipped_configs
     from crossvote.swstack.mapping.protection import PRESETS
-    from crossvote.swstack.tasks import task_names
+    from crossvote.swstack.tasks.named import TASKS
 
     configurations = {name: _headline(path) for name, path in shipped_configs().items()}
     chips = {name: _headline(path) for name, path in chip_presets().items()}
     schemes = {name: scheme.describe() for name, scheme in PRESETS.items()}
-    tasks = task_names()
+    tasks = TASKS.names()
     _section(out, "configurations", "crossvote run NAME", configurations)
     _section(out, "chips", "-o chip.preset=NAME", chips)
     _section(out, "protection schemes", "-o 'map.schemes=[...]'", schemes)

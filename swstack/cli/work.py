@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -54,12 +53,15 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
     from crossvote.swstack.experiment.config import load_config
 
     if glue_dir is not None:
+        import tomli_w
+
         if not glue_dir.is_dir():
             raise UserError(f"--glue-dir {glue_dir}: no such directory.")
-        # JSON's string escapes are TOML's, so that quotes and backslashes in a path survive.
-        overrides = [*overrides, f"task.glue_dir={json.dumps(str(glue_dir.resolve()))}"]
-    own = path.parent if path == Path(source).expanduser() / CONFIG else Path("runs") / path.stem
-    config = load_config(path, overrides)
+        # As TOML writes it, so that quotes, backslashes and any letter in a path survive.
+        overrides = [*overrides, f"task.{tomli_w.dumps({'glue_dir': str(glue_dir.resolve())}).strip()}"]
+    is_run = path == Path(source).expanduser() / CONFIG
+    own = path.parent if is_run else Path("runs") / path.stem
+    config = load_config(path, overrides, was_checked=is_run and not overrides)
     named = os.environ.get("CROSSVOTE_GLUE_DIR")
     if named and config.task.glue_dir is None:
         from crossvote.swstack.tasks.named import known_name

@@ -49,6 +49,8 @@ def bring_up(
     stages = chosen_stages(command)
     forced = command if force else None
     missing = pending(RunDirectory(directory), config, stages, forced)
+    if missing:
+        config.check_support()
     if NEED_TASK.intersection(missing):  # for which PyTorch is loaded
         from crossvote.swstack.experiment.checks import check_pending
 

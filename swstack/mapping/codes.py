@@ -9,16 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL
 from crossvote.sim.array.faults import PAPER_SA0_SA1
-from crossvote.sim.array.image import GroupImage
+from crossvote.sim.common.later import Later
 from crossvote.swstack.mapping.scheme import Code, Term, equal_shares
 
-FloatArray = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crossvote.sim.array.image import GroupImage
+
+    FloatArray = NDArray[np.float64]
+else:
+    np = Later("numpy")
 
 #: Most summed lines of a plane that are tried; the eighth gains a sixteenth of what the second does.
 MOST_SUMMED = 8

@@ -10,17 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import Vote
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.registry import Registry, parse_kind
 from crossvote.sim.common.schema import config_dataclass
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crossvote.sim.array.faults import FaultMap
+    from crossvote.sim.array.image import Vote
+else:
+    np = Later("numpy")
 
 Scale = Literal["tensor", "column"]
 Placement = Literal["in_place", "packed", "free", "apart", "beside"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.base import AnyExample, Example, Passage, Task
 from crossvote.swstack.tasks.config import TaskConfig
@@ -16,6 +15,11 @@ from crossvote.swstack.tasks.limits import drawn, limit_note
 from crossvote.swstack.tasks.metrics import check_metrics
 from crossvote.swstack.tasks.named import TASKS, known_name
 from crossvote.swstack.tasks.own import own_task
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 __all__ = ["Example", "Task", "TaskConfig", "load_task", "task_names", "task_of_rows"]
 

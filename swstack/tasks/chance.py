@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.metrics import compute_metrics, goodness
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from crossvote.swstack.tasks.encoded import Encoded
+else:
+    np = Later("numpy")
 
 #: Standard deviations of the score of a model that guesses; 1.96 holds 95 % of them.
 _DEVIATIONS = 1.96

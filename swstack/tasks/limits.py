@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.seeds import seed_sequence
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
 
 
 def drawn(count: int, limit: int | None, seed: int, part: str) -> NDArray[np.bool_] | None:

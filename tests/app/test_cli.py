@@ -7,15 +7,18 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import crossvote
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.cli import work
 from crossvote.swstack.cli.output import Output
+from crossvote.swstack.experiment.run.directory import RunDirectory
 
 STAGES = ("run", "finetune", "prune", "map", "faults", "eval", "cosim", "report")
 
@@ -53,7 +56,23 @@ def test_a_command_needs_no_other_commands_module():
     assert not {"sweep", "report", "simulate"} & {name.rpartition(".")[2] for name in modules.split()}
 
 
-HEAVY = {"torch", "transformers", "matplotlib", "pandas", "pyarrow", "datasets", "scipy", "amaranth", "simpy"}
+HEAVY = {
+    "numpy", "torch", "transformers", "safetensors", "matplotlib", "pandas", "pyarrow", "datasets", "scipy", "amaranth",
+    "simpy",
+}  # fmt: skip
+
+
+def loaded_by(arguments: tuple[str, ...], folder: Path) -> set[str]:
+    """The modules that a command of its own process has loaded when it ends."""
+    script = (
+        "import atexit, sys; from crossvote.swstack.cli.main import main\n"
+        "atexit.register(lambda: print('loaded', *sys.modules))\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, cwd=folder
+    )
+    return set(next(line for line in done.stdout.splitlines() if line.startswith("loaded ")).split())
 
 
 @pytest.mark.parametrize(
@@ -65,27 +84,30 @@ HEAVY = {"torch", "transformers", "matplotlib", "pandas", "pyarrow", "datasets",
         ("run", "--help"),
         ("run", "nowhere"),
         ("run", "-o", "a.b=1"),
-        ("faults", "--run-dir", "chips"),
         ("config",),
+        ("config", "--explain", "faults.chips"),
+        ("nosuch",),
         ("list", "."),
         ("status", "."),
     ],
 )
-def test_what_trains_nothing_loads_no_heavy_library(arguments, tmp_path):
-    script = (
-        "import atexit, sys; from crossvote.swstack.cli.main import main\n"
-        "atexit.register(lambda: print('loaded', *sys.modules))\n"
-        "main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    loaded = next(line for line in done.stdout.splitlines() if line.startswith("loaded ")).split()
+def test_what_only_reads_loads_no_heavy_library(arguments, tmp_path):
+    loaded = loaded_by(arguments, tmp_path)
     assert HEAVY.isdisjoint(loaded)
     if arguments in (("--help",), ("--version",), ("run", "--help"), ("run", "nowhere")):
-        assert {"numpy", "safetensors", "crossvote.sim.chip.config", "crossvote.swstack.tasks"}.isdisjoint(loaded)
+        assert {"crossvote.sim.chip.config", "crossvote.swstack.tasks"}.isdisjoint(loaded)
     if arguments == ("presets",):
         assert {"crossvote.sim.chip.config", "crossvote.swstack.experiment.config"}.isdisjoint(loaded)
+
+
+def test_drawing_the_laws_of_chips_loads_neither_torch_nor_simulators(tmp_path):
+    assert (HEAVY - {"numpy", "safetensors"}).isdisjoint(loaded_by(("faults", "--run-dir", "chips"), tmp_path))
+
+
+@pytest.mark.parametrize("arguments", [("status", "run"), ("list", "."), ("run", "run")])
+def test_a_finished_run_answers_without_numbers(arguments, workplace):
+    """What is finished is known by digests: nothing that computes is loaded to say so."""
+    assert HEAVY.isdisjoint(loaded_by(arguments, workplace.folder))
 
 
 def test_the_version_is_printed():
@@ -312,3 +334,23 @@ def test_glue_comes_from_the_environment_where_nothing_else_is_named(monkeypatch
     assert work.resolve("mrpc", [], None, tmp_path / "other")[0].task.glue_dir == str(tmp_path / "other")
     assert work.resolve("sst2", [], None, None)[0].task.glue_dir is None
     assert work.resolve("default", [], None, None)[0].task.glue_dir is None
+
+
+@pytest.mark.parametrize("name", ["two words", "a\"b'c", "back\\slash", "new\nline", "émoji 🙂", "#=[x]"])
+def test_a_folder_of_any_name_holds_glue_and_runs(name, monkeypatch, tmp_path):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    config, run = work.resolve("mrpc", [], tmp_path / name / "run", Path(name))
+    assert config.task.glue_dir == str(tmp_path / name)
+    with RunDirectory.open(run) as target, target.configured(to_mapping(config)):
+        pass
+    assert work.resolve(f"{name}/run", [], None, None) == (config, Path(name) / "run")
+
+
+def test_a_folder_name_that_is_no_text_is_refused(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("glue\udcff").mkdir()
+    result = call("run", "mrpc", "--glue-dir", "glue\udcff", "--run-dir", "run")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert not Path("run").exists()

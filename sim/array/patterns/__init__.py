@@ -8,14 +8,22 @@ compare. A pattern in a configuration is a name (``pattern = "clustered"``) or a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import PlainSerializer, PlainValidator
 
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.registry import Registry, kind_mapping, parse_kind
 from crossvote.sim.common.schema import to_mapping
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    #: Sorted distinct cells of a block ((crossbar * rows + word line) * columns + bit line), and where they are SA1.
+    Stuck = tuple[NDArray[np.int64], NDArray[np.bool_]]
+else:
+    np = Later("numpy")
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,6 @@ class Block:
     def size(self) -> int:
         """Number of cells."""
         return self.crossbars * self.rows * self.columns
-
-
-#: Sorted distinct cells of a block ((crossbar * rows + word line) * columns + bit line), and where they are SA1.
-Stuck = tuple[NDArray[np.int64], NDArray[np.bool_]]
 
 
 class FaultPattern(Protocol):

@@ -15,15 +15,22 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from crossvote.sim.array.patterns import PATTERNS, Block, Stuck, stuck_values
+from crossvote.sim.array.patterns import PATTERNS, Block, stuck_values
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.schema import config_dataclass
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crossvote.sim.array.patterns import Stuck
+else:
+    np = Later("numpy")
 
 #: Most hits for every cell of a cluster; denser clusters are refused, since most hits would strike the same cells.
 _HITS_PER_CELL = 8

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from crossvote.sim.array.patterns import PATTERNS, Block, Stuck, independent, stuck_values
+from crossvote.sim.array.patterns import PATTERNS, Block, independent, stuck_values
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.schema import config_dataclass
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from crossvote.sim.array.patterns import Stuck
+else:
+    np = Later("numpy")
 
 
 @PATTERNS.register("word_lines")

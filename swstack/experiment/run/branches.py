@@ -55,7 +55,7 @@ def _config(run: Path) -> RunConfig:
         raise UserError(f"{run}: no run directory.")
     if not (run / paths.CONFIG).is_file():
         raise UserError(f"{run}: holds no {paths.CONFIG}; it was stopped before it began.")
-    return load_config(whole_config(run))
+    return load_config(whole_config(run), was_checked=True)
 
 
 def fork(run: Path, new: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from crossvote.swstack.experiment.run.pipeline import Context, Stage
 from crossvote.swstack.experiment.run.records import Calibration, Chips, Cosimulated
 from crossvote.swstack.experiment.run.sources import dev_source, train_source
 from crossvote.swstack.experiment.stages.common import load_part, settings
-from crossvote.swstack.experiment.support import cosim_engines
 
 if TYPE_CHECKING:
     from crossvote.swstack.evaluation.cosimulation import CosimRecord
@@ -22,6 +21,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.evaluation.chips import silicon_of
     from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
     from crossvote.swstack.experiment.run.images import recorded_image
+    from crossvote.swstack.experiment.support import cosim_engines
 
     run, config = context.run, context.config
     model, tokenizer, task = load_part(run.path / paths.mapped_model(config), config)

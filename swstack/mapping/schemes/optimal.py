@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from pydantic import Field
 
 from crossvote.sim.array.faults import PAPER_SA0_SA1, FaultMap
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.mapping.codes import FaultLaw, best_codes, deal_lines
 from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, Code, GroupStatistics, Placement, Scale, Scheme
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 
 @SCHEMES.register("optimal")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, GroupStatistics, Scheme, Term
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = Later("numpy")
 
 Flip = Literal["none", "msb", "all"]
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.registry import Registry
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import numpy as np
 
-#: Labels and predictions of all examples -> value, 1 for a perfect answer.
-Compute = Callable[[np.ndarray, np.ndarray], float]
+    #: Labels and predictions of all examples -> value, 1 for a perfect answer.
+    Compute = Callable[[np.ndarray, np.ndarray], float]
+else:
+    np = Later("numpy")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.tasks.metrics import METRICS, Compute, Metric, metric
+from crossvote.sim.common.later import Later
+from crossvote.swstack.tasks.metrics import METRICS, Metric, metric
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from crossvote.swstack.tasks.metrics import Compute
+else:
+    np = Later("numpy")
 
 
 @metric("accuracy", of="classes")

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import numpy as np
+from crossvote.sim.common.later import Later
+from crossvote.swstack.tasks.metrics import METRICS, Metric, metric
 
-from crossvote.swstack.tasks.metrics import METRICS, Compute, Metric, metric
+if TYPE_CHECKING:
+    import numpy as np
+
+    from crossvote.swstack.tasks.metrics import Compute
+else:
+    np = Later("numpy")
 
 
 def _correlation(function: str) -> Compute:

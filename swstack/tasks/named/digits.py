@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.base import Picture, Task
 from crossvote.swstack.tasks.named import TASKS, NamedTask
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 #: Share of the 1,797 pictures that is measured on.
 _DEV_SHARE = 0.25

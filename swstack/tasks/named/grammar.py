@@ -11,12 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from crossvote.sim.common.later import Later
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.tasks.base import Example, Task
 from crossvote.swstack.tasks.named import TASKS, NamedTask
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 TRAIN_ROWS = 2400
 DEV_ROWS = 1000
