@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +21,11 @@ from crossvote.sim.system.dimensions import Dimensions
 from crossvote.sim.system.group_work import GroupWork, ones_share
 from crossvote.sim.system.model import simulate
 from crossvote.swstack.cli.main import application
+from crossvote.swstack.evaluation.config import SimulateConfig
 from crossvote.swstack.experiment.config import MapConfig, load_config
 from crossvote.swstack.experiment.shipped import shipped_configs
+from crossvote.swstack.experiment.simulation import simulate as simulating
+from crossvote.swstack.experiment.simulation.cost import costs
 from crossvote.swstack.experiment.simulation.encoders import ENCODERS, is_config, read_dimensions
 from crossvote.swstack.experiment.simulation.simulate import simulate_source
 from crossvote.swstack.experiment.simulation.workloads import DENSE, PLAIN, encoder_workloads, length_rows
@@ -145,6 +149,17 @@ def test_latency_and_throughput_are_both_measured(run):
     assert done.results["none"].interval_ps is None
     assert done.streams["none"].interval_ps < done.results["none"].latency_ps
     assert simulate_source(str(run), schemes=["none"], tokens=6, resolution="matrix", stream=1).streams == {}
+
+
+def test_the_costs_of_a_run_do_not_wait_for_every_length(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage tells of one length; a table over all of them would take as long as the rest."""
+    tables = []
+    monkeypatch.setattr(simulating, "_dev_lengths", lambda run, config: np.array([4, 5, 5]))
+    monkeypatch.setattr(simulating, "length_rows", lambda *arguments: tables.append(arguments) or [["", "tokens"]])
+    found = costs(run, SimulateConfig(stream=2, resolution="analytic"))
+    assert found["tokens"] == 5
+    assert not tables
+    assert simulate_source(str(run), schemes=["none"], resolution="analytic", stream=1).lengths == [["", "tokens"]]
 
 
 def test_lengths_are_weighted():

@@ -41,6 +41,7 @@ def costs(run: Path, config: SimulateConfig, progress: Progress = no_progress) -
             stream=config.stream,
             resolution=config.resolution,
             write=False,
+            over_lengths=False,  # of which no summary says anything
             progress=progress,
         )
     except StorageError:

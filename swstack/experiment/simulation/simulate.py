@@ -84,6 +84,7 @@ def simulate_source(
     remap: bool = False,
     folder: Path | None = None,
     write: bool = True,
+    over_lengths: bool = True,
     progress: Progress = no_progress,
 ) -> Simulated:
     """Simulate every protection scheme of a run, or of an encoder of plain sizes, side by side.
@@ -100,7 +101,8 @@ def simulate_source(
         rtl: compute every word-line group of the run's schemes with this backend of the output peripheral, on real
             tokens of the dev set and the first chip of the highest fault rate.
         folder: where the report goes; otherwise ``system`` in the run directory, nowhere for an encoder.
-        write: whether a report is written at all.
+        write: whether a report is written at all. over_lengths: whether to estimate every real length of the run as
+            well, which can take as long as all the rest.
 
     Raises:
         UserError: no such source, no images yet, images for another chip, a chip too small.
@@ -153,7 +155,7 @@ def simulate_source(
         name: tuple(one.record(result) for result in results[name].computed.values()) for name, one in placed.items()
     }
     files = write_report(folder, results, timeline, streams, (DENSE, PLAIN)) if folder and write else []
-    spread = length_rows(workloads, config, lengths) if lengths is not None else []
+    spread = length_rows(workloads, config, lengths) if lengths is not None and over_lengths else []
     if folder and write and spread:
         write_text_atomic(
             folder / "lengths.csv", to_csv([dict(zip(spread[0], row, strict=True)) for row in spread[1:]])
