@@ -61,6 +61,7 @@ def call_all(place: Path, model: Path) -> dict[str, str]:
         map={"schemes": ["none", "best"]},
         faults={"rates": [0.01], "chips": 2},
         cosim={"tokens": 2, "backend": "numpy"},
+        simulate={"tokens": 8, "stream": 2},
     )
     (place / "campaign.toml").write_text(CAMPAIGN)
     (place / "explore.toml").write_text(EXPLORATION)

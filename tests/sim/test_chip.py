@@ -94,7 +94,7 @@ def test_a_chip_file_without_later_keys_is_the_same_chip(tmp_path):
     for key in ("format", "cell"):
         del old[key]
     del old["adc"]["may_clip"]
-    for key in ("row_blocks", "voter", "column_map", "scale_bits"):
+    for key in ("row_blocks", "voter", "column_map", "scale_bits", "log_bits"):
         del old["opc"][key]
     assert build(type(chip), old, "memory") == chip
 
