@@ -325,11 +325,14 @@ def _compile(parameters: Parameters, verilator: Path, compiler: list[str], libra
                 _keep(built, kept)
             return str(kept or built)
 
-        # Verilator's files and the shim as one: each by itself would spend two seconds on the same headers.
-        whole = work / "whole.cc"
-        whole.write_text("".join(f'#include "{part}"\n' for part in [*sorted(work.glob("*.cpp")), model.shim]))
+        # Verilator's files of a model as one: each by itself would spend two seconds on the same headers.
+        units = []
+        for name in model.components:
+            units.append(work / f"{name}.cc")
+            parts = sorted([*work.glob(f"V{name}.cpp"), *work.glob(f"V{name}__*.cpp")])
+            units[-1].write_text("".join(f'#include "{part}"\n' for part in parts))
         with ThreadPoolExecutor(cores()) as pool:
-            objects = list(pool.map(compile_one, [whole, *runtime]))
+            objects = list(pool.map(compile_one, [*units, model.shim, *runtime]))
         shared = work / "model.so"
         _run([*compiler, "-shared", "-o", str(shared), *objects, "-pthread"])
         _keep(shared, library)
