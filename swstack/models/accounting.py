@@ -8,8 +8,9 @@ there, and with what a forward pass on a few tokens really hands to them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -32,6 +33,13 @@ _DIGITAL = {
     r"(^|\.)(\w*embed\w*|wte|wpe|patch_embed\w*|relative_attention_bias)(\.|$)": "embeddings",
     r"(^|\.)(project_in|project_out|embedding_hidden_mapping_in)$": "projection beside the embeddings",
 }
+
+
+#: Parameters inside layers of traced models that do not depend on the tokens (Funnel's positions, Swin's bias table).
+_OF_POSITIONS = re.compile(r"bias|table|embed|^r_kernel$")
+#: Samples of a short sound: a quarter of a second at 16 kHz.
+_SAMPLES = 4000
+_PIXELS = 32
 
 
 @dataclass(frozen=True)
@@ -72,19 +80,29 @@ def _account(model: nn.Module, groups: Sequence[WordLineGroup]) -> Account:
         f"{layer.path}.{name}": reason for layer in layers(model) for name, reason in layer.layout.digital.items()
     }
     digital: dict[str, str] = {}
+    repeated = _repeated(encoder, prefix, on_crossbars)
     for path, module in encoder.named_modules(prefix=prefix):
         heavy = [name for name, parameter in module.named_parameters(recurse=False) if parameter.dim() > 1]
         if path in on_crossbars or not heavy:
             continue
         reason = digital_reason(path, module, of_layers)
-        if reason is None and not is_matrix(module) and not _inside(path, layers(model)):
-            reason = "a table or a filter outside the layers"
+        if reason is None and not is_matrix(module):
+            if not _inside(path, layers(model)) and not any(path.startswith(f"{part}.") for part in repeated):
+                reason = "a table or a filter outside the layers"
+            elif traced_groups(model) and all(_OF_POSITIONS.search(name) for name in heavy):
+                reason = "what is added or projected of positions and segments is the same for every input"
         if reason is None:
             raise UserError(
                 f"module {path} ({type(module).__name__}) would be on no crossbar: {_obstacle(model, module)}"
             )
         digital[path] = reason
     return Account(mapped, digital)
+
+
+def _repeated(encoder: nn.Module, prefix: str, mapped: Set[str]) -> list[str]:
+    """Paths of the members of lists of modules that hold mapped matrices: the layers of a traced model."""
+    lists = [path for path, module in encoder.named_modules(prefix=prefix) if isinstance(module, nn.ModuleList)]
+    return [path for path in lists if any(name.startswith(f"{path}.") for name in mapped)]
 
 
 def _obstacle(model: nn.Module, module: nn.Module) -> str:
@@ -133,16 +151,25 @@ def tiny_inputs(model: nn.Module) -> dict[str, torch.Tensor] | None:
         return None
     generator = torch.Generator().manual_seed(0)
     if getattr(model, "main_input_name", "input_ids") == "pixel_values":
-        size = config.image_size
+        size = getattr(config, "image_size", _PIXELS)  # some take pictures of any size
         height, width = (size, size) if isinstance(size, int) else size
         return {"pixel_values": torch.rand(1, config.num_channels, height, width, generator=generator)}
     words = int(getattr(config, "vocab_size", 0) or 0)
     if not words:
         return None
-    return {
-        "input_ids": torch.randint(min(5, words - 1), words, (1, 6), generator=generator),
-        "attention_mask": torch.ones(1, 6, dtype=torch.int64),
-    }
+    ids = torch.randint(min(5, words - 1), words, (1, 6), generator=generator)
+    end = getattr(config, "eos_token_id", None)
+    if getattr(config, "is_encoder_decoder", False) and isinstance(end, int):
+        ids[:, -1] = end  # some classify by it
+    # What a decoder reads beside what the encoder does.
+    beside = {"decoder_input_ids": ids} if "decoder_input_ids" in signature(model.forward).parameters else {}
+    match getattr(model, "main_input_name", "input_ids"):
+        case "input_features":
+            frames = 2 * config.max_source_positions
+            return {"input_features": torch.rand(1, config.num_mel_bins, frames, generator=generator), **beside}
+        case "input_values":
+            return {"input_values": torch.rand(1, _SAMPLES, generator=generator), **beside}
+    return {"input_ids": ids, "attention_mask": torch.ones(1, 6, dtype=torch.int64), **beside}
 
 
 def first_inputs(

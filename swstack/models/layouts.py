@@ -80,8 +80,11 @@ def is_matrix(module: nn.Module | None) -> bool:
 
 
 def layers(model: nn.Module) -> tuple[Layer, ...]:
-    """The layers of known layouts in execution order; empty if there is none, or if the model was traced."""
-    if traced_groups(model):
+    """The layers of known layouts in execution order; empty if there is none, or if the model was traced.
+
+    Where heads differ from stage to stage, as in a pyramid of pictures, no layout is known.
+    """
+    if traced_groups(model) or isinstance(_head_count(model), list | tuple):
         return ()
     modules = dict(model.named_modules())
     found, known = [], tuple(LAYOUTS.values())
@@ -144,6 +147,8 @@ def attention_heads(model: nn.Module) -> int:
         found = next((getattr(attention, "num_heads", None) for attention in own), None)
     if found is None:
         raise UserError(f"{family_name(model)}: its configuration does not say how many attention heads there are.")
+    if not isinstance(found, int):
+        raise UserError(f"{family_name(model)}: the number of attention heads differs from stage to stage ({found}).")
     return int(found)
 
 
@@ -168,13 +173,17 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+def _head_count(model: nn.Module) -> Any:
+    return getattr(getattr(model, "config", None), "num_attention_heads", None)
+
+
 def _heads(model: nn.Module, layer: nn.Module, layout: LayerLayout, matrices: int) -> tuple[int, ...]:
     """Attention heads in each matrix of query, key and value."""
     config: Any = getattr(model, "config", None)
     if config is None:  # a plain torch model
         queries = int(getattr(getattr(layer, "self_attn", None), "num_heads", 1))
     else:
-        queries = int(config.num_attention_heads)
+        queries = int(_head_count(model))
     keys = int(getattr(config, "num_key_value_heads", None) or queries)
     if layout.attention == "separate":
         return (queries, *(keys,) * (matrices - 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import transformers
 from tiny_families import FAMILIES, REFUSED, Family, build, outputs
 
 from crossvote.sim.array.faults import FaultMap
@@ -15,6 +16,7 @@ from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.models.accounting import tiny_inputs
 from crossvote.swstack.models.layouts import (
     head_groups,
     layers,
@@ -120,6 +122,74 @@ def test_a_family_without_folding_says_why():
 def test_the_first_module_in_the_way_is_named(family):
     with pytest.raises(UserError, match=r"(module|first module in the way is) \w+\.encoder\.\S*layers?\.0\.\S+"):
         find_groups(build(family))
+
+
+def _swin():
+    sizes = {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 4], "window_size": 2}
+    return transformers.SwinForImageClassification(transformers.SwinConfig(
+        image_size=8, patch_size=2, num_channels=1, **sizes))  # fmt: skip
+
+
+def _segformer():
+    sizes = {"num_encoder_blocks": 1, "depths": [1], "sr_ratios": [2], "hidden_sizes": [16], "patch_sizes": [3]}
+    return transformers.SegformerForImageClassification(transformers.SegformerConfig(
+        **sizes, strides=[2], num_attention_heads=[2], mlp_ratios=[2], num_channels=1))  # fmt: skip
+
+
+def _whisper():
+    sizes = {f"{part}_{size}": n for part in ("encoder", "decoder")
+             for size, n in (("layers", 1), ("attention_heads", 4), ("ffn_dim", 64))}  # fmt: skip
+    return transformers.WhisperModel(transformers.WhisperConfig(
+        vocab_size=40, d_model=32, **sizes, max_source_positions=12, num_mel_bins=8, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2, decoder_start_token_id=1))  # fmt: skip
+
+
+def _mixtral():
+    return transformers.MixtralForCausalLM(transformers.MixtralConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, num_local_experts=2))  # fmt: skip
+
+
+def _t5():
+    return transformers.T5Model(transformers.T5Config(
+        vocab_size=40, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, decoder_start_token_id=0))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "layout", "matrices"),
+    [
+        (_swin, "auto", 13),  # heads differ from stage to stage, so its layers are traced
+        (lambda: _whisper().get_encoder(), "auto", 6),  # it hears, and reads no words
+        (_whisper, "traced", 16),
+        (_t5, "traced", 16),  # six of the encoder's layer, ten of the decoder's
+    ],
+)
+def test_what_is_no_encoder_of_words_converts_too(make, layout, matrices):
+    model = make().eval()
+    account = find_groups(model, layout)
+    assert len(account.mapped) == matrices
+    inputs = tiny_inputs(model)
+    on_chip = converted(model)
+    with torch.no_grad():
+        dense, own = (next(iter(m(**inputs).values())) for m in (model, on_chip))
+    assert 0 < float((own - dense).abs().max() / dense.std()) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            _mixtral,
+            r"module model\.layers\.0\.mlp\.gate \(MixtralTopKRouter\) would be on no crossbar: it is no Linear",
+        ),
+        (_segformer, r"module segformer\.\S+ \(Conv2d\) would be on no crossbar"),
+        (_whisper, r"module decoder\.layers\.0\.encoder_attn\.k_proj .* has more matrices; trace the model"),
+    ],
+)
+def test_weights_that_are_no_matrices_are_not_left_out_in_silence(make, message):
+    """Experts of a mixture are tensors of one module, and would have been digital with nobody told."""
+    with pytest.raises(UserError, match=message):
+        find_groups(make().eval())
 
 
 def test_every_matrix_can_be_a_group_of_its_own_and_a_saved_model_remembers_it(tmp_path):
