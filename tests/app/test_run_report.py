@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +83,13 @@ def test_a_dark_page_can_turn_every_colour_that_is_not_the_pictures_own():
     colours = {text.get_text(): text.get_color() for text in heads.axes[0].texts}
     assert set(colours) == {"10", "90"}
     assert not set(colours.values()) & set(figures.THEMED)
+
+
+def test_paper_has_every_colour_of_the_light_page_whatever_the_screen_shows() -> None:
+    style = (Path(report.__file__).parent / "style.css").read_text(encoding="utf-8")
+    light, dark, printed = re.findall(r":root \{([^}]*)\}", style)
+    assert re.findall(r"(--\w+): (#\w+)", printed) == re.findall(r"(--\w+): (#\w+)", light)
+    assert set(re.findall(r"--\w+", dark)) == set(re.findall(r"--\w+", light))
 
 
 def test_further_metrics_have_a_table_each():
