@@ -161,8 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     results = kinds(options.vectors, options.repeats)
-    missed = [result.name for result in results if result.met is False]
-    remark = f"p = 0.05 %, {options.vectors} vectors, fp32 baseline; {len(missed)} of {len(results)} goals missed.\n\n"
+    judged = [result.met for result in results if result.met is not None]
+    remark = f"p = 0.05 %, {options.vectors} vectors, fp32 baseline; {sum(judged)} of {len(judged)} goals met.\n\n"
     write(options.output, "layer_types", results, {}, remark)
 
 

@@ -247,6 +247,18 @@ def test_real_tokens_need_a_run_with_fault_maps(run):
         simulate_source("bert-base", tokens=4, rtl="numpy")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"remap": True}, "--remap: minilm-l6 has no weights to map anew"),
+        ({"schemes": ["paper"]}, "--scheme paper: minilm-l6 has no schemes of a run"),
+    ],
+)
+def test_what_only_a_run_has_is_not_ignored_without_one(options, message):
+    with pytest.raises(UserError, match=message):
+        simulate_source("minilm-l6", tokens=4, **options)
+
+
 def test_an_encoder_needs_no_run(tmp_path):
     done = simulate_source("minilm-l6", tokens=4, resolution="matrix", stream=1, folder=tmp_path / "out")
     assert len(done.results) == 5

@@ -113,6 +113,12 @@ def simulate_source(
     if source in ENCODERS or is_config(source):
         if rtl is not None:
             raise UserError(f"{source} has no weights and no tokens; real tokens need a run directory.")
+        if remap:
+            raise UserError(f"--remap: {source} has no weights to map anew; it is simulated by its sizes on any chip.")
+        if schemes:
+            raise UserError(
+                f"--scheme {schemes[0]}: {source} has no schemes of a run; all of its variants are compared."
+            )
         config = load_chip(chip or "crossvote", _chip_overrides(overrides))
         sizes = ENCODERS[source] if source in ENCODERS else read_dimensions(source)
         workloads = with_context(encoder_workloads(sizes, config, tokens or 128), sizes.causal, context)
