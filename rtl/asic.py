@@ -96,7 +96,8 @@ def map_to_library(parameters: OpcParameters, variant: str, folder: Path, libert
     write_atomic(folder / "cells.lib", with_wires(liberty.read_text(encoding="latin-1")))
     write_atomic(folder / "abc.script", _ABC.format(ps=round(1000 * PERIOD_NS), fanout=MOST_FANOUT))
     cells = "dfflibmap -liberty cells.lib; abc -liberty cells.lib -script abc.script; opt_clean -purge; "
-    cells += "tee -o {0}.stat stat -liberty cells.lib -json; write_verilog -noattr -noexpr {0}.v"
+    # OpenSTA reads no concatenations in assignments, so every net, ports as well, is one bit.
+    cells += "tee -o {0}.stat stat -liberty cells.lib -json; splitnets -ports; write_verilog -noattr -noexpr {0}.v"
     whole = "read_rtlil opc.il; synth -flatten -top opc; splitnets; " + cells.format("whole")
     logic = (
         "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "

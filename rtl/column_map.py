@@ -122,20 +122,22 @@ class WritableMap(wiring.Component):
             read_port.en.eq(1),
         ]
         m.d.sync += [step.eq(at), fetched.eq(~self.read)]
-        entry, decoded = read_port.data, Signal(step_layout(p), name="decoded")
+        # A large memory answers late in its clock, so its answer is kept as it is, and taken apart behind that.
+        kept, kept_last = Signal(entry_layout(p), name="kept"), Signal(name="kept_last")
+        with m.If(move):
+            m.d.sync += [self.o.valid.eq(fetched), kept.eq(read_port.data), kept_last.eq(step == self.last_step)]
+        decoded = self.o.payload
         m.d.comb += [
-            decoded.line.eq(entry.line),
-            decoded.flip.eq(entry.flip),
-            decoded.last.eq(step == self.last_step),
-            decoded.read.eq(entry.operation != SKIP),
-            decoded.value.eq(entry.operation > HOLD),
+            decoded.line.eq(kept.line),
+            decoded.flip.eq(kept.flip),
+            decoded.last.eq(kept_last),
+            decoded.read.eq(kept.operation != SKIP),
+            decoded.value.eq(kept.operation > HOLD),
         ]
-        with m.Switch(entry.operation):
+        with m.Switch(kept.operation):
             for number, vote, end, advance in operations():
                 with m.Case(number):
                     m.d.comb += [decoded.vote.eq(vote), decoded.end.eq(end), decoded.advance.eq(advance)]
-        with m.If(move):
-            m.d.sync += [self.o.valid.eq(fetched), self.o.payload.eq(decoded)]
         with m.If(self.restart):
             m.d.sync += [step.eq(0), fetched.eq(0), self.o.valid.eq(0)]
         return m

@@ -29,7 +29,7 @@ class InputBuffer(wiring.Component):
         valid: a vector is complete. tag: its tag. free: it is no longer needed.
         block, bit: which row block of every OPC, and which input bit (0 is the top one), of the complete vector.
         word_lines: that bit of the word lines, for each OPC, one clock later.
-        filling: a vector has begun to come and is not complete.
+        filling: a vector has begun to come and is not complete. turning: a beat is being kept.
     """
 
     def __init__(self, parameters: TileParameters) -> None:
@@ -45,6 +45,7 @@ class InputBuffer(wiring.Component):
                 "bit": In(range(p.opc.input_bits)),
                 "word_lines": Out(p.rows).array(p.opcs),
                 "filling": Out(1),
+                "turning": Out(1),
             }
         )
 
@@ -53,7 +54,7 @@ class InputBuffer(wiring.Component):
         p = self.parameters
         bits, places = p.opc.input_bits, p.rows // p.port
         # Activations of a beat bit by bit, the top bits of all lowest, which are the next to be written.
-        planes, kept_tag, turning = Signal(bits * p.port), Signal(TAG_BITS), Signal(name="turning")
+        planes, kept_tag, turning = Signal(bits * p.port), Signal(TAG_BITS), self.turning
         bit, place = Signal(range(bits)), Signal(range(places))
         block, opc = Signal(p.block_bits), Signal(range(p.opcs))
         half, used_half = Signal(name="half"), Signal(name="used_half")

@@ -16,7 +16,7 @@ class MapCheck(wiring.Component):
     In order means: a vote comes behind two column sums that wait for it, and any other value while none waits; the
     weights of an output's values add up to 2^B - 1 at most, so that no sum overflows; there are no more outputs than
     the OPC numbers; and the last entry completes one. The weights are added as the values are, by Horner's rule with 1
-    for every value.
+    for every value. The first one that is too many is reported; behind it the sum of this output's weights means nothing.
 
     Ports: take: an entry is read. step: the entry. illegal: it breaks the order (combinational, with ``take``).
     """
@@ -28,9 +28,8 @@ class MapCheck(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.parameters
-        full = (1 << p.planes) - 1
         waiting = Signal(2, name="waiting")
-        weight = Signal(range(full + 1), name="weight")
+        weight = Signal(p.planes, name="weight")
         outputs = Signal(range(p.outputs + 1), name="outputs")
         total = Signal(p.planes + 1 + MOST_TAIL)
         misplaced = Signal(name="misplaced")
@@ -38,7 +37,7 @@ class MapCheck(wiring.Component):
         step = self.step
         m.d.comb += [
             total.eq((weight + 1) << step.advance),
-            heavy.eq(total > full),
+            heavy.eq(total[p.planes :].any()),
             misplaced.eq(waiting != Mux(step.vote, 2, 0)),
         ]
         with m.If(step.value):
@@ -49,7 +48,7 @@ class MapCheck(wiring.Component):
             m.d.comb += self.illegal.eq(self.take & (step.last | (step.read & (waiting == 2))))
         with m.If(self.take):
             with m.If(step.value):
-                m.d.sync += [waiting.eq(0), weight.eq(Mux(step.end, 0, Mux(heavy, full, total)))]
+                m.d.sync += [waiting.eq(0), weight.eq(Mux(step.end, 0, total))]
                 with m.If(step.end & (outputs != p.outputs)):
                     m.d.sync += outputs.eq(outputs + 1)
             with m.Elif(step.read):

@@ -42,6 +42,29 @@ class Array(wiring.Signature):
         )
 
 
+class Rest(wiring.Signature):
+    """How clocks can be left out in which nothing happens but that a read settles and converters convert, seen from a
+    tile's control. It is for simulators: in a tile ``gone`` and ``gained`` are 0, and nothing of it is hardware.
+
+    still: this is such a clock. settling: clocks until bit lines have settled. pace, rate: how far converters are, and
+    what a clock adds; 0 where none is at work. gone, gained: clocks left out before this one, ``settling`` of them at
+    most, and what they add to ``pace``.
+    """
+
+    def __init__(self, parameters: TileParameters) -> None:
+        p = parameters
+        super().__init__(
+            {
+                "still": Out(1),
+                "settling": Out(range(p.read_clocks)),
+                "pace": Out(range(2 * p.convert_clocks + 1)),
+                "rate": Out(range(p.convert_clocks + 1)),
+                "gone": In(range(p.read_clocks)),
+                "gained": In(range(2 * p.convert_clocks + 1)),
+            }
+        )
+
+
 class Reader(wiring.Component):
     """Three stages that work at the same time: loading the next read, driving one, converting the one before.
 
@@ -51,7 +74,7 @@ class Reader(wiring.Component):
         block, bit: what the buffer shall show in the next clock.
         load, load_block, drive, sample, convert_block, convert_group: of ``Array``.
         beat: codes can be taken. taken: they are. first, last: of their vector. read: theirs.
-        busy: a read is on its way.
+        busy: a read is on its way. rest: as in ``Rest``.
     """
 
     def __init__(self, parameters: TileParameters) -> None:
@@ -76,6 +99,7 @@ class Reader(wiring.Component):
                 "last": Out(1),
                 "read": Out(read_layout()),
                 "busy": Out(1),
+                "rest": Out(Rest(p)),
             }
         )
 
@@ -101,8 +125,10 @@ class Reader(wiring.Component):
         # Driving: the sums are held when they have settled and what was held before is converted.
         driving, settling, driven = Signal(name="driving"), Signal(range(p.read_clocks)), Signal(read_layout())
         held, finishing = Signal(name="held"), Signal(name="finishing")
+        left = Signal.like(settling, name="left")
         m.d.comb += [
-            self.sample.eq(driving & (settling == 0) & (~held | finishing)),
+            left.eq(settling - self.rest.gone),
+            self.sample.eq(driving & (left == 0) & (~held | finishing)),
             self.drive.eq(loaded_all & (~driving | self.sample)),
         ]
         with m.If(self.drive):
@@ -116,13 +142,16 @@ class Reader(wiring.Component):
         with m.Else():
             with m.If(self.sample):
                 m.d.sync += driving.eq(0)
-            with m.If(settling != 0):
-                m.d.sync += settling.eq(settling - 1)
+            with m.If(left != 0):
+                m.d.sync += settling.eq(left - 1)
+            with m.Else():
+                m.d.sync += settling.eq(0)
 
         # Converting: row block by row block, group by group. Of the beats of a read, as many as ``rate`` of
         # ``convert_clocks`` may be taken per clock: ``pace`` says how far the converters are ahead.
         rate = Signal(range(p.convert_clocks + 1))
         pace = Signal(range(2 * p.convert_clocks + 1))
+        paced = Signal.like(pace, name="paced")
         beats = Signal(range(p.opc.row_blocks * p.opc.groups + 1))
         last_group, last_block = Signal(name="last_group"), Signal(name="last_block")
         m.d.comb += [
@@ -130,19 +159,26 @@ class Reader(wiring.Component):
             last_block.eq(self.convert_block == self.blocks - 1),
             beats.eq(self.blocks * p.opc.groups),
             rate.eq(Mux(beats > p.convert_clocks, p.convert_clocks, beats)),
-            self.beat.eq(held & (pace >= p.convert_clocks)),
+            paced.eq(pace + self.rest.gained),
+            self.beat.eq(held & (paced >= p.convert_clocks)),
             finishing.eq(self.taken & last_group & last_block),
             self.first.eq(self.read.first & (self.convert_group == 0) & (self.convert_block == 0)),
             self.last.eq(self.read.last & last_group & last_block),
             self.busy.eq(self.load | asked_all | driving | held | (self.bit != 0)),
+            self.rest.still.eq(
+                ~(self.load | asks | (asked_all & ~loaded_all) | self.drive | self.sample | self.beat)
+            ),
+            self.rest.settling.eq(settling),
+            self.rest.pace.eq(pace),
+            self.rest.rate.eq(Mux(held, rate, 0)),
         ]
         with m.If(self.taken):
             m.d.sync += [self.convert_group.eq(Mux(last_group, 0, self.convert_group + 1))]
-            m.d.sync += pace.eq(pace - p.convert_clocks + rate)
+            m.d.sync += pace.eq(paced - p.convert_clocks + rate)
             with m.If(last_group):
                 m.d.sync += self.convert_block.eq(Mux(last_block, 0, self.convert_block + 1))
         with m.Elif(held & ~self.beat):
-            m.d.sync += pace.eq(pace + rate)
+            m.d.sync += pace.eq(paced + rate)
         with m.If(finishing):
             m.d.sync += held.eq(0)
         with m.If(self.sample):

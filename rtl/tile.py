@@ -21,7 +21,7 @@ class Tile(wiring.Component):
         self.parameters = parameters
         self._control = TileControl(parameters)
         members = self._control.signature.members
-        super().__init__({name: member for name, member in members.items() if name != "opcs"})
+        super().__init__({name: member for name, member in members.items() if name not in ("opcs", "rest")})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -14,7 +14,7 @@ from crossvote.rtl.input_buffer import InputBuffer, activation_layout
 from crossvote.rtl.march import CellWriting, March
 from crossvote.rtl.march_elements import SelfTest
 from crossvote.rtl.parameters import SHIFT_BITS, TAG_BITS, OpcParameters
-from crossvote.rtl.reader import Array, Reader
+from crossvote.rtl.reader import Array, Reader, Rest
 from crossvote.rtl.readout import output_layout
 from crossvote.rtl.registers import SCALE_WORD, Register, RegisterPort, Status, index_bits
 from crossvote.rtl.requantise import Requantise, value_layout
@@ -92,7 +92,7 @@ class TileControl(wiring.Component):
 
     Ports: i: activations. o: quantized outputs. array: the crossbars; their codes count here only in a self-test.
     opcs: the OPCs. bus: registers. irq: of any OPC, or that the tile is no longer busy. With a self-test also cells:
-    how they are written.
+    how they are written. rest: for simulators, as in ``Rest``.
     """
 
     def __init__(self, parameters: TileParameters) -> None:
@@ -106,6 +106,7 @@ class TileControl(wiring.Component):
                 "opcs": Out(OpcLink(p.opc)).array(p.opcs),
                 "bus": In(RegisterPort(index_bits(p.opc) + 2)),
                 "irq": Out(1),
+                "rest": Out(Rest(p)),
                 **cells,
             }
         )
@@ -160,6 +161,14 @@ class TileControl(wiring.Component):
                 summed.tag.eq(first.payload.tag),
                 summed.error.eq(Cat(opc.o.payload.error for opc in opcs).any()),
             ]
+
+        for name in ("settling", "pace", "rate"):
+            m.d.comb += getattr(self.rest, name).eq(getattr(reader.rest, name))
+        for name in ("gone", "gained"):
+            m.d.comb += getattr(reader.rest, name).eq(getattr(self.rest, name))
+        moving = [buffer.turning, buffer.i.ready & self.i.valid, summed_valid, requantise.busy, testing]
+        moving += [self.bus.write, self.bus.read, *(opc.o.valid for opc in opcs)]
+        m.d.comb += self.rest.still.eq(reader.rest.still & ~Cat(moving).any())
 
         march = self._self_test(m, testing) if p.self_test else None
         self._registers(m, opcs, buffer, reader, requantise, summed_valid, march)

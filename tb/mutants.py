@@ -115,7 +115,7 @@ MUTANTS = (
     Mutant("unanimity from two comparisons", "voter.py", "ab & bc & ca", "ab & bc"),
     Mutant("equal values count as different", "voter.py", "bc.eq(c >= self.value)", "bc.eq(c > self.value)"),
     Mutant("voter takes values while stalled", "voter.py", "with m.If(self.take):", "with m.If(1):"),
-    Mutant("stuck map bit", "column_map.py", "decoded.line.eq(entry.line)", "decoded.line.eq(entry.line & ~1)"),
+    Mutant("stuck map bit", "column_map.py", "decoded.line.eq(kept.line)", "decoded.line.eq(kept.line & ~1)"),
     Mutant(
         "map ends one entry early",
         "column_map.py",
@@ -128,8 +128,8 @@ MUTANTS = (
     Mutant(
         "waiting replicas count",
         "column_map.py",
-        "decoded.value.eq(entry.operation > HOLD)",
-        "decoded.value.eq(entry.operation >= HOLD)",
+        "decoded.value.eq(kept.operation > HOLD)",
+        "decoded.value.eq(kept.operation >= HOLD)",
     ),
     Mutant("ends too early", "readout.py", "self.o.valid.eq(valued & step.end)", "self.o.valid.eq(valued)"),
     Mutant("outputs run into each other", "accumulate.py", "Mux(self.begins, 0, self.previous)", "self.previous"),

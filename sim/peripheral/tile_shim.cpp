@@ -18,12 +18,24 @@ constexpr int GROUPS = COLUMNS / LANES;
 constexpr int WORDS = (ROWS + 63) / 64;
 constexpr int ACTIVATION_BYTES = (PORT * INPUT_BITS + TAG_BITS + 7) / 8;
 
+// Clocks that a beat takes in an OPC until its column sums are stored.
+constexpr int DEPTH = 3;
+
+// A beat, and the clock in which its OPC took it.
+struct Beat {
+    int64_t clock;
+    uint8_t payload[sizeof(OpcModel::Top::i___05Fpayload)];
+};
+
 struct Tile {
     Clocked<ControlModel> control;
     Clocked<OpcModel> opcs[OPCS];
     int64_t blocks = 1;
     // Bits of word lines, 64 in a word: cells [opc][block][group][code of a beat][word], lines [opc][block][word].
     std::vector<uint64_t> cells, kept, driven, held;
+    // Beats of each OPC that were taken and not yet evaluated, and the clocks so far.
+    std::vector<Beat> waiting[OPCS];
+    int64_t now = 0;
 
     void set_cells(const uint8_t *bits, int64_t row_blocks) {
         blocks = row_blocks;
@@ -45,6 +57,8 @@ struct Tile {
 
     // Everything between control and OPCs as it is before the next edge, register accesses included.
     void settle() {
+        for (int n = 0; n < OPCS; ++n)
+            if (!waiting[n].empty()) catch_up(n);
         control.eval();
         for (int n = 0; n < OPCS; ++n) {
             forward(control.top, opcs[n].top, n);
@@ -86,10 +100,31 @@ struct Tile {
     }
 
     // The codes that the converters make of the held sums of a group of bit lines, and the marks, as a beat of an OPC.
-    void beat(int n, int block, int group) {
+    void beat(uint8_t *beat, int n, int block, int group) {
         const uint64_t *lines = &held[(n * blocks + block) * WORDS];
         const uint64_t *own = &cells[((n * blocks + block) * COLUMNS + group * LANES) * 2 * WORDS];
-        put(reinterpret_cast<uint8_t *>(&opcs[n].top.i___05Fpayload), lines, own, marks(control.top, n));
+        put(beat, lines, own, marks(control.top, n));
+    }
+
+    // Play the beats that wait, so that the OPC is where it is by now. Those of the last clocks keep their distance.
+    void catch_up(int n) {
+        auto &opc = opcs[n];
+        auto &beats = waiting[n];
+        const int64_t old = now - DEPTH;
+        size_t at = 0;
+        for (; at < beats.size() && beats[at].clock < old; ++at) opc_clock(opc, &beats[at]);
+        for (int rest = 0; at && rest < DEPTH; ++rest) opc_clock(opc, nullptr);
+        for (int64_t clock = at < beats.size() ? beats[at].clock : now; clock < now; ++clock) {
+            const bool here = at < beats.size() && beats[at].clock == clock;
+            opc_clock(opc, here ? &beats[at++] : nullptr);
+        }
+        beats.clear();
+    }
+
+    static void opc_clock(Clocked<OpcModel> &opc, const Beat *beat) {
+        opc.top.i___05Fvalid = beat != nullptr;
+        if (beat) std::memcpy(&opc.top.i___05Fpayload, beat->payload, sizeof beat->payload);
+        opc.tick();
     }
 
     static void put(uint8_t *beat, const uint64_t *lines, const uint64_t *own, uint64_t marks) {
@@ -125,16 +160,50 @@ struct Tile {
         for (bits += 2 + TAG_BITS; bits > 0; bits -= 8, pending >>= 8) *beat++ = static_cast<uint8_t>(pending);
     }
 
+    // Leave out clocks in which the control only counts, most of them at the most; returns how many. OPCs are not left out.
+    int64_t rest(int64_t most) {
+        auto &top = control.top;
+        if (!top.rest___05Fstill) return 0;
+        const int64_t settling = top.rest___05Fsettling, pace = top.rest___05Fpace, rate = top.rest___05Frate;
+        const int64_t due = rate ? (CONVERT_CLOCKS - pace + rate - 1) / rate : settling ? settling : most;
+        int64_t gone = 0;
+        for (bool output = false; gone < due && gone < most && !output; ++gone, ++now)
+            for (int n = 0; n < OPCS; ++n) {
+                if (!waiting[n].empty() || opcs[n].top.still) continue;
+                stream_forward(top, opcs[n].top, n);
+                opcs[n].tick();
+                stream_backward(top, opcs[n].top, n);
+                output |= opcs[n].top.o___05Fvalid;
+            }
+        top.rest___05Fgone = gone < settling ? gone : settling;
+        top.rest___05Fgained = gone * rate;
+        control.eval();
+        return gone;
+    }
+
     // A clock in which no register is accessed. Outputs of control and OPCs are settled before it, and after it.
+    // A beat that ends no vector and finds its OPC still only becomes part of column sums. It waits for the next one that
+    // does: beats that come together take one evaluation each, those that come one by one take DEPTH.
     void clock() {
         auto &top = control.top;
         bool moves[OPCS];
         for (int n = 0; n < OPCS; ++n) {
-            const bool offered = offer(top, n);
-            moves[n] = offered || !opcs[n].top.still;
-            if (offered) beat(n, top.array___05Fconvert_block, top.array___05Fconvert_group);
-            if (moves[n]) stream_forward(top, opcs[n].top, n);
+            auto &opc = opcs[n].top;
+            const bool offered = offer(top, n), waits = !waiting[n].empty();
+            moves[n] = false;
+            if (offered && (waits || opc.still) && !ends(top, n)) {
+                waiting[n].emplace_back().clock = now;
+                beat(waiting[n].back().payload, n, top.array___05Fconvert_block, top.array___05Fconvert_group);
+                continue;
+            }
+            if (offered && waits) catch_up(n);
+            moves[n] = offered || (!waits && !opc.still);
+            if (offered)
+                beat(reinterpret_cast<uint8_t *>(&opc.i___05Fpayload), n, top.array___05Fconvert_block,
+                     top.array___05Fconvert_group);
+            if (moves[n]) stream_forward(top, opc, n);
         }
+        ++now;
         if (top.array___05Fsample) held = driven;
         if (top.array___05Fdrive) driven = kept;
         if (top.array___05Fload && top.array___05Fload_block < blocks)
@@ -143,7 +212,8 @@ struct Tile {
                             (ROWS + 7) / 8);
         control.tick();
         // What comes out of the OPCs goes into registers of the control, but for what says whether they take a beat.
-        bool changed = false;
+        bool changed = top.rest___05Fgone | top.rest___05Fgained;
+        top.rest___05Fgone = top.rest___05Fgained = 0;
         for (int n = 0; n < OPCS; ++n) {
             if (!moves[n]) continue;
             opcs[n].tick();
@@ -201,6 +271,7 @@ int64_t tile_run(void *handle, const int32_t *x, int64_t vectors, int8_t *values
     bool fresh = true;
     top.o___05Fready = 1;
     top.i___05Fvalid = vectors > 0;
+    tile.control.eval();
     while (delivered < vectors * per_vector && quiet < patience) {
         if (fresh && top.i___05Fvalid) {
             uint8_t payload[ACTIVATION_BYTES];
@@ -208,7 +279,9 @@ int64_t tile_run(void *handle, const int32_t *x, int64_t vectors, int8_t *values
             std::memcpy(&top.i___05Fpayload, payload, ACTIVATION_BYTES);
         }
         fresh = top.i___05Fready;
-        ++quiet;
+        const int64_t gone = tile.rest(patience);
+        clocks += gone;
+        quiet += gone + 1;
         if (top.o___05Fvalid) {
             uint64_t word = 0;
             std::memcpy(&word, &top.o___05Fpayload, sizeof top.o___05Fpayload);
@@ -222,7 +295,10 @@ int64_t tile_run(void *handle, const int32_t *x, int64_t vectors, int8_t *values
         }
         tile.clock();
         ++clocks;
-        if (fresh && top.i___05Fvalid) top.i___05Fvalid = ++beat < vectors * beats;
+        if (fresh && top.i___05Fvalid && ++beat == vectors * beats) {
+            top.i___05Fvalid = 0;
+            tile.control.eval();
+        }
     }
     // Unused map entries are read after the last output; settings are refused until that is over.
     tile.settle();

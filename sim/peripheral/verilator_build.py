@@ -86,6 +86,7 @@ def _opc_model(p: OpcParameters) -> CompiledModel:
 
 def _tile_model(p: TileParameters) -> CompiledModel:
     own = {"OPCS": p.opcs, "BLOCKS": p.opc.row_blocks, "ROWS": p.rows, "PORT": p.port, "VALUE_BITS": VALUE_BITS}
+    own |= {"CONVERT_CLOCKS": p.convert_clocks}
     components: dict[str, Callable[[], wiring.Component]] = {
         "control": lambda: TileControl(p),
         "opc": lambda: Opc(p.opc),
@@ -112,6 +113,7 @@ def _tile_ports(opcs: int) -> str:
     functions = {
         f"void *word_lines({one})": f"return {lines};",
         f"bool offer({one})": f"return {at('valid')};",
+        f"bool ends({one})": f"return {at('last')};",
         f"bool ready({one})": f"return {at('ready')};",
         f"uint64_t marks({one})": f"return {at('first')} | {at('last')} << 1 | {at('tag')} << 2;",
         f"void stream_forward({both})": " ".join([*to_opc, "return;"]),
