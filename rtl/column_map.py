@@ -22,7 +22,7 @@ SKIP, HOLD = range(2)
 _KIND = MOST_ADVANCE + 1 + MOST_TAIL + 1
 
 #: Clock cycles after a write to the map until its first entry is offered again.
-MAP_REFILL = 2
+MAP_REFILL = 3
 
 
 def operation(*, vote: bool, end: bool, advance: int) -> int:
@@ -75,7 +75,7 @@ class WritableMap(wiring.Component):
     Ports:
         o: entries in order, endlessly. last_step: number of the last entry.
         index, write, write_entry: the registers store an entry. read: they look at one; read_entry: it, a clock later.
-        restart: begin with entry 0, now that something has changed.
+        restart: begin with entry 0 in the next clock, now that something has changed.
         settled: entries wait in both places of the stream.
     """
 
@@ -114,9 +114,12 @@ class WritableMap(wiring.Component):
         fetched = Signal(name="fetched")
         at = Signal(p.line_bits, name="at")
         move = Signal(name="move")
+        # Whether a register write is taken is known late in its clock, so the stream begins again in the next one.
+        again = Signal(name="again")
+        m.d.sync += again.eq(self.restart)
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
-            self.settled.eq(self.o.valid & fetched),
+            self.settled.eq(self.o.valid & fetched & ~again),
             at.eq(Mux(fetched & move, Mux(step == self.last_step, 0, step + 1), step)),
             read_port.addr.eq(Mux(self.read, self.index, at)),
             read_port.en.eq(1),
@@ -138,7 +141,7 @@ class WritableMap(wiring.Component):
             for number, vote, end, advance in operations():
                 with m.Case(number):
                     m.d.comb += [decoded.vote.eq(vote), decoded.end.eq(end), decoded.advance.eq(advance)]
-        with m.If(self.restart):
+        with m.If(again):
             m.d.sync += [step.eq(0), fetched.eq(0), self.o.valid.eq(0)]
         return m
 

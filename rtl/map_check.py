@@ -16,7 +16,7 @@ class MapCheck(wiring.Component):
     In order means: a vote comes behind two column sums that wait for it, and any other value while none waits; the
     weights of an output's values add up to 2^B - 1 at most, so that no sum overflows; there are no more outputs than
     the OPC numbers; and the last entry completes one. The weights are added as the values are, by Horner's rule with 1
-    for every value. The first one that is too many is reported; behind it the sum of this output's weights means nothing.
+    for every value. The first one that is too many is reported; behind it the sum of an output's weights means nothing.
 
     Ports: take: an entry is read. step: the entry. illegal: it breaks the order (combinational, with ``take``).
     """

@@ -165,13 +165,12 @@ class Reader(wiring.Component):
             self.first.eq(self.read.first & (self.convert_group == 0) & (self.convert_block == 0)),
             self.last.eq(self.read.last & last_group & last_block),
             self.busy.eq(self.load | asked_all | driving | held | (self.bit != 0)),
-            self.rest.still.eq(
-                ~(self.load | asks | (asked_all & ~loaded_all) | self.drive | self.sample | self.beat)
-            ),
+            self.rest.still.eq(~(self.load | asks | self.drive | self.sample | self.beat)),
             self.rest.settling.eq(settling),
             self.rest.pace.eq(pace),
             self.rest.rate.eq(Mux(held, rate, 0)),
         ]
+        m.d.sync += pace.eq(paced)
         with m.If(self.taken):
             m.d.sync += [self.convert_group.eq(Mux(last_group, 0, self.convert_group + 1))]
             m.d.sync += pace.eq(paced - p.convert_clocks + rate)

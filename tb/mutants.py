@@ -124,7 +124,7 @@ MUTANTS = (
     ),
     Mutant("map entry lost under stall", "column_map.py", "at.eq(Mux(fetched & move, ", "at.eq(Mux(fetched, "),
     Mutant("map entry lost to a read", "column_map.py", "fetched.eq(~self.read)]", "fetched.eq(1)]"),
-    Mutant("stale entries after a write", "column_map.py", "with m.If(self.restart):", "with m.If(0):"),
+    Mutant("stale entries after a write", "column_map.py", "with m.If(again):", "with m.If(0):"),
     Mutant(
         "waiting replicas count",
         "column_map.py",

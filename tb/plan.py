@@ -146,6 +146,11 @@ PLAN = (
         ("axi_*",),
         ("tile_control.py: busy*", "tile_control.py: disagreements of all*"),
     ),
+    Feature(
+        "compiled tile: what it plays otherwise than clock by clock",
+        ("test_tile.*",),
+        properties=("beats_may_wait", "counting_may_be_left_out"),
+    ),
     Feature("tile: the March engine finds its own stuck cells", ("test_march*",), mutants=("march.py: *",)),
 )  # fmt: skip
 

@@ -164,6 +164,9 @@ struct Tile {
     int64_t rest(int64_t most) {
         auto &top = control.top;
         if (!top.rest___05Fstill) return 0;
+        // The control has not been evaluated since its OPCs moved.
+        for (auto &opc : opcs)
+            if (opc.top.o___05Fvalid) return 0;
         const int64_t settling = top.rest___05Fsettling, pace = top.rest___05Fpace, rate = top.rest___05Frate;
         const int64_t due = rate ? (CONVERT_CLOCKS - pace + rate - 1) / rate : settling ? settling : most;
         int64_t gone = 0;

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from tb.formal import axi, specs
+from tb.formal import axi, specs, steps
 from tb.formal.specs import Spec
 
 
@@ -24,7 +25,21 @@ class Property:
     quick: bool = True
 
 
-PROPERTIES = (
+@dataclass(frozen=True)
+class Exchange:
+    """A proof that clocks from any state may be played in another way (``tb.formal.steps``).
+
+    proved: whether it holds; gets a folder for its files. depth: clocks of the longer way.
+    """
+
+    name: str
+    proved: Callable[[Path], bool]
+    depth: int
+    mode: str = "any state"
+    quick: bool = True
+
+
+PROPERTIES: tuple[Property | Exchange, ...] = (
     Property("median", specs.MedianIsMedian, "bmc", 7),
     Property("differences_are_exact", specs.DifferencesAreExact, "bmc", 1),
     Property("column_sums_fit", specs.ColumnSumsFit, "bmc", 3),
@@ -36,5 +51,7 @@ PROPERTIES = (
     Property("axi_responses_are_stable", axi.ResponsesAreStable, "prove", 8),
     Property("axi_no_response_unasked", axi.NoResponseUnasked, "prove", 8),
     Property("axi_responses_are_bounded", axi.ResponsesAreBounded, "prove", 8),
+    Exchange("beats_may_wait", steps.beats_may_wait, 6),
+    Exchange("counting_may_be_left_out", steps.counting_may_be_left_out, 2),
     Property("results_are_right", specs.ResultsAreRight, "bmc", 11, quick=False),
 )
