@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from opc_hardware import needs_compiler
@@ -74,7 +76,7 @@ def test_compiled_tile_equals_numpy() -> None:
         ({"offsets": 1}, "outputs; each needs a scale and an offset"),
     ],
 )
-def test_what_does_not_fit_a_tile_is_refused(changed: dict, message: str) -> None:
+def test_what_does_not_fit_a_tile_is_refused(changed: dict[str, Any], message: str) -> None:
     program, x = programmed(ODD, 1, 3, 3)
     if "blocks" in changed:
         program = TileProgram(program.opc_map, np.tile(program.cells, (1, 3, 1, 1, 1)), program.scales, program.offsets)
@@ -88,7 +90,7 @@ def test_what_does_not_fit_a_tile_is_refused(changed: dict, message: str) -> Non
 
 
 #: Chips of small crossbars, which compile in seconds, by what bounds their interval.
-CHIPS: dict[str, tuple[Vote, dict]] = {
+CHIPS: dict[str, tuple[Vote, dict[str, Any]]] = {
     "read": ("output", {}),
     "convert": ("crossbar", {"adc": {"conversion_ps": 8000}, "opc": {"clock_ps": 2000}}),
     "digest": (
