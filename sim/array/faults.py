@@ -6,7 +6,9 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from crossvote.sim.array.patterns import Block, FaultPattern, pattern_words
 from crossvote.sim.array.patterns.uniform import Uniform
@@ -211,3 +213,12 @@ def sa1_share(sa0_sa1: tuple[float, float]) -> float:
             f"SA0:SA1 = {sa0}:{sa1} is no ratio; both must be at least 0, and their sum finite and above 0."
         )
     return sa1 / (sa0 + sa1)
+
+
+def _checked(sa0_sa1: tuple[float, float]) -> tuple[float, float]:
+    sa1_share(sa0_sa1)
+    return sa0_sa1
+
+
+#: SA0 : SA1 as a field of a configuration class.
+Ratio = Annotated[tuple[float, float], AfterValidator(_checked)]

@@ -44,6 +44,8 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, context: Mapping[st
     try:
         # Strict types know tables and lists in JSON only; from Python objects they want instances and tuples.
         text = json.dumps(dict(data))
+    except RecursionError:
+        raise UserError(f"{where}: tables or lists are nested too deep.") from None
     except TypeError as error:
         raise UserError(f"{where}: dates and times are no values of a configuration ({error}).") from None
     too_large = _too_large(data)
@@ -148,3 +150,5 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error}).") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not a TOML file: {error}.") from None
+    except RecursionError:
+        raise UserError(f"{path}: tables or lists are nested too deep.") from None

@@ -97,7 +97,10 @@ def _at_home(value: Any) -> Any:
     """A path with ``~`` replaced, which shells leave in ``--run-dir=~/runs/mine``."""
     if isinstance(value, list):
         return [_at_home(item) for item in value]
-    return value.expanduser() if isinstance(value, Path) else value
+    try:
+        return value.expanduser() if isinstance(value, Path) else value
+    except RuntimeError:
+        raise UserError(f"{value}: there is no such user, so no home folder.") from None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from crossvote.sim.array.faults import PAPER_SA0_SA1, UNIFORM, sa1_share
+from crossvote.sim.array.faults import PAPER_SA0_SA1, UNIFORM, Ratio
 from crossvote.sim.array.patterns import PatternField
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.sim.peripheral import Backend
@@ -23,7 +23,7 @@ class FaultsConfig:
         description="fractions of all cells that are stuck, each 0 to 1",
     )
     chips: int = Field(default=5, ge=1, le=10_000, description="chips drawn per rate")
-    sa0_sa1: tuple[float, float] = Field(
+    sa0_sa1: Ratio = Field(
         default=PAPER_SA0_SA1, description="ratio of cells stuck at high (read 0) to stuck at low resistance (read 1)"
     )
     pattern: PatternField = Field(
@@ -43,12 +43,6 @@ class FaultsConfig:
         if len(set(rates)) != len(rates):
             raise ValueError("every rate can be named once only.")
         return rates
-
-    @field_validator("sa0_sa1")
-    @classmethod
-    def _ratio(cls, ratio: tuple[float, float]) -> tuple[float, float]:
-        sa1_share(ratio)
-        return ratio
 
 
 @config_dataclass

@@ -150,10 +150,10 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, was_checked: bool 
     Raises:
         UserError: a file that is no TOML, an unknown key, a wrong type or an impossible value.
     """
-    data = _with_absolute_paths(read_toml(path), path.parent.absolute())
+    data = _with_absolute_paths(read_toml(path), path.parent.absolute(), str(path))
     where = str(path)
     for override in overrides:
-        data = merge(data, _with_absolute_paths(parse_override(override), Path.cwd()))
+        data = merge(data, _with_absolute_paths(parse_override(override), Path.cwd(), f"-o {override}"))
         where = f"{path} with {', '.join(f'-o {text}' for text in overrides)}"
     chip = data.get("chip", {})
     if isinstance(chip, Mapping) and ("preset" in chip or "name" not in chip):
@@ -172,7 +172,7 @@ _PATHS = {
 }
 
 
-def _with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _with_absolute_paths(data: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
     """The parsed values with paths made absolute. What could be a name as well is a path where it is written like one
     or something lies there."""
     resolved = dict(data)
@@ -181,11 +181,25 @@ def _with_absolute_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any
         value = table.get(key) if isinstance(table, Mapping) else None
         if not isinstance(value, str) or not value or value in PACKAGED_MODELS or value.startswith("hub:"):
             continue
-        place = folder / Path(value).expanduser()
-        if always or value.startswith((".", "~", "/")) or place.exists():
+        try:
+            place = folder / Path(value).expanduser()
+            there = place.exists()
+        except (RuntimeError, OSError) as error:  # a user without a home, a name that is too long
+            raise UserError(f"{where}: key '{section}.{key}' = {_short(value)}: no path ({_reason(error)}).") from None
+        if "\0" in value:
+            raise UserError(f"{where}: key '{section}.{key}' = {_short(value)}: no path has NUL in its name.")
+        if always or value.startswith((".", "~", "/")) or there:
             # Not resolve(): a link that is moved to other data stays a link.
             resolved[section] = {**resolved[section], key: os.path.normpath(place)}
     return resolved
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error).rstrip(".")
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 80 else f"{value[:77]}...")
 
 
 def _chip_preset(preset: Any) -> dict[str, Any]:
@@ -206,6 +220,8 @@ def parse_override(text: str) -> dict[str, Any]:
         raise UserError(f"override '{text}': must look like section.key=value, for example faults.chips=3.")
     try:
         parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except RecursionError:
+        raise UserError(f"override '{text[:60]}...': lists or tables are nested too deep.") from None
     except tomllib.TOMLDecodeError:
         if not re.fullmatch(r"[\w./:~@+-]+", value.strip()):
             raise UserError(

@@ -45,6 +45,9 @@ class Term:
     flipped: bool = False
 
 
+#: Most bit lines of a plane: images count copies and replicas in 8 bits with a sign.
+MOST_LINES = 127
+
 #: The terms of one output; over the terms of a plane, 2^shift add up to 2^plane.
 Code = tuple[Term, ...]
 

@@ -71,6 +71,18 @@ def test_the_empty_file_is_a_configuration(tmp_path):
         ("[simulate]\ntokens = 100000000000", "key 'simulate.tokens'"),
         ("[simulate]\nstream = 100000000000", "key 'simulate.stream'"),
         ("[task]\nmetrics = ['accuracy', 'accuracy']", "every name can be given once only"),
+        ("[map.protection.mine]\nreplicas = {msb = 100000001}\nvote = 'output'", "127 replicas at most"),
+        ("[map.protection.mine]\nkind = 'fixed'\nlines = [100000001]\nvoted = [0]", "127 bit lines at most"),
+        *(
+            (f"[{table}]\nkind = '{kind}'\nsa0_sa1 = {ratio}", "is no ratio")
+            for table, kind in (("map.protection.mine", "optimal"), ("fault_training.noise", "stuck"))
+            for ratio in ("[0, 0]", "[-1, 2]", "[1e308, 1e308]")
+        ),
+        ("[model]\nsource = '~no such user/model'", "key 'model.source' = '~no such user/model': no path"),
+        (f"[model]\nsource = '{'a/' * 3000}'", "key 'model.source' = 'a/a/a/"),
+        ('[task]\ntrain = "a\\u0000.csv"\ndev = "b.csv"', "no path has NUL in its name"),
+        (f"seed = {'[' * 3000}{']' * 3000}", "nested too deep"),
+        (f"{'a.' * 3000}b = 1", "nested too deep"),
         ("seed = 1\nseed = 2", "not a TOML file"),
         ("seed = true", "key 'seed' = True"),
         ("seed = 2020-01-01", "dates and times are no values"),

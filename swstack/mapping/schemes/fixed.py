@@ -9,7 +9,16 @@ from pydantic import Field, model_validator
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, Code, GroupStatistics, Scheme, Term, equal_shares
+from crossvote.swstack.mapping.scheme import (
+    MOST_LINES,
+    SCHEMES,
+    Allocation,
+    Code,
+    GroupStatistics,
+    Scheme,
+    Term,
+    equal_shares,
+)
 
 
 @SCHEMES.register("fixed")
@@ -35,6 +44,8 @@ class Fixed(Scheme):
     def _consistent(self) -> Self:
         if min(self.lines) < 1:
             raise ValueError(f"lines = {list(self.lines)}: every kept plane has a bit line at least.")
+        if max(self.lines) > MOST_LINES:
+            raise ValueError(f"lines = {list(self.lines)}: a plane can have {MOST_LINES} bit lines at most.")
         for index in self.voted:
             if not 0 <= index < len(self.lines):
                 raise ValueError(f"voted names plane {index} below the MSB, but {len(self.lines)} planes are kept.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from crossvote.sim.array.faults import PAPER_SA0_SA1, FaultMap
+from crossvote.sim.array.faults import PAPER_SA0_SA1, FaultMap, Ratio
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.later import Later
 from crossvote.sim.common.schema import config_dataclass
@@ -31,7 +31,7 @@ class Optimal(Scheme):
     design_rate: float = Field(
         default=0.05, gt=0, lt=0.5, description="fault rate at which the expected squared error of the outputs is least"
     )
-    sa0_sa1: tuple[float, float] = Field(
+    sa0_sa1: Ratio = Field(
         default=PAPER_SA0_SA1, description="ratio of cells stuck at high (read 0) to stuck at low resistance (read 1)"
     )
     per: Literal["group", "output"] = Field(

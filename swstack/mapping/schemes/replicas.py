@@ -11,7 +11,7 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.later import Later
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, GroupStatistics, Scheme, Term
+from crossvote.swstack.mapping.scheme import MOST_LINES, SCHEMES, Allocation, GroupStatistics, Scheme, Term
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,8 @@ class Replicas(Scheme):
                 raise ValueError(f"replicas names plane '{plane}'; say 'msb', 'msb-1', ..., a plane number or 'all'.")
             if count < 1 or count % 2 == 0:
                 raise ValueError(f"replicas.{plane} = {count}: a median needs an odd number of replicas, 1 or more.")
+            if count > MOST_LINES:
+                raise ValueError(f"replicas.{plane} = {count}: a plane can have {MOST_LINES} replicas at most.")
         replicated = any(count > 1 for count in self.replicas.values())
         if replicated and self.vote == "none":
             raise ValueError("replicas need a vote: set vote to 'output', 'crossbar' or 'alone'.")

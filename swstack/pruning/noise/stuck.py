@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from crossvote.sim.array.faults import PAPER_SA0_SA1, sa1_share
+from crossvote.sim.array.faults import PAPER_SA0_SA1, Ratio, sa1_share
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.pruning.noise import NOISES, Noise
 
@@ -25,7 +25,7 @@ class StuckDevices(Noise):
     rates the errors are far larger than those of any code.
     """
 
-    sa0_sa1: tuple[float, float] = Field(
+    sa0_sa1: Ratio = Field(
         default=PAPER_SA0_SA1, description="ratio of devices stuck at high (read 0) to stuck at low resistance"
     )
 
