@@ -32,6 +32,7 @@ class Registry(Generic[T]):
         self.what = what
         self._package, self._lazy, self._first = package, lazy, first
         self._kinds: dict[str, T] = {}
+        self._listed: dict[tuple[str, ...], list[str]] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
         """Decorator that makes something known as ``name``.
@@ -87,8 +88,12 @@ class Registry(Generic[T]):
         return self._kinds[name]
 
     def _files(self) -> list[str]:
-        package = importlib.import_module(self._package)
-        return sorted(info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_"))
+        """Modules of the package; folders are read once, because a simulation asks dozens of times."""
+        folders = tuple(importlib.import_module(self._package).__path__)
+        if folders not in self._listed:
+            found = (info.name for info in pkgutil.iter_modules(folders) if not info.name.startswith("_"))
+            self._listed[folders] = sorted(found)
+        return self._listed[folders]
 
 
 def parse_kind(registry: Registry[type[T]], value: Any, where: str = "", default: str = "") -> T:
