@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import matplotlib as mpl
@@ -116,6 +116,23 @@ def energy_by_stage(results: Mapping[str, SystemResult]) -> str:
 _LETTERS = {"qkv": "A", "o": "O", "ffn1": "1", "ffn2": "2", HEAD: "H"}
 
 
+_MEANINGS = {
+    "A": "Q, K and V",
+    "O": "output",
+    "1": "feed-forward, up",
+    "2": "feed-forward, down",
+    "K": "keys and values, written",
+    "H": "head",
+    "E": "token embeddings",
+}
+
+
+def _key(letters: Set[str], votes: bool) -> str:
+    """What the letters on the tiles mean, and the dot."""
+    found = [f"{letter}: {meaning}" for letter, meaning in _MEANINGS.items() if letter in letters]
+    return "; ".join([*found, *(["dot: replicas vote"] if votes else [])])
+
+
 def _roles(placement: Placement) -> tuple[dict[int, str], set[int]]:
     """The letter of every tile in use (its most frequent role), and the tiles of groups with votes."""
     held: dict[int, dict[str, int]] = {}
@@ -207,7 +224,8 @@ def occupancy(placement: Placement) -> str:
         figure.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(0.93, 0.5))
         shares = [share for found in copies.values() for share in found]
         figure.suptitle(
-            f"{sum(share > 0 for share in shares)} of {len(shares)} crossbar blocks hold copies; darker: more of them",
+            f"{sum(share > 0 for share in shares)} of {len(shares)} crossbar blocks hold copies; darker: more of them\n"
+            + _key({letters.get(tile, "K") for tile in layer_of}, bool(voting)),
             fontsize=8,
             y=0.04,
         )

@@ -79,6 +79,13 @@ def test_the_occupancy_picture_names_roles_and_votes():
     texts = [list(ET.fromstring(occupancy(r.placement)).itertext()) for r in (plain, voted)]
     assert sum(text.strip() in {"A", "O", "1", "2"} for text in texts[0]) == plain.placement.tiles
     assert sum(text.strip() in {"A.", "O.", "1.", "2."} for text in texts[1]) == voted.placement.tiles
+    said = [" ".join(own) for own in texts]
+    meanings = {"A": "Q, K and V", "O": "output", "1": "feed-forward, up", "2": "feed-forward, down"}
+    for letter, meaning in meanings.items():
+        assert (f"{letter}: {meaning}" in said[0]) == any(text.strip() == letter for text in texts[0])
+    assert "A: Q, K and V" in said[1]
+    assert ["dot: replicas vote" in text for text in said] == [False, True]
+    assert not any("head" in text for text in said)
 
 
 def test_the_occupancy_picture_shows_where_copies_are():
