@@ -6,6 +6,7 @@ import codecs
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,10 +216,16 @@ def _from_saved(path: Path) -> Iterable[Row]:
     return _NamedClasses(found)
 
 
+#: NAME, OWNER/NAME or OWNER/NAME/CONFIGURATION; what begins with a dot would be a folder of this machine.
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
+
+
 def _from_hub(name: str) -> Iterable[Row]:
     from datasets import load_dataset
 
     path, _, split = name.partition(":")
+    if not _HUB_NAME.fullmatch(path):
+        raise UserError(f"{_HUB}{name}: no name of a data set; hub:OWNER/NAME:SPLIT or hub:NAME:SPLIT is.")
     owner_and_set = path.split("/")
     configuration = owner_and_set[2] if len(owner_and_set) > 2 else None
     try:
@@ -246,10 +253,11 @@ class _NamedClasses:
 
 
 def _class_names(value: Any, single: Sequence[str] | None, lists: Sequence[str] | None) -> Any:
-    if single is not None and isinstance(value, int) and value >= 0:
-        return single[value]
-    if lists is not None:
-        return [lists[index] if isinstance(index, int) and index >= 0 else index for index in value]
+    """A class index as its name; the library writes a label that is missing as -1, which is None here."""
+    if single is not None and isinstance(value, int):
+        return single[value] if value >= 0 else None
+    if lists is not None and value is not None:
+        return [lists[index] if isinstance(index, int) and index >= 0 else None for index in value]
     return value
 
 

@@ -446,3 +446,34 @@ def test_passages_without_a_word_are_no_text(tiny_directory):
         task = task_from_rows("own", [{"text": ""}], [{"text": " "}], kind=kind)
         with pytest.raises(UserError, match=r"no text|two tokens of text"):
             encode(tokenizer, task.train, 16)
+
+
+@pytest.mark.parametrize("word", [None, float("nan"), float("inf"), True, ["a"], "", " ", "\ud800"])
+def test_what_is_no_word_is_not_written_out_as_one(word):
+    rows = [{"words": ["a", word], "tags": ["x", "y"]}]
+    with pytest.raises(UserError, match="column 'words': a word is empty or no text"):
+        task_from_rows("own", rows, rows)
+
+
+def test_a_class_index_that_the_library_left_out_is_a_missing_label():
+    from datasets import ClassLabel, Dataset, Features, Sequence, Value
+
+    named = ClassLabel(names=["no", "yes"])
+    single = Dataset.from_dict(
+        {"sentence1": ["a", "b", "c"], "label": [0, 1, -1]},
+        features=Features({"sentence1": Value("string"), "label": named}),
+    )
+    with pytest.raises(UserError, match=r"row 3: column 'label' \(label\) is empty"):
+        task_from_rows("own", single, single)
+    many = Dataset.from_dict(
+        {"words": [["a", "b"], ["c"]], "tags": [[0, -1], [1]]},
+        features=Features({"words": Sequence(Value("string")), "tags": Sequence(named)}),
+    )
+    with pytest.raises(UserError, match="row 1: None is no class"):
+        task_from_rows("own", many, many)
+
+
+@pytest.mark.parametrize("name", ["", ":", "../../etc:train", "/etc", ".", "a/b/c/d:x", "a//b", "~/x"])
+def test_what_is_no_name_on_the_hub_is_not_looked_for(name):
+    with pytest.raises(UserError, match="no name of a data set"):
+        load_task(TaskConfig(name="own", train=f"hub:{name}", dev=f"hub:{name}"), 0)

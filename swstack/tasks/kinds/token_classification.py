@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.tasks.base import TaggedWords
 from crossvote.swstack.tasks.encoded import IGNORED, Batch, Encoded
-from crossvote.swstack.tasks.fields import Fields, as_list, is_unicode
+from crossvote.swstack.tasks.fields import Fields, as_list, finite, is_unicode
 from crossvote.swstack.tasks.kinds import KINDS, Kind
 from crossvote.swstack.tasks.metrics import compute_metrics
 from crossvote.swstack.tasks.words import encoded_tokens, split_words
@@ -36,7 +37,7 @@ class TokenClassification(Kind):
         words, tags = as_list(fields.value("words")), as_list(fields.value("tags"))
         if len(words) != len(tags) or not words:
             raise UserError(f"{fields.where}: {len(words)} words and {len(tags)} tags; as many of both are needed.")
-        if not all(str(word).strip() and is_unicode(str(word)) for word in words):
+        if not all(_is_word(word) for word in words):
             raise UserError(f"{fields.column('words')}: a word is empty or no text.")
         return TaggedWords(tuple(map(str, words)), tuple(fields.class_named(tag, "tags") for tag in tags))
 
@@ -84,6 +85,13 @@ class TokenClassification(Kind):
         drawn = rng.permutation(np.concatenate(rows))
         ends = np.cumsum([len(row) for row in rows])[:-1]
         return [_certain(row, len(labels)) for row in np.split(drawn, ends)]
+
+
+def _is_word(word: Any) -> bool:
+    """Whether something stands for a word: a text, or a number that a file did not write as one."""
+    if isinstance(word, str):
+        return bool(word.strip()) and is_unicode(word)
+    return not isinstance(word, bool) and finite(word) is not None
 
 
 def _asked(encoded: Encoded) -> list[np.ndarray]:
