@@ -460,7 +460,8 @@ _NOTES = """
 * V8: the simulated stream stays at or below the bound.
 * V15 only checks that PUMA's published figures agree with each other; PUMA itself is not modelled.
 * V16 compares orders of magnitude, and is no target: other hardware, other precision, other accounting.
-* Of convolutional networks there is one row, a count: ISAAC's own tables by layer were not at hand.
+* Of convolutional networks there is one row, a count. A row against ISAAC's own networks needs what it publishes of
+  each: how often every layer is replicated, and the time and energy of an image. Neither was at hand.
 * NeuroSim's sub-areas do not add up to its total area, so only the total per tile is used.
 * PRIME publishes ratios only, so `prime-like` is checked for its structure (conversions per MAC) and nothing else.
 """
