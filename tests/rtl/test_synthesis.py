@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,10 @@ def test_rows_are_sorted_and_replaced() -> None:
 def test_a_table_goes_on_with_the_same_hardware_only(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     assert read_table(path) == {"cells": [], "ecp5": [], "asic": []}
-    rows = {"cells": [CellCounts("plain", 1, 5, 6, 7)], "asic": [asic.AsicCost("plain", 1, 2.0, 1.0, (100.0,))]}
+    rows: dict[str, list[Any]] = {
+        "cells": [CellCounts("plain", 1, 5, 6, 7)],
+        "asic": [asic.AsicCost("plain", 1, 2.0, 1.0, (100.0,))],
+    }
     write_table(path, rows)
     assert read_table(path) == {**rows, "ecp5": []}
     document = json.loads(path.read_text())
@@ -36,3 +40,9 @@ def test_a_liberty_file_gets_wires() -> None:
     assert text.endswith('default_wire_load : "assumed";\n  cell (INV) { }\n}\n')
     with pytest.raises(ValueError, match="no library"):
         asic.with_wires("cell (INV) { }")
+
+
+def test_no_concatenation_is_left_for_the_timing_tool() -> None:
+    text = "module opc(a);\n  assign { \\a[3] , b, c } = { d, 2'h2 };\n  assign x = y;\nendmodule\n"
+    wanted = ["  assign \\a[3] = d ;", "  assign b = 1'h1 ;", "  assign c = 1'h0 ;", "  assign x = y;"]
+    assert asic.single_assignments(text).splitlines()[1:-1] == wanted
