@@ -35,8 +35,8 @@ _DIGITAL = {
 }
 
 
-#: Parameters inside layers of traced models that do not depend on the tokens (Funnel's positions, Swin's bias table).
-_OF_POSITIONS = re.compile(r"bias|table|embed|^r_kernel$")
+#: Parameters inside layers of traced models that meet no token (Funnel's and XLNet's positions, Swin's bias table).
+_OF_POSITIONS = re.compile(r"bias|table|embed|^r(_kernel)?$")
 #: Samples of a short sound: a quarter of a second at 16 kHz.
 _SAMPLES = 4000
 _PIXELS = 32
