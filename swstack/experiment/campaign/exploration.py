@@ -8,8 +8,10 @@ refused, not extrapolated. The study is one SQLite file, which Optuna's dashboar
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,9 @@ from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.tasks.metrics import lost
 
 _STUDY = "study.db"
+
+#: Marks a proposal that was tried before: it counts for nothing.
+_REPEATS = "repeats"
 _ADVICE = "move this file away and explore again (what the campaign beside it measured is kept)."
 
 #: What an objective is called in tables and pictures.
@@ -101,7 +106,9 @@ def load_exploration(path: Path) -> ExplorationSpec:
 def explore(
     folder: Path, spec: ExplorationSpec, engine: str = "serial", told: Callable[[int, int], None] = lambda a, b: None
 ) -> list[Candidate]:
-    """Try candidates until there are ``spec.candidates``; what was tried before counts. Returns all of them.
+    """Try candidates until there are ``spec.candidates`` different ones, or no others; what was tried before counts.
+
+    Returns all of them.
 
     Writes ``candidates.csv``, ``front.csv`` and a configuration ``front/N.toml`` of every candidate on the front, and
     in the end the front as a picture (``front.svg``, ``front.png``).
@@ -130,14 +137,25 @@ def explore(
             directions=["minimize"] * len(spec.objectives),
             sampler=optuna.samplers.TPESampler(seed=spec.seed),
         )
-        found = [_read(trial, study_file) for trial in study.trials if trial.state.is_finished()]
+        before = [t for t in study.trials if t.state.is_finished() and _REPEATS not in t.user_attrs]
+        found = [_read(trial, study_file) for trial in before]
         if len(study.directions) != len(spec.objectives) or any(one.keys.keys() != spec.space.keys() for one in found):
             raise UserError(f"{folder}: holds an exploration of other keys or objectives; name another with --dir.")
-        while len(found) < spec.candidates:
+        sizes = [len(values) for values in spec.space.values()]
+        seen = {tuple(trial.params[key] for key in spec.space) for trial in before}
+        while len(found) < spec.candidates and len(seen) < math.prod(sizes):
             told(len(found), spec.candidates)
             trial = study.ask()
             # Optuna keeps plain values; tables and arrays go by their place in the list.
-            keys = {k: v[trial.suggest_int(k, 0, len(v) - 1)] for k, v in spec.space.items()}
+            place = tuple(trial.suggest_int(key, 0, len(values) - 1) for key, values in spec.space.items())
+            if place in seen:  # samplers of few choices come back to the best; the next one is new
+                trial.set_user_attr(_REPEATS, True)
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                other = _unseen(random.Random(f"{spec.seed} {trial.number}"), sizes, seen)
+                study.enqueue_trial(dict(zip(spec.space, other, strict=True)))
+                continue
+            seen.add(place)
+            keys = {key: values[at] for (key, values), at in zip(spec.space.items(), place, strict=True)}
             candidate = _measure(folder, spec, engine, trial.number, keys)
             trial.set_user_attr("candidate", dataclasses.asdict(candidate))
             if candidate.refused is None:
@@ -150,6 +168,14 @@ def explore(
         _write(folder, spec, found)
         _draw(folder, spec, found)
     return found
+
+
+def _unseen(draw: random.Random, sizes: Sequence[int], seen: Set[tuple[int, ...]]) -> tuple[int, ...]:
+    """A choice of every key that was not tried; there must be one."""
+    while True:
+        place = tuple(draw.randrange(size) for size in sizes)
+        if place not in seen:
+            return place
 
 
 def campaign_of(spec: ExplorationSpec, keys: Mapping[str, Any]) -> CampaignSpec:
