@@ -21,6 +21,18 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def at_home(path: str | Path) -> Path:
+    """The path with ``~`` or ``~user`` at its front replaced by the home folder.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such user, so no home folder.") from None
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say in a sentence why ``path`` cannot be written, whatever in the block wanted to write it.

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import at_home
 from crossvote.swstack.cli.output import Output
 
 #: Exit codes: bad input, an integer that differs (or a check that fails), and Ctrl-C as shells count it.
@@ -97,10 +98,7 @@ def _at_home(value: Any) -> Any:
     """A path with ``~`` replaced, which shells leave in ``--run-dir=~/runs/mine``."""
     if isinstance(value, list):
         return [_at_home(item) for item in value]
-    try:
-        return value.expanduser() if isinstance(value, Path) else value
-    except RuntimeError:
-        raise UserError(f"{value}: there is no such user, so no home folder.") from None
+    return at_home(value) if isinstance(value, Path) else value
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import at_home
 from crossvote.swstack.cli.app import FAILED
 from crossvote.swstack.cli.output import Output
 
@@ -59,7 +60,7 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
             raise UserError(f"--glue-dir {glue_dir}: no such directory.")
         # As TOML writes it, so that quotes, backslashes and any letter in a path survive.
         overrides = [*overrides, f"task.{tomli_w.dumps({'glue_dir': str(glue_dir.resolve())}).strip()}"]
-    is_run = path == Path(source).expanduser() / CONFIG
+    is_run = path == at_home(source) / CONFIG
     own = path.parent if is_run else Path("runs") / path.stem
     config = load_config(path, overrides, was_checked=is_run and not overrides)
     named = os.environ.get("CROSSVOTE_GLUE_DIR")
@@ -68,8 +69,8 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
         from crossvote.swstack.tasks.named.glue import GLUE_TASKS
 
         task = known_name(config.task.name)
-        if task in GLUE_TASKS and (Path(named).expanduser() / GLUE_TASKS[task].folder).is_dir():
-            here = str(Path(named).expanduser().resolve())
+        if task in GLUE_TASKS and (at_home(named) / GLUE_TASKS[task].folder).is_dir():
+            here = str(at_home(named).resolve())
             config = replace(config, task=replace(config.task, glue_dir=here))
     return config, run_dir or own
 

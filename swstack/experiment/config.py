@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import at_home
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig, SimulateConfig
 from crossvote.swstack.mapping.config import QuantizationConfig
@@ -182,9 +183,9 @@ def _with_absolute_paths(data: Mapping[str, Any], folder: Path, where: str) -> d
         if not isinstance(value, str) or not value or value in PACKAGED_MODELS or value.startswith("hub:"):
             continue
         try:
-            place = folder / Path(value).expanduser()
+            place = folder / at_home(value)
             there = place.exists()
-        except (RuntimeError, OSError) as error:  # a user without a home, a name that is too long
+        except (UserError, OSError) as error:  # a user without a home, a name that is too long
             raise UserError(f"{where}: key '{section}.{key}' = {_short(value)}: no path ({_reason(error)}).") from None
         if "\0" in value:
             raise UserError(f"{where}: key '{section}.{key}' = {_short(value)}: no path has NUL in its name.")

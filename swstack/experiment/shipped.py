@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import reading
+from crossvote.sim.common.files import at_home, reading
 from crossvote.swstack.experiment.run.paths import CONFIG
 
 
@@ -39,7 +39,7 @@ def find_config(source: str) -> Path:
     shipped = shipped_configs()
     if source in shipped:
         return shipped[source]
-    path = Path(source).expanduser()
+    path = at_home(source)
     if path.is_dir():
         if not (path / CONFIG).is_file():
             raise UserError(f"{source}: holds no {CONFIG}, so it is not a run directory.")

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import LFS_POINTER
+from crossvote.sim.common.files import LFS_POINTER, at_home
 from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
 
 #: Seconds to wait for the hub before it counts as out of reach.
@@ -61,7 +61,7 @@ def locate(source: str) -> str:
                 "or set model.source to a directory or a Hugging Face name."
             )
         return str(installed)
-    directory = Path(source).expanduser()
+    directory = at_home(source)
     if directory.is_dir():
         check_directory(directory)
         return str(directory)
@@ -77,7 +77,7 @@ def _is_path(source: str) -> bool:
     """Whether a source that does not exist was meant as a path: it looks like one, or its folder is here."""
     if source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1 or "\\" in source:
         return True
-    return "/" in source and Path(source).expanduser().parent.is_dir()
+    return "/" in source and at_home(source).parent.is_dir()
 
 
 def _nearest(directory: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import LFS_POINTER
+from crossvote.sim.common.files import LFS_POINTER, at_home
 from crossvote.swstack.tasks.fields import Row
 from crossvote.swstack.tasks.json_rows import array_rows, json_object
 
@@ -114,7 +114,7 @@ def read_rows(source: str) -> Iterator[Row]:
     if source.startswith(_HUB):
         yield from _from_hub(source.removeprefix(_HUB))
         return
-    path = Path(source).expanduser()
+    path = at_home(source)
     if path.is_dir():
         yield from _from_saved(path)
         return

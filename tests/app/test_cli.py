@@ -354,3 +354,15 @@ def test_a_folder_name_that_is_no_text_is_refused(monkeypatch, tmp_path):
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("command", ["status ~nosuchuser/run", "run ~nosuchuser", "run mrpc", "sweep plan own.toml"])
+def test_the_home_of_nobody_is_a_sentence(command, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CROSSVOTE_GLUE_DIR", "~nosuchuser/glue")
+    Path("own.toml").write_text("base = '~nosuchuser/run'\n")
+    result = call(*command.split())
+    assert result.exit_code == 2
+    assert result.stderr.count("there is no such user, so no home folder") == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["own.toml"]

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import at_home
 from crossvote.sim.common.schema import build, config_dataclass, read_toml, to_mapping
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.shipped import find_config
@@ -111,7 +112,7 @@ def load_spec(path: Path) -> CampaignSpec:
 
 def resolved_base(base: str, folder: Path) -> str:
     """What lies beside the file that names it, absolute; any other name as it is."""
-    beside = folder / Path(base).expanduser()
+    beside = folder / at_home(base)
     return os.path.normpath(beside.absolute()) if beside.exists() else base
 
 

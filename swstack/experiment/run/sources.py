@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossvote.sim.common.content import digest, file_digest, folder_digest
+from crossvote.sim.common.files import at_home
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
 from crossvote.swstack.tasks.named import TASKS, known_name
@@ -33,7 +34,7 @@ class Source:
 
 def model_source(name: str) -> Source:
     """A pretrained model, by what ``model.source`` may be."""
-    folder = Path(name).expanduser().absolute()
+    folder = at_home(name).absolute()
     if name in PACKAGED_MODELS:
         installed = packaged_directory(name)
         return Source("model.source", name, lambda: None if installed is None else _content(installed, *_MODEL_FILES))
@@ -71,7 +72,7 @@ def _own_source(key: str, name: str) -> Source:
     """Own data: a file, a folder that a library saved, or a name on the hub."""
     if name.startswith("hub:"):
         return Source(key, name, lambda: name)
-    path = Path(name).expanduser().absolute()
+    path = at_home(name).absolute()
 
     def content() -> str | None:
         if path.is_dir():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import LFS_POINTER
+from crossvote.sim.common.files import LFS_POINTER, at_home
 from crossvote.swstack.tasks.base import Example, Task
 from crossvote.swstack.tasks.named import TASKS, NamedTask, Place
 
@@ -121,7 +121,7 @@ def load_from_directory(name: str, glue_dir: Path) -> tuple[tuple[Example, ...],
     Raises UserError if a file is absent, or naming file and line of a row that is broken.
     """
     task = GLUE_TASKS[name]
-    folder = Path(glue_dir).expanduser() / task.folder
+    folder = at_home(glue_dir) / task.folder
     if not folder.is_dir():
         raise UserError(f"{folder}: no such directory; task {name!r} needs train.tsv and {task.dev_files[0]} there.")
     dev_path = next((folder / file for file in task.dev_files if (folder / file).is_file()), None)
@@ -307,7 +307,7 @@ def _named(name: str, layout: GlueTask) -> NamedTask:
     def place(config: TaskConfig, part: str) -> Place:
         if config.glue_dir is None:
             return Place(f"hub:glue/{name}")
-        folder = Path(config.glue_dir).expanduser().absolute() / layout.folder
+        folder = at_home(config.glue_dir).absolute() / layout.folder
         return Place(str(folder), folder, ("train.tsv",) if part == "train" else layout.dev_files)
 
     # Folders may be shared (MNLI's); the first task of one is meant then.
