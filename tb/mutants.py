@@ -294,7 +294,7 @@ MUTANTS = (
     Mutant("lowest bit first", "input_buffer.py", "values[n][bits - 1 - b]", "values[n][b]"),
     Mutant("one half of the buffer", "input_buffer.py", "m.d.sync += used_half.eq(~used_half)", "pass"),
     Mutant("driven before held", "reader.py", "loaded_all & (~driving | self.sample)", "loaded_all"),
-    Mutant("no time to settle", "reader.py", "driving & (settling == 0)", "driving & (settling == p.read_clocks - 1)"),
+    Mutant("no time to settle", "reader.py", "driving & (left == 0)", "driving & (left == p.read_clocks - 1)"),
 )
 
 

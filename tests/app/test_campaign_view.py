@@ -163,7 +163,7 @@ def _planned(folder: Path) -> bool:
 SLOW = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {paths!r}
 import test_campaign_view as own
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment.campaign import driver
@@ -184,7 +184,7 @@ def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path: Path) -> 
     (tmp_path / "c.toml").write_text(
         'schemes = ["none", "paper"]\nrates = [0.001, 0.01]\nchips = 60\nexamples = false\n'
     )
-    (tmp_path / "slow.py").write_text(SLOW.format(tests=str(Path(__file__).parent)))
+    (tmp_path / "slow.py").write_text(SLOW.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[2])]))
     command = [sys.executable, "slow.py", "sweep", "run", "c.toml", "--dir", "c", "--engine", "process:1"]
     pipe = subprocess.PIPE
     with subprocess.Popen(

@@ -56,7 +56,7 @@ def tiny_task() -> Task:
 
 @pytest.fixture(scope="session")
 def glue_dir() -> Path:
-    folder = Path(os.environ.get("CROSSVOTE_GLUE_DIR", Path(__file__).parents[3] / "shared" / "glue"))
+    folder = Path(os.environ.get("CROSSVOTE_GLUE_DIR") or Path(__file__).parents[3] / "shared" / "glue")
     if not folder.is_dir():
         pytest.skip(f"no GLUE data: set CROSSVOTE_GLUE_DIR, or put it at {folder}")
     return folder
