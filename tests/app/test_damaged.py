@@ -65,10 +65,19 @@ READS = {
     "cosim run": (_CONFIG,),
     "compare run": (_CONFIG,),
     "ladder run": (_CONFIG,),
+    "sweep plan campaign.toml": ("campaign.toml", _CONFIG),
+    "sweep run campaign.toml --dir c --engine serial": ("campaign.toml", "c/campaign.db"),
+    "sweep status c": ("c/campaign.db",),
+    "sweep export c --out tables": ("c/campaign.db",),
+    "sweep resume c --engine serial": ("c/campaign.db",),
+    "sweep retry c --engine serial": ("c/campaign.db",),
+    "explore explore.toml --dir e": ("explore.toml", "e/study.db"),
 }  # fmt: skip
 #: Files that people write, in which another letter may be another wish, and part of which may be all that is wished.
 #: Of SQLite's files a bit may lie in a page that is not in use.
-_WRITTEN = (_CONFIG,)
+_WRITTEN = (_CONFIG, "campaign.toml", "explore.toml")
+#: What says nothing is a campaign of one trial with every key at its default.
+_MAY_BE_EMPTY = ("campaign.toml",)
 #: Damages of each file under each command.
 _EACH = 2
 
@@ -81,6 +90,8 @@ def cells() -> list[tuple[str, str, tuple]]:
         for file in files:
             whole = file in _WRITTEN or file.endswith(".db")
             allowed = [damage for damage in DAMAGES if not (whole and damage in (cut, flip))]
+            if file in _MAY_BE_EMPTY:
+                allowed.remove(empty)
             chosen: list = []
             while len(chosen) < _EACH:
                 damage = next(turn)
@@ -120,3 +131,61 @@ def test_a_damaged_file_is_one_sentence_and_nothing_changes(place, command, file
         assert files_of(place) == before, damage
         (place / file).rmdir() if (place / file).is_dir() else (place / file).unlink()
         (place / file).write_bytes(whole)
+
+
+RECORDS = (
+    "stages/faults.json",
+    "stages/map.json",
+    "stages/faults.about.json",
+    "results/mapping.json",
+    "faults/chips.json",
+)
+
+
+@pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage is not folder])  # which is not taken away
+def test_what_can_be_made_again_is_said_to_be_outdated_and_is_made_again(place, damage):
+    """Damaged records and results of a run end no command that can do without them, and the run mends itself."""
+    for file in RECORDS:
+        damage(place / "run" / file)
+    shown = call("crossvote status run")
+    assert shown.exit_code == 0, shown.output
+    assert not any(
+        line.split()[:2] == [stage, "finished"] for line in shown.stdout.splitlines() for stage in ("map", "faults")
+    )
+    listed = call("crossvote list .")
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    branched = call("crossvote fork run new")
+    assert branched.exit_code == 0, branched.output
+    assert "prune" in branched.stdout
+    assert "map" not in branched.stdout.split(";")[0]
+    made = call("crossvote faults run")
+    assert made.exit_code == 0, made.output
+    assert (place / "run" / "faults" / "chips.json").read_bytes() == (
+        place / "other" / "faults" / "chips.json"
+    ).read_bytes()
+
+
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(place):
+    other_kind(place / "run" / "config.toml")
+    listed = call("crossvote list .")
+    assert listed.exit_code == 0
+    assert "other" in listed.stdout
+    assert len(listed.stderr.splitlines()) == 1
+    assert "run/config.toml" in listed.stderr
+
+
+def test_one_flipped_bit_is_no_other_result(place):
+    """A digit of a score, of a kept trial, or in a campaign's file."""
+    score = place / "run" / "results" / "pruned.json"
+    text = score.read_text()
+    digit = text.index('"accuracy": ') + len('"accuracy": ')
+    score.write_text(text[:digit] + ("8" if text[digit] != "8" else "9") + text[digit + 1 :])
+    result = call("crossvote tables run --out tables")
+    assert result.exit_code == 2
+    assert "pruned.json: changed or damaged since the stage score-pruned left it" in result.stderr
+    content = (place / "c" / "campaign.db").read_bytes()
+    at = content.index(b'{"accuracy": ') + len(b'{"accuracy": ')
+    (place / "c" / "campaign.db").write_bytes(content[:at] + b"1" + content[at + 1 :])
+    result = call("crossvote sweep status c")
+    assert result.exit_code == 2
+    assert "a damaged campaign file (the trial" in result.stderr

@@ -20,7 +20,8 @@ from crossvote.sim.common.content import canonical_json, digest
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
-from crossvote.swstack.experiment.run.directory import Identity, RunDirectory, is_run_directory
+from crossvote.swstack.experiment.run.branches import find_runs
+from crossvote.swstack.experiment.run.directory import Identity, RunDirectory, check_place, is_run_directory
 from crossvote.swstack.experiment.run.records import Score, read_record, to_json
 
 
@@ -346,3 +347,15 @@ def test_scores_that_are_no_numbers_are_kept(tmp_path):
     path = tmp_path / "score.json"
     path.write_text(to_json(Score({"accuracy": math.nan}, {}, 4, "somewhere", 0.0)))
     assert math.isnan(read_record(Score, path).metrics["accuracy"])
+
+
+@pytest.mark.parametrize("database", ["campaign.db", "study.db"])
+def test_a_campaign_is_no_run(tmp_path, database):
+    """It has a lock as a run has, and would be taken for one that was stopped before it began."""
+    (tmp_path / "c" / "runs" / "shared").mkdir(parents=True)
+    for file in (".lock", database, "runs/shared/config.toml"):
+        (tmp_path / "c" / file).touch()
+    assert not is_run_directory(tmp_path / "c")
+    assert find_runs(tmp_path) == []
+    with pytest.raises(UserError, match="holds other files"):
+        check_place(tmp_path / "c")

@@ -32,7 +32,7 @@ from crossvote.swstack.experiment.work import chosen_stages
 #: Seconds that a chunk should take: long against what handing it over costs, short against what a loss costs.
 TARGET_SECONDS = 4.0
 _MOST_IN_CHUNK = 256
-_FILE, _LOCK, _RUNS, _STORE, _EXAMPLES = "campaign.db", ".lock", "runs", "store", "examples"
+_FILE, _LOCK, _RUNS, _STORE, _EXAMPLES = paths.CAMPAIGN, paths.LOCK, "runs", "store", "examples"
 
 
 @dataclass(frozen=True)

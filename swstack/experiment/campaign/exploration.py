@@ -34,8 +34,6 @@ from crossvote.swstack.experiment.run.records import Costs
 from crossvote.swstack.experiment.work import bring_up
 from crossvote.swstack.tasks.metrics import lost
 
-_STUDY = "study.db"
-
 #: Marks a proposal that was tried before: it counts for nothing.
 _REPEATS = "repeats"
 _ADVICE = "move this file away and explore again (what the campaign beside it measured is kept)."
@@ -121,11 +119,11 @@ def explore(
     except ImportError:
         raise UserError("exploring needs Optuna: pip install 'crossvote[explore]'.") from None
     campaign_of(spec, {key: values[0] for key, values in spec.space.items()})  # a wrong key is refused at once
-    study_file = folder / _STUDY
+    study_file = folder / paths.STUDY
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another exploration is at work here."
-    with held(folder / ".lock", busy), _in_words(study_file):
+    with held(folder / paths.LOCK, busy), _in_words(study_file):
         if os.path.lexists(study_file):
             with reading(study_file, "exploration"):
                 check_sqlite(study_file, _ADVICE)

@@ -11,7 +11,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.run import paths
-from crossvote.swstack.experiment.run.directory import RunDirectory, is_run_directory, link
+from crossvote.swstack.experiment.run.directory import RunDirectory, is_campaign, is_run_directory, link
 from crossvote.swstack.experiment.run.pipeline import pending
 from crossvote.swstack.experiment.shipped import whole_config
 from crossvote.swstack.experiment.stages import STAGES
@@ -54,7 +54,9 @@ def _config(run: Path) -> RunConfig:
     if not is_run_directory(run):
         raise UserError(f"{run}: no run directory.")
     if not (run / paths.CONFIG).is_file():
-        raise UserError(f"{run}: holds no {paths.CONFIG}; it was stopped before it began.")
+        began = any(not entry.name.startswith(".") for entry in run.iterdir())
+        why = "it was deleted, or the folder is no run" if began else "it was stopped before it began"
+        raise UserError(f"{run}: holds no {paths.CONFIG}; {why}.")
     return load_config(whole_config(run), was_checked=True)
 
 
@@ -108,7 +110,7 @@ def status(run: Path) -> RunStatus:
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The run directories below ``folder``, itself included; what lies inside a run is not looked at.
+    """The run directories below ``folder``, itself included; what lies inside a run or a campaign is not looked at.
 
     Raises:
         UserError: no such folder.
@@ -116,9 +118,11 @@ def find_runs(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; runs lie in 'runs' unless --run-dir says otherwise.")
     found = []
-    for place, folders, files in os.walk(folder):
-        if paths.CONFIG in files or paths.LOCK in files:
-            found.append(Path(place))
+    for name, folders, _ in os.walk(folder):
+        place = Path(name)
+        if is_run_directory(place):
+            found.append(place)
+        if is_run_directory(place) or is_campaign(place):
             folders.clear()
         folders[:] = sorted(name for name in folders if not name.startswith("."))
     return found

@@ -317,7 +317,12 @@ def check_place(path: Path) -> None:
 
 def is_run_directory(path: Path) -> bool:
     """Whether ``path`` is a run directory, possibly of a run that was stopped before it wrote anything."""
-    return (path / paths.CONFIG).is_file() or (path / paths.LOCK).is_file()
+    return (path / paths.CONFIG).is_file() or ((path / paths.LOCK).is_file() and not is_campaign(path))
+
+
+def is_campaign(path: Path) -> bool:
+    """Whether ``path`` holds a campaign or an exploration, which have runs of their own inside."""
+    return any((path / name).exists() for name in (paths.CAMPAIGN, paths.STUDY))
 
 
 def link(source: Path, target: Path) -> None:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 CONFIG = "config.toml"
 LOCK = ".lock"
+#: What makes a folder with a lock no run but a campaign, or an exploration.
+CAMPAIGN, STUDY = "campaign.db", "study.db"
 #: Where the records of finished stages lie, and how the names of what lies beside them end.
 RECORDS = "stages"
 ABOUT = ".about.json"
