@@ -31,9 +31,10 @@ def report(
     run_dir: RunDir = None,
     glue_dir: GlueDir = None,
     force: Force = False,
-    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the page of several runs goes.")] = Path(
-        "comparison"
-    ),
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where the page of several runs goes; 'comparison' unless named."),
+    ] = None,
 ) -> None:
     """Write the HTML report and its tables and figures. Earlier stages are done first where they are missing.
 
@@ -41,13 +42,15 @@ def report(
     """
     sources = sources or ["default"]
     if len(sources) == 1:
+        if folder is not None:
+            raise UserError("--out is where a page of several runs goes; that of one run lies in the run.")
         work(out, "report", sources[0], override, run_dir, glue_dir, force)
         return
     if override or run_dir or glue_dir or force:
         raise UserError("several runs are compared as they are: leave out --override, --run-dir, --glue-dir, --force.")
     from crossvote.swstack.experiment.report_runs import compare_reports
 
-    lines, page = compare_reports([Path(source) for source in sources], folder)
+    lines, page = compare_reports([Path(source) for source in sources], folder or Path("comparison"))
     for line in lines:
         out.text(line)
     out.text(f"report: {page}")

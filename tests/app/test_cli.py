@@ -366,3 +366,10 @@ def test_the_home_of_nobody_is_a_sentence(command, monkeypatch, tmp_path):
     assert result.stderr.count("there is no such user, so no home folder") == 1
     assert len(result.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["own.toml"]
+
+
+def test_one_run_has_its_page_inside_so_a_folder_for_it_is_refused(tmp_path):
+    result = call("report", str(tmp_path / "run"), "--out", str(tmp_path / "page"))
+    assert result.exit_code == 2
+    assert "--out is where a page of several runs goes" in result.stderr
+    assert not list(tmp_path.iterdir())
