@@ -534,8 +534,9 @@ def test_the_estimate_is_close_where_nothing_waits_for_the_network(
 ):
     """Within 5 % on links that are always free, whatever else is short; never much later than the simulation.
 
-    In 1,200 random cases it came to 0.995 to 1.017 of the simulation on free links and to 0.907 to 1.030 on real ones:
-    a unit that serves in the order of arrival can finish earlier when something delays the arrivals.
+    In 9,439 random cases and all 2,304 of 48 tokens on crossbars of 64 with the two larger encoders it came to 0.966 to
+    1.021 of the simulation on free links and to 0.750 to 1.089 on real ones (above 1.05 in 6 of 6,799): a unit that
+    serves in the order of arrival can finish earlier when something delays the arrivals.
     """
     lanes, macs = units
     overrides = {
@@ -552,7 +553,6 @@ def test_the_estimate_is_close_where_nothing_waits_for_the_network(
     assert 0.95 * real <= quick <= 1.05 * real
     chip = load_chip("crossvote", overrides)
     quick, real = (simulate(work, chip, resolution=r).latency_ps for r in ("analytic", "matrix"))
-    # 0.845 was met once: sizes (256, 1024, 4), 48 causal tokens, crossbars of 64; 0.907 in 1,200 draws before.
     assert 0.75 * real <= quick <= 1.05 * real
 
 
