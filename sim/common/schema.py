@@ -136,6 +136,20 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def flat_keys(table: Mapping[str, Any], prefix: str = "", *, keep_empty: bool = False) -> dict[str, Any]:
+    """Nested tables as one with dotted keys, so that ``[grid.task]`` and ``"task.name"`` are the same.
+
+    keep_empty: a table without keys is a value of its own, instead of nothing.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping) and (value or not keep_empty):
+            flat.update(flat_keys(value, f"{prefix}{key}.", keep_empty=keep_empty))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The parsed TOML file.
 

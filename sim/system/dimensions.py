@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.system.group_work import DenseLayout, GroupWork
+from crossvote.sim.system.group_work import UNPROTECTED, DenseLayout, GroupWork
 from crossvote.sim.system.workload import LayerWork, Role, Workload
 
 
@@ -33,14 +33,12 @@ class Dimensions:
 BERT_BASE = Dimensions(layers=12, hidden=768, intermediate=3072, heads=12)
 MINILM_L6 = Dimensions(layers=6, hidden=384, intermediate=1536, heads=12)
 
-_PLAIN = DenseLayout()
-
 
 def bert_workload(
     dimensions: Dimensions,
     chip: ChipConfig,
     tokens: int = 128,
-    layout: DenseLayout = _PLAIN,
+    layout: DenseLayout = UNPROTECTED,
     name: str = "bert",
 ) -> Workload:
     """A transformer of plain sizes.

@@ -34,7 +34,7 @@ class DenseLayout:
     flipped: int = 0
 
 
-_PLAIN = DenseLayout()
+UNPROTECTED = DenseLayout()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class GroupWork:
         inputs: int,
         matrices: tuple[int, ...],
         chip: ChipConfig,
-        layout: DenseLayout = _PLAIN,
+        layout: DenseLayout = UNPROTECTED,
     ) -> GroupWork:
         """A group from plain sizes; every matrix starts in a crossbar of its own.
 

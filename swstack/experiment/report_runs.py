@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import to_mapping
+from crossvote.sim.common.schema import flat_keys, to_mapping
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.config_changes import flat_keys
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.results import plain_results
@@ -30,7 +29,7 @@ def compare_reports(runs: Sequence[Path], folder: Path) -> tuple[list[str], Path
         if name in found:
             raise UserError(f"{path}: two of the runs are called '{name}', which would not be told apart.")
         config = load_config(find_config(str(path)))
-        keys[name] = flat_keys(to_mapping(config))
+        keys[name] = flat_keys(to_mapping(config), keep_empty=True)
         for stage, file in paths.RESULTS.items():
             if not (path / file).is_file():
                 raise UserError(f"{path}: {stage} has not been done; do it with: crossvote run {path}")

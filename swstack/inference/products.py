@@ -53,23 +53,27 @@ def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return torch._int_mm(x, weight.T)
     if x.device.type != "cpu":
         return (x.double() @ weight.double().T).int()
-    y = torch.zeros((len(x), len(weight)), dtype=torch.int32, device=x.device)
-    for start in range(0, x.shape[1], _EXACT_INPUTS):
-        part = slice(start, start + _EXACT_INPUTS)
-        y += (x[:, part].float() @ weight[:, part].float().T).int()
-    return y
+    return float_product(x.float(), _exact_parts(weight)).int()
 
 
 def float_parts(weight: torch.Tensor) -> list[torch.Tensor] | None:
+    """Weights [N, K] as the parts that ``float_product`` takes; None where integers are multiplied instead."""
+    if weight.device.type != "cpu" or weight.dtype != torch.int8 or integer_matmul_is_exact("cpu"):
+        return None
+    return _exact_parts(weight)
+
+
+def _exact_parts(weight: torch.Tensor) -> list[torch.Tensor]:
     """Weights int8[N, K] as float32 parts over the inputs, whose products with 8-bit inputs float32 adds up exactly.
 
     One part where that holds of all inputs: in any order, a sum stays below 128 times the magnitudes of its weights,
-    which for trained weights is far below what 127 everywhere would give. None where integers are multiplied instead.
+    which for trained weights is far below what 127 everywhere would give.
     """
-    if weight.device.type != "cpu" or weight.dtype != torch.int8 or integer_matmul_is_exact("cpu"):
-        return None
     inputs = weight.shape[1]
-    if inputs <= _EXACT_INPUTS or int(weight.abs().sum(1, dtype=torch.int32).max()) <= _EXACT_WEIGHTS:
+    # Without a sign, so that -128 has its magnitude too.
+    if inputs <= _EXACT_INPUTS or bool(
+        (weight.abs().view(torch.uint8).sum(1, dtype=torch.int32) <= _EXACT_WEIGHTS).all()
+    ):
         return [weight.float()]
     return [weight[:, start : start + _EXACT_INPUTS].float() for start in range(0, inputs, _EXACT_INPUTS)]
 

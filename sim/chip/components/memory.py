@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from crossvote.sim.chip.components.base import FASTEST_CLOCK_PS, Action, Estimate, Structure, Variant, component, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within, within_clock
 
 #: Bytes: (pJ per access of 2 bytes, leakage mW, mm2), PUMA's simulator, 32 nm.
 SRAM: dict[int, tuple[float, float, float]] = {
@@ -56,7 +56,7 @@ def edram(size: int, access_ps: float, ports: int, word_bits: int) -> Estimate:
     """
     within("tile.buffer_bytes", size, 4096, 2**20, "buffer", "PUMA's constants, extrapolated from 64 and 128 KB")
     if access_ps:
-        within("tile.buffer_ps", access_ps, FASTEST_CLOCK_PS, 1e12, "buffer", "ISAAC's 1.2 GHz, extrapolated to 2 GHz")
+        within_clock("tile.buffer_ps", access_ps, "buffer", "ISAAC's 1.2 GHz")
     scale = size / EDRAM_BYTES
     byte_pj = EDRAM_PJ / (EDRAM_BITS / 8) * scale**EDRAM_ENERGY_POWER
     # Every further bank pays its own row decoder and sense amplifiers, and so does a bank twice as wide: a tenth of the
@@ -74,7 +74,7 @@ def bus(wires: int, transfer_ps: float) -> Estimate:
     """
     within("tile.bus_bits", wires, 8, 4096, "bus", "ISAAC's 384 wires, in proportion")
     if transfer_ps:
-        within("tile.bus_ps", transfer_ps, FASTEST_CLOCK_PS, 1e12, "bus", "ISAAC's 1.2 GHz, extrapolated to 2 GHz")
+        within_clock("tile.bus_ps", transfer_ps, "bus", "ISAAC's 1.2 GHz")
     byte_pj = (BUS_MW - BUS_LEAK_MW) * 1e-3 * BUS_PS / (BUS_WIRES / 8)
     scale = wires / BUS_WIRES
     return Estimate({"bus_byte": Action(byte_pj, transfer_ps / (wires / 8))}, BUS_UM2 * scale, BUS_LEAK_MW * scale)

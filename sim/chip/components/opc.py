@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
 from crossvote.sim.chip.components import logic
-from crossvote.sim.chip.components.base import FASTEST_CLOCK_PS, Action, Estimate, Structure, Variant, component, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within_clock
 from crossvote.sim.common.errors import UserError
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -35,7 +35,7 @@ class CountedCells:
 
 @cache
 def _table() -> tuple[OpcParameters, dict[tuple[str, int], CountedCells]]:
-    document = json.loads(_text())
+    document = _document()
     rows = {
         (row["variant"], row["lanes"]): CountedCells(
             row["gates"] + logic.FLIP_FLOP_GATES * row["flip_flops"], row["memory_bits"]
@@ -47,12 +47,15 @@ def _table() -> tuple[OpcParameters, dict[tuple[str, int], CountedCells]]:
 
 def synthesis() -> dict[str, Any]:
     """What was counted: ``source``, ``parameters`` and ``rows`` (variant, lanes, gates, flip_flops, memory_bits)."""
-    document: dict[str, Any] = json.loads(_text())
+    document = _document()
     return {key: document[key] for key in ("source", "parameters", "rows")}
 
 
-def _text() -> str:
-    return (resources.files("crossvote.sim.chip.components") / "opc_cells.json").read_text(encoding="utf-8")
+@cache
+def _document() -> dict[str, Any]:
+    text = (resources.files("crossvote.sim.chip.components") / "opc_cells.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
 
 
 def _gates(variant: Variant, lanes: int) -> tuple[float, float]:
@@ -105,7 +108,7 @@ def opc_cells(parameters: OpcParameters, variant: Variant) -> CountedCells:
 
 def _log_gates(bits: int) -> float:
     """Of the log of disagreements: linear in the width of its counts, through the two that were counted."""
-    counted = json.loads(_text())["log"]
+    counted = _document()["log"]
     narrow, wide = (row["log_bits"] for row in counted)
     low, high = (row["gates"] + logic.FLIP_FLOP_GATES * row["flip_flops"] for row in counted)
     return float(low + (high - low) / (wide - narrow) * (bits - narrow))
@@ -121,7 +124,7 @@ def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimat
     Raises:
         UserError: a clock above 2 GHz.
     """
-    within("opc.clock_ps", clock_ps, FASTEST_CLOCK_PS, 1e12, "opc", "ISAAC's 1.2 GHz, extrapolated to 2 GHz")
+    within_clock("opc.clock_ps", clock_ps, "opc", "ISAAC's 1.2 GHz")
     cells = opc_cells(parameters, variant)
     reference, rows = _table()
     # What adds a code does the same work in every variant: small differences between their syntheses are no saving.

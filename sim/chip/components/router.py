@@ -9,7 +9,7 @@ larger radix.
 
 from __future__ import annotations
 
-from crossvote.sim.chip.components.base import FASTEST_CLOCK_PS, Action, Estimate, Structure, Variant, component, within
+from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within, within_clock
 
 PORTS, BITS, PEAK_MW, UM2, FLIT_PS = 8, 32, 42.0, 151_000.0, 1000
 LEAK_MW = 1.04 * PEAK_MW / (51.48 + 1.04)
@@ -32,7 +32,7 @@ def router(ports: int, flit_bits: int, link_ps: float) -> Estimate:
     within("network.tiles_per_router + 4", ports, 3, 32, "router", "PUMA's constants, extrapolated from 4 and 8 ports")
     within("network.flit_bits", flit_bits, 8, 512, "router", "PUMA's constants, extrapolated from 32 bits")
     if link_ps:
-        within("network.link_ps", link_ps, FASTEST_CLOCK_PS, 1e12, "router", "ISAAC's 1 GHz, extrapolated to 2 GHz")
+        within_clock("network.link_ps", link_ps, "router", "ISAAC's 1 GHz")
     x = ports * flit_bits / BITS
     power = _law(16.13, 51.48, x) / _law(16.13, 51.48, PORTS)
     area = _law(0.047, 0.116, x) / _law(0.047, 0.116, PORTS)

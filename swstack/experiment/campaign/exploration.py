@@ -24,10 +24,10 @@ from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import reading, write_text_atomic, writing
 from crossvote.sim.common.lock import held
-from crossvote.sim.common.schema import build, config_dataclass, read_toml, to_mapping
+from crossvote.sim.common.schema import build, config_dataclass, flat_keys, read_toml, to_mapping
 from crossvote.swstack.experiment.campaign.database import Database, check_sqlite
 from crossvote.swstack.experiment.campaign.driver import campaign_store, database_path, run_campaign
-from crossvote.swstack.experiment.campaign.spec import CampaignSpec, flat_keys, resolved_base, variants
+from crossvote.swstack.experiment.campaign.spec import CampaignSpec, resolved_base, variants
 from crossvote.swstack.experiment.campaign.summary import summarize
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.records import Costs

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import at_home
-from crossvote.sim.common.schema import build, config_dataclass, read_toml, to_mapping
+from crossvote.sim.common.schema import build, config_dataclass, flat_keys, read_toml, to_mapping
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.shipped import find_config
 
@@ -161,17 +161,6 @@ def _toml(value: Any) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def flat_keys(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Tables as dotted keys, so that ``[grid.task]`` and ``"task.name"`` are the same."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat.update(flat_keys(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def check_names(scopes: Sequence[str]) -> None:

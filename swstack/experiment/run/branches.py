@@ -122,7 +122,8 @@ def find_runs(folder: Path) -> list[Path]:
         place = Path(name)
         if is_run_directory(place):
             found.append(place)
-        if is_run_directory(place) or is_campaign(place):
+            folders.clear()
+        elif is_campaign(place):
             folders.clear()
         folders[:] = sorted(name for name in folders if not name.startswith("."))
     return found

@@ -13,6 +13,7 @@ from crossvote.sim.common.code import code_digest
 from crossvote.sim.common.content import file_digest
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress
+from crossvote.sim.common.schema import flat_keys
 from crossvote.swstack.experiment.run.directory import Identity, RunDirectory, StageRecord
 from crossvote.swstack.experiment.run.records import to_json
 from crossvote.swstack.experiment.run.sources import Source
@@ -173,7 +174,7 @@ def _reason(run: RunDirectory, identity: Identity, key: str, inputs: Mapping[str
     old = run.record(identity.stage)
     if old is None:
         return "started"
-    before, after = _flat(old.settings), _flat(identity.settings)
+    before, after = flat_keys(old.settings), flat_keys(identity.settings)
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             return f"done again: {name} changed from {_shown(before.get(name))} to {_shown(after.get(name))}"
@@ -184,16 +185,6 @@ def _reason(run: RunDirectory, identity: Identity, key: str, inputs: Mapping[str
         if inputs[name] != old.inputs.get(name):
             return f"done again: the result of {name} changed"
     return "done again: its code changed" if identity.code != old.code else "done again"
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _shown(value: Any) -> str:
