@@ -56,7 +56,10 @@ class Booking(Module):
         self._last_ps = arrival_ps
         free, slot = self._free[0]
         start = free if free > arrival_ps else arrival_ps
-        heapreplace(self._free, (start + occupied_ps, slot))
+        if self.servers == 1:
+            self._free[0] = (start + occupied_ps, slot)
+        else:
+            heapreplace(self._free, (start + occupied_ps, slot))
         self.operations += 1
         self.busy_ps += occupied_ps
         self.wait_ps += start - arrival_ps

@@ -33,6 +33,7 @@ class Fifo(Module):
         if capacity < 1:
             raise ValueError(f"{self.path}: a FIFO needs a capacity of at least 1, not {capacity}.")
         self.capacity = capacity
+        self._env: Any = self.simulation.env  # whose time is an integer here
         self.taken = self.peak_taken = 0
         self.arrivals = self.departures = 0
         self.level_time = self.waited_ps = 0
@@ -78,7 +79,6 @@ class Fifo(Module):
 
     def deliver(self, item: Any) -> None:
         """Fill a reserved place."""
-        now = self.simulation.now
         self.arrivals += 1
         if self._getters:
             event, keep = self._getters.popleft()
@@ -89,8 +89,11 @@ class Fifo(Module):
                     self._admit()
             event.succeed(item)
             return
-        self._count(now)
-        self._items.append((item, now))
+        now = self._env._now
+        items = self._items
+        self.level_time += len(items) * (now - self._last_change)
+        self._last_change = now
+        items.append((item, now))
         if self.simulation.trace is not None:
             self.simulation.trace.counter(self.path, now, len(self._items))
 
@@ -106,14 +109,14 @@ class Fifo(Module):
         return Over(env, self._pop(keep_place))
 
     def _pop(self, keep_place: bool) -> Any:
-        now = self.simulation.now
-        self.level_time += len(self._items) * (now - self._last_change)
+        now, items = self._env._now, self._items
+        self.level_time += len(items) * (now - self._last_change)
         self._last_change = now
-        item, since = self._items.popleft()
+        item, since = items.popleft()
         self.waited_ps += now - since
         self.departures += 1
         if self.simulation.trace is not None:
-            self.simulation.trace.counter(self.path, self.simulation.now, len(self._items))
+            self.simulation.trace.counter(self.path, now, len(items))
         if not keep_place:
             self.taken -= 1
             if self._reservers:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, ClassVar
 
 import simpy
-from simpy.events import NORMAL, PENDING, Event, Process, Timeout
+from simpy.events import NORMAL, Event, Process, Timeout
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel.trace import Trace
@@ -62,28 +63,27 @@ class Over(Event):
 class Resume(Wait):
     """What a part that works by calls instead of a process waits with; it can be used again and again.
 
-    Like a process, the part goes on when SimPy comes to the event, not at once: events of one instant keep their order.
+    Like a process, the part goes on when its turn comes, not at once: events of one instant keep their order.
 
     Args:
-        callback: what goes on, told of this event, whose value is what was waited for.
+        callback: what goes on, told what was waited for.
     """
 
-    def __init__(self, simulation: Simulation, callback: Callable[[Event], None]) -> None:
+    def __init__(self, simulation: Simulation, callback: Callable[[Any], None]) -> None:
         super().__init__(simulation.env, _nothing, tuple)
-        self._callback = callback
+        self._callback, self._soon = callback, simulation.soon
+        self.callbacks = [callback]
         self.waiting = False
 
     def wait(self, reason: Callable[[], str], blockers: Callable[[], Iterable[Process | Worker]]) -> None:
         """From now on something is waited for."""
         self.reason, self.blockers, self.waiting = reason, blockers, True
-        self.callbacks = [self._callback]
-        self._value = PENDING
 
     def succeed(self, value: Any = None) -> Resume:
         """It is there."""
-        self._ok, self._value, self.waiting = True, value, False
+        self.waiting = False
         env = self.env
-        heappush(env._queue, (env._now, NORMAL, next(env._eid), self))
+        self._soon.append((env._now, NORMAL, next(env._eid), self._callback, value))
         return self
 
 
@@ -91,20 +91,9 @@ def _nothing() -> str:
     return "nothing"
 
 
-class Call:
-    """What stands in the event queue when only ``callback(event)`` is to be called: all that SimPy looks at."""
-
-    __slots__ = ("_value", "callbacks")
-    _ok = True
-
-    def __init__(self, callback: Callable[[Any], None], value: Any) -> None:
-        self.callbacks: tuple[Callable[[Any], None], ...] | None = (callback,)
-        self._value = value
-
-    @property
-    def value(self) -> Any:
-        """What the call is about."""
-        return self._value
+#: What stands in the event queues: (ps, priority, number, event), or (ps, priority, number, callback, value) where only
+#: ``callback(value)`` is to be called.
+Entry = tuple[Any, ...]
 
 
 class Module:
@@ -170,6 +159,11 @@ class Simulation:
 
     def __init__(self, trace: Trace | None = None) -> None:
         self.env = simpy.Environment()
+        self._queue: list[Any] = self.env._queue
+        self._numbers = self.env._eid
+        #: What happens in this instant, in order, behind what SimPy's queue has for it with lower numbers: cheaper than
+        #: a place in that queue.
+        self.soon: deque[Entry] = deque()
         self.trace = trace
         self.modules: dict[str, Module] = {}
         self.events = 0
@@ -199,9 +193,8 @@ class Simulation:
         return Timeout(self.env, ps)
 
     def call_at(self, time_ps: int, callback: Callable[[Any], None], value: Any = None) -> None:
-        """Call ``callback(event)`` at ``time_ps``, with ``event.value = value``: cheaper than a process."""
-        env = self.env
-        heappush(env._queue, (time_ps, NORMAL, next(env._eid), Call(callback, value)))  # type: ignore[misc]
+        """Call ``callback(value)`` at ``time_ps``: cheaper than a process."""
+        heappush(self._queue, (time_ps, NORMAL, next(self._numbers), callback, value))
 
     def run(self, done: Event) -> None:
         """Let time pass until ``done`` happens.
@@ -210,18 +203,21 @@ class Simulation:
             DeadlockError: no event is left, but ``done`` has not happened; or events go on (a clock, for example), but
                 no item has moved for ``PATIENCE`` of them.
         """
-        env, queue = self.env, self.env._queue
+        env, queue, soon = self.env, self.env._queue, self.soon
         events, moved = 0, -1
         while done.callbacks is not None:
-            if not queue:
+            # What ``_step`` does, without the call.
+            if soon and (not queue or soon[0] < queue[0]):
+                entry: Entry = soon.popleft()
+            elif queue:
+                entry = heappop(queue)
+            else:
                 raise DeadlockError(self.deadlock_report())
-            # What ``env.step`` does, without the call.
-            env._now, _, _, event = heappop(queue)
-            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
-            for callback in callbacks:
-                callback(event)
-            if not event._ok and not hasattr(event, "_defused"):
-                raise event._value
+            env._now = entry[0]
+            if len(entry) == 5:
+                entry[3](entry[4])
+            else:
+                _happen(entry[3])
             events += 1
             if not events % PATIENCE:
                 before, moved = moved, sum(module.progress() for module in self.modules.values())
@@ -231,9 +227,20 @@ class Simulation:
 
     def advance(self, until_ps: int) -> None:
         """Let everything up to and including ``until_ps`` happen: the time is kept by somebody else."""
-        while self.env.peek() <= until_ps:
-            self.env.step()
+        queue = self.env._queue
+        while self.soon or (queue and queue[0][0] <= until_ps):
+            self._step()
         self.env._now = until_ps
+
+    def _step(self) -> None:
+        """Let the next thing happen."""
+        queue, soon = self.env._queue, self.soon
+        entry: Entry = soon.popleft() if soon and (not queue or soon[0] < queue[0]) else heappop(queue)
+        self.env._now = entry[0]
+        if len(entry) == 5:
+            entry[3](entry[4])
+        else:
+            _happen(entry[3])
 
     def state(self, key: Key) -> bytes:
         """Digest of all that decides what happens from now on, with times relative to now.
@@ -247,8 +254,8 @@ class Simulation:
         asking = self.env.active_process
         modules = [(path, module.state(key)) for path, module in self.modules.items()]
         pending = [
-            (time - now, priority, type(event).__name__, self.waiting(event), key(event._value))
-            for time, priority, _, event in sorted(self.env._queue, key=lambda entry: entry[:3])
+            (time - now, priority, type(what[0]).__name__, *self._told(what, key))
+            for time, priority, _, *what in sorted([*self.env._queue, *self.soon], key=lambda entry: entry[:3])
         ]
         processes = []
         for process, name in self.names.items():
@@ -264,6 +271,12 @@ class Simulation:
     def waiting(self, event: Event) -> list[str]:
         """Who is told when ``event`` happens, by name."""
         return [self._callback(callback) for callback in event.callbacks or ()]
+
+    def _told(self, what: list[Any], key: Key) -> tuple[Any, Hashable]:
+        """Of what stands in a queue: who is told, and what matters of the value."""
+        if len(what) == 2:
+            return self._callback(what[0]), key(what[1])
+        return self.waiting(what[0]), key(what[0]._value)
 
     def _callback(self, callback: Any) -> str:
         owner = getattr(callback, "__self__", None)
@@ -286,6 +299,15 @@ class Simulation:
         """Measurements of every module that has some, by path."""
         found = {path: module.measurements() for path, module in sorted(self.modules.items())}
         return {path: values for path, values in found.items() if values}
+
+
+def _happen(event: Event) -> None:
+    """Tell everybody who waits for an event of SimPy, as ``Environment.step`` does."""
+    callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+    for callback in callbacks:
+        callback(event)
+    if not event._ok and not hasattr(event, "_defused"):
+        raise event._value
 
 
 def _awaited(who: Process | Worker) -> Wait | None:

@@ -65,6 +65,13 @@ class Network(Module):
         self.chip = chip
         self.routers_per_chip = -(-chip.package.tiles // chip.network.tiles_per_router)
         self.width = math.isqrt(self.routers_per_chip - 1) + 1
+        self.several_chips = tiles > chip.package.tiles
+        #: The router of every tile; those of a chip are numbered on from those of the chip before.
+        self._router = [
+            tile // chip.package.tiles * self.routers_per_chip
+            + tile % chip.package.tiles // chip.network.tiles_per_router
+            for tile in range(tiles)
+        ]
         #: Links by number: what they are called, whether they are between chips, and when they are free.
         self.names: list[tuple[object, ...]] = []
         self._far: list[bool] = []
@@ -120,12 +127,18 @@ class Network(Module):
             exchanged_hops = max(exchanged_hops, len(path))
             chain(path)
             _add(load, path, sent)
+        # What tiles of one router send goes the same way.
+        together: dict[tuple[int, ...], int] = {}
         for tile, sent in sources:
             if sent:
-                path = (self._number(("out", tile)), *self._path(tile, home))
-                collected_hops = max(collected_hops, len(path))
-                chain(path)
-                _add(load, path, sent)
+                port, way = self._number(("out", tile)), self._path(tile, home)
+                load[port] = load.get(port, 0) + sent
+                together[way] = together.get(way, 0) + sent
+                if len(way) >= collected_hops:
+                    collected_hops = len(way) + 1
+                chain((port, *way))
+        for way, sent in together.items():
+            _add(load, way, sent)
         collect = dict(load)
         hops = []
         dealt_hops = 0
@@ -136,30 +149,35 @@ class Network(Module):
             chain(path)
             hops.append(len(path))
         dealt: dict[int, int] = {}
+        together = {}
         for tile, sent in scattered:
             if sent:
-                path = self._to(home, tile)
-                dealt_hops = max(dealt_hops, len(path))
-                chain(path)
-                _add(dealt, path, sent)
+                way, port = self._path(home, tile), self._number(("in", tile))
+                dealt_hops = max(dealt_hops, len(way) + 1)
+                chain((*way, port))
+                dealt[port] = dealt.get(port, 0) + sent
+                together[way] = together.get(way, 0) + sent
+        for way, sent in together.items():
+            _add(dealt, way, sent)
         for tiles, sent in shared:
             ways = [self._to(home, tile) for tile in tiles]
             dealt_hops = max(dealt_hops, *map(len, ways))
             for path in ways:
                 chain(path)
             _add(dealt, {link for way in ways for link in way}, sent)
-        _add(load, spread, size)
+        _add(dealt, spread, size)
         for link, sent in dealt.items():
             load[link] = load.get(link, 0) + sent
         network = self.chip.network
-        busy = {link: self._taken_ps(link, sent) for link, sent in sorted(load.items())}
+        far = {link: sent for link, sent in load.items() if self._far[link]} if self.several_chips else {}
+        flits = {link: -(-8 * load[link] // network.flit_bits) for link in sorted(load)}
+        busy = {link: n * network.link_ps for link, n in flits.items()}
+        for link, sent in far.items():
+            flits[link], busy[link] = 0, sent * self.chip.package.link_byte_ps
+        total = self._load
         for link, taken in busy.items():
-            self._load[link] = self._load.get(link, 0) + taken
-        collecting = max((self._taken_ps(link, sent) for link, sent in collect.items()), default=0)
-        spreading = max(
-            (self._taken_ps(link, size * (link in spread) + dealt.get(link, 0)) for link in {*spread, *dealt}),
-            default=0,
-        )
+            total[link] = total.get(link, 0) + taken
+        collecting, spreading = self._longest_ps(collect), self._longest_ps(dealt)
         # Cut-through: heads pay a router per hop, the body follows at the rate of the slowest link of the whole way.
         body = max(collecting, spreading)
         spread_hops = np.array(hops or [dealt_hops], np.int64)
@@ -171,19 +189,24 @@ class Network(Module):
             if credits
             else (),
             arrival_ps=arrival,
-            flits=sum(-(-8 * sent // network.flit_bits) for link, sent in load.items() if not self._far[link]),
-            chip_bytes=sum(sent for link, sent in load.items() if self._far[link]),
+            flits=sum(flits.values()),
+            chip_bytes=sum(far.values()),
         )
         self._routes.append(route)
         self._booked.append(route.links)
         self._uses.append(0)
         return route
 
-    def _taken_ps(self, link: int, sent: int) -> int:
-        """Time that so many bytes take a link."""
-        if self._far[link]:
-            return sent * self.chip.package.link_byte_ps
-        return -(-8 * sent // self.chip.network.flit_bits) * self.chip.network.link_ps
+    def _longest_ps(self, load: Mapping[int, int]) -> int:
+        """Longest time that a link is taken by so many bytes each."""
+        near, far = 0, 0
+        for link, sent in load.items():
+            if self._far[link]:
+                far = max(far, sent)
+            elif sent > near:
+                near = sent
+        network = self.chip.network
+        return max(-(-8 * near // network.flit_bits) * network.link_ps, far * self.chip.package.link_byte_ps)
 
     def settle(self) -> None:
         """All routes are built: forget the links that can never be the last to become free.
@@ -196,10 +219,18 @@ class Network(Module):
             for link, taken in route.links:
                 users.setdefault(link, {})[route.number] = taken
         alike: dict[tuple[tuple[int, int], ...], int] = {}
+        # Of the links that only one route uses, which are most, the one that it takes longest outlasts the others.
+        single: dict[int, int] = {}
         for link, own in users.items():
-            alike.setdefault(tuple(own.items()), link)
+            if len(own) > 1:
+                alike.setdefault(tuple(own.items()), link)
+            else:
+                ((number, taken),) = own.items()
+                if number not in single or taken > users[single[number]][number]:
+                    single[number] = link
+        candidates = sorted([*alike.values(), *single.values()])
         # Those that may outlast others come first.
-        order = sorted(alike.values(), key=lambda link: (-len(users[link]), -sum(users[link].values())))
+        order = sorted(candidates, key=lambda link: (-len(users[link]), -sum(users[link].values())))
         kept: set[int] = set()
         by_route: list[list[dict[int, int]]] = [[] for _ in self._routes]
         for link in order:
@@ -296,28 +327,36 @@ class Network(Module):
 
     def _path(self, source: int, target: int) -> tuple[int, ...]:
         """Links from the router of a tile to that of another."""
-        per_chip, per_router = self.chip.package.tiles, self.chip.network.tiles_per_router
-        (chip_a, a), (chip_b, b) = divmod(source, per_chip), divmod(target, per_chip)
-        a, b = chip_a * self.routers_per_chip + a // per_router, chip_b * self.routers_per_chip + b // per_router
+        a, b = self._router[source], self._router[target]
         found = self._paths.get((a, b))
-        if found is None:
-            first, last = chip_a * self.routers_per_chip, chip_b * self.routers_per_chip
-            if chip_a == chip_b:
-                names = self._mesh(first, a - first, b - first)
-            else:
-                step = 1 if chip_b > chip_a else -1
-                far: list[tuple[object, ...]] = [("chip", chip, chip + step) for chip in range(chip_a, chip_b, step)]
-                names = [*self._mesh(first, a - first, 0), *far, *self._mesh(last, 0, b - last)]
-            found = self._paths[a, b] = tuple(map(self._number, names))
-        return found
+        return found if found is not None else self._find(a, b)
 
-    def _mesh(self, offset: int, a: int, b: int) -> list[tuple[object, ...]]:
-        """Links from router to router of one chip, whose first router has number ``offset``."""
+    def _find(self, a: int, b: int) -> tuple[int, ...]:
+        """Links from router to router: those of a way that is known already, and the rest one by one."""
+        found, rest, at = None, [], b
+        while found is None and at != a:
+            before, link = self._last(a, at)
+            rest.append((at, link))
+            found, at = self._paths.get((a, before)), before
+        way: tuple[int, ...] = found or ()
+        for stop, link in reversed(rest):
+            way = self._paths[a, stop] = (*way, self._number(link))
+        return way
+
+    def _last(self, a: int, b: int) -> tuple[int, tuple[object, ...]]:
+        """Of the way from router ``a`` to another one ``b``: the last router before ``b``, and the link from there."""
+        (chip_a, a), (chip_b, b) = divmod(a, self.routers_per_chip), divmod(b, self.routers_per_chip)
+        first = chip_b * self.routers_per_chip
+        if chip_a != chip_b:
+            if b == 0:  # chips are joined at their first routers
+                chip = chip_b - 1 if chip_b > chip_a else chip_b + 1
+                return chip * self.routers_per_chip, ("chip", chip, chip_b)
+            a = 0
         (ya, xa), (yb, xb) = divmod(a, self.width), divmod(b, self.width)
-        along = [*range(xa, xb, 1 if xb > xa else -1), xb]
-        down = [*range(ya, yb, 1 if yb > ya else -1), yb]
-        stops = [offset + ya * self.width + x for x in along] + [offset + y * self.width + xb for y in down[1:]]
-        return [("mesh", one, two) for one, two in itertools.pairwise(stops)]
+        # X before Y, so the way comes along the column if it comes from another row.
+        stride, ahead = (self.width, yb > ya) if ya != yb else (1, xb > xa)
+        before = b - stride if ahead else b + stride
+        return first + before, ("mesh", first + before, first + b)
 
 
 def _last_first(links: Iterable[int], after: Mapping[int, Iterable[int]]) -> list[int]:

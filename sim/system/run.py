@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping
 from functools import partial
 
 import numpy as np
-from simpy.events import Event
 
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.kernel import Booking, Module, Repetition, Simulation, Trace
@@ -129,8 +128,8 @@ class SystemRun:
                     yield self.simulation.delay(end - self.simulation.now)
             sequence += 1
 
-    def _offer(self, event: Event) -> None:
-        self._offered.deliver(event.value)
+    def _offer(self, token: Token) -> None:
+        self._offered.deliver(token)
 
     def go(self) -> None:
         """Run until the last token is done."""

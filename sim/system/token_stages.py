@@ -173,9 +173,12 @@ class Crossbars(Module):
 
     def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
         """Send a token vector through; the next one may come when this one has started."""
-        started = self.network.start(self.route, arrival_ps, transaction.label)
-        timing = self.timing
-        start, end = self.units.book(started + self._delay_ps, timing.interval_ps, timing.latency_ps, transaction.label)
+        started, timing, label = (
+            self.network.start(self.route, arrival_ps, transaction.label),
+            self.timing,
+            transaction.label,
+        )
+        start, end = self.units.book(started + self._delay_ps, timing.interval_ps, timing.latency_ps, label)
         if self.simulation.trace is not None:
             self._show(self.simulation.trace, transaction.label, start)
         return start, end
@@ -300,39 +303,38 @@ class TokenStage(Worker):
     def state(self, key: Key) -> Hashable:
         return None if self._held is None else key(self._held)
 
-    def _taken(self, event: Event) -> None:
-        self._proceed(event._value, _NEW)
+    def _taken(self, token: Token) -> None:
+        self._proceed(token, _NEW)
 
     def _opened(self, event: Event) -> None:
         token, self._held, self._gate = self._held, None, None
         self._proceed(token, _ENTERED)
 
-    def _claimed(self, event: Event) -> None:
+    def _claimed(self, _: None) -> None:
         token, self._held = self._held, None
         self._proceed(token, _RESERVED)
 
-    def _ready(self, event: Event) -> None:
+    def _ready(self, _: None) -> None:
         self._proceed(None, _NEW)
 
     def _proceed(self, token: Token | None, step: int) -> None:
         """Go on with a token, or with the next one, until something has to be waited for."""
-        simulation, following, before = self.simulation, self.following, self.before
-        env, transport, call_at = simulation.env, self.target.transport, simulation.call_at
+        following, now = self.following, self.simulation.now
+        transport, call_at = self.target.transport, self.simulation.call_at
         while True:
             if token is None:
                 token = self.queue.take(self._item, self.keep_places)
                 if token is NOTHING:
                     return
-            if before is not None and step == _NEW:
-                gate = before(token)
+            if step == _NEW and self.before is not None:
+                gate = self.before(token)
                 if gate.callbacks is not None:
                     self._held, self._gate = token, gate
                     gate.callbacks.append(self._opened)
                     return
-            if following is not None and step != _RESERVED and not following.claim(self._room):
+            if step != _RESERVED and following is not None and not following.claim(self._room):
                 self._held = token
                 return
-            now: int = env._now  # type: ignore[assignment]  # as in Simulation.now
             if not self.tokens:
                 self.first_ps = now
             self.tokens += 1
@@ -343,8 +345,7 @@ class TokenStage(Worker):
                 return
             token, step = None, _NEW
 
-    def _deliver(self, event: Event) -> None:
-        token = event._value
+    def _deliver(self, token: Token) -> None:
         if self.after is not None:
             self.after(token)
         if self.following is not None:

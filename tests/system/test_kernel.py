@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simpy.events import NORMAL, URGENT, Event
 
 from benchmarks.laws import resource_times
 from crossvote.sim.common.errors import UserError
@@ -21,6 +22,7 @@ from crossvote.sim.kernel import (
     LocalTime,
     Module,
     Repetition,
+    Resume,
     Simulation,
     Trace,
     Transaction,
@@ -105,7 +107,7 @@ def test_reserved_and_kept_places_count():
         for number in range(3):
             yield fifo.reserve()
             log.append((simulation.now, number))
-            simulation.call_at(simulation.now + 4, lambda event: fifo.deliver(event.value), number)
+            simulation.call_at(simulation.now + 4, fifo.deliver, number)
 
     def reader():
         first, second = (yield fifo.get(keep_place=True)), (yield fifo.get(keep_place=True))
@@ -444,3 +446,49 @@ def test_what_repeats_is_skipped_exactly(items):
     assert quick.period.time_ps == quick.period.items // 2 * 18
     assert whole.period is None
     assert quick_events < events
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from(["call", "event", "edge", "resume"]), st.integers(0, 2), st.integers(0, 5)),
+            max_size=3,
+        ),
+        min_size=6,
+        max_size=6,
+    )
+)
+def test_whatever_is_scheduled_happens_in_the_order_of_simpy(program):
+    """Each thing that happens schedules others, now or later: calls and resumed workers keep the place of an event."""
+
+    def run(plain):
+        simulation, log = Simulation(), []
+        env = simulation.env
+
+        def happen(number):
+            log.append((env.now, number))
+            if len(log) > 60:
+                return
+            for kind, delay, following in program[number]:
+                event = Event(env)
+                event._ok, event._value = True, None
+                event.callbacks.append(lambda _, following=following: happen(following))
+                if kind == "edge":
+                    env.schedule(event, URGENT, delay)
+                elif kind == "event" or plain:
+                    env.schedule(event, NORMAL, 0 if kind == "resume" else delay)
+                elif kind == "call":
+                    simulation.call_at(env.now + delay, happen, following)
+                else:
+                    Resume(simulation, happen).succeed(following)
+
+        happen(0)
+        if plain:
+            while env.peek() < 1_000:
+                env.step()
+        else:
+            simulation.advance(1_000)
+        return log
+
+    assert run(plain=False) == run(plain=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -758,6 +759,38 @@ def test_a_far_chip_is_reached_over_the_package_links():
     assert ("chip", 0, 1) in network.names
     assert ("chip", 1, 2) in network.names
     assert route.chip_bytes == 200
+
+
+@given(st.integers(1, 200), st.integers(1, 5), st.integers(0, 399), st.integers(0, 399))
+def test_a_way_goes_along_the_row_before_the_column_and_over_every_chip_between(per_chip, per_router, source, target):
+    """By the coordinates of every router on it: no step back, and chips are left and entered at their first router."""
+    chip = load_chip("crossvote", {"package": {"tiles": per_chip}, "network": {"tiles_per_router": per_router}})
+    network = Network(Simulation(), "network", chip, 400)
+    routers, width = network.routers_per_chip, network.width
+
+    def place(tile):
+        return tile // per_chip, *divmod(tile % per_chip // per_router, width)
+
+    def position(router):
+        return router // routers, *divmod(router % routers, width)
+
+    stops, expected = [place(source)], place(target)
+    for number in network._path(source, target):
+        kind, *ends = network.names[number]
+        if kind == "chip":
+            assert stops[-1] == (ends[0], 0, 0)
+            stops.append((ends[1], 0, 0))
+        else:
+            one, other = map(position, ends)
+            assert stops[-1] == one
+            stops.append(other)
+    assert stops[-1] == expected
+    across = abs(stops[0][0] - expected[0])
+    legs = [(stops[0], expected)] if not across else [(stops[0], (stops[0][0], 0, 0)), ((expected[0], 0, 0), expected)]
+    assert len(stops) - 1 == across + sum(abs(a[1] - b[1]) + abs(a[2] - b[2]) for a, b in legs)
+    steps = ["chip" if a[0] != b[0] else "x" if a[1] == b[1] else "y" for a, b in itertools.pairwise(stops)]
+    for leg in "".join(step[0] for step in steps).split("c"):
+        assert "yx" not in leg
 
 
 def test_more_tokens_take_longer_and_a_stream_is_faster_per_sequence():
