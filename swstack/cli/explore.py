@@ -25,6 +25,7 @@ def explore(
     from crossvote.swstack.experiment.campaign.engines import check_engine
     from crossvote.swstack.experiment.campaign.exploration import explore as search
     from crossvote.swstack.experiment.campaign.exploration import front, load_exploration
+    from crossvote.swstack.experiment.campaign.summary import AT_CHANCE
 
     check_engine(engine)
     spec = load_exploration(source)
@@ -40,4 +41,9 @@ def explore(
     refused = sum(one.refused is not None for one in found)
     out.text(f"{folder}: {len(found)} candidates, {refused} refused, {len(best)} on the front")
     out.table(rows)
+    blind = [str(one.number) for one in found if one.at_chance]
+    if best and best[0].at_chance:
+        out.text(f"All that could be on it are {AT_CHANCE}: what they lose says nothing about fault tolerance.")
+    elif blind:
+        out.text(f"{AT_CHANCE}, so not on the front whatever they lose: {', '.join(blind)}")
     out.result({"folder": str(folder), "front": [asdict(one) for one in best], "refused": refused})

@@ -550,6 +550,11 @@ def test_an_exploration_finds_a_front_refuses_what_cannot_be_and_goes_on(serial,
         own = (one["costs"]["energy"], one["lost"])
         assert not any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in able)
         assert load_config(folder / "front" / f"{one['number']}.toml").chip.adc.bits == one["keys"]["chip.adc.bits"]
+    with Database.open(database_path(folder / "campaign")) as database:
+        level = next(iter(database.meta("chances").values()))
+        perfect = {cell["scheme"]: cell["mean"] for cell in summarize(database).cells if not cell["rate"]}
+    for one in answer["front"]:
+        assert one["at_chance"] == (perfect[one["keys"]["scheme"]] <= level["score"] + level["noise"])
     before = (folder / "candidates.csv").read_bytes()
     assert json.loads(call().stdout) == answer
     assert (folder / "candidates.csv").read_bytes() == before
@@ -599,6 +604,37 @@ def test_the_front_holds_what_nobody_beats():
 
     found = [one(0, 1, 2), one(1, 2, 1), one(2, 2, 2), one(3, 0.5, 3), one(4, 1, 2), Candidate(5, {}, refused="no.")]
     assert [candidate.number for candidate in front(found, spec)] == [0, 1]
+    # What is at chance level has nothing to lose: it beats nobody, and where all are, the costs alone are compared.
+    blind = [dataclasses.replace(one(n, 0.1 * n, 0.0), at_chance=True) for n in (6, 7)]
+    assert [candidate.number for candidate in front([*found, *blind], spec)] == [0, 1]
+    assert [candidate.number for candidate in front(blind, spec)] == [6]
+
+
+@pytest.mark.parametrize(("blind", "said"), [((0, 1), "All that could be on it are"), ((0,), "whatever they lose: 0")])
+def test_an_exploration_says_what_is_at_chance_level(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blind: tuple[int, ...], said: str
+) -> None:
+    pytest.importorskip("optuna")
+
+    measured: list[int] = []
+
+    def stub(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys: dict[str, object]) -> Candidate:
+        measured.append(number)
+        costs = dict.fromkeys(("energy", "latency", "area"), 1.0 + number)
+        return Candidate(number, keys, lost=0.0, costs=costs, at_chance=len(measured) - 1 in blind)
+
+    monkeypatch.setattr(exploring, "_measure", stub)
+    text = 'base = "base.toml"\ncandidates = 2\n[space]\nscheme = ["none", "paper"]\n'
+    (home / "blind.toml").write_text(text)
+    result = CliRunner().invoke(
+        cli.application(), ["explore", str(home / "blind.toml"), "--dir", str(tmp_path / "e")], env={"COLUMNS": "200"}
+    )
+    assert result.exit_code == 0, result.output
+    assert said in result.output
+    assert "at chance level without faults" in result.output
+    with (tmp_path / "e" / "candidates.csv").open() as file:
+        notes = [row["note"] for row in csv.DictReader(file)]
+    assert [note == "at chance level without faults" for note in notes] == [number in blind for number in range(2)]
 
 
 def test_a_damaged_or_foreign_store_is_one_sentence(home, tmp_path):

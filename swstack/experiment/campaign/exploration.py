@@ -28,7 +28,7 @@ from crossvote.sim.common.schema import build, config_dataclass, flat_keys, read
 from crossvote.swstack.experiment.campaign.database import Database, check_sqlite
 from crossvote.swstack.experiment.campaign.driver import campaign_store, database_path, run_campaign
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, resolved_base, variants
-from crossvote.swstack.experiment.campaign.summary import summarize
+from crossvote.swstack.experiment.campaign.summary import AT_CHANCE, summarize
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.records import Costs
 from crossvote.swstack.experiment.work import bring_up
@@ -72,6 +72,7 @@ class Candidate:
     """A candidate that was measured, or the sentence that refused it.
 
     lost: mean points lost at the rate against the same scheme without faults. Costs are of one sequence.
+    at_chance: without faults it scores what one answer for all does, so that ``lost`` says nothing about it.
     """
 
     number: int
@@ -79,6 +80,7 @@ class Candidate:
     lost: float | None = None
     costs: dict[str, float] = dataclasses.field(default_factory=dict)
     refused: str | None = None
+    at_chance: bool = False
 
     def value(self, objective: str) -> float:
         """What is minimised."""
@@ -196,8 +198,12 @@ def campaign_of(spec: ExplorationSpec, keys: Mapping[str, Any]) -> CampaignSpec:
 
 
 def front(candidates: Sequence[Candidate], spec: ExplorationSpec) -> list[Candidate]:
-    """The candidates within the loss that is allowed to which no other is equal or better in every objective."""
+    """The candidates within the loss that is allowed to which no other is equal or better in every objective.
+
+    One at chance level has nothing to lose, so it beats none above; it counts only where there is none above.
+    """
     able = [c for c in candidates if c.lost is not None and (spec.max_lost is None or c.lost <= spec.max_lost)]
+    able = [c for c in able if not c.at_chance] or able
     values = {c.number: tuple(c.value(objective) for objective in spec.objectives) for c in able}
     kept: list[Candidate] = []
     seen = set()
@@ -220,7 +226,9 @@ def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys
         counts = run_campaign(place, campaign, engine)
         with Database.open(database_path(place)) as database:
             failed = next(database.rows("failed"), None)
-            cells = [cell for cell in summarize(database).cells if cell["scheme"] == scheme]
+            findings = summarize(database)
+        cells = [cell for cell in findings.cells if cell["scheme"] == scheme]
+        at_chance = any(row["note"] == AT_CHANCE for row in findings.tolerated if row["scheme"] == scheme)
         if failed is not None or counts["done"] == 0:
             return Candidate(number, keys, refused=((failed and failed.error) or "no trial.").strip().splitlines()[-1])
         # A run of its own, for its chip is its own; the model and the images are those of the campaign.
@@ -235,7 +243,7 @@ def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys
     perfect = next(cell["mean"] for cell in cells if not cell["rate"])
     faulty = next(cell for cell in cells if cell["rate"])
     costs = {name: float(found.schemes[scheme][key]) for name, key in _COSTS.items()}
-    return Candidate(number, keys, lost(faulty["metric"], perfect, faulty["mean"]), costs)
+    return Candidate(number, keys, lost(faulty["metric"], perfect, faulty["mean"]), costs, at_chance=at_chance)
 
 
 def _read(trial: Any, file: Path) -> Candidate:
@@ -266,6 +274,7 @@ def _row(candidate: Candidate, spec: ExplorationSpec) -> dict[str, Any]:
         **{key: candidate.keys[key] for key in spec.space},
         _TITLES["lost"]: candidate.lost,
         **{title: candidate.costs.get(name) for name, title in _TITLES.items() if name != "lost"},
+        "note": AT_CHANCE if candidate.at_chance else "",
         "refused": candidate.refused or "",
     }
 
