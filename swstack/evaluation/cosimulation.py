@@ -27,7 +27,7 @@ from crossvote.sim.peripheral.support import cosim_backend, group_demand
 from crossvote.sim.peripheral.tile_backend import VerilatorTile
 from crossvote.sim.system.cosim import CosimRequest, Cosimulation, cosim_requests, cosimulate
 from crossvote.swstack.evaluation.captured import captured_inputs
-from crossvote.swstack.evaluation.config import CosimConfig
+from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.mapping.config import Activations
@@ -154,9 +154,14 @@ def on_chip(
     return OnChip(scheme, converted, image, faults, captured_inputs(converted, image, inputs, tokens))
 
 
-def dev_batches(tokenizer: PreTrainedTokenizerBase, task: Task, tokens: int) -> list[dict[str, torch.Tensor]]:
-    """Batches of dev examples that hold ``tokens`` token vectors, if the task has so many."""
-    return [batch.inputs for batch in batches(encode(tokenizer, task.dev[:tokens], task.max_length), 8)]
+def dev_batches(
+    tokenizer: PreTrainedTokenizerBase, task: Task, tokens: int, batch_size: int
+) -> list[dict[str, torch.Tensor]]:
+    """Batches of dev examples that hold ``tokens`` token vectors, if the task has so many.
+
+    batch_size: as the accuracy was measured with: inputs with a scale per tensor have that of their batch.
+    """
+    return [batch.inputs for batch in batches(encode(tokenizer, task.dev[:tokens], task.max_length), batch_size)]
 
 
 def cosimulate_matrices(
@@ -170,6 +175,7 @@ def cosimulate_matrices(
     activations: Activations = "token",
     steps: Mapping[str, float] | None = None,
     progress: Progress = no_progress,
+    batch_size: int = EvalConfig().batch_size,
 ) -> tuple[CosimRecord, ...]:
     """Co-simulate the configured matrices under every scheme, on one chip, each with all matrices of its OPCs.
 
@@ -177,14 +183,14 @@ def cosimulate_matrices(
 
     Args:
         model: the pruned model that the images were made from. images: scheme name -> image.
-        steps: of "static" activations, by word-line group, as the accuracy was measured with.
+        steps: of "static" activations, by word-line group, as the accuracy was measured with. batch_size: likewise.
 
     Raises:
         UserError: no such matrix, or a fault map for another chip.
     """
     records = []
     names = matrix_names(next(iter(images.values())), config.matrices)
-    inputs = dev_batches(tokenizer, task, config.tokens)
+    inputs = dev_batches(tokenizer, task, config.tokens, batch_size)
     for scheme, image in images.items():
         placed = on_chip(model, image, inputs, faults, config.tokens, activations, steps, scheme)
         requests = placed.requests(chip, config.backend, config.quantum)

@@ -99,7 +99,7 @@ class MappedLinear(nn.Module):
             vectors = vectors.masked_fill(self.undriven, 0.0)
         y = torch.empty((len(vectors), self.out_features), dtype=torch.float32, device=x.device)
         with torch.autocast(x.device.type, enabled=False):
-            tensor_step = self._tensor_step(vectors)
+            tensor_step = self.tensor_step(vectors)
             chunk = self._chunk(len(vectors), x.device)
             for start in range(0, len(vectors), chunk):
                 part = slice(start, start + chunk)
@@ -112,7 +112,7 @@ class MappedLinear(nn.Module):
                     y[part].add_(self.bias)
         return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
-    def _tensor_step(self, vectors: torch.Tensor) -> torch.Tensor | None:
+    def tensor_step(self, vectors: torch.Tensor) -> torch.Tensor | None:
         """The step [1, 1] of all inputs, where they share one."""
         if self.activations == "static":
             return torch.full((1, 1), self.input_step, device=vectors.device)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,15 @@ from typer.testing import CliRunner
 from crossvote.sim.common import code
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.cli import main as cli
+from crossvote.swstack.evaluation import cosimulation
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run import paths, pipeline
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.records import Accuracy, FaultTrained, Mapped, Score
 from crossvote.swstack.experiment.work import bring_up, chosen_stages
 from crossvote.swstack.tasks import TaskConfig, load_task
+from crossvote.swstack.tasks.batches import Batch, Encoded
+from crossvote.swstack.tasks.batches import batches as cut
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +351,24 @@ def test_paths_are_relative_to_the_file_that_names_them_and_stored_absolute(tmp_
     assert load_config(own).model.source == "bert-base-uncased"
     own.write_text("[model]\nsource = './nowhere'\n")
     assert load_config(own).model.source == str(tmp_path / "here" / "nowhere")
+
+
+def test_the_cosimulation_runs_the_batches_of_the_run(
+    workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs with a scale per tensor are those of the batches that the accuracy was measured on."""
+    shutil.copytree(workplace.folder / "run", tmp_path / "run")
+    sizes: list[int] = []
+
+    def batches(encoded: Encoded, batch_size: int) -> Iterator[Batch]:
+        sizes.append(batch_size)
+        return cut(encoded, batch_size)
+
+    monkeypatch.setattr(cosimulation, "batches", batches)
+    command = ["cosim", str(tmp_path / "run"), "-o", "eval.batch_size=3"]
+    result = CliRunner().invoke(cli.application(), command)
+    assert result.exit_code == 0, result.output
+    assert sizes == [3]
 
 
 def test_another_schemes_image_copied_over_is_refused(again):

@@ -13,6 +13,8 @@ from crossvote.sim.system.workload import Workload
 from crossvote.swstack.evaluation.captured import captured_inputs
 from crossvote.swstack.evaluation.cosimulation import on_chip
 from crossvote.swstack.inference.convert import convert, swap_faults
+from crossvote.swstack.inference.mapped_linear import MappedLinear
+from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.layouts import word_line_groups
@@ -71,3 +73,29 @@ def test_padding_is_left_out():
     assert {len(x) for x in every.values()} == {3 * (9 + 6)}
     first = captured_inputs(on_chip, image, batches(), 7)
     assert all(np.array_equal(first[name], every[name][:7]) for name in every)
+
+
+@pytest.mark.parametrize("activations", ["token", "tensor"])
+def test_what_is_captured_is_what_is_multiplied_whatever_the_batch(
+    activations: Activations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of a whole tensor is that of the batch, padding and all, and the batches are those that are handed in."""
+    plain = model()
+    image = build_image(plain, word_line_groups(plain), None, PRESETS["none"], rows=128, columns=128, name="none")
+    on_chip = convert(plain, image, activations)
+    group = image.groups[-1]
+    layer = on_chip.get_submodule(group.matrices[0].name)
+    assert isinstance(layer, MappedLinear)
+    streamed: list[torch.Tensor] = []
+    real = layer._sums
+
+    def watched(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        streamed.append(x.clone())
+        return real(x, values)
+
+    monkeypatch.setattr(layer, "_sums", watched)
+    caught = captured_inputs(on_chip, image, batches(), 1000)[group.name]
+    masks = [batch["attention_mask"].reshape(-1).bool() for batch in batches()]
+    assert all(not mask.all() for mask in masks)
+    expected = torch.cat([x[mask] for x, mask in zip(streamed, masks, strict=True)])
+    assert np.array_equal(caught, expected.numpy())

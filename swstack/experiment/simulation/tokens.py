@@ -39,7 +39,7 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     task = load_task(config.task, config.seed)
     source = _mapped_model(run, config)
     model, tokenizer = load(source, head_of(task), config.seed)
-    inputs, steps = dev_batches(tokenizer, task, tokens), _steps(run)
+    inputs, steps = dev_batches(tokenizer, task, tokens, config.eval.batch_size), _steps(run)
     placed = {}
     for name in schemes:
         image = recorded_image(run, name)
@@ -58,7 +58,7 @@ def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int
     task = load_task(config.task, config.seed)
     source = _mapped_model(run, config)
     model, tokenizer = load(source, head_of(task), config.seed)
-    batches = dev_batches(tokenizer, task, tokens)
+    batches = dev_batches(tokenizer, task, tokens, config.eval.batch_size)
     return on_chip(model, recorded_image(run, scheme), batches, None, tokens, scheme=scheme).inputs
 
 

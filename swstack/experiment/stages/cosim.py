@@ -45,6 +45,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
             config.quantization.activations,
             run.read(paths.RESULTS["calibrate"], Calibration).steps,
             context.progress,
+            config.eval.batch_size,
         )
     order = list(images)
     matrices.sort(key=lambda record: order.index(record.scheme))
@@ -62,6 +63,7 @@ STAGE = Stage[RunConfig](
     lambda config: {
         **settings(config, ("task", "quantization", "chip", "cosim")),
         "rate": max(config.faults.rates),
+        "batch_size": config.eval.batch_size,
         "schemes": list(config.map.schemes),
     },
     perform,
