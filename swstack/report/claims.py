@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.peripheral import backend_kind
-from crossvote.swstack.tasks.chance import Chance
+from crossvote.swstack.tasks.chance import Chance, marked
 from crossvote.swstack.tasks.metrics import goodness, lost
 
 if TYPE_CHECKING:  # needs PyTorch, which a command that only reads the result does without
@@ -55,13 +55,13 @@ def chance_claims(accuracy: Record) -> list[str]:
     dense, pruned = (accuracy["fault_free"][name] for name in ("dense", "pruned"))
     if chance.holds(dense) and chance.holds(pruned):
         return [
-            f"THE MODEL IS AT CHANCE LEVEL: {chance.metric} without faults is {_score(pruned)}; {limit}. "
+            f"THE MODEL IS AT CHANCE LEVEL: {chance.metric} without faults is {score_text(pruned)}; {limit}. "
             "How it stands faults says nothing about fault tolerance."
         ]
     if chance.holds(pruned):
         return [
-            f"PRUNING LEFT THE MODEL AT CHANCE LEVEL: {chance.metric} fell from {_score(dense)} to {_score(pruned)}; "
-            f"{limit}. How it stands faults says nothing about fault tolerance."
+            f"PRUNING LEFT THE MODEL AT CHANCE LEVEL: {chance.metric} fell from {score_text(dense)} to "
+            f"{score_text(pruned)}; {limit}. How it stands faults says nothing about fault tolerance."
         ]
     return []
 
@@ -75,8 +75,8 @@ def training_claims(training: Record | None, accuracy: Record) -> list[str]:
     how = "errors of its law" if kind == "code" else f"noise of the kind '{kind}'"
     return [
         f"All schemes were measured on a model trained for up to {100 * training['design_rate']:g} % of stuck cells "
-        f"under '{training['scheme']}' ({how}): without faults its {metric} is {_score(scores['trained'])}, "
-        f"{_score(scores['pruned'])} before that training."
+        f"under '{training['scheme']}' ({how}): without faults its {metric} is {score_text(scores['trained'])}, "
+        f"{score_text(scores['pruned'])} before that training."
     ]
 
 
@@ -89,8 +89,7 @@ def accuracy_claims(accuracy: Record) -> list[str]:
     at = {point["scheme"]: point for point in points if point["rate"] == rate}
     chance = chance_of(accuracy)
     held = ", ".join(
-        f"{_score(point['mean'])}{' (chance level)' if chance and chance.holds(point['mean']) else ''} with '{scheme}'"
-        for scheme, point in at.items()
+        f"{marked(score_text(point['mean']), point['mean'], chance)} with '{scheme}'" for scheme, point in at.items()
     )
     chips = sorted({point["chips"] for point in at.values()})
     measured = (
@@ -99,7 +98,7 @@ def accuracy_claims(accuracy: Record) -> list[str]:
     )  # fmt: skip
     sentences = [
         f"With {100 * rate:g} % of the cells stuck, {accuracy['metric']} is {held}; without faults it is "
-        f"{_score(accuracy['fault_free']['pruned'])} ({measured})."
+        f"{score_text(accuracy['fault_free']['pruned'])} ({measured})."
     ]
     if not at_chance(accuracy):
         sentences.append(tolerance(points, accuracy["fault_free"]["pruned"], chance))
@@ -112,11 +111,15 @@ def metric_of(points: Sequence[Record]) -> str:
 
 
 def telling_rate(points: Sequence[Record]) -> float | None:
-    """The fault rate at which the schemes differ most; ``None`` without a faulty point."""
+    """The fault rate at which the schemes differ most; ``None`` without a faulty point.
+
+    A score and none are further apart than any two scores.
+    """
     spread = {}
     for rate in {point["rate"] for point in points if point["rate"] > 0}:
         means = [point["mean"] for point in points if point["rate"] == rate]
-        spread[rate] = max(means) - min(means)
+        known = [mean for mean in means if not math.isnan(mean)]
+        spread[rate] = max(known) - min(known) if len(known) == len(means) else math.inf if known else 0.0
     return max(sorted(spread), key=lambda rate: spread[rate]) if spread else None
 
 
@@ -266,5 +269,6 @@ def computed_line(checks: Sequence[CosimRecord], wall_seconds: float, simulated_
     )
 
 
-def _score(value: float) -> str:
-    return "not a number" if math.isnan(value) else f"{value:.1f} %"
+def score_text(value: float, digits: int = 1, unit: str = " %") -> str:
+    """A score to read; of outputs that were no numbers, that it is none."""
+    return "not a number" if math.isnan(value) else f"{value:.{digits}f}{unit}"

@@ -58,7 +58,7 @@ def comparison_rows(runs: Mapping[str, Results]) -> list[dict[str, Any]]:
                     "run": name,
                     "task": accuracy["task"],
                     "metric": accuracy["metric"],
-                    "fault_free": f"{accuracy['fault_free']['pruned']:.2f} %",
+                    "fault_free": claims.score_text(accuracy["fault_free"]["pruned"], 2),
                     "at_chance": claims.at_chance(accuracy),
                     "rate": "" if rate is None else f"{100 * rate:g} %",
                     **row,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def accuracy_table(accuracy: Record) -> dict[str, dict[float, Record]]:
     best: dict[float, float] = {}
     for point in points:
         own = goodness(accuracy["metric"], point["mean"])
-        best[point["rate"]] = max(best.get(point["rate"], float("-inf")), own)
+        best[point["rate"]] = max(best.get(point["rate"], float("-inf")), own)  # what is no number is never more
     table: dict[str, dict[float, Record]] = {}
     for point in points:
         lucky = chance is not None and chance.holds(point["mean"])
@@ -69,7 +70,7 @@ def overview(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "scheme": name,
-                "score": "" if score is None else f"{score:.2f} %",
+                "score": "" if score is None else claims.score_text(score, 2),
                 "tolerated": f"{100 * kept:g} %" if kept else "none measured",
                 "interpolated": interpolated(points, name, fault_free, chance) if kept else "",
                 "crossbars": f"{scheme['crossbars']:,} ({100 * (scheme['crossbars'] / dense - 1):+z.1f} %)",
@@ -83,7 +84,7 @@ def interpolated(points: Sequence[Record], scheme: str, fault_free: float, chanc
     """The rate at which a scheme loses ``claims.ALLOWED_LOSS``, between measured rates, with its 95 % interval.
 
     The interval is over chips. Empty where rates were measured on different numbers of chips, or with one chip only.
-    A rate whose mean is at chance level ends the curve that is looked at, and counts as lost.
+    A rate whose mean is at chance level or no number ends the curve that is looked at, and counts as lost.
     """
     own = sorted((p for p in points if p["scheme"] == scheme and p["rate"] > 0), key=lambda p: p["rate"])
     chips, metric = {len(point["scores"]) for point in own}, claims.metric_of(points)
@@ -91,7 +92,7 @@ def interpolated(points: Sequence[Record], scheme: str, fault_free: float, chanc
         return ""
     scores: dict[float, dict[int, float]] = {}
     for point in own:
-        lucky = chance is not None and chance.holds(point["mean"])
+        lucky = math.isnan(point["mean"]) or (chance is not None and chance.holds(point["mean"]))
         values = [0.0 if lucky else goodness(metric, score) for score in point["scores"]]
         scores[point["rate"]] = dict(enumerate(values))
         if lucky:
@@ -156,7 +157,7 @@ def cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
     lowest = min(group["column_sparsity"] for group in groups)
     found = [
         {
-            "value": f"{' → '.join(f'{score:.1f}' for score in accuracy['fault_free'].values())} %",
+            "value": f"{' → '.join(claims.score_text(score, 1, '') for score in accuracy['fault_free'].values())} %",
             "label": f"{accuracy['metric']}, {' → '.join(_MODELS[name] for name in accuracy['fault_free'])}, "
             "floating point",
         },

@@ -46,8 +46,8 @@ class Chance:
 
 
 def marked(text: str, score: float, chance: Chance | None) -> str:
-    """The text of a score, which says so where the score is at chance level."""
-    return f"{text} (chance level)" if chance is not None and chance.holds(score) else text
+    """The text of a score, which says so where the score is at chance level; what is no number is at no level."""
+    return f"{text} (chance level)" if chance is not None and score == score and chance.holds(score) else text
 
 
 def chance_level(

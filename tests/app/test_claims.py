@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 import pytest
 import synthetic_run as synthetic
 
 from crossvote.swstack.evaluation.cosimulation import CosimRecord
-from crossvote.swstack.report import claims
+from crossvote.swstack.report import claims, pictures, tables
+from crossvote.swstack.report import page as report
 from crossvote.swstack.tasks.chance import Chance
 
 CHANCE = Chance("accuracy", 50.0, 3.1, 1000)
@@ -189,3 +191,28 @@ def test_what_was_skipped_is_said_and_nothing_else():
         "No output was co-simulated, so nothing is said about the hardware description.",
         "Scheme 'best' was not co-simulated: cells of 2 bits.",
     ]
+
+
+@pytest.mark.parametrize("lost", ["one scheme at one rate", "everything"])
+def test_what_is_no_number_is_said_to_be_none_wherever_it_is_shown(lost: str) -> None:
+    """It is not left out, not called chance level, and the rate at which it occurs is the most telling one."""
+    results = synthetic.results()
+    nothing = dict.fromkeys(("mean", "sd", "low", "high"), math.nan)
+    points = results["eval"]["points"]
+    for point in points:
+        if lost == "everything" or (point["scheme"], point["rate"]) == ("paper", 0.0005):
+            point.update(nothing, scores=[math.nan] * point["chips"])
+    if lost == "everything":
+        results["eval"]["fault_free"] = {"dense": math.nan, "pruned": math.nan}
+    results["eval"]["all_points"] = [{**point, "metric": "f1"} for point in points]
+    sentences = claims.verdict(results)
+    assert any("not a number with 'paper'" in sentence for sentence in sentences)
+    assert claims.telling_rate(points) == 0.0005
+    assert ("without faults is not a number; always" in sentences[0]) == (lost == "everything")
+    stub = pictures.Drawing("<svg></svg>", "data:,", "a picture")
+    page = report.page(results, dict.fromkeys(pictures.NAMES, stub), synthetic.images(), synthetic.chip())
+    shown = re.sub(r"<(script|style).*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
+    assert "not a number" in shown
+    assert not re.search(r"\bnan\b", shown, re.IGNORECASE)
+    overview = {row["scheme"]: row for row in tables.overview(results)}
+    assert (overview["paper"]["score"], overview["paper"]["tolerated"]) == ("not a number", "none measured")

@@ -11,12 +11,12 @@ from crossvote.sim.common.files import reading
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.records import Accuracy, Chips, Cosimulated, Costs, Mapped, Pruned, Score
-from crossvote.swstack.report.claims import cosimulation_line, cost_claims, left_out_line
+from crossvote.swstack.report.claims import cosimulation_line, cost_claims, left_out_line, score_text
 
 
 def _score(run: RunDirectory, stage: str) -> str:
     metrics = run.read(paths.RESULTS[stage], Score).metrics
-    return ", ".join(f"{name} {value:.2f} %" for name, value in metrics.items())
+    return ", ".join(f"{name} {score_text(value, 2)}" for name, value in metrics.items())
 
 
 def _finetune(run: RunDirectory) -> list[str]:
@@ -52,8 +52,8 @@ def _faults(run: RunDirectory) -> list[str]:
 def _eval(run: RunDirectory) -> list[str]:
     result = run.read(paths.RESULTS["eval"], Accuracy)
     return [
-        f"{point['scheme']}, {100 * point['rate']:g} % stuck: {result.metric} {point['mean']:.2f} % "
-        f"(standard deviation {point['sd']:.2f}, {point['chips']} chips)"
+        f"{point['scheme']}, {100 * point['rate']:g} % stuck: {result.metric} {score_text(point['mean'], 2)} "
+        f"(standard deviation {score_text(point['sd'], 2, '')}, {point['chips']} chips)"
         for point in result.points
     ]
 
