@@ -18,6 +18,8 @@ from crossvote.swstack.tasks.fields import Row
 from crossvote.swstack.tasks.json_rows import array_rows, json_object
 
 _HUB = "hub:"
+#: What to do where quotation marks are part of a text.
+_QUOTING = 'a field that begins with one is quoted, and within it every one is written twice ("" for ")'
 #: Longest field of a file with separators, in letters.
 _LONGEST_FIELD = 1 << 27
 
@@ -156,13 +158,23 @@ def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
                 for row in reader:
                     if None in row or None in row.values():
                         raise UserError(f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} columns.")
+                    if separator == "\t" and any("\t" in text and "\n" in text for text in row.values()):
+                        raise UserError(
+                            f"{path}: a quotation mark opens a field in line {started} or after it that runs to line "
+                            f"{reader.line_num} over whole rows; {_QUOTING}."
+                        )
                     started = reader.line_num + 1
                     yield row
             except csv.Error as error:
                 if "unexpected end" in str(error):
                     raise UserError(
                         f"{path}: a quotation mark is opened in the row that begins in line {started} or after it, and "
-                        "never closed; within a quoted field it is written twice."
+                        f"never closed; {_QUOTING}."
+                    ) from None
+                if "expected after" in str(error):
+                    raise UserError(
+                        f"{path}: a field in line {started} or after it goes on behind its closing quotation mark; "
+                        f"{_QUOTING}."
                     ) from None
                 raise UserError(f"{path}, line {started}: {error}.") from None
 
