@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
 import re
 import shlex
@@ -18,20 +19,20 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 from amaranth.lib import wiring
 
-import crossvote.rtl
 from crossvote.rtl.export import to_verilog
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register, Status
 from crossvote.rtl.tile_control import TileControl
 from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
+from crossvote.sim.common.code import code_digest
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic, writing
 from crossvote.sim.common.machine import cores
@@ -53,10 +54,11 @@ Signatures = Mapping[str, tuple[Any, Sequence[Any]]]
 class CompiledModel:
     """What is compiled: components by the names of their top modules, and the C++ around them.
 
-    defines: macros of the shim. headers: name and content of headers that are written beside the models.
+    components: called once each, without arguments. defines: macros of the shim. headers: name and content of headers
+    that are written beside the models.
     """
 
-    components: dict[str, Callable[[], wiring.Component]]
+    components: dict[str, partial[wiring.Component]]
     shim: Path
     defines: dict[str, int]
     headers: dict[str, str]
@@ -81,16 +83,13 @@ def _opc_defines(p: OpcParameters) -> dict[str, int]:
 
 def _opc_model(p: OpcParameters) -> CompiledModel:
     defines = _opc_defines(p) | {"SUM_BITS": p.sum_bits}
-    return CompiledModel({"opc": lambda: Opc(p)}, _here("opc_shim.cpp"), defines, {})
+    return CompiledModel({"opc": partial(Opc, p)}, _here("opc_shim.cpp"), defines, {})
 
 
 def _tile_model(p: TileParameters) -> CompiledModel:
     own = {"OPCS": p.opcs, "BLOCKS": p.opc.row_blocks, "ROWS": p.rows, "PORT": p.port, "VALUE_BITS": VALUE_BITS}
     own |= {"CONVERT_CLOCKS": p.convert_clocks}
-    components: dict[str, Callable[[], wiring.Component]] = {
-        "control": lambda: TileControl(p),
-        "opc": lambda: Opc(p.opc),
-    }
+    components: dict[str, partial[wiring.Component]] = {"control": partial(TileControl, p), "opc": partial(Opc, p.opc)}
     return CompiledModel(
         components, _here("tile_shim.cpp"), _opc_defines(p.opc) | own, {"tile_ports.h": _tile_ports(p.opcs)}
     )
@@ -186,7 +185,6 @@ def build_library(parameters: Parameters, cache: Path | None = None) -> Path:
     """Path of the shared library of an OPC or a tile, compiled if it is not in the cache (tens of seconds; Verilator's
     runtime is compiled once for all).
 
-    The cache key covers the hardware description, the parameters, this module, the shim and the versions of all tools.
     The library appears atomically, so several processes may build at the same time. One whose content is not what was
     written (a full disk, a crash, a copy cut short) is compiled again: loading it would kill the process. Where the
     cache cannot be written, the library goes into a folder that lasts as long as the process, with a warning.
@@ -196,20 +194,45 @@ def build_library(parameters: Parameters, cache: Path | None = None) -> Path:
     """
     verilator, compiler = tools()
     folder = cache or cache_folder()
-    sources = [
-        *sorted(Path(crossvote.rtl.__path__[0]).glob("*.py")),
-        Path(__file__),
-        *sorted(Path(__file__).parent.glob("*.cpp")),
-        *sorted(Path(__file__).parent.glob("*.h")),
-    ]
-    key = _digest([repr(parameters), *_tools(compiler), *(path.read_bytes() for path in sources)])
-    library = folder / f"{key}.so"
+    library = folder / f"{library_key(parameters, compiler)}.so"
     if not intact(library):
         library = _writable(folder) / library.name
         if not intact(library):
             with writing(library):
                 _compile(parameters, verilator, compiler, library)
     return library
+
+
+def library_key(parameters: Parameters, compiler: list[str]) -> str:
+    """Digest of all that a library follows from: the modules that describe its hardware, the parameters, the C++, how
+    all of it is compiled, and the versions of all tools. Comments do not count, nor does what is no part of it.
+    """
+    model = MODELS[type(parameters)](parameters)
+    modules = {component.func.__module__ for component in model.components.values()}
+    code = code_digest(*sorted(modules), to_verilog.__module__)
+    how = [inspect.getsource(function) for function in (_compile, _structure)]
+    sources = [without_comments(text) for text in _texts(model.shim)]
+    settings = [repr(sorted(model.defines.items())), repr(sorted(model.headers.items())), INNER_EVALUATION]
+    return _digest([repr(parameters), *_tools(compiler), code, *how, *settings, *sources])
+
+
+def _texts(source: Path) -> list[str]:
+    """A C++ source and the headers beside it that it includes, itself or through others."""
+    found: dict[Path, str] = {}
+    waiting = [source]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path.is_file():
+            found[path] = path.read_text(encoding="utf-8")
+            waiting += [path.with_name(name) for name in re.findall(r'^#include "(.+)"', found[path], re.MULTILINE)]
+    return list(found.values())
+
+
+def without_comments(text: str) -> str:
+    """C++ without comments and empty lines; strings keep what looks like one."""
+    pattern = r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/'
+    bare = re.sub(pattern, lambda found: found[0] if found[0][0] == '"' else " ", text, flags=re.DOTALL)
+    return "\n".join(line.rstrip() for line in bare.splitlines() if line.strip())
 
 
 def load_library(path: Path, signatures: Signatures) -> ctypes.CDLL:

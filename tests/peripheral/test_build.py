@@ -7,17 +7,20 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from opc_hardware import needs_compiler
 
+from crossvote.rtl import parameters as rtl_parameters
 from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common.code import Sources
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.machine import cores
 from crossvote.sim.peripheral import OpcMap, create_peripheral, verilator_backend, verilator_build
-from crossvote.sim.peripheral.verilator_build import build_library
+from crossvote.sim.peripheral.verilator_build import build_library, library_key, without_comments
 
 TINY = OpcParameters(columns=2, lanes=2, planes=1, input_bits=2, adc_bits=1, row_blocks=1, voter=False)
 
@@ -50,6 +53,48 @@ def test_second_build_comes_from_the_cache(kept: Path) -> None:
     assert time.perf_counter() - start < 1
     assert first.stat().st_mtime_ns == written
     assert not [entry for entry in kept.iterdir() if entry.suffix not in (".so", ".o", ".sha256")]
+
+
+HARDWARE = ("crossvote.rtl.opc", "crossvote.rtl.export")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "same"),
+    [
+        ("opc.py", "# Input: a beat", "# A beat", True),
+        ("lane.py", "previous = Mux(self.bank,", "previous = Mux(~self.bank,", False),
+        ("march.py", "m.d.sync += any_wrong.eq(0)", "m.d.sync += any_wrong.eq(1)", True),
+    ],
+)
+def test_only_what_the_hardware_is_made_of_compiles_it_again(
+    file: str, old: str, new: str, same: bool, tmp_path: Path
+) -> None:
+    """Not a comment, and not the code of what is no part of it."""
+    package = tmp_path / "crossvote"
+    shutil.copytree(Path(rtl_parameters.__file__).parent, package / "rtl")
+    before = Sources(package).digest(HARDWARE)
+    path = package / "rtl" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    assert (Sources(package).digest(HARDWARE) == before) is same
+
+
+def test_the_key_of_a_library_follows_its_parameters_and_its_shim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verilator_build, "_tools", lambda compiler: compiler)
+    key = library_key(TINY, ["c++"])
+    assert key == library_key(TINY, ["c++"]) != library_key(replace(TINY, adc_bits=2), ["c++"])
+    for name in ("opc_shim.cpp", "clocked.h"):
+        shutil.copy(Path(verilator_build.__file__).with_name(name), tmp_path)
+    monkeypatch.setattr(verilator_build, "_here", lambda name: tmp_path / name)
+    header = tmp_path / "clocked.h"
+    header.write_text(header.read_text() + "\n// a comment\n/* and\nanother */\n")
+    assert library_key(TINY, ["c++"]) == key
+    header.write_text(header.read_text() + "static int more;\n")
+    assert library_key(TINY, ["c++"]) != key
+    assert without_comments('a = "//"; // no\n') == 'a = "//";'
 
 
 def _empty(path: Path) -> None:
