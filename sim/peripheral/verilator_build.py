@@ -210,10 +210,9 @@ def library_key(parameters: Parameters, compiler: list[str]) -> str:
     model = MODELS[type(parameters)](parameters)
     modules = {component.func.__module__ for component in model.components.values()}
     code = code_digest(*sorted(modules), to_verilog.__module__)
-    how = [inspect.getsource(function) for function in (_compile, _structure)]
     sources = [without_comments(text) for text in _texts(model.shim)]
     settings = [repr(sorted(model.defines.items())), repr(sorted(model.headers.items())), INNER_EVALUATION]
-    return _digest([repr(parameters), *_tools(compiler), code, *how, *settings, *sources])
+    return _digest([repr(parameters), *_tools(compiler), code, *_HOW, *settings, *sources])
 
 
 def _texts(source: Path) -> list[str]:
@@ -393,3 +392,7 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
     if result.returncode:
         raise UserError(f"'{command[0]}' failed while compiling the OPC: {result.stderr.strip()[-2000:]}")
     return result.stdout
+
+
+#: How libraries are compiled.
+_HOW = [inspect.getsource(function) for function in (_compile, _structure)]
