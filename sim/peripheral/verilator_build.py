@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,10 @@ Signatures = Mapping[str, tuple[Any, Sequence[Any]]]
 class CompiledModel:
     """What is compiled: components by the names of their top modules, and the C++ around them.
 
-    components: called once each, without arguments. defines: macros of the shim. headers: name and content of headers
-    that are written beside the models.
+    defines: macros of the shim. headers: name and content of headers that are written beside the models.
     """
 
-    components: dict[str, partial[wiring.Component]]
+    components: dict[str, Callable[[], wiring.Component]]
     shim: Path
     defines: dict[str, int]
     headers: dict[str, str]
@@ -83,13 +82,16 @@ def _opc_defines(p: OpcParameters) -> dict[str, int]:
 
 def _opc_model(p: OpcParameters) -> CompiledModel:
     defines = _opc_defines(p) | {"SUM_BITS": p.sum_bits}
-    return CompiledModel({"opc": partial(Opc, p)}, _here("opc_shim.cpp"), defines, {})
+    return CompiledModel({"opc": lambda: Opc(p)}, _here("opc_shim.cpp"), defines, {})
 
 
 def _tile_model(p: TileParameters) -> CompiledModel:
     own = {"OPCS": p.opcs, "BLOCKS": p.opc.row_blocks, "ROWS": p.rows, "PORT": p.port, "VALUE_BITS": VALUE_BITS}
     own |= {"CONVERT_CLOCKS": p.convert_clocks}
-    components: dict[str, partial[wiring.Component]] = {"control": partial(TileControl, p), "opc": partial(Opc, p.opc)}
+    components: dict[str, Callable[[], wiring.Component]] = {
+        "control": lambda: TileControl(p),
+        "opc": lambda: Opc(p.opc),
+    }
     return CompiledModel(
         components, _here("tile_shim.cpp"), _opc_defines(p.opc) | own, {"tile_ports.h": _tile_ports(p.opcs)}
     )
@@ -128,6 +130,9 @@ def _tile_ports(opcs: int) -> str:
 
 
 MODELS: dict[type, Callable[..., CompiledModel]] = {OpcParameters: _opc_model, TileParameters: _tile_model}
+#: The modules that describe the components of each model, and the one that writes their Verilog.
+HARDWARE = {OpcParameters: (Opc.__module__,), TileParameters: (Opc.__module__, TileControl.__module__)}
+EXPORT = to_verilog.__module__
 
 
 def find_verilator() -> Path | None:
@@ -208,8 +213,7 @@ def library_key(parameters: Parameters, compiler: list[str]) -> str:
     all of it is compiled, and the versions of all tools. Comments do not count, nor does what is no part of it.
     """
     model = MODELS[type(parameters)](parameters)
-    modules = {component.func.__module__ for component in model.components.values()}
-    code = code_digest(*sorted(modules), to_verilog.__module__)
+    code = code_digest(*HARDWARE[type(parameters)], EXPORT)
     sources = [without_comments(text) for text in _texts(model.shim)]
     settings = [repr(sorted(model.defines.items())), repr(sorted(model.headers.items())), INNER_EVALUATION]
     return _digest([repr(parameters), *_tools(compiler), code, *_HOW, *settings, *sources])

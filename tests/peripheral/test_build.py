@@ -55,7 +55,7 @@ def test_second_build_comes_from_the_cache(kept: Path) -> None:
     assert not [entry for entry in kept.iterdir() if entry.suffix not in (".so", ".o", ".sha256")]
 
 
-HARDWARE = ("crossvote.rtl.opc", "crossvote.rtl.export")
+HARDWARE = (*verilator_build.HARDWARE[OpcParameters], verilator_build.EXPORT)
 
 
 @pytest.mark.parametrize(
