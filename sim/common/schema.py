@@ -52,7 +52,7 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, context: Mapping[st
     if too_large is not None:
         raise UserError(f"{where}: key '{too_large}': no number may be {_LARGEST:.3g} or more.")
     try:
-        return _adapter(cls).validate_json(text, strict=True, context=context)
+        return adapter(cls).validate_json(text, strict=True, context=context)
     except ValidationError as error:
         # A mistake inside one alternative of a union is reported once per alternative; the first is the clearest.
         raise UserError(f"{where}: {_sentence(cls, error.errors()[0])}") from None
@@ -62,7 +62,8 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, context: Mapping[st
 _adapters: dict[type, TypeAdapter[Any]] = {}
 
 
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
+def adapter(cls: type[T]) -> TypeAdapter[T]:
+    """What pydantic checks values of a class with, made once."""
     if cls not in _adapters:
         _adapters[cls] = TypeAdapter(cls)
     return _adapters[cls]
@@ -115,7 +116,7 @@ def to_mapping(config: Any) -> dict[str, Any]:
 
     Keys whose value is ``None`` are left out, because TOML has no null: absent means the default.
     """
-    values: dict[str, Any] = _without_none(_adapter(type(config)).dump_python(config, mode="json"))
+    values: dict[str, Any] = _without_none(adapter(type(config)).dump_python(config, mode="json"))
     return values
 
 

@@ -38,10 +38,13 @@ def draw_silicon(faults: FaultsConfig, seed: int, rows: int, columns: int) -> tu
     A chip depends on the seed, its rate and its number alone, not on which other chips there are.
     """
     return tuple(
-        Silicon(seed, number, rate, rows, columns, faults.pattern, faults.sa0_sa1)
-        for rate in faults.rates
-        for number in range(faults.chips)
+        draw_chip(faults, seed, rate, number, rows, columns) for rate in faults.rates for number in range(faults.chips)
     )
+
+
+def draw_chip(faults: FaultsConfig, seed: int, rate: float, number: int, rows: int, columns: int) -> Silicon:
+    """Chip ``number`` at ``rate``, whether or not it is one of ``draw_silicon``'s."""
+    return Silicon(seed, number, rate, rows, columns, faults.pattern, faults.sa0_sa1)
 
 
 def silicon_record(silicon: Silicon) -> dict[str, Any]:
@@ -112,11 +115,19 @@ def sample_chips(
         UserError: no model for the embeddings, or what ``chips_for`` refuses.
     """
     rows, columns = images[0].rows, images[0].columns
-    if faults.embeddings and model is None:
-        raise UserError("faults.embeddings needs the model whose embedding table is to be faulty.")
-    table = 0
-    if faults.embeddings and model is not None:
-        from crossvote.swstack.inference.embedding_faults import embedding_crossbars
+    return chips_for(draw_silicon(faults, seed, rows, columns), images, table_crossbars(faults, images[0], model))
 
-        table = embedding_crossbars(model, rows, columns)
-    return chips_for(draw_silicon(faults, seed, rows, columns), images, table)
+
+def table_crossbars(faults: FaultsConfig, image: Image, model: nn.Module | None) -> int:
+    """Crossbars of the token embedding table of the ``model`` that ``image`` was made from; 0 where it is no part.
+
+    Raises:
+        UserError: no model for the embeddings.
+    """
+    if not faults.embeddings:
+        return 0
+    if model is None:
+        raise UserError("faults.embeddings needs the model whose embedding table is to be faulty.")
+    from crossvote.swstack.inference.embedding_faults import embedding_crossbars
+
+    return embedding_crossbars(model, image.rows, image.columns)

@@ -23,6 +23,7 @@ from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment.campaign import driver as driving
 from crossvote.swstack.experiment.campaign import exploration as exploring
+from crossvote.swstack.experiment.campaign import measure as measuring
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import database_path, run_campaign
 from crossvote.swstack.experiment.campaign.engines import open_engine
@@ -361,6 +362,26 @@ def test_more_chips_take_up_what_is_there_and_fewer_forget_nothing(home, tmp_pat
     assert counts(tmp_path / "c")["done"] == 20
     run_campaign(tmp_path / "c", dataclasses.replace(spec, chips=6), "serial", work=counted)
     assert len(calls) == 36 + 16
+
+
+def test_more_chips_and_rates_load_and_convert_nothing_again(serial, home, tmp_path, monkeypatch):
+    """A worker keeps model, images and converted layers while only rates and chips change, and measures the same."""
+    done = []
+    for name in ("load_part", "convert"):
+        kept = getattr(measuring, name)
+        monkeypatch.setattr(measuring, name, lambda *a, kept=kept, name=name: done.append(name) or kept(*a))
+    folder, one = fresh(serial, tmp_path / "more"), CAMPAIGN.replace("[0.3, 0.5]", "[0.3]")
+    text = one.replace("chips = 4", "chips = 1").replace("[0.005, 0.02]", "[0.02]")
+    run_campaign(folder, spec_of(home, text), "serial")
+    assert done == ["load_part", "convert", "convert"]
+    run_campaign(folder, spec_of(home, one), "serial")
+    assert done == ["load_part", "convert", "convert"]
+    found = []
+    for path in (folder, serial):
+        with Database.open(database_path(path)) as database:
+            found.append({row.trial.key: row.metrics for row in database.rows("done")})
+    assert len(found[0]) == 2 * (1 + 2 * 4)
+    assert found[0].items() <= found[1].items()
 
 
 def test_changed_inputs_between_run_and_resume_are_said_and_nothing_is_lost(home, tiny_bert, tmp_path):

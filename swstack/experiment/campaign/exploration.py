@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import reading, write_text_atomic, writing
 from crossvote.sim.common.lock import held
-from crossvote.sim.common.schema import build, config_dataclass, flat_keys, read_toml, to_mapping
+from crossvote.sim.common.schema import adapter, build, config_dataclass, flat_keys, read_toml, to_mapping
 from crossvote.swstack.experiment.campaign.database import Database, check_sqlite
 from crossvote.swstack.experiment.campaign.driver import campaign_store, database_path, run_campaign
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, resolved_base, variants
@@ -248,7 +248,7 @@ def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys
 
 def _read(trial: Any, file: Path) -> Candidate:
     try:
-        return TypeAdapter(Candidate).validate_python(trial.user_attrs["candidate"])
+        return adapter(Candidate).validate_python(trial.user_attrs["candidate"])
     except (KeyError, ValueError):
         raise UserError(f"{file}: trial {trial.number} holds no candidate; {_ADVICE}") from None
 

@@ -19,7 +19,7 @@ from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.files import replacing
 from crossvote.swstack.evaluation.calibration import static_steps
-from crossvote.swstack.evaluation.chips import sample_chips
+from crossvote.swstack.evaluation.chips import Chip, chips_for, draw_chip, table_crossbars
 from crossvote.swstack.experiment.campaign.scopes import restrict, scope_names
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, PlannedTrial, refuse_unknown_scopes
 from crossvote.swstack.experiment.config import RunConfig
@@ -40,7 +40,10 @@ _CONVERTED = 4
 
 @dataclass(eq=False)
 class Workbench:
-    """A run's mapped model, its task and its images in memory, and the model converted to the last schemes."""
+    """A run's mapped model, its task and its images in memory, and the model converted to the last schemes.
+
+    It measures any rate and chip: those that the configuration lists are of no account.
+    """
 
     run: Path
     config: RunConfig
@@ -51,8 +54,7 @@ class Workbench:
         self.images = {scheme: recorded_image(self.run, scheme) for scheme in self.config.map.schemes}
         examples = self.task.dev[: self.config.eval.limit]
         self.encoded = encode(self.tokenizer, examples, self.task.max_length)
-        chips = sample_chips(self.config.faults, self.config.seed, list(self.images.values()), self.model)
-        self.chips = {(chip.rate, chip.number): chip for chip in chips}
+        self.table = table_crossbars(self.config.faults, self._first, self.model)
         static = self.config.quantization.activations == "static"
         self.steps = static_steps(self.model, self.tokenizer, self.task, self._first) if static else None
 
@@ -67,7 +69,7 @@ class Workbench:
         model, table = self._on_crossbars(trial.scheme)
         faults = table_faults = None
         if trial.chip != PERFECT:
-            chip = self.chips[trial.rate, trial.chip]
+            chip = self._chip(trial.rate, trial.chip)
             faults = restrict(chip.load(), image, trial.scope)
             table_faults = chip.load_table() if chip.load_table is not None and trial.scope == "all" else None
         swap_faults(model, faults)
@@ -76,6 +78,11 @@ class Workbench:
         logits = predict(model, self.encoded, self.config.eval.batch_size)
         metrics = kind_of(self.encoded.asks).score(self.task.metrics, list(logits), self.encoded, self.task.labels)
         return metrics, _within(faults, image), logits
+
+    def _chip(self, rate: float, number: int) -> Chip:
+        rows, columns = self._first.rows, self._first.columns
+        silicon = draw_chip(self.config.faults, self.config.seed, rate, number, rows, columns)
+        return chips_for([silicon], list(self.images.values()), self.table)[0]
 
     def _on_crossbars(self, scheme: str) -> tuple[Any, FaultyEmbedding | None]:
         if scheme not in self.converted:
@@ -98,16 +105,22 @@ def _within(faults: FaultMap | None, image: Image) -> int:
 _bench: tuple[tuple[Path, str], Workbench] | None = None
 
 
-def _workbench(run: Path, settings: dict[str, Any]) -> Workbench:
-    """The workbench of a run and a variant; the last one stays in memory."""
-    global _bench
+def _key(chunk: Chunk) -> tuple[Path, str]:
+    """What a workbench is known by. Rates and chips are those of the trials, so that more of them change nothing."""
     from crossvote.sim.common.content import digest
+
+    faults = {key: value for key, value in chunk.settings["faults"].items() if key not in ("rates", "chips")}
+    return chunk.run, digest({**chunk.settings, "faults": faults})
+
+
+def _workbench(chunk: Chunk, key: tuple[Path, str]) -> Workbench:
+    """The workbench of a chunk's run and variant; the last one stays in memory."""
+    global _bench
     from crossvote.sim.common.schema import build
 
-    key = (run, digest(settings))
     if _bench is None or _bench[0] != key:
         _bench = None
-        _bench = (key, Workbench(run, build(RunConfig, settings, str(run))))
+        _bench = (key, Workbench(chunk.run, build(RunConfig, chunk.settings, str(chunk.run))))
     return _bench[1]
 
 
@@ -118,10 +131,13 @@ def measure_chunk(chunk: Chunk) -> list[Outcome]:
     returned: a chunk that is done again writes the same file again.
     """
     outcomes, logits = [], []
-    for trial in sorted(chunk.trials, key=lambda trial: trial.scheme):
+    key = _key(chunk)
+    # Schemes whose converted model is at hand come first, before others take its place.
+    ready = _bench[1].converted if _bench is not None and _bench[0] == key else {}
+    for trial in sorted(chunk.trials, key=lambda trial: (trial.scheme not in ready, trial.scheme)):
         started = time.perf_counter()
         try:
-            metrics, faults, scores = _workbench(chunk.run, chunk.settings).measure(trial)
+            metrics, faults, scores = _workbench(chunk, key).measure(trial)
             outcome = Outcome(trial.key, metrics, faults)
             logits.append((trial.key, scores))
         except Exception:

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import tomli_w
-from pydantic import TypeAdapter
 
 from crossvote.sim.common.content import digest, file_digest
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import write_text_atomic, writing
 from crossvote.sim.common.lock import held
+from crossvote.sim.common.schema import adapter
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.records import FORMAT, read_record
 
@@ -295,7 +295,7 @@ class RunDirectory:
 def _read_back(kind: type[R], path: Path) -> R | None:
     """What a small JSON file says, if it is such a file."""
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
+        return adapter(kind).validate_json(path.read_bytes())
     except (OSError, ValueError):  # pydantic's errors among them
         return None
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import reading
+from crossvote.sim.common.schema import adapter
 
 FORMAT = 2
 
@@ -235,7 +236,7 @@ def read_record(kind: type[R], path: Path) -> R:
     if unknown := set(data) - {item.name for item in dataclasses.fields(kind)}:  # type: ignore[arg-type]
         raise UserError(f"{path}: damaged result (it has '{min(unknown)}', which no such result has).")
     try:
-        return TypeAdapter(kind).validate_python(data)
+        return adapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
