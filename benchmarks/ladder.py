@@ -2,12 +2,13 @@
 
     python -m benchmarks.ladder --output DIR [--glue-dir DIR] [--model minilm-l6] [--tasks sst2,mrpc,stsb]
         [--rungs none-column,code,code+trained] [--rates 0.01,0.05] [--own-rates none=0.0001,0.001] [--chips 30]
-        [--pattern uniform] [--settings DIR] [--workers N] [--minutes M]
+        [--pattern uniform] [--settings DIR] [--workers N] [--minutes M] [--as-pruned]
 
 Fine-tunes and prunes each task (shipped configurations; STS-B with MRPC's), trains for faults where a rung asks for
 it, and measures. One command: what is finished in DIR is not done again, and a GPU is used if there is one, by
 ``--workers`` processes at a time. ``--settings`` takes the settings of training for faults that
 ``benchmarks.ladder_settings`` chose on held-out train examples, a file for each task.
+``--as-pruned`` takes the pruned models in DIR for what they are, also where another state of the code made them.
 ``--holdout 0.1`` measures on a tenth of the train examples instead of dev, for choosing settings.
 """
 
@@ -66,6 +67,7 @@ def ladder_config(task: str, options: argparse.Namespace) -> LadderConfig:
             "faults": {"rates": _rates(options.rates), "chips": options.chips, "pattern": options.pattern},
             "own_rates": {rung: _rates(rates) for rung, _, rates in own},
             "training": training,
+            "batch_size": options.batch_size,
             **({"limit": options.limit} if options.limit else {}),
         },
         "the command line",
@@ -97,10 +99,12 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="of training for faults")
     parser.add_argument("--settings", type=Path, help="folder with TASK.json: settings of training for faults")
     parser.add_argument("--workers", type=int, default=1, help="processes at a time; they share cores and GPU")
+    parser.add_argument("--batch-size", type=int, default=256, help="dev examples run at once; 32 suits a CPU")
     parser.add_argument("--limit", type=int, help="only so many dev examples")
     parser.add_argument("--train-limit", type=int)
     parser.add_argument("--holdout", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--as-pruned", action="store_true", help="prune nothing anew, even if the code has changed")
     parser.add_argument("--minutes", type=float, help="start no further task after so many minutes")
     options = parser.parse_args()
     unknown = [task for task in options.tasks.split(",") if task not in TASKS]
@@ -112,7 +116,8 @@ def main() -> None:
             print(f"{task}: no time left; the same command goes on.")
             break
         config = run_config(task, options)
-        prepare(options.output / task, config)
+        if not options.as_pruned:
+            prepare(options.output / task, config)
         settings = ladder_config(task, options)
         rows = ladder_in_run(options.output / task, config, settings, _progress, options.workers)
         table += [{"task": task, **row} for row in rows]

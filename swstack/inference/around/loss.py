@@ -37,11 +37,10 @@ def losses(weight: torch.Tensor, shift: torch.Tensor, reach: torch.Tensor, share
     own = (1 << shift.int())[:, None].float()
     others = share * reach[:, None].float()
     value = weight.float()
-    found = [
-        torch.maximum(low * own - others - value, value - high * own - others).clamp(min=0).square()
-        for low, high in CLASSES
-    ]
-    return torch.stack(found)
+    found = torch.empty((len(CLASSES), *value.shape), device=value.device)
+    for loss, (low, high) in zip(found, CLASSES, strict=True):
+        torch.maximum(low * own - others - value, value - (high * own + others), out=loss)
+    return found.clamp_(min=0).square_()
 
 
 #: Each class with the sides of the pair exchanged.
@@ -57,8 +56,10 @@ def line_losses(dense: DenseProgram, lines: NDArray[np.int64], span: slice) -> t
     output = torch.from_numpy(placed.output[lines].astype(np.int64)).to(dense.device)
     shift = torch.from_numpy(placed.shift[lines].astype(np.int64)).to(dense.device)
     reach = torch.from_numpy(whole[placed.output[lines]] - each[lines]).to(dense.device)
-    flipped = torch.from_numpy(placed.flipped[lines]).to(dense.device)[None, :, None]
     scale = torch.from_numpy(placed.scale).to(dense.device)[output]
     driven = torch.from_numpy(placed.driven[span]).to(dense.device)  # what is not driven does no harm
-    loss = losses(dense.weight[:, span][output], shift, reach) * scale.square()[:, None] * driven
+    loss = losses(dense.weight[:, span][output], shift, reach).mul_(scale.square()[:, None] * driven)
+    if not placed.flipped[lines].any():
+        return loss
+    flipped = torch.from_numpy(placed.flipped[lines]).to(dense.device)[None, :, None]
     return torch.where(flipped, loss[list(EXCHANGED)], loss)

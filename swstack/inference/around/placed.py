@@ -43,10 +43,11 @@ class PlacedProgram(ClosestProgram):
     def _losses(self, blocks: Blocks, own: np.ndarray, slots: slice) -> tuple[np.ndarray, np.ndarray]:
         """Loss of the lines ``own`` of the image on each bit line of ``slots``, with the sign of the image and with
         the other one; float64[own, slots]."""
-        totals = [torch.zeros((len(own), slots.stop - slots.start), device=self.dense.device) for _ in range(2)]
+        total = torch.zeros((len(own), 2 * (slots.stop - slots.start)), device=self.dense.device)
         for span, chip in blocks:
-            loss = line_losses(self.dense, own, span)
-            found = classes_of(chip[:, slots]).float()
-            for total, mine in zip(totals, (loss, loss[list(EXCHANGED)]), strict=True):
-                total += torch.einsum("clk,csk->ls", mine, found)
-        return totals[0].double().cpu().numpy(), totals[1].double().cpu().numpy()
+            found = classes_of(chip[:, slots])
+            # A line read with the other sign meets each class with its sides exchanged: both in one product.
+            both = torch.cat((found, found[list(EXCHANGED)]), dim=1).permute(1, 0, 2).float().flatten(1)
+            total.addmm_(line_losses(self.dense, own, span).transpose(0, 1).flatten(1), both.T)
+        straight, other = total.double().cpu().numpy().reshape(len(own), 2, -1).swapaxes(0, 1)
+        return straight, other
