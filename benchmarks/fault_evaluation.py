@@ -1,7 +1,10 @@
 """How fast faulty models are evaluated, against plain inference in the same run.
 
     python -m benchmarks.fault_evaluation [--quick] [--only layers,encoder,...] [--output DIR]
-    python -m benchmarks.fault_evaluation --only rates
+    python -m benchmarks.fault_evaluation --only rates [--kept DIR]
+
+Every row is printed as soon as it is measured. With ``--kept`` it is also kept there, and measured once only: a command
+that was stopped goes on where it was, on the same machine and code.
 
 Times are CPU times of one thread (``--threads``), measured in turns with the baseline. Matrices hold Gaussian weights
 of standard deviation 0.04 with one outlier per matrix at 1.68, 30 % of the columns pruned, as in BERT-base.
@@ -12,7 +15,8 @@ from __future__ import annotations
 import argparse
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +26,13 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from benchmarks.measure import Result, compare, table, write
+from benchmarks.measure import Result, compare, environment, table, table_row, write
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.array.read_model import ReadModel
+from crossvote.sim.common.code import code_digest
+from crossvote.sim.common.content import file_digest
+from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.inference.convert import ProgrammedGroup, convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
@@ -45,6 +52,10 @@ SCHEMES = ("paper", "best")
 #: Rates from where nothing happens to where most lines have wrong cells, and a code whose copies are summed.
 RATES = (0.0001, 0.001, 0.01, 0.03, 0.05, 0.1, 0.2)
 SUMMED = "code"
+#: What is measured.
+_CODE = ("crossvote.swstack.inference.convert", "crossvote.swstack.mapping.mapping", "crossvote.sim.array.faults")
+#: What is measured in one go: a name, and how.
+Case = tuple[str, Callable[[], list[Result]]]
 #: Goals in fp32 layers: for codes that are summed, and for those that vote.
 GOALS = {True: 0.6, False: 0.9}
 
@@ -103,36 +114,40 @@ def layers(quick: bool) -> list[Result]:
     return results
 
 
-def rates(quick: bool) -> list[Result]:
+def rates(quick: bool) -> Iterator[Case]:
     """At rates of percents: layers against fp32, and drawing and applying their chip against 32 x 128 tokens through
     them. As little as tells: half of these tokens, few repeats."""
+    for inputs, outputs in SHAPES[:2]:
+        for scheme in ("best", SUMMED):
+            for rate in RATES[2:]:
+                what = f"{inputs}x{outputs}, {scheme}, p = {100 * rate:g} %"
+                yield what, partial(_at_rate, inputs, outputs, scheme, rate, what, quick)
+
+
+def _at_rate(inputs: int, outputs: int, scheme: str, rate: float, what: str, quick: bool) -> list[Result]:
     count, repeats = (256, 1) if quick else (2048, 3)
     number = iter(range(10_000))
-    results = []
-    for inputs, outputs in SHAPES[:2]:
-        x, plain = tokens(count, inputs), linear(inputs, outputs)
-        for scheme in ("best", SUMMED):
-            image = image_of(inputs, outputs, PRESETS[scheme])
-            group = image.groups[0]
-            placed = PlacedGroup(group)
-            layer = CrossbarLinear(placed, group.matrices[0], image.input_bits)
-            programmed = ProgrammedGroup(placed, (layer,))
-            for rate in RATES[2:]:
+    x, plain, image = tokens(count, inputs), linear(inputs, outputs), image_of(inputs, outputs, PRESETS[scheme])
+    group = image.groups[0]
+    placed = PlacedGroup(group)
+    layer = CrossbarLinear(placed, group.matrices[0], image.input_bits)
+    programmed = ProgrammedGroup(placed, (layer,))
 
-                def swap(rate: float = rate, image: Image = image, own: ProgrammedGroup = programmed) -> None:
-                    own.program(chip(image, rate, next(number)))
+    def swap() -> None:
+        programmed.program(chip(image, rate, next(number)))
 
-                def twice(layer: CrossbarLinear = layer, x: torch.Tensor = x) -> None:
-                    layer(x)
-                    layer(x)
+    def twice() -> None:
+        layer(x)
+        layer(x)
 
-                swap()
-                what = f"{inputs}x{outputs}, {scheme}, p = {100 * rate:g} %"
-                own, goal = f"layer {what}, {count} vectors", GOALS[scheme == SUMMED]
-                results.append(compare(own, partial(layer, x), "fp32 nn.Linear", partial(plain, x), repeats, goal))
-                chips = f"draw and apply a chip, {what}"
-                results.append(compare(chips, swap, f"faulty layer, {2 * count} vectors", twice, repeats, 0.1))
-    return results
+    swap()
+    goal, vectors = GOALS[scheme == SUMMED], f"faulty layer, {2 * count} vectors"
+    return [
+        compare(
+            f"layer {what}, {count} vectors", partial(layer, x), "fp32 nn.Linear", partial(plain, x), repeats, goal
+        ),
+        compare(f"draw and apply a chip, {what}", swap, vectors, twice, repeats, 0.1),
+    ]
 
 
 def explicit(quick: bool) -> list[Result]:
@@ -343,7 +358,6 @@ def plot_growth(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 PARTS: dict[str, Callable[[bool], list[Result]]] = {
     "layers": layers,
-    "rates": rates,
     "encoder": encoder,
     "explicit": explicit,
     "chips": chips,
@@ -352,26 +366,56 @@ PARTS: dict[str, Callable[[bool], list[Result]]] = {
 }
 
 
+#: Parts that are measured case by case.
+BY_CASE: dict[str, Callable[[bool], Iterator[Case]]] = {"rates": rates}
+
+
+def cases(name: str, quick: bool) -> Iterator[Case]:
+    """What a part consists of."""
+    if name in BY_CASE:
+        yield from BY_CASE[name](quick)
+    elif name in PARTS:
+        yield name, partial(PARTS[name], quick)
+
+
+def measured(part: str, case: Case, quick: bool, kept: KeyedResults | None) -> list[Result]:
+    """The rows of a case: those that are kept of this code, machine and size, or measured now and kept."""
+    name, run = case
+    where = {key: value for key, value in environment().items() if key not in ("load_average", "date")}
+    code = [code_digest(*_CODE), file_digest(Path(__file__))]
+    identity = {"part": part, "case": name, "quick": quick, "where": where, "code": code}
+    found = None if kept is None else kept.get(f"{part}-{name}", identity)
+    if found is not None:
+        return [Result(**row) for row in found]
+    results = run()
+    if kept is not None:
+        kept.put(f"{part}-{name}", identity, [asdict(result) for result in results])
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes and few repeats, to try it out")
-    usual = [name for name in (*PARTS, "growth") if name != "rates"]
+    usual = [*PARTS, "growth"]
     parser.add_argument("--only", default=",".join(usual), help="parts to run, separated by commas")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--kept", type=Path, help="folder in which finished rows are kept for the next start")
     options = parser.parse_args()
     names = options.only.split(",")
-    unknown = [name for name in names if name not in (*PARTS, "growth")]
+    known = (*PARTS, *BY_CASE, "growth")
+    unknown = [name for name in names if name not in known]
     if unknown:
-        parser.error(f"unknown part '{unknown[0]}'; there are {', '.join([*PARTS, 'growth'])}.")
+        parser.error(f"unknown part '{unknown[0]}'; there are {', '.join(known)}.")
     torch.set_num_threads(options.threads)
+    kept = None if options.kept is None else KeyedResults(options.kept)
     results: list[Result] = []
+    print(table([]), flush=True)
     for name in names:
-        if name in PARTS:
-            own = PARTS[name](options.quick)
-            results += own
-            if own:
-                print(table(own), flush=True)
+        for case in cases(name, options.quick):
+            for result in measured(name, case, options.quick, kept):
+                results.append(result)
+                print(table_row(result), flush=True)
     extra: dict[str, Any] = {}
     if "growth" in names:
         extra["growth"] = growth(options.quick)

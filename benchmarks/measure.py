@@ -106,14 +106,17 @@ def environment() -> dict[str, Any]:
 
 def table(results: Sequence[Result]) -> str:
     """Markdown table of results."""
-    lines = ["| what | over | measured | baseline | ratio | goal | |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for r in results:
-        goal, verdict = ("", "") if r.goal is None else (f"<= {r.goal:g}x", "met" if r.met else "MISSED")
-        lines.append(
-            f"| {r.name} | {r.baseline_name} | {r.value:.4g} {r.unit} | {r.baseline:.4g} {r.unit} "
-            f"| {r.ratio:.3g}x | {goal} | {verdict} |"
-        )
-    return "\n".join(lines)
+    head = ["| what | over | measured | baseline | ratio | goal | |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *map(table_row, results)])
+
+
+def table_row(r: Result) -> str:
+    """A row of ``table``."""
+    goal, verdict = ("", "") if r.goal is None else (f"<= {r.goal:g}x", "met" if r.met else "MISSED")
+    return (
+        f"| {r.name} | {r.baseline_name} | {r.value:.4g} {r.unit} | {r.baseline:.4g} {r.unit} "
+        f"| {r.ratio:.3g}x | {goal} | {verdict} |"
+    )
 
 
 def write(folder: Path, name: str, results: Sequence[Result], extra: dict[str, Any], remark: str = "") -> None:
