@@ -13,9 +13,11 @@ from crossvote.rtl.tile_parameters import TileParameters
 
 
 def activation_layout(parameters: TileParameters) -> data.StructLayout:
-    """A beat of the input: neighbouring activations, two's complement; ``tag`` counts in a vector's first beat."""
+    """A beat of the input: neighbouring activations, two's complement; ``last`` marks the end of a vector; ``tag``
+    counts in its first beat.
+    """
     values = data.ArrayLayout(parameters.opc.input_bits, parameters.port)
-    return data.StructLayout({"values": values, "tag": TAG_BITS})
+    return data.StructLayout({"values": values, "last": 1, "tag": TAG_BITS})
 
 
 class InputBuffer(wiring.Component):
@@ -24,12 +26,17 @@ class InputBuffer(wiring.Component):
     A beat is kept, turned by 90 degrees: in each of ``input_bits`` clocks one bit of all its activations is written
     to the word of that bit. Beats come word line by word line, row block by row block, OPC by OPC.
 
+    A beat marked ``last`` always ends a vector. One that then has too few beats is dropped, and so is one whose last
+    beat is not marked, with what follows up to the next mark: what is complete is right, and the next vector begins
+    where it should.
+
     Ports:
         i: beats. blocks: row blocks per OPC.
         valid: a vector is complete. tag: its tag. free: it is no longer needed.
         block, bit: which row block of every OPC, and which input bit (0 is the top one), of the complete vector.
         word_lines: that bit of the word lines, for each OPC, one clock later.
         filling: a vector has begun to come and is not complete. turning: a beat is being kept.
+        misframed: a vector is dropped.
     """
 
     def __init__(self, parameters: TileParameters) -> None:
@@ -46,6 +53,7 @@ class InputBuffer(wiring.Component):
                 "word_lines": Out(p.rows).array(p.opcs),
                 "filling": Out(1),
                 "turning": Out(1),
+                "misframed": Out(1),
             }
         )
 
@@ -55,6 +63,7 @@ class InputBuffer(wiring.Component):
         bits, places = p.opc.input_bits, p.rows // p.port
         # Activations of a beat bit by bit, the top bits of all lowest, which are the next to be written.
         planes, kept_tag, turning = Signal(bits * p.port), Signal(TAG_BITS), self.turning
+        kept_last, astray, strays = Signal(name="kept_last"), Signal(name="astray"), Signal(name="strays")
         bit, place = Signal(range(bits)), Signal(range(places))
         block, opc = Signal(p.block_bits), Signal(range(p.opcs))
         half, used_half = Signal(name="half"), Signal(name="used_half")
@@ -78,7 +87,10 @@ class InputBuffer(wiring.Component):
             self.valid.eq(Mux(used_half, full[1], full[0])),
             self.tag.eq(Mux(used_half, tags[1], tags[0])),
             self.filling.eq(turning | ~begins),
+            self.misframed.eq(turning & last_bit & (ends != kept_last)),
+            strays.eq(turning & last_bit & ends & ~kept_last),
         ]
+        complete = turning & last_bit & ends & kept_last
         with m.If(turning):
             m.d.sync += [bit.eq(Mux(last_bit, 0, bit + 1)), planes.eq(planes >> p.port)]
             with m.If(last_bit):
@@ -87,16 +99,23 @@ class InputBuffer(wiring.Component):
                     m.d.sync += block.eq(Mux(last_block, 0, block + 1))
                     with m.If(last_block):
                         m.d.sync += opc.eq(Mux(last_opc, 0, opc + 1))
-                        with m.If(last_opc):
-                            m.d.sync += half.eq(~half)
+                with m.If(kept_last):
+                    m.d.sync += [place.eq(0), block.eq(0), opc.eq(0)]
+                with m.If(complete):
+                    m.d.sync += half.eq(~half)
+        with m.If(strays):
+            m.d.sync += astray.eq(1)
         with m.If(self.i.ready & self.i.valid):
             values = self.i.payload.values
-            m.d.sync += [
-                planes.eq(Cat(values[n][bits - 1 - b] for b in range(bits) for n in range(p.port))),
-                kept_tag.eq(self.i.payload.tag),
-                turning.eq(1),
-            ]
-        complete = turning & last_bit & ends
+            with m.If(astray | strays):
+                m.d.sync += astray.eq(~self.i.payload.last)
+            with m.Else():
+                m.d.sync += [
+                    planes.eq(Cat(values[n][bits - 1 - b] for b in range(bits) for n in range(p.port))),
+                    kept_tag.eq(self.i.payload.tag),
+                    kept_last.eq(self.i.payload.last),
+                    turning.eq(1),
+                ]
         for number in range(2):
             with m.If(complete & (half == number)):
                 m.d.sync += full[number].eq(1)

@@ -37,7 +37,7 @@ class March(wiring.Component):
     A verdict of each cell is kept until the next test. A test leaves its last pattern in the cells.
 
     Ports:
-        start: begin test ``test`` on row block ``block``. busy: it runs.
+        start: begin test ``test`` on row block ``block``. busy: it runs. ended: this is its last clock.
         load, word_lines, drive, sample, group, codes: of ``Array``; ``word_lines`` is the same for all OPCs.
         at_block: for ``load_block`` and ``convert_block``. cells: see ``CellWriting``.
         look_opc, look_line, look_group: which verdicts ``verdict`` shows one clock later, while no test runs.
@@ -53,6 +53,7 @@ class March(wiring.Component):
                 "test": In(len(TESTS) - 1),
                 "block": In(p.block_bits),
                 "busy": Out(1),
+                "ended": Out(1),
                 "load": Out(1),
                 "word_lines": Out(p.rows),
                 "drive": Out(1),
@@ -218,6 +219,7 @@ class March(wiring.Component):
                         level.eq(Mux(coming == Order.SEARCH, levels, 0)),
                     ]
                 with m.Else():
+                    m.d.comb += self.ended.eq(1)
                     m.next = "IDLE"
         return m
 

@@ -58,8 +58,8 @@ class Status(IntEnum):
 
 
 def index_bits(parameters: OpcParameters) -> int:
-    """Address bits below the window select."""
-    return max(4, parameters.line_bits)
+    """Address bits below the window select. A tile has more than 16 registers in window 0."""
+    return max(5, parameters.line_bits)
 
 
 def map_address(parameters: OpcParameters, step: int) -> int:

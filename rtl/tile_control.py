@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from collections.abc import Mapping
 from typing import Any
 
+from amaranth.hdl import Array as Choice
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -19,46 +20,15 @@ from crossvote.rtl.readout import output_layout
 from crossvote.rtl.registers import SCALE_WORD, Register, RegisterPort, Status, index_bits
 from crossvote.rtl.requantise import Requantise, value_layout
 from crossvote.rtl.tile_parameters import OFFSET_BITS, TileParameters
-
-#: Windows of the tile's registers beside those of an OPC: its scales take the place of the OPC's.
-SCALES, OFFSETS = 2, 3
-
-
-class TileRegister(IntEnum):
-    """Word addresses in window 0 of what a tile with a self-test has beside the registers of an OPC."""
-
-    SELF_TEST = 11
-    SELF_TEST_READS = 12
-    SELF_TEST_WRITES = 13
-    VERDICT_ADDRESS = 14
-    VERDICT = 15
-
-
-#: Content of SELF_TEST as it is written: which test, on which row block. Read, its top bit says that a test runs.
-SELF_TEST_WORD = data.StructLayout({"test": 8, "block": 8})
-#: Content of VERDICT_ADDRESS: bit lines ``lanes * group`` and up of a word line, behind which OPC, which word of them.
-VERDICT_ADDRESS_WORD = data.StructLayout({"group": 12, "word_line": 12, "part": 8})
-
-
-def self_test_word(test: SelfTest, block: int) -> int:
-    """The word that starts a self-test."""
-    return int(test << SELF_TEST_WORD["test"].offset | block << SELF_TEST_WORD["block"].offset)
-
-
-def verdict_address_word(parameters: TileParameters, opc: int, word_line: int, group: int, word: int = 0) -> int:
-    """The word that chooses which verdicts VERDICT shows."""
-    fields = {"group": group, "word_line": word_line, "part": opc * parameters.verdict_words + word}
-    return sum(value << VERDICT_ADDRESS_WORD[name].offset for name, value in fields.items())
-
-
-def tile_scale_address(parameters: TileParameters, output: int) -> int:
-    """Word address of the scale of an output; its word is ``scale_word``."""
-    return (SCALES << index_bits(parameters.opc)) + output
-
-
-def offset_address(parameters: TileParameters, output: int) -> int:
-    """Word address of the offset of an output: two's complement, ``OFFSET_BITS``."""
-    return (OFFSETS << index_bits(parameters.opc)) + output
+from crossvote.rtl.tile_registers import (
+    LOG_LINE_WORD,
+    SELF_TEST_REGISTERS,
+    SELF_TEST_WORD,
+    VERDICT_ADDRESS_WORD,
+    TileRegister,
+    TileStatus,
+    tile_capability_words,
+)
 
 
 class OpcLink(wiring.Signature):
@@ -87,12 +57,13 @@ class TileControl(wiring.Component):
     """What a tile has beside its OPCs: input buffer, reader, the sum over OPCs, requantisation, registers.
 
     The register port is that of an OPC; a write goes to all OPCs, which hold the same map, and a read comes from the
-    first one, but for STATUS, which shows what any of them says, and DISAGREEMENTS, which is the sum over all of them.
-    Two more windows hold scales and offsets. Writes are refused while anything of a vector is in the tile.
+    first one, but for what the tile says about itself, STATUS, which shows what any of them says and the tile's own
+    events, and DISAGREEMENTS, which is the sum over all of them. Two more windows hold scales and offsets. Writes are
+    refused while anything of a vector is in the tile.
 
     Ports: i: activations. o: quantized outputs. array: the crossbars; their codes count here only in a self-test.
-    opcs: the OPCs. bus: registers. irq: of any OPC, or that the tile is no longer busy. With a self-test also cells:
-    how they are written. rest: for simulators, as in ``Rest``.
+    opcs: the OPCs. bus: registers. irq: of any OPC, of an event of the tile, or that it is no longer busy. With a
+    self-test also cells: how they are written. rest: for simulators, as in ``Rest``.
     """
 
     def __init__(self, parameters: TileParameters) -> None:
@@ -212,8 +183,11 @@ class TileControl(wiring.Component):
         bus, first = self.bus, opcs[0].bus
         window, index = bus.address[index_bits(p.opc) :], bus.address[: index_bits(p.opc)]
         busy, own, own_write, own_known = (Signal(name=n) for n in ("busy", "own", "own_write", "own_known"))
+        events: dict[int, Value] = {Status.MISFRAMED: buffer.misframed}
+        if march:
+            events[TileStatus.SELF_TEST] = march.ended
+        own_bits = sum(1 << bit for bit in (Status.BUSY, *events))
         blocks = Signal(bits_for(p.opc.row_blocks), init=1)
-        reports_end = Signal(name="reports_end")
         scale_word, offset_word = data.View(SCALE_WORD, bus.write_data), bus.write_data[:OFFSET_BITS]
         known = index < p.opc.outputs
         scale_fits = (scale_word.multiplier < 1 << p.scale_bits) & (scale_word.shift < 1 << SHIFT_BITS)
@@ -236,7 +210,6 @@ class TileControl(wiring.Component):
             requantise.offset_write_entry.offset.eq(offset_word),
             buffer.blocks.eq(blocks),
             reader.blocks.eq(blocks),
-            self.irq.eq(Cat(opc.irq for opc in opcs).any() | (reports_end & ~busy)),
         ]
         setting = (window == 1) | (index == Register.ROW_BLOCKS) | (index == Register.STEPS)
         counted, reported, test_write = (Signal(name=name) for name in ("counted", "reported", "test_write"))
@@ -244,8 +217,8 @@ class TileControl(wiring.Component):
         m.d.comb += [
             counted.eq((window == 0) & (index == Register.DISAGREEMENTS)),
             reported.eq((window == 0) & (index == Register.INTERRUPTS)),
-            # That the tile is no longer busy is for the tile to report: an OPC may be done long before.
-            given.eq(Mux(reported, bus.write_data & ~(1 << Status.BUSY), bus.write_data)),
+            # What happens in the tile is for the tile to report. An OPC may be done long before the tile is.
+            given.eq(Mux(reported, bus.write_data & ~own_bits, bus.write_data)),
         ]
         for opc in opcs:
             m.d.comb += [
@@ -259,14 +232,17 @@ class TileControl(wiring.Component):
             ]
         with m.If(bus.write & (window == 0) & (index == Register.ROW_BLOCKS) & ~first.error):
             m.d.sync += blocks.eq(bus.write_data)
-        with m.If(bus.write & reported & ~first.error):
-            m.d.sync += reports_end.eq(bus.write_data[Status.BUSY])
-
         was_own, was_offset, was_counted, was_reported = (
             Signal(name=f"was_{name}") for name in ("own", "offset", "counted", "reported")
         )
         m.d.sync += [was_own.eq(own), was_offset.eq(window[0]), own_known.eq(known)]
         m.d.sync += [was_counted.eq(counted), was_reported.eq(reported)]
+        capability, was_capability = Signal(32, name="capability"), Signal(name="was_capability")
+        m.d.sync += was_capability.eq(0)
+        with m.If(window == 0), m.Switch(index):
+            for address, word in tile_capability_words(p).items():
+                with m.Case(address):
+                    m.d.sync += [capability.eq(word), was_capability.eq(1)]
         scale, offset = Signal(SCALE_WORD), Signal(signed(32))
         m.d.comb += [
             scale.multiplier.eq(requantise.scale_read_entry.multiplier),
@@ -278,22 +254,70 @@ class TileControl(wiring.Component):
         disagreements = Signal(range(p.opcs * (1 << 32)), name="disagreements")
         m.d.comb += disagreements.eq(sum(opc.bus.read_data for opc in opcs))
         # BUSY is set by whatever is in the tile, not only in its OPCs.
-        was_status, still = Signal(name="was_status"), Signal(name="still_busy")
-        m.d.sync += [was_status.eq((window == 0) & (index == Register.STATUS)), still.eq(busy)]
+        at_status, was_status, still = Signal(name="at_status"), Signal(name="was_status"), Signal(name="still_busy")
+        m.d.comb += at_status.eq((window == 0) & (index == Register.STATUS))
+        m.d.sync += [was_status.eq(at_status), still.eq(busy)]
+        status, enabled = self._events(m, events, busy, bus.write & at_status, bus.write & reported & ~first.error)
+        m.d.comb += self.irq.eq(Cat(opc.irq for opc in opcs).any() | (enabled & status).any())
+        was_set, was_enabled = Signal.like(status, name="was_set"), Signal.like(enabled, name="was_enabled")
+        m.d.sync += [was_set.eq(status), was_enabled.eq(enabled)]
         with m.If(was_status):
             said = first.read_data
             for opc in opcs[1:]:
                 said = said | opc.bus.read_data
-            m.d.comb += bus.read_data.eq(said | still << Status.BUSY)
+            m.d.comb += bus.read_data.eq(said | still << Status.BUSY | was_set[1:] << 1)
         with m.If(was_reported):
-            m.d.comb += bus.read_data.eq(first.read_data | reports_end << Status.BUSY)
+            m.d.comb += bus.read_data.eq(first.read_data | was_enabled)
+        with m.If(was_capability):
+            m.d.comb += [bus.read_data.eq(capability), bus.read_error.eq(0)]
         with m.If(was_counted):
             m.d.comb += bus.read_data.eq(Mux(disagreements[32:].any(), 0xFFFFFFFF, disagreements))
         with m.If(was_own):
             found = Mux(was_offset, offset.as_unsigned(), scale.as_value())
             m.d.comb += [bus.read_data.eq(Mux(own_known, found, 0)), bus.read_error.eq(~own_known)]
+        if p.opc.log_bits:
+            self._log_registers(m, window == 0, index, given)
         if march:
             self._self_test_registers(m, march, (window == 0, index), test_write, busy)
+
+    def _events(
+        self, m: Module, events: Mapping[int, Value], busy: Signal, writes_status: Value, writes_interrupts: Value
+    ) -> tuple[Signal, Signal]:
+        """What has happened in the tile, as bits of STATUS, and which of them interrupt; bit 0: it is not busy.
+
+        An event stays set until 1 is written to its bit; one that happens in that clock is not lost.
+        """
+        word, width = self.bus.write_data, max(Status.BUSY, *events) + 1
+        status, enabled = Signal(width, name="events"), Signal(width, name="interrupting")
+        m.d.comb += status[Status.BUSY].eq(~busy)
+        kept = {bit: Signal(name=f"happened_{bit}") for bit in events}
+        for bit, event in events.items():
+            m.d.sync += kept[bit].eq(kept[bit] & ~(writes_status & word[bit]) | event)
+            m.d.comb += status[bit].eq(kept[bit])
+        asks = {bit: Signal(name=f"interrupts_{bit}") for bit in (Status.BUSY, *events)}
+        for bit, ask in asks.items():
+            with m.If(writes_interrupts):
+                m.d.sync += ask.eq(word[bit])
+            m.d.comb += enabled[bit].eq(ask)
+        return status, enabled
+
+    def _log_registers(self, m: Module, here: Value, index: Value, given: Signal) -> None:
+        """LOG_LINE also says whose count LOG_COUNT shows; what is written is set in the logs of all OPCs."""
+        bus, chosen = self.bus, Signal(range(self.parameters.opcs), name="logging_opc")
+        asked = data.View(LOG_LINE_WORD, bus.write_data[: LOG_LINE_WORD.size])
+        at_line, was_line, was_count = (Signal(name=name) for name in ("at_log_line", "was_log_line", "was_log_count"))
+        m.d.comb += at_line.eq(here & (index == Register.LOG_LINE))
+        m.d.sync += [was_line.eq(at_line), was_count.eq(here & (index == Register.LOG_COUNT))]
+        # An OPC refuses what is no bit line, so it is given one for nothing else.
+        fits = (asked.opc < self.parameters.opcs) & (bus.write_data[LOG_LINE_WORD.size :] == 0)
+        with m.If(at_line):
+            m.d.comb += given.eq(Mux(fits, asked.line, ~0))
+        with m.If(bus.write & at_line & ~bus.error):
+            m.d.sync += chosen.eq(asked.opc)
+        with m.If(was_line):
+            m.d.comb += bus.read_data.eq(self.opcs[0].bus.read_data | chosen << LOG_LINE_WORD["opc"].offset)
+        with m.If(was_count):
+            m.d.comb += bus.read_data.eq(Choice([opc.bus.read_data for opc in self.opcs])[chosen])
 
     def _self_test_registers(
         self, m: Module, march: March, at: tuple[Value, Value], test_write: Signal, busy: Signal
@@ -353,5 +377,5 @@ class TileControl(wiring.Component):
                 part = looked.part[:word_bits] if word_bits else Const(0, 1)
                 # There is no verdict while a test changes them.
                 m.d.comb += [found.eq(words.word_select(part, 32)), missing.eq(march.busy)]
-        with m.If(was_here & Cat(asked == register for register in TileRegister).any()):
+        with m.If(was_here & Cat(asked == register for register in SELF_TEST_REGISTERS).any()):
             m.d.comb += [bus.read_data.eq(Mux(missing, 0, found)), bus.read_error.eq(missing)]

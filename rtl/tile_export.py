@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from crossvote.rtl.export import ports, to_verilog, write_atomic
-from crossvote.rtl.registers import Register, Status, map_address
+from crossvote.rtl.registers import map_address
 from crossvote.rtl.tile import Tile
 from crossvote.rtl.tile_axi import TileAxi
-from crossvote.rtl.tile_control import TileRegister, offset_address, tile_scale_address
 from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.rtl.tile_registers import offset_address, tile_registers, tile_scale_address, tile_status_bits
 
 #: What the registers can be reached through.
 BUSES: dict[str, type[Tile | TileAxi]] = {"port": Tile, "axi": TileAxi}
@@ -23,9 +23,6 @@ DESCRIPTION_VERSION = 1
 def describe(tile: Tile | TileAxi, name: str) -> dict[str, Any]:
     """Ports, parameters and register words of an exported tile, as JSON values."""
     p = tile.parameters
-    absent = {Register.DISAGREEMENTS: not p.opc.voter, Register.STEPS: not p.opc.column_map}
-    absent |= dict.fromkeys((Register.LOG_LINE, Register.LOG_COUNT), not p.opc.log_bits)
-    own = list(TileRegister) if p.self_test else []
     return {
         "format": "crossvote-tile",
         "version": DESCRIPTION_VERSION,
@@ -33,8 +30,8 @@ def describe(tile: Tile | TileAxi, name: str) -> dict[str, Any]:
         "parameters": dataclasses.asdict(p),
         "outputs": p.opc.outputs,
         "ports": ports(tile),
-        "register_words": {register.name: int(register) for register in (*Register, *own) if not absent.get(register)},
-        "status_bits": {bit.name: int(bit) for bit in Status},
+        "register_words": {register.name: int(register) for register in tile_registers(p)},
+        "status_bits": {bit.name: int(bit) for bit in tile_status_bits(p)},
         "map": {"first_word": map_address(p.opc, 0), "entries": p.opc.columns},
         "scales": {"first_word": tile_scale_address(p, 0), "entries": p.opc.outputs},
         "offsets": {"first_word": offset_address(p, 0), "entries": p.opc.outputs},

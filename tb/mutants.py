@@ -293,6 +293,14 @@ MUTANTS = (
     Mutant("no offset", "requantise.py", "scaled.sum + offsets.own_entry.offset", "scaled.sum"),
     Mutant("lowest bit first", "input_buffer.py", "values[n][bits - 1 - b]", "values[n][b]"),
     Mutant("one half of the buffer", "input_buffer.py", "m.d.sync += used_half.eq(~used_half)", "pass"),
+    Mutant("short vectors go on", "input_buffer.py", "m.d.sync += [place.eq(0), block.eq(0), opc.eq(0)]", "pass"),
+    Mutant("what strays is kept", "input_buffer.py", "m.If(astray | strays)", "m.If(astray)"),
+    Mutant("long vectors count", "input_buffer.py", "ends & kept_last\n        with", "ends\n        with"),
+    Mutant(
+        "misframed is not said", "tile_control.py", "Status.MISFRAMED: buffer.misframed", "Status.MISFRAMED: Const(0)"
+    ),
+    Mutant("events cannot be cleared", "tile_control.py", "kept[bit] & ~(writes_status & word[bit]) |", "kept[bit] |"),
+    Mutant("events do not interrupt", "tile_control.py", "(enabled & status).any()", "(enabled & status)[0]"),
     Mutant("driven before held", "reader.py", "loaded_all & (~driving | self.sample)", "loaded_all"),
     Mutant("no time to settle", "reader.py", "driving & (left == 0)", "driving & (left == p.read_clocks - 1)"),
 )
@@ -394,12 +402,22 @@ def draw(number: int, seed: int) -> float:
     return killed / tried
 
 
+#: What no verdict follows from: these tools, synthesis, and what only writes files beside the Verilog.
+NOT_TRIED = frozenset(
+    f"{name}.py"
+    for name in (
+        *("mutants", "random_mutants", "plan", "lint", "synthesis", "asic"),
+        *("register_map", "ip_export", "tile_export", "systemc_export"),
+    )
+)
+
+
 def digest() -> str:
     """Of everything that a verdict follows from: the hardware, its benches, and the references they compare with."""
     found = hashlib.sha256()
     for folder in ("rtl", "tb", "sim/array", "sim/peripheral"):
         for path in sorted((ROOT / folder).glob("*.py")):
-            if path.name not in ("mutants.py", "random_mutants.py", "plan.py", "synthesis.py", "asic.py"):
+            if path.name not in NOT_TRIED:
                 found.update(path.read_bytes())
     return found.hexdigest()
 

@@ -140,6 +140,14 @@ PLAN = (
         mutants=("tile_control.py: *", "requantise.py: *", "input_buffer.py: *", "reader.py: *"),
     ),
     Feature(
+        "tile: vectors that are not whole are dropped and said; events that interrupt",
+        ("test_tile.a_lost*", "test_march.registers*"),
+        mutants=(
+            "input_buffer.py: short*", "input_buffer.py: what strays*", "input_buffer.py: long*",
+            "tile_control.py: misframed*", "tile_control.py: events*",
+        ),
+    ),
+    Feature(
         "tile: registers on AXI4-Lite, refusals, settings only between vectors",
         ("test_tile_axi.*",),
         (),

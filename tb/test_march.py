@@ -11,7 +11,7 @@ from cocotb.triggers import RisingEdge
 
 from crossvote.rtl.march_elements import SelfTest
 from crossvote.rtl.registers import Register, Status
-from crossvote.rtl.tile_control import TileRegister, self_test_word, verdict_address_word
+from crossvote.rtl.tile_registers import TileRegister, TileStatus, self_test_word, verdict_address_word
 from crossvote.sim.peripheral.march import CellBank, Verdicts, self_test
 from crossvote.sim.peripheral.tile import calibrated, requantised, tile_sums
 from tb.array_model import WRITE_CLOCKS, ArrayModel
@@ -110,6 +110,7 @@ async def registers_of_the_self_test(dut: HierarchyObject) -> None:
     """What it does not take is refused, and while it runs settings are, and verdicts are not shown."""
     p = PARAMETERS
     bench = await begin(dut, bank())
+    assert await bench.write(Register.INTERRUPTS, 1 << TileStatus.SELF_TEST)
     wrong = [
         (TileRegister.SELF_TEST, 2),
         (TileRegister.SELF_TEST, self_test_word(SelfTest.MARCH, p.opc.row_blocks)),
@@ -140,3 +141,14 @@ async def registers_of_the_self_test(dut: HierarchyObject) -> None:
     dut.bus__read.value = 0
     await RisingEdge(dut.clk)
     assert (int(dut.bus__read_error.value), int(dut.bus__read_data.value)) == (1, 0)
+    # Its end is an event, which interrupts until it is cleared.
+    assert not dut.irq.value
+    await RisingEdge(dut.irq)
+    await RisingEdge(dut.clk)
+    assert not await bench.read(TileRegister.SELF_TEST) >> 31
+    told = 1 << TileStatus.SELF_TEST | 1 << Status.REFUSED
+    assert await bench.read(Register.STATUS) == told
+    assert await bench.read(Register.INTERRUPTS) == 1 << TileStatus.SELF_TEST
+    assert await bench.write(Register.STATUS, told)
+    assert not await bench.read(Register.STATUS)
+    assert not dut.irq.value

@@ -7,7 +7,7 @@ from cocotb.handle import HierarchyObject
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from crossvote.rtl.registers import Register, Status, scale_word
-from crossvote.rtl.tile_control import offset_address, tile_scale_address
+from crossvote.rtl.tile_registers import offset_address, tile_scale_address
 from crossvote.sim.peripheral.tile import tile_outputs, tile_sums, tile_writes
 from tb.bench import always, sometimes
 from tb.tile_bench import TileBench, expected_outputs

@@ -16,8 +16,8 @@ from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.march_elements import SelfTest
 from crossvote.rtl.parameters import TAG_BITS
 from crossvote.rtl.registers import Register, Status
-from crossvote.rtl.tile_control import TileRegister, self_test_word, verdict_address_word
 from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
+from crossvote.rtl.tile_registers import TileRegister, self_test_word, verdict_address_word
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.march import Verdicts, bus_verdicts
 from crossvote.sim.peripheral.scales import OpcScales
@@ -82,12 +82,20 @@ class TileBench:
             await RisingEdge(self.dut.clk)
 
     async def stream(
-        self, x: NDArray[np.integer], outputs: int, offer: Iterator[bool], take: Iterator[bool]
+        self,
+        x: NDArray[np.integer],
+        outputs: int,
+        offer: Iterator[bool],
+        take: Iterator[bool],
+        beats: Iterator[int] | None = None,
     ) -> tuple[list[Output], list[int]]:
-        """Vectors in, what comes out of them, and in which clocks; ends when all of it came, or long after."""
+        """Vectors in, what comes out of them, and in which clocks; ends when all of it came, or long after.
+
+        ``beats``: what is sent in the place of those of the vectors.
+        """
         dut, p = self.dut, self.parameters
-        beats, beat, offered = activation_payloads(p, x), None, False
-        beat = next(beats, None)
+        beats = beats or activation_payloads(p, x)
+        beat, offered = next(beats, None), False
         found: list[Output] = []
         at: list[int] = []
         patience = 2 * (len(x) + 2) * p.interval(p.opc.row_blocks, p.opc.columns) + 10_000

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from crossvote.rtl.parameters import SHIFT_BITS, TAG_BITS
 from crossvote.rtl.registers import Register, scale_word
-from crossvote.rtl.tile_control import offset_address, tile_scale_address
 from crossvote.rtl.tile_parameters import OFFSET_BITS, VALUE_BITS, TileParameters
+from crossvote.rtl.tile_registers import offset_address, tile_scale_address
 from crossvote.sim.array import arithmetic
 from crossvote.sim.array.crossbar import read_cells
 from crossvote.sim.array.faults import FaultMap
@@ -50,22 +50,30 @@ def tile_sums(
     parameters: TileParameters, opc_map: OpcMap, cells: NDArray[np.uint8], x: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], int]:
     """Sums over the OPCs of a tile before requantisation, int64[V, outputs], and their disagreements together."""
+    total, disagreements = np.zeros((len(x), opc_map.outputs), np.int64), 0
+    for codes in tile_codes(parameters, cells, x):
+        peripheral = NumpyPeripheral(parameters.opc)
+        peripheral.load_map(opc_map)
+        result = peripheral.process(codes)
+        total += result.outputs
+        disagreements += result.disagreements
+    return total, disagreements
+
+
+def tile_codes(
+    parameters: TileParameters, cells: NDArray[np.uint8], x: NDArray[np.integer]
+) -> Iterator[NDArray[np.uint16]]:
+    """Of each OPC in turn the codes uint16[V, row blocks, input bits, columns, 2] that it gets."""
     p = parameters
     opcs, blocks = cells.shape[:2]
     bits = arithmetic.input_bits(x, p.opc.input_bits).reshape(len(x), p.opc.input_bits, opcs, blocks, p.rows)
-    total, disagreements = np.zeros((len(x), opc_map.outputs), np.int64), 0
     for opc in range(opcs):
         codes = np.empty((len(x), blocks, p.opc.input_bits, p.opc.columns, 2), np.uint16)
         for block in range(blocks):
             for sign in (0, 1):
                 driven = bits[:, :, opc, block]
                 codes[:, block, ..., sign] = arithmetic.adc_codes(driven, cells[opc, block, sign], p.opc.adc_bits)
-        peripheral = NumpyPeripheral(p.opc)
-        peripheral.load_map(opc_map)
-        result = peripheral.process(codes)
-        total += result.outputs
-        disagreements += result.disagreements
-    return total, disagreements
+        yield codes
 
 
 def requantised(
@@ -146,4 +154,5 @@ def activation_payloads(parameters: TileParameters, x: NDArray[np.integer]) -> I
         for first in range(0, len(row), p.port):
             values = row[first : first + p.port]
             word = sum((value & mask) << (p.opc.input_bits * at) for at, value in enumerate(values))
-            yield word | vector % (1 << TAG_BITS) << (p.opc.input_bits * p.port)
+            last = first + p.port == len(row)
+            yield word | (last | vector % (1 << TAG_BITS) << 1) << (p.opc.input_bits * p.port)

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int GROUPS = COLUMNS / LANES;
 constexpr int WORDS = (ROWS + 63) / 64;
-constexpr int ACTIVATION_BYTES = (PORT * INPUT_BITS + TAG_BITS + 7) / 8;
+constexpr int ACTIVATION_BYTES = (PORT * INPUT_BITS + 1 + TAG_BITS + 7) / 8;
 
 // Clocks that a beat takes in an OPC until its column sums are stored.
 constexpr int DEPTH = 3;
@@ -227,16 +227,16 @@ struct Tile {
     }
 };
 
-// PORT activations and the tag.
-void pack(uint8_t *beat, const int32_t *x, int64_t tag) {
+// PORT activations, whether they are the last of their vector, and its tag.
+void pack(uint8_t *beat, const int32_t *x, bool last, int64_t tag) {
     uint64_t pending = 0;
     int bits = 0;
     for (int i = 0; i < PORT; ++i) {
         pending |= (static_cast<uint64_t>(x[i]) & ((1 << INPUT_BITS) - 1)) << bits;
         for (bits += INPUT_BITS; bits >= 8; bits -= 8, pending >>= 8) *beat++ = static_cast<uint8_t>(pending);
     }
-    pending |= static_cast<uint64_t>(tag & ((1 << TAG_BITS) - 1)) << bits;
-    for (bits += TAG_BITS; bits > 0; bits -= 8, pending >>= 8) *beat++ = static_cast<uint8_t>(pending);
+    pending |= static_cast<uint64_t>(last | (tag & ((1 << TAG_BITS) - 1)) << 1) << bits;
+    for (bits += 1 + TAG_BITS; bits > 0; bits -= 8, pending >>= 8) *beat++ = static_cast<uint8_t>(pending);
 }
 
 } // namespace
@@ -278,7 +278,7 @@ int64_t tile_run(void *handle, const int32_t *x, int64_t vectors, int8_t *values
     while (delivered < vectors * per_vector && quiet < patience) {
         if (fresh && top.i___05Fvalid) {
             uint8_t payload[ACTIVATION_BYTES];
-            pack(payload, x + beat * PORT, beat / beats);
+            pack(payload, x + beat * PORT, (beat + 1) % beats == 0, beat / beats);
             std::memcpy(&top.i___05Fpayload, payload, ACTIVATION_BYTES);
         }
         fresh = top.i___05Fready;

@@ -260,8 +260,8 @@ def counting_may_be_left_out(folder: Path, parameters: TileParameters = TILE) ->
         if register in _STAGES:
             stage, bit = _STAGES[register]
             s.claim(f"!{s.held(after, stage)}[{bit}] || {after}_{number} == {before}_{number}")
-        elif register == "still_busy":
-            # BUSY in the clock before, for a read of STATUS in it: it is taken anew in every clock that is played.
+        elif register in ("still_busy", "was_set"):
+            # STATUS in the clock before, for a read of it then: it is taken anew in every clock that is played.
             continue
         elif register == registers["settling"]:
             s.claim(f"{after}_{number} == ({settling} ? {settling} - 1 : 0)")

@@ -12,8 +12,8 @@ from amaranth.sim import Simulator, SimulatorContext
 from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import Register, Status
-from crossvote.rtl.tile_control import offset_address, tile_scale_address
 from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.rtl.tile_registers import offset_address, tile_scale_address
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.peripheral import OpcScales
 from crossvote.sim.peripheral.tile import activation_payloads, tile_outputs, tile_writes
