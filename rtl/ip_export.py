@@ -1,7 +1,7 @@
-"""The OPC as an IP: Verilog with everything that a chip team needs beside it.
+"""The OPC or a whole tile as an IP: Verilog with everything that a chip team needs beside it.
 
 Register description with what is generated from it, constraints, lint waivers, file list, FuseSoC core, and an example
-that instantiates the OPC and runs against given vectors.
+that instantiates it and runs against given vectors.
 """
 
 from __future__ import annotations
@@ -16,15 +16,37 @@ from typing import Any
 from crossvote.rtl import register_map
 from crossvote.rtl.axi_stream import whole_bytes
 from crossvote.rtl.export import export, write_atomic
+from crossvote.rtl.input_buffer import activation_layout
 from crossvote.rtl.opc import beat_layout
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.readout import output_layout
 from crossvote.rtl.registers import index_bits
+from crossvote.rtl.requantise import value_layout
+from crossvote.rtl.tile_export import export_tile
+from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
 
 TEMPLATES = Path(__file__).with_name("ip")
 WAIVERS = TEMPLATES / "waivers.vlt"
 #: Reserved words of Verilog-2005 and SystemVerilog that a module must not be called.
 KEYWORDS = frozenset((TEMPLATES / "keywords.txt").read_text(encoding="ascii").split())
+
+
+@dataclass(frozen=True)
+class ExampleCrossbars:
+    """The crossbars of a tile's example, and what its self-test says about them.
+
+    Attributes:
+        cells, stuck_0, stuck_1: which cells hold 1, are stuck at 0, are stuck at 1: a number for each OPC, row block,
+            bit line and sign in turn, word line 0 lowest.
+        test: word that begins the test. reads: what it takes. verdicts: (word of VERDICT_ADDRESS, word of VERDICT).
+    """
+
+    cells: Sequence[int]
+    stuck_0: Sequence[int]
+    stuck_1: Sequence[int]
+    test: int = 0
+    reads: int = 0
+    verdicts: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -34,12 +56,14 @@ class WorkedExample:
     Attributes:
         writes: (byte address, word), each of which reads back as written. beats: payloads of the input stream.
         outputs: payloads of the output stream. disagreements: votes that are not unanimous.
+        crossbars: behind a tile; None for an OPC.
     """
 
     writes: Sequence[tuple[int, int]]
     beats: Sequence[int]
     outputs: Sequence[int]
     disagreements: int
+    crossbars: ExampleCrossbars | None = None
 
 
 def check_name(name: str) -> None:
@@ -55,10 +79,10 @@ def check_name(name: str) -> None:
 
 
 def export_ip(
-    parameters: OpcParameters,
+    parameters: OpcParameters | TileParameters,
     folder: Path,
     example: WorkedExample,
-    name: str = "opc",
+    name: str,
     bus: str = "axi",
     streams: str = "plain",
     clock_ps: int = 10_000,
@@ -72,11 +96,15 @@ def export_ip(
         ValueError: see ``check_name``.
     """
     check_name(name)
-    files = list(export(parameters, folder, name, bus, streams))
+    kind = "tile" if isinstance(parameters, TileParameters) else "opc"
+    if isinstance(parameters, TileParameters):
+        files = list(export_tile(parameters, folder, name, bus, streams))
+    else:
+        files = list(export(parameters, folder, name, bus, streams))
     rdl = register_map.description(parameters, name)
     texts = {
         f"{name}.rdl": rdl,
-        f"{name}.sdc": _filled("opc.sdc", NAME=name, PERIOD_NS=f"{clock_ps / 1000:g}"),
+        f"{name}.sdc": _filled("ip.sdc", NAME=name, PERIOD_NS=f"{clock_ps / 1000:g}"),
         f"{name}.vlt": waivers(name),
         f"{name}.f": f"{name}.v\n",
     }
@@ -84,11 +112,11 @@ def export_ip(
     if tools:
         entries = register_map.registers(rdl)
         texts[f"{name}_registers.md"] = register_map.markdown(entries)
-        texts["opc_registers.vh"] = register_map.verilog_constants(entries)
+        texts[f"{kind}_registers.vh"] = register_map.verilog_constants(entries, kind)
         declared = json.loads(files[1].read_text(encoding="utf-8"))["ports"]
         made = _example(parameters, example, name, bus, streams, declared)
         texts |= {f"example/{file}": text for file, text in made.items()}
-    texts[f"{name}.core"] = _core(name, tools)
+    texts[f"{name}.core"] = _core(name, kind, [text for text in texts if text.startswith("example/")])
     for file, text in texts.items():
         files.append(folder / file)
         write_atomic(files[-1], text)
@@ -110,11 +138,12 @@ def _filled(template: str, **values: str) -> str:
     return text
 
 
-def _core(name: str, example: bool) -> str:
-    """FuseSoC core file (CAPI2)."""
+def _core(name: str, kind: str, example: Sequence[str]) -> str:
+    """FuseSoC core file (CAPI2); ``example``: its files, if there is one."""
+    what = {"opc": "Output peripheral of ReRAM crossbars", "tile": "Digital part of a tile of ReRAM crossbars"}[kind]
     text = f"""CAPI=2:
 name: crossvote:ip:{name}:0.1.0
-description: Output peripheral of ReRAM crossbars, exported by CrossVote
+description: {what}, exported by CrossVote
 filesets:
   rtl:
     files:
@@ -127,20 +156,19 @@ filesets:
       - {name}.sdc: {{file_type: SDC}}
 """
     if example:
+        types = {".vh": "verilogSource, is_include_file: true", ".v": "verilogSource"}
+        listed = []
+        for file in sorted(example, key=lambda file: ([".vh", ".v", ".hex"].index(Path(file).suffix), file)):
+            suffix = Path(file).suffix
+            listed.append(f"      - {file}: {{file_type: {types.get(suffix, f'user, copyto: {Path(file).name}')}}}\n")
         text += f"""  registers:
     files:
       - {name}.rdl: {{file_type: user}}
       - {name}.h: {{file_type: user}}
-      - opc_registers.vh: {{file_type: verilogSource, is_include_file: true}}
+      - {kind}_registers.vh: {{file_type: verilogSource, is_include_file: true}}
   example:
     files:
-      - example/opc_tb.vh: {{file_type: verilogSource, is_include_file: true}}
-      - example/opc_example.v: {{file_type: verilogSource}}
-      - example/opc_tb.v: {{file_type: verilogSource}}
-      - example/writes.hex: {{file_type: user, copyto: writes.hex}}
-      - example/beats.hex: {{file_type: user, copyto: beats.hex}}
-      - example/outputs.hex: {{file_type: user, copyto: outputs.hex}}
-"""
+{"".join(listed)}"""
     text += f"""targets:
   default:
     filesets: [rtl]
@@ -158,44 +186,89 @@ filesets:
     toplevel: {name}
 """
     if example:
-        text += """  sim:
+        text += f"""  sim:
     default_tool: icarus
     filesets: [rtl, registers, example]
-    toplevel: opc_tb
+    toplevel: {kind}_tb
 """
     return text
 
 
 def _example(
-    p: OpcParameters, example: WorkedExample, name: str, bus: str, streams: str, declared: list[dict[str, Any]]
+    parameters: OpcParameters | TileParameters,
+    example: WorkedExample,
+    name: str,
+    bus: str,
+    streams: str,
+    declared: list[dict[str, Any]],
 ) -> dict[str, str]:
-    beat, result = beat_layout(p).size, output_layout(p).size
-    codes = 2 * p.adc_bits * p.lanes
-    values: dict[str, int] = {
+    """Files of the example by name."""
+    flags = {"AXI_LITE": bus == "axi", "AXI_STREAM": streams == "axi"}
+    if isinstance(parameters, TileParameters):
+        kind, p, files = "tile", parameters.opc, _crossbar_files(parameters, example)
+        beat, result = activation_layout(parameters).size, value_layout(parameters).size
+        taken, given = p.input_bits * parameters.port, VALUE_BITS
+        patience = (len(example.beats) // parameters.input_beats(p.row_blocks) + 3) * 3
+        patience *= parameters.interval(p.row_blocks, p.columns) + p.columns
+        values = _test_values(parameters, example)
+        flags |= {"VOTER": p.voter}
+    else:
+        kind, p, files = "opc", parameters, {}
+        beat, result = beat_layout(p).size, output_layout(p).size
+        taken, given = 2 * p.adc_bits * p.lanes, p.sum_bits
+        patience = 40 * (len(example.beats) + len(example.outputs))
+        values = {}
+        flags |= {"FIRST_MARKED": True, "VOTER": p.voter}
+    values |= {
         "WRITES": len(example.writes),
         "BEATS": len(example.beats),
         "RESULTS": len(example.outputs),
         "BEAT_BITS": beat,
         "RESULT_BITS": result,
-        "CODE_BITS": codes,
-        "SUM_BITS": p.sum_bits,
+        "CODE_BITS": taken,
+        "SUM_BITS": given,
         "OUTPUT_BITS": p.output_bits,
-        "CODE_DATA_BITS": whole_bytes(codes),
-        "SUM_DATA_BITS": whole_bytes(p.sum_bits),
+        "CODE_DATA_BITS": whole_bytes(taken),
+        "SUM_DATA_BITS": whole_bytes(given),
         "ADDRESS_BITS": index_bits(p) + 2 + 2 * (bus == "axi"),
         "DISAGREEMENTS": example.disagreements,
+        "PATIENCE": patience + 4000,
     }
-    flags = {"AXI_LITE": bus == "axi", "AXI_STREAM": streams == "axi", "VOTER": p.voter}
     lines = ["// Sizes of the example."]
     lines += [f"`define {key}" for key, on in flags.items() if on]
     lines += [f"`define {key} {value}" for key, value in values.items()]
-    return {
-        "opc_tb.v": _filled("example/opc_tb.v", NAME=name),
-        "opc_tb.vh": "\n".join(lines) + "\n",
-        "opc_example.v": _instance(declared, name),
+    sources = " ".join([*(file for file in files if file.endswith(".v")), f"{kind}_tb.v", f"{kind}_example.v"])
+    return files | {
+        f"{kind}_tb.v": _filled("example/bench.v", NAME=name, KIND=kind, UPPER=kind.upper(), SOURCES=sources),
+        f"{kind}_tb.vh": "\n".join(lines) + "\n",
+        f"{kind}_example.v": _instance(declared, name, parameters),
         "writes.hex": _hex(((address << 32 | word) for address, word in example.writes), 64),
         "beats.hex": _hex(example.beats, beat),
         "outputs.hex": _hex(example.outputs, result),
+    }
+
+
+def _crossbar_files(p: TileParameters, example: WorkedExample) -> dict[str, str]:
+    crossbars = example.crossbars
+    assert crossbars is not None
+    files = {f"{name}.hex": _hex(getattr(crossbars, name), p.rows) for name in ("cells", "stuck_0", "stuck_1")}
+    if p.self_test:
+        files["verdicts.hex"] = _hex((address << 32 | word for address, word in crossbars.verdicts), 64)
+    return files | {"crossbars.v": _filled("example/crossbars.v")}
+
+
+def _test_values(p: TileParameters, example: WorkedExample) -> dict[str, int]:
+    """What the bench knows of the self-test; nothing where there is none."""
+    crossbars = example.crossbars
+    if crossbars is None or not p.self_test:
+        return {}
+    # A read settles and is converted group by group; writes take some clocks, as often as there are reads at most.
+    clocks = p.read_clocks + 2 * (p.convert_clocks + 2 * p.opc.groups) + 40
+    return {
+        "SELF_TEST": crossbars.test,
+        "TEST_READS": crossbars.reads,
+        "VERDICTS": len(crossbars.verdicts),
+        "TEST_PATIENCE": (crossbars.reads + 10 * p.rows) * clocks,
     }
 
 
@@ -203,17 +276,44 @@ def _hex(values: Any, bits: int) -> str:
     return "".join(f"{value:0{-(-bits // 4)}x}\n" for value in values)
 
 
-def _instance(found: list[dict[str, Any]], name: str) -> str:
-    """A module that does nothing but instantiate the OPC, whose ports are ``found``."""
-    declared = []
-    for port in found:
-        direction = {"in": "input", "out": "output"}[port["direction"]]
-        size = f"[{port['width'] - 1}:0] " if port["width"] > 1 else ""
-        declared.append(f"    {direction} {size}{port['name']}")
+def _instance(found: list[dict[str, Any]], name: str, parameters: OpcParameters | TileParameters) -> str:
+    """A module that does nothing but instantiate an OPC whose ports are ``found``, or a tile with its crossbars."""
+    tile = parameters if isinstance(parameters, TileParameters) else None
+    kind = "tile" if tile else "opc"
+    inside = [port for port in found if tile and port["name"].startswith(("array__", "cells__"))]
+    declared = [
+        f"    {'input' if port['direction'] == 'in' else 'output'} {_range(port)}{port['name']}"
+        for port in found
+        if port not in inside
+    ]
     connected = [f"        .{port['name']}({port['name']})" for port in found]
     head = f"// How {name} is instantiated: a synchronous reset, active high, and one clock for everything."
-    lines = [head, "module opc_example (", *_joined(declared), ");", f"    {name} opc (", *_joined(connected), "    );"]
+    lines = [head, f"module {kind}_example (", *_joined(declared), ");"]
+    lines += [f"    wire {_range(port)}{port['name']};" for port in inside]
+    lines += [f"    {name} {kind} (", *_joined(connected), "    );"]
+    for number in range(tile.opcs if tile else 0):
+        assert tile is not None
+        lines += _crossbars(tile, number, {port["name"] for port in inside})
     return "\n".join([*lines, "endmodule"]) + "\n"
+
+
+def _range(port: dict[str, Any]) -> str:
+    return f"[{port['width'] - 1}:0] " if port["width"] > 1 else ""
+
+
+def _crossbars(p: TileParameters, number: int, wires: set[str]) -> list[str]:
+    """Instance of the crossbars behind an OPC. Ports that the tile does not have are tied to 0."""
+    sizes = {"ROWS": p.rows, "COLUMNS": p.opc.columns, "LANES": p.opc.lanes, "BLOCKS": p.opc.row_blocks}
+    sizes |= {"OPCS": p.opcs, "ADC_BITS": p.opc.adc_bits, "NUMBER": number}
+    ports = {name: f"array__{name}" for name in ("load", "load_block", "drive", "sample")}
+    ports |= {name: f"array__{name}" for name in ("convert_block", "convert_group")}
+    ports |= {name: f"array__{name}__{number}" for name in ("word_lines", "codes")}
+    ports |= {"write": "cells__program", "level": "cells__level"}
+    connected = [f"        .{name}({wire if wire in wires else 0})" for name, wire in ports.items()]
+    # All are written in the same time.
+    connected += ["        .clk(clk)", f"        .written({'cells__done' if p.self_test and number == 0 else ''})"]
+    given = ", ".join(f".{name}({value})" for name, value in sizes.items())
+    return [f"    crossbars #({given}) crossbars_{number} (", *_joined(connected), "    );"]
 
 
 def _joined(lines: list[str]) -> list[str]:

@@ -14,8 +14,9 @@ from typing import Any
 
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import index_bits
+from crossvote.rtl.tile_parameters import TileParameters
 
-SOURCE = Path(__file__).with_name("ip") / "opc.rdl"
+SOURCES = Path(__file__).with_name("ip")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ def missing() -> str | None:
     return None if found else "SystemRDL tools are missing: pip install 'crossvote[ip]'."
 
 
-def constants(parameters: OpcParameters) -> dict[str, int]:
-    """Parameters of the description for one OPC."""
+def constants(parameters: OpcParameters | TileParameters) -> dict[str, int]:
+    """Parameters of the description for one OPC or tile."""
+    if isinstance(parameters, TileParameters):
+        own = {name: int(getattr(parameters, name)) for name in ("rows", "port", "opcs", "scale_bits", "self_test")}
+        return constants(parameters.opc) | {f"P_{name.upper()}": value for name, value in own.items()}
     p = parameters
     return {
         "P_COLUMNS": p.columns,
@@ -66,13 +70,15 @@ def constants(parameters: OpcParameters) -> dict[str, int]:
     }
 
 
-def description(parameters: OpcParameters, name: str = "opc") -> str:
-    """The description with the sizes of an OPC as its defaults and ``name`` as that of the address map."""
-    text = SOURCE.read_text(encoding="utf-8")
+def description(parameters: OpcParameters | TileParameters, name: str) -> str:
+    """The description with the sizes of an OPC or tile as its defaults and ``name`` as that of the address map."""
+    kind = "tile" if isinstance(parameters, TileParameters) else "opc"
+    shared = (SOURCES / "registers.rdl").read_text(encoding="utf-8")
+    text = (SOURCES / f"{kind}.rdl").read_text(encoding="utf-8").replace("@REGISTERS@\n", shared)
     for constant, value in constants(parameters).items():
         text, count = re.subn(rf"({constant} = )\d+", rf"\g<1>{value}", text)
         assert count == 1, f"{constant} is declared {count} times"
-    return text.replace("addrmap opc #(", f"addrmap {name} #(", 1)
+    return text.replace(f"addrmap {kind} #(", f"addrmap {name} #(", 1)
 
 
 def _compile(text: str) -> Any:
@@ -122,11 +128,11 @@ def c_header(text: str, path: Path) -> None:
     CHeaderExporter().export(_compile(text), path=str(path))
 
 
-def verilog_constants(entries: tuple[RegisterEntry, ...]) -> str:
-    """Addresses, fields and values after reset as Verilog macros."""
+def verilog_constants(entries: tuple[RegisterEntry, ...], kind: str) -> str:
+    """Addresses, fields and values after reset as Verilog macros, whose names begin with ``kind``."""
     lines = ["// Registers, byte addresses. Generated from the SystemRDL description."]
     for entry in entries:
-        name = f"OPC_{entry.name}"
+        name = f"{kind.upper()}_{entry.name}"
         lines.append(f"`define {name}_ADDRESS 32'h{entry.address:08x}")
         if entry.count > 1:
             lines.append(f"`define {name}_COUNT {entry.count}")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from crossvote.rtl.axi_stream import TileAxiStream
 from crossvote.rtl.export import ports, to_verilog, write_atomic
 from crossvote.rtl.registers import map_address
 from crossvote.rtl.tile import Tile
@@ -20,7 +21,7 @@ BUSES: dict[str, type[Tile | TileAxi]] = {"port": Tile, "axi": TileAxi}
 DESCRIPTION_VERSION = 1
 
 
-def describe(tile: Tile | TileAxi, name: str) -> dict[str, Any]:
+def describe(tile: Tile | TileAxi | TileAxiStream, name: str) -> dict[str, Any]:
     """Ports, parameters and register words of an exported tile, as JSON values."""
     p = tile.parameters
     return {
@@ -38,9 +39,15 @@ def describe(tile: Tile | TileAxi, name: str) -> dict[str, Any]:
     }
 
 
-def export_tile(parameters: TileParameters, folder: Path, name: str = "tile", bus: str = "port") -> tuple[Path, Path]:
-    """Write ``name``.v and ``name``.json into ``folder`` and return both paths; ``bus`` is one of ``BUSES``."""
-    tile = BUSES[bus](parameters)
+def export_tile(
+    parameters: TileParameters, folder: Path, name: str = "tile", bus: str = "port", streams: str = "plain"
+) -> tuple[Path, Path]:
+    """Write ``name``.v and ``name``.json into ``folder`` and return both paths.
+
+    ``bus`` is one of ``BUSES``. ``streams``: "plain", or "axi" for AXI4-Stream.
+    """
+    plain = BUSES[bus](parameters)
+    tile = TileAxiStream(plain) if streams == "axi" else plain
     source, description = folder / f"{name}.v", folder / f"{name}.json"
     write_atomic(source, to_verilog(tile, name))
     write_atomic(description, json.dumps(describe(tile, name), indent=2) + "\n")

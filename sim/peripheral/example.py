@@ -1,21 +1,29 @@
-"""Vectors for the example of an exported OPC: a map, codes, and the outputs that the reference makes of them."""
+"""Vectors for the example of an exported OPC or tile: what it is programmed with and given, and what must come out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.ip_export import WorkedExample
+from crossvote.rtl.ip_export import ExampleCrossbars, WorkedExample
+from crossvote.rtl.march_elements import SelfTest
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register
+from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
+from crossvote.rtl.tile_registers import self_test_word
 from crossvote.sim.peripheral.base import OpcMap
+from crossvote.sim.peripheral.march import CellBank, self_test, verdict_words
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
 from crossvote.sim.peripheral.scales import OpcScales
+from crossvote.sim.peripheral.tile import activation_payloads, calibrated, requantised, tile_sums, tile_writes
 
 VECTORS = 3
+#: Share of the cells of a tile's example that are stuck.
+STUCK = 0.03
 
 
 def example(parameters: OpcParameters, seed: int = 0) -> WorkedExample:
@@ -42,12 +50,63 @@ def example(parameters: OpcParameters, seed: int = 0) -> WorkedExample:
     result = reference.process(codes)
     outputs = []
     for vector, values in enumerate(result.outputs.tolist()):
-        for number, value in enumerate(values):
-            last = number == len(values) - 1
-            marks = number | last << p.output_bits | vector % (1 << TAG_BITS) << (p.output_bits + 1)
-            outputs.append(value & (1 << p.sum_bits) - 1 | marks << p.sum_bits)
+        outputs += _payloads(p, vector, values, p.sum_bits)
     beats = tuple(beat_payloads(p, codes))
     return WorkedExample([(4 * address, word) for address, word in writes], beats, outputs, result.disagreements)
+
+
+def tile_example(parameters: TileParameters, seed: int = 0) -> WorkedExample:
+    """An example for a tile of any parameters, as ``example``: cells at random, equal in replicas but for stuck ones.
+
+    If it has a self-test, the one that searches is run on the first row blocks.
+    """
+    p, rng = parameters, np.random.default_rng(seed)
+    twin = replace(p, opc=replace(p.opc, column_map=True))
+    opc_map = _map(twin.opc, rng, flips=p.opc.column_map)
+    shape = (p.opcs, p.opc.row_blocks, 2, p.rows, p.opc.columns)
+    levels = rng.integers(0, 2, shape).astype(np.uint8)
+    for first, *others in opc_map.places[1].tolist():
+        levels[..., others] = levels[..., [first]]
+    stuck = np.where(rng.random(shape) < STUCK, rng.integers(0, 2, shape), -1).astype(np.int8)
+    half = 1 << (p.opc.input_bits - 1)
+    x = rng.integers(-half, half, (VECTORS, p.opcs * p.opc.row_blocks * p.rows))
+    seen = np.where(stuck < 0, levels, stuck).astype(np.uint8)
+    sums, disagreements = tile_sums(twin, opc_map, seen, x)
+    scales, offsets = calibrated(p, sums)
+    writes = tile_writes(twin, opc_map, p.opc.row_blocks, scales, offsets)
+    if not p.opc.column_map:
+        of_map = {address for address, _ in map_writes(twin.opc, opc_map)}
+        writes = [write for write in writes if write[0] not in of_map]
+    outputs = []
+    for vector, values in enumerate(requantised(p, sums, scales, offsets).tolist()):
+        outputs += _payloads(p.opc, vector, values, VALUE_BITS)
+    crossbars = ExampleCrossbars(*(_cell_words(bits) for bits in (levels == 1, stuck == 0, stuck == 1)))
+    if p.self_test:
+        tested = CellBank(*(cells[:, 0].reshape(-1, p.rows, p.opc.columns) for cells in (levels, stuck)))
+        verdicts = self_test(SelfTest.SENSING, tested, p.opc.adc_bits)
+        crossbars = replace(
+            crossbars,
+            test=self_test_word(SelfTest.SENSING, 0),
+            reads=verdicts.reads,
+            verdicts=verdict_words(p, verdicts),
+        )
+    programmed = [(4 * address, word & 0xFFFFFFFF) for address, word in writes]
+    return WorkedExample(programmed, tuple(activation_payloads(p, x)), outputs, disagreements, crossbars)
+
+
+def _payloads(p: OpcParameters, vector: int, values: list[int], bits: int) -> Iterator[int]:
+    """Payloads of the output stream for the outputs of a vector."""
+    for number, value in enumerate(values):
+        last = number == len(values) - 1
+        marks = number | last << p.output_bits | vector % (1 << TAG_BITS) << (p.output_bits + 1)
+        yield value & (1 << bits) - 1 | marks << bits
+
+
+def _cell_words(cells: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Bits [OPC, row block, sign, word line, bit line] as ``ExampleCrossbars`` has them."""
+    lines = cells.transpose(0, 1, 4, 2, 3).reshape(-1, cells.shape[3])
+    packed = np.packbits(lines, axis=1, bitorder="little")
+    return tuple(int.from_bytes(word.tobytes(), "little") for word in packed)
 
 
 def _map(p: OpcParameters, rng: np.random.Generator, flips: bool) -> OpcMap:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from crossvote.rtl.march import verdict_layout
 from crossvote.rtl.march_elements import TESTS, Order, SelfTest, top_level
 from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.rtl.tile_registers import verdict_address_word
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Bundle, GroupImage
 
@@ -169,6 +170,22 @@ def bus_verdicts(
     verdicts = bits[..., :size].reshape(shape).transpose(0, 4, 1, 2, 3, 5)
     found = verdicts.reshape(2 * p.opcs, p.rows, p.opc.columns, 2)
     return Verdicts(found[..., 0], found[..., 1], reads, writes)
+
+
+def verdict_words(parameters: TileParameters, verdicts: Verdicts) -> list[tuple[int, int]]:
+    """(word of VERDICT_ADDRESS, word of VERDICT) of all verdicts on the crossbars of a row block: ``bus_verdicts``
+    makes the same of them.
+    """
+    p = parameters
+    found = np.stack([verdicts.read_one, verdicts.read_zero], axis=-1)
+    bits = found.reshape(p.opcs, 2, p.rows, p.opc.groups, p.opc.lanes, 2).transpose(0, 2, 3, 4, 1, 5)
+    padded = np.zeros((*bits.shape[:3], 32 * p.verdict_words), np.bool_)
+    padded[..., : 4 * p.opc.lanes] = bits.reshape(*bits.shape[:3], -1)
+    words = np.packbits(padded, axis=-1, bitorder="little").view("<u4")
+    return [
+        (verdict_address_word(p, opc, line, group, part), int(words[opc, line, group, part]))
+        for opc, line, group, part in np.ndindex(words.shape)
+    ]
 
 
 def tile_fault_map(group: GroupImage, bundle: Bundle, verdicts: Sequence[Verdicts], crossbars: int) -> FaultMap:

@@ -13,6 +13,7 @@ from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.output import Output
 
 if TYPE_CHECKING:
+    from crossvote.rtl.tile_parameters import TileParameters
     from crossvote.sim.chip.config import ChipConfig
 
 Whole = Annotated[int | None, typer.Option(help="In the place of the chip's.", show_default=False)]
@@ -49,22 +50,21 @@ def verilog(
     column_map: Flag = None,
     scale_bits: Whole = None,
     log_bits: Whole = None,
-    tile: Annotated[
-        int | None, typer.Option(min=1, help="Instead, a whole tile for so many row blocks: Verilog and description.")
-    ] = None,
+    tile: Annotated[int | None, typer.Option(min=1, help="Instead, a whole tile for so many row blocks.")] = None,
     vote: Annotated[str, typer.Option(help="Where the tile's replicas vote: output or crossbar.")] = "output",
     self_test: Annotated[bool, typer.Option("--self-test", help="The tile can test its crossbars.")] = False,
 ) -> None:
     """Export the output peripheral: Verilog, register description, constraints, lint waivers, and an example that runs.
 
-    Sizes are those of the chip unless options say otherwise. With --tile the digital part of a whole tile is exported.
+    Sizes are those of the chip unless options say otherwise. With --tile the same is written for the digital part of a
+    whole tile.
     """
     from crossvote.rtl.export import BUSES, STREAMS
     from crossvote.rtl.ip_export import export_ip
     from crossvote.rtl.register_map import missing
     from crossvote.sim.chip.components.opc import opc_parameters
     from crossvote.sim.chip.config import load_chip
-    from crossvote.sim.peripheral.example import example
+    from crossvote.sim.peripheral.example import example, tile_example
 
     for option, value, known in (("--bus", bus, tuple(BUSES)), ("--streams", streams, STREAMS)):
         if value not in known:
@@ -83,17 +83,14 @@ def verilog(
     }
     config = load_chip(chip)
     given = {key: value for key, value in own.items() if value is not None}
-    if tile is not None:
-        paths = [
-            str(path) for path in _tile(config, folder, name or "tile", bus, streams, given, tile, vote, self_test)
-        ]
-        out.text("\n".join(paths))
-        out.result({"files": paths})
-        return
-    name = name or "opc"
     try:
-        parameters = dataclasses.replace(opc_parameters(config), **given)
-        files = export_ip(parameters, folder, example(parameters), name, bus, streams, config.opc.clock_ps)
+        if tile is None:
+            opc = dataclasses.replace(opc_parameters(config), **given)
+            files = export_ip(opc, folder, example(opc), name or "opc", bus, streams, config.opc.clock_ps)
+        else:
+            own_tile = _tile(config, given, tile, vote, self_test)
+            worked = tile_example(own_tile)
+            files = export_ip(own_tile, folder, worked, name or "tile", bus, streams, config.opc.clock_ps)
     except ValueError as error:
         raise UserError(str(error)) from None
     paths = [str(path) for path in files]
@@ -104,37 +101,18 @@ def verilog(
     out.result({"files": paths})
 
 
-def _tile(
-    chip: ChipConfig,
-    folder: Path,
-    name: str,
-    bus: str,
-    streams: str,
-    given: dict[str, Any],
-    row_blocks: int,
-    vote: str,
-    self_test: bool,
-) -> tuple[Path, Path]:
-    """Write the Verilog and the description of a tile.
+def _tile(chip: ChipConfig, given: dict[str, Any], row_blocks: int, vote: str, self_test: bool) -> TileParameters:
+    """The parameters of a tile.
 
     Raises:
-        UserError: something that a tile cannot have.
+        UserError, ValueError: something that a tile cannot have.
     """
-    from crossvote.rtl.ip_export import check_name
-    from crossvote.rtl.tile_export import export_tile
     from crossvote.sim.peripheral.tile_sizes import tile_parameters
 
-    if streams != "plain":
-        raise UserError(f"--streams {streams}: a tile has plain streams.")
     if "row_blocks" in given:
         raise UserError("--row-blocks: the row blocks of a tile are what --tile says.")
     if vote not in ("output", "crossbar"):
         raise UserError(f"--vote {vote}: must be one of output, crossbar.")
     scale = {"scale_bits": given.pop("scale_bits")} if "scale_bits" in given else {}
-    try:
-        check_name(name)
-        p = tile_parameters(chip, row_blocks, "output" if vote == "output" else "crossbar")
-        p = dataclasses.replace(p, opc=dataclasses.replace(p.opc, **given), self_test=self_test, **scale)
-        return export_tile(p, folder, name, bus)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    p = tile_parameters(chip, row_blocks, "output" if vote == "output" else "crossbar")
+    return dataclasses.replace(p, opc=dataclasses.replace(p.opc, **given), self_test=self_test, **scale)

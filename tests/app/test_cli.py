@@ -297,7 +297,7 @@ def test_verilog_of_a_tile(tmp_path):
     assert {"axi__awaddr", "array__drive", "cells__program"} <= {port["name"] for port in described["ports"]}
     for wrong, sentence in (
         (("--vote", "all"), "--vote all: must be one of output, crossbar."),
-        (("--streams", "axi"), "--streams axi: a tile has plain streams."),
+        (("--streams", "odd"), "--streams odd: must be one of plain, axi."),
         (("--row-blocks", "3"), "--row-blocks: the row blocks of a tile are what --tile says."),
         (("--name", "7up"), "name = '7up' must be an identifier"),
         (("--tile", "400"), "row_blocks = 400 must be a whole number from 1 to 256"),

@@ -27,7 +27,20 @@ from crossvote.rtl.registers import (
     map_address,
     scale_address,
 )
-from crossvote.sim.peripheral.example import example
+from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.rtl.tile_registers import (
+    LOG_LINE_WORD,
+    SELF_TEST_WORD,
+    TILE_OPTIONS_WORD,
+    TILE_SIZES_WORD,
+    VERDICT_ADDRESS_WORD,
+    offset_address,
+    tile_capability_words,
+    tile_registers,
+    tile_scale_address,
+    tile_status_bits,
+)
+from crossvote.sim.peripheral.example import example, tile_example
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 from tb.lint import lint
 
@@ -42,13 +55,32 @@ SCALED = OpcParameters(columns=16, lanes=8, planes=2, input_bits=4, adc_bits=10,
 PLAIN = OpcParameters(
     columns=8, lanes=8, planes=3, input_bits=4, adc_bits=5, row_blocks=3, voter=False, column_map=False
 )
+TILE = TileParameters(
+    opc=OpcParameters(columns=8, lanes=4, planes=3, input_bits=3, adc_bits=4, row_blocks=1, log_bits=4),
+    opcs=2,
+    rows=8,
+    port=4,
+    read_clocks=9,
+    convert_clocks=5,
+    scale_bits=8,
+    self_test=True,
+)
+#: One OPC of several row blocks; nothing that can be left out, and a group of all bit lines.
+PLAIN_TILE = dataclasses.replace(TILE, opc=dataclasses.replace(PLAIN, log_bits=0), opcs=1, self_test=False)
 #: Parameters, bus, streams: every bus and kind of stream, with and without each part.
 VARIANTS = ((SMALL, "axi", "plain"), (SMALL, "port", "axi"), (SCALED, "axi", "axi"), (PLAIN, "port", "plain"))
 
 
-def ip(folder: Path, parameters: OpcParameters, bus: str = "axi", streams: str = "plain", name: str = "opc") -> Path:
+def ip(
+    folder: Path,
+    parameters: OpcParameters | TileParameters,
+    bus: str = "axi",
+    streams: str = "plain",
+    name: str = "opc",
+) -> Path:
     """A folder that holds nothing but the exported files."""
-    files = export_ip(parameters, folder, example(parameters), name, bus, streams)
+    worked = tile_example(parameters) if isinstance(parameters, TileParameters) else example(parameters)
+    files = export_ip(parameters, folder, worked, name, bus, streams)
     assert sorted(files) == sorted(path for path in folder.rglob("*") if path.is_file())
     return folder
 
@@ -61,7 +93,7 @@ def ip(folder: Path, parameters: OpcParameters, bus: str = "axi", streams: str =
 )
 def test_the_description_is_the_hardwares(p: OpcParameters) -> None:
     """Addresses, fields and contents of the SystemRDL file are those that the registers have."""
-    entries = {entry.name: entry for entry in register_map.registers(register_map.description(p))}
+    entries = {entry.name: entry for entry in register_map.registers(register_map.description(p, "opc"))}
     absent = {Register.DISAGREEMENTS: not p.voter, Register.STEPS: not p.column_map}
     absent |= dict.fromkeys((Register.LOG_LINE, Register.LOG_COUNT), not p.log_bits)
     expected = {register.name: 4 * register for register in Register if not absent.get(register)}
@@ -87,9 +119,45 @@ def test_the_description_is_the_hardwares(p: OpcParameters) -> None:
 
 
 @needs_rdl
-def test_the_table_in_the_documentation_is_generated() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "opc-registers.md").read_text(encoding="utf-8")
-    description = register_map.description(OpcParameters(scale_bits=17, log_bits=16))
+@pytest.mark.parametrize("p", [TILE, PLAIN_TILE], ids=["all", "plain"])
+def test_the_description_of_a_tile_is_the_hardwares(p: TileParameters) -> None:
+    entries = {entry.name: entry for entry in register_map.registers(register_map.description(p, "tile"))}
+    expected = {register.name: 4 * register for register in tile_registers(p)}
+    if p.opc.column_map:
+        expected["MAP"] = 4 * map_address(p.opc, 0)
+    expected |= {"SCALE": 4 * tile_scale_address(p, 0), "OFFSET": 4 * offset_address(p, 0)}
+    assert {name: entry.address for name, entry in entries.items()} == expected
+    assert entries["OFFSET"].count == entries["SCALE"].count == p.opc.outputs
+    fields = {name: [(f.name, f.low, f.width) for f in entry.fields] for name, entry in entries.items()}
+    bits = [(bit.name, int(bit), 1) for bit in tile_status_bits(p)]
+    assert fields["STATUS"] == fields["INTERRUPTS"] == bits
+    words = {"TILE_SIZES": TILE_SIZES_WORD, "TILE_OPTIONS": TILE_OPTIONS_WORD}
+    if p.opc.log_bits:
+        words["LOG_LINE"] = LOG_LINE_WORD
+    if p.self_test:
+        words["VERDICT_ADDRESS"] = VERDICT_ADDRESS_WORD
+        assert fields["SELF_TEST"][:-1] == [
+            (f, SELF_TEST_WORD[f].offset, SELF_TEST_WORD[f].width) for f in SELF_TEST_WORD.members
+        ]
+    for name, word in words.items():
+        assert fields[name] == [(f, word[f].offset, word[f].width) for f in word.members]
+    names = {int(register): register.name for register in tile_registers(p)}
+    for address, content in tile_capability_words(p).items():
+        assert sum((f.reset or 0) << f.low for f in entries[names[address]].fields) == content
+        assert {f.access for f in entries[names[address]].fields} == {"read"}
+
+
+@needs_rdl
+@pytest.mark.parametrize(
+    ("page", "parameters"),
+    [
+        ("opc-registers.md", OpcParameters(scale_bits=17, log_bits=16)),
+        ("tile-registers.md", TileParameters(opc=OpcParameters(log_bits=16), port=64, self_test=True)),
+    ],
+)
+def test_the_tables_in_the_documentation_are_generated(page: str, parameters: OpcParameters | TileParameters) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    description = register_map.description(parameters, "tile")
     assert text.endswith(register_map.markdown(register_map.registers(description)))
 
 
@@ -98,14 +166,23 @@ def test_the_table_in_the_documentation_is_generated() -> None:
 def test_the_c_header_has_the_layout(tmp_path: Path) -> None:
     folder = ip(tmp_path / "ip", dataclasses.replace(SCALED, log_bits=8), name="my_opc")
     checks = "".join(f'_Static_assert(offsetof(my_opc_t, {r.name}) == {4 * r}, "{r.name}");\n' for r in Register)
+    tiles = ip(tmp_path / "tile", TILE, name="my_tile")
+    checks += "".join(
+        f'_Static_assert(offsetof(my_tile_t, {r.name}) == {4 * r}, "{r.name}");\n' for r in tile_registers(TILE)
+    )
     source = tmp_path / "check.c"
     source.write_text(
-        f'#include <stddef.h>\n#include "my_opc.h"\n{checks}'
+        f'#include <stddef.h>\n#include "my_opc.h"\n#include "my_tile.h"\n{checks}'
         f'_Static_assert(offsetof(my_opc_t, MAP) == {4 * map_address(SCALED, 0)}, "MAP");\n'
+        f'_Static_assert(offsetof(my_tile_t, OFFSET) == {4 * offset_address(TILE, 0)}, "OFFSET");\n'
+        f'_Static_assert(MY_TILE__TILE_SIZES__OPCS_reset == {TILE.opcs}, "opcs");\n'
         f'_Static_assert(MY_OPC__STATUS__REFUSED_bp == {int(Status.REFUSED)}, "REFUSED");\n'
     )
     result = subprocess.run(
-        ["cc", "-fsyntax-only", "-Werror", f"-I{folder}", str(source)], capture_output=True, text=True, check=False
+        ["cc", "-fsyntax-only", "-Werror", f"-I{folder}", f"-I{tiles}", str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
 
@@ -120,18 +197,52 @@ def test_the_example_passes_under_icarus(p: OpcParameters, bus: str, streams: st
 
 @needs_rdl
 @needs_icarus
-@pytest.mark.parametrize("file", ["outputs.hex", "beats.hex", "writes.hex"])
-def test_the_example_fails_where_a_bit_differs(file: str, tmp_path: Path) -> None:
-    folder = ip(tmp_path, SMALL) / "example"
+@pytest.mark.parametrize(
+    ("p", "bus", "streams"),
+    [
+        (TILE, "axi", "axi"),
+        (PLAIN_TILE, "port", "plain"),
+        pytest.param(TILE, "port", "plain", marks=pytest.mark.slow),
+        pytest.param(PLAIN_TILE, "axi", "axi", marks=pytest.mark.slow),
+    ],
+)
+def test_the_example_of_a_tile_passes_under_icarus(p: TileParameters, bus: str, streams: str, tmp_path: Path) -> None:
+    folder = ip(tmp_path, p, bus, streams, "my_tile") / "example"
+    told = _icarus(folder, "my_tile", "tile")
+    assert "PASS " in told
+    assert ("found the faults of " in told) == p.self_test
+
+
+@needs_rdl
+@needs_icarus
+@pytest.mark.parametrize(
+    ("p", "file"),
+    [
+        *((SMALL, file) for file in ("outputs.hex", "beats.hex", "writes.hex")),
+        (TILE, "verdicts.hex"),
+        *(pytest.param(TILE, file, marks=pytest.mark.slow) for file in ("outputs.hex", "cells.hex", "stuck_1.hex")),
+    ],
+)
+def test_the_example_fails_where_a_bit_differs(p: OpcParameters | TileParameters, file: str, tmp_path: Path) -> None:
+    kind = "tile" if isinstance(p, TileParameters) else "opc"
+    folder = ip(tmp_path, p, name=kind) / "example"
     lines = (folder / file).read_text().splitlines()
     lines[-1] = f"{int(lines[-1], 16) ^ 1:0{len(lines[-1])}x}"
     (folder / file).write_text("\n".join(lines) + "\n")
-    assert "FAIL " in _icarus(folder)
+    assert "FAIL " in _icarus(folder, kind, kind)
 
 
-def _icarus(folder: Path, name: str = "opc") -> str:
+def _sources(folder: Path, name: str, kind: str) -> list[str]:
+    """What the head of the bench says that it is built of."""
+    found = re.search(r"-I \.\. (.*) && vvp", (folder / f"{kind}_tb.v").read_text())
+    assert found is not None
+    assert found[1].endswith(f"../{name}.v")
+    return found[1].split()
+
+
+def _icarus(folder: Path, name: str = "opc", kind: str = "opc") -> str:
     """Output of the example, built in its folder as its head says."""
-    sources = ["opc_tb.v", "opc_example.v", f"../{name}.v"]
+    sources = _sources(folder, name, kind)
     command = ["iverilog", "-g2005", "-o", "tb", "-I", ".", "-I", "..", *sources]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return subprocess.run(["vvp", "tb"], cwd=folder, check=True, capture_output=True, text=True, timeout=120).stdout
@@ -139,13 +250,17 @@ def _icarus(folder: Path, name: str = "opc") -> str:
 
 @needs_rdl
 @needs_verilator
-def test_the_example_passes_under_verilator_and_its_waivers_are_enough(tmp_path: Path) -> None:
-    folder = ip(tmp_path, SMALL, "axi", "axi", "my_opc")
-    assert lint(folder / "my_opc.v", folder / "my_opc.vlt") == ""
+@pytest.mark.parametrize(("p", "kind"), [(SMALL, "opc"), pytest.param(TILE, "tile", marks=pytest.mark.slow)])
+def test_the_example_passes_under_verilator_and_its_waivers_are_enough(
+    p: OpcParameters | TileParameters, kind: str, tmp_path: Path
+) -> None:
+    name = f"my_{kind}"
+    folder = ip(tmp_path, p, "axi", "axi", name)
+    assert lint(folder / f"{name}.v", folder / f"{name}.vlt") == ""
     root = find_verilator()
     assert root is not None
     command = [str(root / "bin" / "verilator_bin"), "--binary", "-CFLAGS", "-std=c++20", "-Wno-lint", "-I.", "-I.."]
-    command += ["--top-module", "opc_tb", "opc_tb.v", "opc_example.v", "../my_opc.v"]
+    command += ["--top-module", f"{kind}_tb", *_sources(folder / "example", name, kind)]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     flags = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
     environment = dict(os.environ, VERILATOR_ROOT=str(root), PATH=path, MAKEFLAGS=flags)
@@ -153,16 +268,19 @@ def test_the_example_passes_under_verilator_and_its_waivers_are_enough(tmp_path:
         command, cwd=folder / "example", env=environment, capture_output=True, text=True, check=False
     )
     assert built.returncode == 0, built.stderr[-2000:]
-    ran = subprocess.run(["obj_dir/Vopc_tb"], cwd=folder / "example", capture_output=True, text=True, check=False)
+    ran = subprocess.run([f"obj_dir/V{kind}_tb"], cwd=folder / "example", capture_output=True, text=True, check=False)
     assert "PASS " in ran.stdout, ran.stdout
 
 
 @needs_rdl
-def test_core_file_list_and_constraints_name_what_is_there(tmp_path: Path) -> None:
-    folder = ip(tmp_path, SMALL, name="my_opc")
+@pytest.mark.parametrize(("p", "files"), [(SMALL, 12), (TILE, 17)])
+def test_core_file_list_and_constraints_name_what_is_there(
+    p: OpcParameters | TileParameters, files: int, tmp_path: Path
+) -> None:
+    folder = ip(tmp_path, p, name="my_opc")
     core = (folder / "my_opc.core").read_text()
     named = re.findall(r"^      - ([\w./]+): \{", core, re.MULTILINE)
-    assert len(named) == 12
+    assert len(named) == files
     for file in [*named, *(folder / "my_opc.f").read_text().split()]:
         assert (folder / file).is_file(), file
     filesets = set(re.findall(r"^  (\w+):\n    files:", core, re.MULTILINE))

@@ -1,17 +1,21 @@
 // Runs @NAME@ as a system would: checks what it is, programs it, streams vectors through it with pauses on both sides, and
-// compares every output; then provokes a refused write and waits for the interrupt. Prints PASS, or FAIL and a reason.
+// compares every output; then provokes a refused write and waits for the interrupt. A tile with a self-test also tests its
+// crossbars. Prints PASS, or FAIL and a reason.
 //
-//   with Icarus:    iverilog -g2005 -o tb -I . -I .. opc_tb.v opc_example.v ../@NAME@.v && vvp tb
-//   with Verilator: verilator --binary -CFLAGS -std=c++20 -Wno-lint -I. -I.. --top-module opc_tb opc_tb.v opc_example.v ../@NAME@.v
-//                   obj_dir/Vopc_tb
+//   with Icarus:    iverilog -g2005 -o tb -I . -I .. @SOURCES@ ../@NAME@.v && vvp tb
+//   with Verilator: verilator --binary -CFLAGS -std=c++20 -Wno-lint -I. -I.. --top-module @KIND@_tb @SOURCES@ ../@NAME@.v
+//                   obj_dir/V@KIND@_tb
 `timescale 1ns / 1ps
-`include "opc_registers.vh"
-`include "opc_tb.vh"
+`include "@KIND@_registers.vh"
+`include "@KIND@_tb.vh"
 
-module opc_tb;
+module @KIND@_tb;
     reg clk = 0, rst = 1;
     wire irq;
     reg [63:0] writes [0:`WRITES - 1];
+`ifdef SELF_TEST
+    reg [63:0] verdicts [0:`VERDICTS - 1];
+`endif
     reg [`BEAT_BITS - 1:0] beats [0:`BEATS - 1];
     reg [`RESULT_BITS - 1:0] expected [0:`RESULTS - 1];
     reg [`BEAT_BITS - 1:0] beat = 0;
@@ -128,15 +132,17 @@ module opc_tb;
     wire [`RESULT_BITS - 1:0] got = result;
 `endif
 
-    opc_example dut (
+    @KIND@_example dut (
         .clk(clk),
         .rst(rst),
         .irq(irq),
 `ifdef AXI_STREAM
         .s_axis__tdata(codes),
+`ifdef FIRST_MARKED
         .s_axis__tuser(beat[`CODE_BITS]),
-        .s_axis__tlast(beat[`CODE_BITS + 1]),
-        .s_axis__tid(beat[`BEAT_BITS - 1:`CODE_BITS + 2]),
+`endif
+        .s_axis__tlast(beat[`BEAT_BITS - 5]),
+        .s_axis__tid(beat[`BEAT_BITS - 1 -: 4]),
         .s_axis__tvalid(beat_valid),
         .s_axis__tready(beat_ready),
         .m_axis__tdata(tdata),
@@ -211,17 +217,20 @@ module opc_tb;
 
     initial begin
         $readmemh("writes.hex", writes);
+`ifdef SELF_TEST
+        $readmemh("verdicts.hex", verdicts);
+`endif
         $readmemh("beats.hex", beats);
         $readmemh("outputs.hex", expected);
         repeat (3) step;
         rst = 0;
         step;
-        read_word(`OPC_ID_ADDRESS);
-        if (word != `OPC_ID_VALUE_RESET) fail("this is no OPC");
-        read_word(`OPC_VERSION_ADDRESS);
-        if (word[31:16] != `OPC_VERSION_MAJOR_RESET) fail("another register map");
-        read_word(`OPC_SIZES_ADDRESS);
-        if (word[12:0] != `OPC_SIZES_COLUMNS_RESET || word[20:17] != `OPC_SIZES_PLANES_RESET) fail("another size");
+        read_word(`@UPPER@_ID_ADDRESS);
+        if (word != `@UPPER@_ID_VALUE_RESET) fail("this is another component");
+        read_word(`@UPPER@_VERSION_ADDRESS);
+        if (word[31:16] != `@UPPER@_VERSION_MAJOR_RESET) fail("another register map");
+        read_word(`@UPPER@_SIZES_ADDRESS);
+        if (word[12:0] != `@UPPER@_SIZES_COLUMNS_RESET || word[20:17] != `@UPPER@_SIZES_PLANES_RESET) fail("another size");
         for (number = 0; number < `WRITES; number = number + 1) begin
             write_word(writes[number][63:32], writes[number][31:0]);
             if (refused) fail("a write was refused");
@@ -230,26 +239,48 @@ module opc_tb;
         end
         streaming = 1;
         number = 0;
-        while (seen < `RESULTS && number < 40 * (`BEATS + `RESULTS) + 4000) begin
+        while (seen < `RESULTS && number < `PATIENCE) begin
             step;
             number = number + 1;
         end
         if (seen < `RESULTS) fail("outputs are missing");
-        repeat (3 * `OPC_SIZES_COLUMNS_RESET + 60) step;
+        repeat (3 * `@UPPER@_SIZES_COLUMNS_RESET + 60) step;
         if (seen != `RESULTS) fail("there are more outputs");
 `ifdef VOTER
-        read_word(`OPC_DISAGREEMENTS_ADDRESS);
+        read_word(`@UPPER@_DISAGREEMENTS_ADDRESS);
         if (word != `DISAGREEMENTS) fail("another number of disagreements");
 `endif
         if (irq) fail("an interrupt without reason");
-        write_word(`OPC_INTERRUPTS_ADDRESS, 1 << `OPC_INTERRUPTS_REFUSED_LOW);
-        write_word(`OPC_ROW_BLOCKS_ADDRESS, 0);
+        write_word(`@UPPER@_INTERRUPTS_ADDRESS, 1 << `@UPPER@_INTERRUPTS_REFUSED_LOW);
+        write_word(`@UPPER@_ROW_BLOCKS_ADDRESS, 0);
         if (!refused) fail("no row blocks were accepted");
         step;
         if (!irq) fail("no interrupt");
-        write_word(`OPC_STATUS_ADDRESS, 1 << `OPC_STATUS_REFUSED_LOW);
+        write_word(`@UPPER@_STATUS_ADDRESS, 1 << `@UPPER@_STATUS_REFUSED_LOW);
         step;
         if (irq) fail("the interrupt stays");
+`ifdef SELF_TEST
+        write_word(`TILE_INTERRUPTS_ADDRESS, 1 << `TILE_INTERRUPTS_SELF_TEST_LOW);
+        write_word(`TILE_SELF_TEST_ADDRESS, `SELF_TEST);
+        if (refused) fail("no test begins");
+        number = 0;
+        while (!irq && number < `TEST_PATIENCE) begin
+            step;
+            number = number + 1;
+        end
+        if (!irq) fail("the test does not end");
+        read_word(`TILE_SELF_TEST_READS_ADDRESS);
+        if (word != `TEST_READS) fail("another number of reads");
+        for (number = 0; number < `VERDICTS; number = number + 1) begin
+            write_word(`TILE_VERDICT_ADDRESS_ADDRESS, verdicts[number][63:32]);
+            read_word(`TILE_VERDICT_ADDRESS);
+            if (refused || word != verdicts[number][31:0]) fail("a cell is judged otherwise");
+        end
+        write_word(`TILE_STATUS_ADDRESS, 1 << `TILE_STATUS_SELF_TEST_LOW);
+        step;
+        if (irq) fail("the interrupt of the test stays");
+        $display("found the faults of %0d words of cells", number);
+`endif
         $display("PASS %0d outputs", seen);
         $finish;
     end
