@@ -51,6 +51,21 @@ def writing(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: cannot be written ({error}); is there room left on the disk?") from None
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before the work whose result is to lie there.
+
+    Raises:
+        StorageError: it, or what it is to lie in, is a file or may not be written to.
+    """
+    whole = path.absolute()
+    there = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
+    with writing(path):
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Say in a sentence that ``path`` is no proper ``kind`` file, whatever the block stumbled over in it.

@@ -27,7 +27,7 @@ def compare(
             "0: the dense model, trained on as long."
         ),
     ] = [],  # noqa: B006
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds per method and share.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds per method and share.")] = 1,
 ) -> None:
     """Compare pruning methods at equal sparsity, from the same fine-tuned model, with the same schedule."""
     from crossvote.swstack.experiment.comparison.in_run import (

@@ -29,7 +29,7 @@ def ladder(
         typer.Option(help="A protection scheme; with '+trained', after training for faults. May be repeated."),
     ] = [],  # noqa: B006
     rate: Annotated[list[float], typer.Option(help="A fault rate. May be repeated.")] = [],  # noqa: B006
-    chips: Annotated[int, typer.Option(min=1, help="Chips per rate.")] = 30,
+    chips: Annotated[int, typer.Option(min=1, max=10_000, help="Chips per rate.")] = 30,
     pattern: Annotated[str, typer.Option(help="Where stuck cells lie: uniform, clustered, word_lines, bit_lines.")] = (
         "uniform"
     ),

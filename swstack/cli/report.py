@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import check_folder
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.options import Force, GlueDir, Overrides, RunDir
 from crossvote.swstack.cli.output import Output
@@ -48,6 +49,7 @@ def report(
         return
     if override or run_dir or glue_dir or force:
         raise UserError("several runs are compared as they are: leave out --override, --run-dir, --glue-dir, --force.")
+    check_folder(folder or Path("comparison"))
     from crossvote.swstack.experiment.report_runs import compare_reports
 
     lines, page = compare_reports([Path(source) for source in sources], folder or Path("comparison"))

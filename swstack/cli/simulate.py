@@ -36,19 +36,27 @@ def simulate(
     scheme: Annotated[list[str], typer.Option(help="Only this scheme of the run. May be repeated.")] = [],  # noqa: B006
     tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Length of a sequence; otherwise the mean of the run's dev examples, or 128."),
+        typer.Option(
+            min=1, max=65_536, help="Length of a sequence; otherwise the mean of the run's dev examples, or 128."
+        ),
     ] = None,
     context: Annotated[
         int,
         typer.Option(
             min=0,
+            max=1_000_000,
             help="Tokens before the sequence whose keys and values a decoder has kept; with --tokens 1, one step of "
             "generation.",
         ),
     ] = 0,
-    sequences: Annotated[int, typer.Option(min=1, help="Sequences in the pipeline; 1 measures latency.")] = 1,
+    sequences: Annotated[
+        int, typer.Option(min=1, max=65_536, help="Sequences in the pipeline; 1 measures latency.")
+    ] = 1,
     stream: Annotated[
-        int, typer.Option(min=1, help="Sequences of the stream that measures throughput beside it; 1 leaves it out.")
+        int,
+        typer.Option(
+            min=1, max=65_536, help="Sequences of the stream that measures throughput beside it; 1 leaves it out."
+        ),
     ] = 32,
     resolution: Annotated[str, typer.Option(help="analytic, matrix, tile or crossbar.")] = "crossbar",
     trace: Annotated[bool, typer.Option("--trace", help="Write a timeline for ui.perfetto.dev.")] = False,

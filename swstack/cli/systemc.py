@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import check_folder
 from crossvote.swstack.cli.app import FAILED, command
 from crossvote.swstack.cli.output import Output
 
@@ -23,7 +24,7 @@ def systemc(
     chip: Annotated[str, typer.Option(help="Without a run: chip preset or TOML file.")] = "crossvote",
     scheme: Annotated[str | None, typer.Option(help="Scheme of the run; otherwise its last.")] = None,
     group: Annotated[str | None, typer.Option(help="Word-line group or the end of its name; else the first.")] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Token vectors that are streamed.")] = 4,
+    tokens: Annotated[int, typer.Option(min=1, max=65_536, help="Token vectors that are streamed.")] = 4,
     export_only: Annotated[bool, typer.Option("--export-only", help="Build and run nothing.")] = False,
 ) -> None:
     """Export the output peripheral as SystemC with a TLM-2.0 target, and stream a run's layer through it.
@@ -31,6 +32,7 @@ def systemc(
     With a run, the platform is built with CMake and its log compared with that of the SimPy system, which must be equal
     to the picosecond, and so must all integers.
     """
+    check_folder(folder)
     from crossvote.rtl.systemc_export import export_systemc
     from crossvote.sim.chip.components.opc import opc_parameters
     from crossvote.sim.chip.config import load_chip

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crossvote.sim.common.files import check_folder
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.output import Output
 
@@ -18,6 +19,7 @@ def tables(
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the tables go.")] = Path("tables"),
 ) -> None:
     """Write the paper's Table 1 and Table 2 and its weight histogram for one's own runs, beside the paper's numbers."""
+    check_folder(folder)
     from crossvote.swstack.experiment.comparison.tables import tables as write
 
     paths = [str(path) for path in write(runs, folder)]

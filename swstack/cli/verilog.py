@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import check_folder
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.output import Output
 
@@ -59,6 +60,7 @@ def verilog(
     Sizes are those of the chip unless options say otherwise. With --tile the same is written for the digital part of a
     whole tile.
     """
+    check_folder(folder)
     from crossvote.rtl.export import BUSES, STREAMS
     from crossvote.rtl.ip_export import export_ip
     from crossvote.rtl.register_map import missing

@@ -52,6 +52,7 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
 
     path = find_config(source)  # before the classes of the configuration are loaded: a wrong name is answered at once
     from crossvote.swstack.experiment.config import load_config
+    from crossvote.swstack.experiment.run.directory import check_outside
 
     if glue_dir is not None:
         import tomli_w
@@ -72,6 +73,8 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
         if task in GLUE_TASKS and (at_home(named) / GLUE_TASKS[task].folder).is_dir():
             here = str(at_home(named).resolve())
             config = replace(config, task=replace(config.task, glue_dir=here))
+    if run_dir is not None:
+        check_outside(run_dir)
     return config, run_dir or own
 
 

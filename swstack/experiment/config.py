@@ -220,7 +220,10 @@ def parse_override(text: str) -> dict[str, Any]:
     if not equals or not all(re.fullmatch(r"[\w-]+", part) for part in parts):
         raise UserError(f"override '{text}': must look like section.key=value, for example faults.chips=3.")
     try:
-        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+        found: dict[str, Any] = tomllib.loads(f"value = {value.strip()}")
+        parsed = found.pop("value")
+        if found:
+            raise UserError(f"override '{text}': a value and nothing else; '{next(iter(found))}' is another key.")
     except RecursionError:
         raise UserError(f"override '{text[:60]}...': lists or tables are nested too deep.") from None
     except tomllib.TOMLDecodeError:

@@ -66,6 +66,8 @@ def test_a_fork_without_hard_links_is_a_copy(run, tmp_path, monkeypatch):
     [
         (("fork", "nowhere", "new"), "nowhere: no run directory"),
         (("fork", "first", "taken"), "taken: is there already"),
+        (("fork", "first", "first/results/new"), "first/results/new: lies inside the run"),
+        (("run", "first", "--run-dir", "first/new"), "first/new: lies inside the run"),
         (("fork", "first", "new", "-o", "faults.chip=1"), "did you mean 'chips'?"),
         (("status", "taken"), "taken: no run directory"),
         (("list", "nowhere"), "nowhere: no such folder"),

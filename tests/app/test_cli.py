@@ -194,6 +194,34 @@ def test_bad_input_is_one_sentence_exit_code_2_and_no_file(monkeypatch, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["verilog", "systemc", "tables runs/a", "report runs/a runs/b"])
+def test_a_place_for_the_output_is_looked_at_before_the_work(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither the minutes of an export nor the runs that are asked about, which are not there, come first."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    result = call(*command.split(), "--out", "file/x")
+    assert result.exit_code == 2
+    assert result.stderr == "crossvote: file/x: cannot be written (Not a directory); name a place that can be.\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "simulate bert-base --stream",
+        "simulate bert-base --tokens",
+        "compare --seeds",
+        "systemc --tokens",
+        "ladder --chips",
+    ],
+)
+def test_a_number_that_no_machine_could_work_off_is_refused(command: str) -> None:
+    result = call(*command.split(), "99999999999")
+    assert result.exit_code == 2
+    assert "Invalid value for '--" in result.stderr
+
+
 def test_glue_data_without_the_task_is_refused_before_anything_is_written(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "glue").mkdir()

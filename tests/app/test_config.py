@@ -125,7 +125,7 @@ def test_override_values_are_toml_or_bare_words(text, value):
     assert parse_override(text) == value
 
 
-@pytest.mark.parametrize("text", ["a", "=3", "a..b=3", "a=[1,", "a b=3", "a=two words"])
+@pytest.mark.parametrize("text", ["a", "=3", "a..b=3", "a=[1,", "a b=3", "a=two words", "a=1\nb=2", "a=1\n[b]"])
 def test_broken_overrides_are_refused(text):
     with pytest.raises(UserError, match="override"):
         parse_override(text)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -190,6 +191,15 @@ def test_places_that_are_none_are_named(tmp_path):
         with pytest.raises(UserError, match=message) as caught, RunDirectory.open(tmp_path / name):
             pass
         assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["file/run", "shut/run", "shut/a/b"])
+def test_a_place_that_cannot_be_is_refused_before_there_is_work(tmp_path, monkeypatch, place):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "shut").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut")  # root may write anywhere
+    with pytest.raises(StorageError, match=f"{place}: cannot be written .(Not a directory|Permission denied)"):
+        check_place(tmp_path / place)
 
 
 def test_two_processes_cannot_work_in_one_run_directory(tmp_path):

@@ -11,7 +11,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.run import paths
-from crossvote.swstack.experiment.run.directory import RunDirectory, is_campaign, is_run_directory, link
+from crossvote.swstack.experiment.run.directory import RunDirectory, check_outside, is_campaign, is_run_directory, link
 from crossvote.swstack.experiment.run.pipeline import pending
 from crossvote.swstack.experiment.shipped import whole_config
 from crossvote.swstack.experiment.stages import STAGES
@@ -73,6 +73,7 @@ def fork(run: Path, new: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]
     config = load_config(run / paths.CONFIG, overrides)
     if new.exists() and (not new.is_dir() or any(new.iterdir())):
         raise UserError(f"{new}: is there already; name a new or empty folder.")
+    check_outside(new)
     source = RunDirectory(run)
     with RunDirectory.open(new) as target, target.configured(to_mapping(config)):
         for stage in STAGES:

@@ -25,7 +25,7 @@ import tomli_w
 
 from crossvote.sim.common.content import digest, file_digest
 from crossvote.sim.common.errors import StorageError, UserError
-from crossvote.sim.common.files import write_text_atomic, writing
+from crossvote.sim.common.files import check_folder, write_text_atomic, writing
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.schema import adapter
 from crossvote.swstack.experiment.run import paths
@@ -313,6 +313,18 @@ def check_place(path: Path) -> None:
             raise UserError(f"{path}: is a file; a run directory is a folder.")
         if path.is_dir() and not is_run_directory(path) and any(path.iterdir()):
             raise UserError(f"{path}: holds other files; name an empty or new folder with --run-dir.")
+    check_folder(path)
+
+
+def check_outside(path: Path) -> None:
+    """Refuse a place inside a run, where no command would look for another one.
+
+    Raises:
+        UserError: a folder above it is a run directory.
+    """
+    above = next((folder for folder in path.absolute().parents if is_run_directory(folder)), None)
+    if above is not None:
+        raise UserError(f"{path}: lies inside the run {above}; name a place outside of it.")
 
 
 def is_run_directory(path: Path) -> bool:
