@@ -180,6 +180,19 @@ def test_foreign_folders_and_files_are_refused(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["notes.txt"]
 
 
+@pytest.mark.parametrize("theirs", [".lock", "config.toml"])
+def test_a_file_of_the_same_name_makes_no_run_of_a_foreign_folder(tmp_path: Path, theirs: str) -> None:
+    """Other programs have a ``.lock``, and a ``config.toml`` that lies in somebody's project would be overwritten."""
+    for name in (theirs, "notes.txt"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="holds other files"), RunDirectory.open(tmp_path):
+        pass
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {theirs: "mine", "notes.txt": "mine"}
+    with RunDirectory.open(tmp_path / "run") as run, run.configured({"seed": 1}):
+        pass
+    assert is_run_directory(tmp_path / "run")
+
+
 def test_places_that_are_none_are_named(tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     for name, message in {

@@ -234,7 +234,7 @@ class RunDirectory:
             details=details,
         )
         self._settle(folder / _OUT, record, about, move=True)
-        shutil.rmtree(self.path / "work" / stage, ignore_errors=True)
+        shutil.rmtree(self.path / paths.WORK / stage, ignore_errors=True)
         return record
 
     def adopt(self, other: RunDirectory, record: StageRecord) -> None:
@@ -311,7 +311,7 @@ def check_place(path: Path) -> None:
             raise UserError(f"{path}: is a link to {os.readlink(path)}, which is not there.")
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: is a file; a run directory is a folder.")
-        if path.is_dir() and not is_run_directory(path) and any(path.iterdir()):
+        if path.is_dir() and not _may_be_worked_in(path):
             raise UserError(f"{path}: holds other files; name an empty or new folder with --run-dir.")
     check_folder(path)
 
@@ -322,14 +322,31 @@ def check_outside(path: Path) -> None:
     Raises:
         UserError: a folder above it is a run directory.
     """
-    above = next((folder for folder in path.absolute().parents if is_run_directory(folder)), None)
+    above = next((folder for folder in path.absolute().parents if _holds_a_run(folder)), None)
     if above is not None:
         raise UserError(f"{path}: lies inside the run {above}; name a place outside of it.")
 
 
 def is_run_directory(path: Path) -> bool:
     """Whether ``path`` is a run directory, possibly of a run that was stopped before it wrote anything."""
-    return (path / paths.CONFIG).is_file() or ((path / paths.LOCK).is_file() and not is_campaign(path))
+    return (path / paths.CONFIG).is_file() or ((path / paths.LOCK).is_file() and _has_only_begun(path))
+
+
+def _holds_a_run(path: Path) -> bool:
+    """Whether somebody worked here: a configuration alone is in many folders, and so is a file called ``.lock``."""
+    signs = (path / paths.CONFIG).is_file() + (path / paths.LOCK).is_file() + (path / paths.RECORDS).is_dir()
+    stopped = (path / paths.LOCK).is_file() and (path / paths.WORK).is_dir()
+    return (signs > 1 or stopped) and not is_campaign(path)
+
+
+def _has_only_begun(path: Path) -> bool:
+    """Whether nothing is here but what there is before the first stage; so it is in an empty folder."""
+    first = (paths.CONFIG, paths.LOCK)
+    return all(entry.name in first or entry.name.startswith(f".{paths.CONFIG}.") for entry in path.iterdir())
+
+
+def _may_be_worked_in(path: Path) -> bool:
+    return _holds_a_run(path) or _has_only_begun(path)
 
 
 def is_campaign(path: Path) -> bool:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 CONFIG = "config.toml"
 LOCK = ".lock"
+#: Where unfinished stages keep what they have.
+WORK = "work"
 #: What makes a folder with a lock no run but a campaign, or an exploration.
 CAMPAIGN, STUDY = "campaign.db", "study.db"
 #: Where the records of finished stages lie, and how the names of what lies beside them end.
@@ -22,7 +24,7 @@ TRAINED = "fault-training/model"
 MASKS = "pruned/masks.safetensors"
 CHIPS = "faults/chips.json"
 #: Finished trials, which carry their own keys: they outlive a kill, and a sweep with more rates or chips takes them up.
-TRIALS = "work/trials"
+TRIALS = f"{WORK}/trials"
 TRIAL_TABLE = "results/trials.csv"
 PAGE = "report/index.html"
 VERDICT = "report/verdict.txt"
@@ -69,4 +71,4 @@ def about(stage: str) -> str:
 
 def work(stage: str, key: str) -> str:
     """Partial results of an unfinished stage."""
-    return f"work/{stage}/{key[:16]}"
+    return f"{WORK}/{stage}/{key[:16]}"
