@@ -55,7 +55,12 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, context: Mapping[st
         return adapter(cls).validate_json(text, strict=True, context=context)
     except ValidationError as error:
         # A mistake inside one alternative of a union is reported once per alternative; the first is the clearest.
-        raise UserError(f"{where}: {_sentence(cls, error.errors()[0])}") from None
+        found = error.errors()
+        missing = [_dotted(one) for one in found if one["type"] in _MISSING]
+        if len(missing) > 1 and found[0]["type"] in _MISSING:  # all at once, or a file takes as many attempts
+            named = ", ".join(f"'{key}'" for key in missing)
+            raise UserError(f"{where}: the keys {named} are missing.") from None
+        raise UserError(f"{where}: {_sentence(cls, found[0])}") from None
 
 
 #: What checks each class; it takes tens of milliseconds to build, a hundred times as long as to use.
@@ -78,16 +83,24 @@ def _too_large(value: Any, key: str = "") -> str | None:
     return next((found for found in inside if found is not None), None)
 
 
+#: How pydantic says that a key is absent.
+_MISSING = ("missing", "missing_argument")
+
+
+def _dotted(error: ErrorDetails) -> str:
+    return ".".join(str(part) for part in error["loc"]) or "value"
+
+
 def _sentence(cls: type, error: ErrorDetails) -> str:
     location = [str(part) for part in error["loc"]]
-    key = ".".join(location) or "value"
+    key = _dotted(error)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(cls, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
         keys = f"known keys here are {', '.join(known)}." if known else "there are no keys here."
         hint = f"did you mean '{near[0]}'?" if near else keys
         return f"unknown key '{key}'; {hint}"
-    if error["type"] in ("missing", "missing_argument"):
+    if error["type"] in _MISSING:
         return f"key '{key}' is missing."
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("dataclass_type", "dict_type"):

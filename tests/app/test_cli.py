@@ -278,6 +278,17 @@ def test_text_in_messages_is_not_taken_for_markup(monkeypatch, tmp_path):
     assert "key [map.protection.mine] is [bold]odd[/bold]." in call("run").stderr
 
 
+def test_presets_prints_a_file_to_start_from(tmp_path):
+    from crossvote.sim.chip.config import load_chip
+
+    (tmp_path / "mine.toml").write_text(call("presets", "isaac-ce").stdout)
+    assert load_chip(str(tmp_path / "mine.toml")) == load_chip("isaac-ce")
+    assert json.loads(call("presets", "quick", "--json").stdout)["toml"].startswith("#")
+    result = call("presets", "isaac")
+    assert result.exit_code == 2
+    assert "isaac-ce" in result.output
+
+
 def test_presets_lists_configurations_chips_schemes_and_tasks():
     output = call("presets").output
     for word in ("default", "mrpc", "crossvote", "paper", "best", "grammar-single", "sst2"):
