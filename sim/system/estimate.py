@@ -93,6 +93,20 @@ def _queued(steps: Sequence[Step], arrivals: Sequence[int]) -> list[int]:
     return out
 
 
+def _held_apart(steps: Sequence[Step], arrivals: Sequence[int]) -> list[int]:
+    """The arrivals, as far apart as the busiest link that ``steps`` share needs for a token."""
+    load: Counter[int] = Counter()
+    for step in steps:
+        for link, taken in step.links:
+            load[link] += taken
+    apart = max(load.values(), default=0)
+    times, free = [], 0
+    for arrival in arrivals:
+        times.append(max(arrival, free))
+        free = times[-1] + apart
+    return times
+
+
 @dataclass(frozen=True)
 class _Span:
     """When the first token enters a layer, when its attention begins, and when every token leaves, ps."""
@@ -105,17 +119,19 @@ class _Span:
 def _layer_span(steps: Sequence[Step], arrivals: Sequence[int], causal: bool) -> _Span:
     """One layer whose tokens arrive then, without contention between layers."""
     if causal:
-        return _Span(arrivals[0], _private(steps[:2], arrivals)[0], _queued(steps, arrivals))
-    barrier = max(_private(steps[:2], arrivals))
-    return _Span(arrivals[0], barrier, _queued(steps[2:], [barrier] * len(arrivals)))
+        return _Span(arrivals[0], _private(steps[:2], arrivals)[0], _queued(steps, _held_apart(steps, arrivals)))
+    barrier = max(_private(steps[:2], _held_apart(steps[:2], arrivals)))
+    return _Span(arrivals[0], barrier, _queued(steps[2:], _held_apart(steps[2:], [barrier] * len(arrivals))))
 
 
 def estimate(workload: Workload, placement: Placement, sequences: int, started: float) -> SystemResult:
-    """Times without contention between layers, for links or for places in queues: exact where nothing waits for these.
+    """Times without contention between layers or for places in queues, and for links as a pace only.
 
-    Otherwise it is too early, except that serving in the order of arrival is no optimal schedule: now and then a delay
-    makes it a better one, and the estimate is late by up to 3 % (the most that 1,200 random cases showed). The next
-    sequence follows after as long as the busiest unit or link needs for one.
+    Tokens of a layer follow each other no faster than the link that its stages together use most allows; nobody waits
+    for a link that is just taken. On links that are always free the estimate is within 5 % of the simulation. On real
+    ones it may be too early by more, and late where serving in the order of arrival is no optimal schedule, so that a
+    delay makes it a better one (``test_the_estimate_where_links_are_waited_for``). The next sequence follows after as
+    long as the busiest unit or link needs for one.
     """
     chip, tokens = placement.chip, workload.tokens
     network = Network(Simulation(), "network", chip, placement.tiles)

@@ -24,6 +24,7 @@ class Step:
     Attributes:
         name: of the stage. unit: what it occupies; stages of a layer may share a unit.
         interval_ps, latency_ps: without contention. actions: counts of one token.
+        links: (link, how long a token takes it, ps).
     """
 
     name: str
@@ -32,6 +33,7 @@ class Step:
     latency_ps: int
     actions: dict[str, int]
     make: Callable[[Module, Units, str], Crossbars | Transfer | Digital]
+    links: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +181,7 @@ def _crossbars(
         route.latency_ps + timing.latency_ps,
         {**group_actions(chip, group), "flit_hop": route.flits},
         make,
+        route.links,
     )
 
 
@@ -193,6 +196,7 @@ def _collect(name: str, group: GroupPlace, network: Network, attention: Attentio
         route.latency_ps,
         {"flit_hop": route.flits},
         lambda parent, units, resolution: Transfer(parent, "transfer", units.network, route),
+        route.links,
     )
 
 
