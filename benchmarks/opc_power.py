@@ -4,9 +4,9 @@
     python -m benchmarks.opc_power --liberty FILE --row 3  # one of them; adds to what is in the table
 
 Layer 1's Q, K and V of the embedded encoder, 30 % of the columns pruned, 1 % of the cells stuck, tokens of real
-sentences: 32 streams side by side, each its own three vectors. An OPC without a voter gets an unprotected matrix. For
-other numbers of planes the same bit lines are grouped otherwise, as no layer here has them. What ``tb.power`` counts,
-and what it does not, stands there. Debian's qflow-tech-osu018 has a library (180 nm, 1.8 V).
+sentences: 32 streams side by side, each its own five vectors, of which the last but one counts. An OPC without a voter
+gets an unprotected matrix. For other numbers of planes the same bit lines are grouped otherwise, as no layer here has
+them. What ``tb.power`` counts, and what it does not, stands there. Debian's qflow-tech-osu018 has a library (180 nm).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -44,7 +45,7 @@ RESULTS = ROOT / "sim" / "chip" / "components" / "opc_energy.json"
 SECTION = Section(
     ROOT / "docs" / "opc.md", "<!-- sim/chip/components/opc_energy.json -->", "<!-- end of the energies -->"
 )
-LAYER, RATE, STREAMS, VECTORS = "layer.1.qkv", 0.01, 32, 3
+LAYER, RATE, TOKENS, STREAMS, VECTORS = "layer.1.qkv", 0.01, 64, 32, 5
 #: Variant, lanes, planes.
 ROWS = (
     ("plain", 8, 7),
@@ -64,8 +65,9 @@ class Row:
 
     Attributes:
         steps, votes, clocks: of the vector that was counted. areas: um2 by block. blocks: its energy by block.
-        pair, step, lookup, vote: energy of an action, by ``actions``. ungated: of a vector when every flip-flop is
-        clocked in every clock.
+        pair, step, lookup, vote: energy of an action outside memories, by ``actions``.
+        memories: of that vector, signals in memories of flip-flops and what stands around them.
+        clock, memory_clock: of it when every register is clocked in every clock, and every bit of a memory.
     """
 
     variant: str
@@ -80,14 +82,16 @@ class Row:
     step: float
     lookup: float
     vote: float
-    ungated: float
+    memories: float
+    clock: float
+    memory_clock: float
 
 
 @cache
 def layer_codes(scheme: str) -> tuple[OpcMap, NDArray[np.uint8]]:
     """The map of a full OPC of the layer under a scheme, and codes of single row blocks [V, 1, n_x, columns, 2]."""
     chip = load_chip("crossvote")
-    (layer,) = placed_layers([(scheme, LAYER, RATE, STREAMS)])
+    (layer,) = placed_layers([(scheme, LAYER, RATE, TOKENS)])
     group = layer.image.groups[0]
     bundles = group.bundles(chip.opc.columns, chip.opc.outputs)
     bundle = bundles[len(bundles) // 2]
@@ -110,30 +114,27 @@ def side_by_side(parameters: OpcParameters, voted: bool) -> OpcMap:
 
 
 def actions(parameters: OpcParameters, run: Run, steps: int, votes: int) -> dict[str, float]:
-    """pJ of a pair of codes, a step of read-out, a look-up and a vote: data of its blocks over how often it happens,
-    and the clock of their registers where clocks are gated: once a beat for lanes, once a step for the others. Of a
-    memory only the word that is written is clocked: a column sum for each pair.
+    """pJ of a pair of codes, a step of read-out, a look-up and a vote: the signals of its blocks over how often it
+    happens, and the clock of their registers where clocks are gated: once a beat for what adds codes, once a step for
+    what reads out.
+
+    Memories are left out, and with them the signals of what stands around them.
     """
-    p = parameters
     none = BlockEnergy(0.0, 0.0, 0.0, 0, 0)
 
-    def of(*names: str) -> tuple[float, float]:
-        """Data of the vector, and clock of one clock."""
-        found = [run.energies.get(name, none) for name in names]
-        return sum(one.data for one in found), sum(one.clock for one in found) / run.clocks
+    def of(blocks: Sequence[str], times: float, ticks: float) -> float:
+        """Energy of each of ``times`` actions whose blocks are clocked ``ticks`` times."""
+        found = [run.energies.get(name, none) for name in blocks]
+        data = sum(one.data for one in found if one.memory_bits == 0)
+        return (data + sum(one.clock for one in found) / run.clocks * ticks) / times if times else 0.0
 
-    pairs = p.beats(1) * p.lanes
-    lanes = run.energies["lanes"]
-    bit = lanes.memory_clock / run.clocks / lanes.memory_bits
-    data, clock = of("lanes", "glue", "registers")
-    pair = data / pairs + clock / p.lanes + bit * p.column_sum_bits
-    found = {"pair": pair}
-    for name, blocks in (("step", ("readout", "scale")), ("lookup", ("map",))):
-        data, clock = of(*blocks)
-        found[name] = data / steps + clock
-    data, clock = of("voter")
-    found["vote"] = (data + clock * steps) / votes if votes else 0.0
-    return found
+    beats = parameters.beats(1)
+    return {
+        "pair": of(("lanes", "banks", "glue", "registers"), beats * parameters.lanes, beats),
+        "step": of(("readout", "scale", "scales"), steps, steps),
+        "lookup": of(("map", "check"), steps, steps),
+        "vote": of(("voter",), votes, steps),
+    }
 
 
 def measure(variant: str, lanes: int, planes: int, liberty: Path, library: Library, folder: Path) -> Row:
@@ -161,26 +162,37 @@ def measure(variant: str, lanes: int, planes: int, liberty: Path, library: Libra
         if reference.process(stream).outputs.ravel().tolist() != outputs:
             raise RuntimeError(f"the gates of {name} give other outputs than the reference.")
     steps, votes = len(opc_map.read_order), len(opc_map.places[1])
-    blocks = {name: asdict(one) for name, one in run.energies.items()}
-    ungated = sum(one.data + one.clock + one.memory_clock for one in run.energies.values())
-    found = actions(p, run, steps, votes)
-    return Row(variant, lanes, planes, steps, votes, run.clocks, block_areas(gates), blocks, ungated=ungated, **found)
+    found = run.energies.values()
+    return Row(
+        variant,
+        lanes,
+        planes,
+        steps,
+        votes,
+        run.clocks,
+        block_areas(gates),
+        {name: asdict(one) for name, one in run.energies.items()},
+        **actions(p, run, steps, votes),
+        memories=sum(one.data for one in found if one.memory_bits),
+        clock=sum(one.clock for one in found),
+        memory_clock=sum(one.memory_clock for one in found),
+    )
 
 
 def table(document: dict[str, Any]) -> str:
     """Markdown of the energies."""
     lines = [
-        "| L | variant | planes | clocks | pair | step | look-up | vote | vector | vector, ungated | of it clock |",
+        "| L | variant | planes | pair | step | look-up | vote | vector | memories | clocks | memories' clock |",
         f"|{'---|' * 11}",
     ]
     for one in document["rows"]:
         row = Row(**one)
         p = OpcParameters(lanes=row.lanes, planes=row.planes, **VARIANTS[row.variant])
-        gated = row.pair * p.beats(1) * p.lanes + (row.step + row.lookup) * row.steps + row.vote * row.votes
-        clock = sum(block["clock"] + block["memory_clock"] for block in row.blocks.values())
-        cells = [f"{row.pair:.2f}", f"{row.step:.1f}", f"{row.lookup:.1f}", f"{row.vote:.1f}"]
-        cells += [f"{gated / 1000:.2f} nJ", f"{row.ungated / 1000:.2f} nJ", f"{100 * clock / row.ungated:.0f} %"]
-        lines.append(f"| {' | '.join([str(row.lanes), row.variant, str(row.planes), str(row.clocks), *cells])} |")
+        total = row.pair * p.beats(1) * p.lanes + (row.step + row.lookup) * row.steps + row.vote * row.votes
+        head = [str(row.lanes), row.variant, str(row.planes)]
+        actions = [f"{value:.1f}" for value in (row.pair, row.step, row.lookup, row.vote)]
+        vectors = [f"{value / 1000:.1f}" for value in (total, row.memories, row.clock, row.memory_clock)]
+        lines.append(f"| {' | '.join([*head, *actions, *vectors])} |")
     return "\n".join(lines)
 
 
@@ -203,7 +215,7 @@ def main() -> None:
         "rows": [],
     }
     rows: dict[tuple[str, int, int], Row] = {}
-    if RESULTS.is_file():
+    if options.row and RESULTS.is_file():
         rows = {key(row): row for row in (Row(**one) for one in json.loads(RESULTS.read_text())["rows"])}
     for number in options.row or range(len(ROWS)):
         print(f"{ROWS[number]} ...", file=sys.stderr, flush=True)

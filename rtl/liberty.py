@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 #: Transition time at the input of every cell, ns: no placement says what it is.
 TRANSITION_NS = 0.18
@@ -78,7 +77,11 @@ class Pin:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: area in um2, leakage in nW; ``state``: name of what it stores, for flip-flops and latches."""
+    """A cell: area in um2, leakage in nW.
+
+    Attributes:
+        state, next_state: name of what a flip-flop or latch stores, and what it takes. enable: what opens a latch.
+    """
 
     name: str
     area: float
@@ -86,18 +89,7 @@ class Cell:
     pins: Mapping[str, Pin]
     state: str
     next_state: str
-
-    @cached_property
-    def output(self) -> Pin:
-        """Its only output.
-
-        Raises:
-            ValueError: it has none, or several.
-        """
-        outputs = [pin for pin in self.pins.values() if pin.output]
-        if len(outputs) != 1:
-            raise ValueError(f"the cell {self.name} has {len(outputs)} outputs.")
-        return outputs[0]
+    enable: str
 
 
 @dataclass(frozen=True)
@@ -160,9 +152,12 @@ def _cell(group: Group, areas: Mapping[str, float]) -> Cell:
     stores = [*group.named("ff"), *group.named("latch")]
     state = stores[0].arguments[0] if stores else ""
     data = [one.attributes.get("next_state", one.attributes.get("data_in", ("",)))[0] for one in stores]
+    opens = next(
+        (one.attributes["enable"][0].strip() for one in group.named("latch") if "enable" in one.attributes), ""
+    )
     name = group.arguments[0]
     area = group.number("area") or areas.get(name, 0.0)
-    return Cell(name, area, group.number("cell_leakage_power"), pins, state, data[0].strip() if data else "")
+    return Cell(name, area, group.number("cell_leakage_power"), pins, state, data[0].strip() if data else "", opens)
 
 
 def _pin(group: Group) -> Pin:

@@ -8,6 +8,7 @@ block: the part of the OPC whose name the cell carries.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,15 +24,18 @@ from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scal
 from crossvote.sim.peripheral.scales import OpcScales
 from tb.gates import Gates, GateSimulation, Instance
 
-#: Blocks by the beginning of a cell's name; the first that fits. What is left is the OPC's own glue.
+#: Blocks by the beginning of a cell's name, as a pattern; the first that fits. What is left is the OPC's own glue.
+#: ``banks``, ``map`` and ``scales`` are memories and what stands around them, which mapping mixes.
 BLOCKS = {
-    "lane_": "lanes",
-    "sequencer": "lanes",
-    "map_check": "map",
+    r"lane_\d+\.(shift_add|difference)": "lanes",
+    "lane_": "banks",
+    "sequencer": "glue",
+    "map_check": "check",
     "map": "map",
-    "readout.voter": "voter",
+    r"readout\.voter": "voter",
     "readout": "readout",
-    "scale": "scale",
+    r"scale\.scaler": "scale",
+    "scale": "scales",
     "registers": "registers",
     "log": "log",
 }
@@ -69,7 +73,7 @@ class Run:
 def block(name: str) -> str:
     """The block of a cell."""
     own = name.removeprefix("$flatten").replace("\\", "")
-    return next((found for begin, found in BLOCKS.items() if own.startswith(begin)), GLUE)
+    return next((found for begin, found in BLOCKS.items() if re.match(begin, own)), GLUE)
 
 
 def is_memory(gates: Gates, one: Instance) -> bool:
@@ -143,10 +147,10 @@ def drive(
     codes: Sequence[NDArray[np.unsignedinteger]],
     volts: float,
 ) -> Run:
-    """Program an OPC, stream vectors back to back, and take the energy of the second one.
+    """Program an OPC, stream vectors back to back, and take the energy of the last but one.
 
-    From the first beat of the second vector to that of the third, the second is accumulated and the first read out: a
-    period of the steady state. codes: for each stream, as ``Peripheral.process`` takes them, three vectors at least.
+    From its first beat to that of the last vector it is accumulated and one before it read out: a period of the steady
+    state, with five vectors. codes: for each stream, as ``Peripheral.process`` takes them, three vectors at least.
     """
     streams = len(codes)
     simulation = GateSimulation(gates, -(-streams // 64))
@@ -194,9 +198,9 @@ def drive(
         if ready[0] and sent < total:
             sent += 1
             # What an edge shows is the clock before it, so counting begins with the edge behind the beat.
-            if sent == beats + 1:
+            if sent == total - 2 * beats + 1:
                 simulation.count = True
-            elif sent == 2 * beats + 1:
+            elif sent == total - beats + 1:
                 simulation.count = False
         if len(outputs[0]) == wanted:
             break

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from crossvote.rtl.axi_lite import OpcAxi
 from crossvote.rtl.export import ports, to_verilog, write_atomic
+from crossvote.rtl.memories import KINDS, WrappedMemories
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.tile import Tile
@@ -230,12 +231,21 @@ def run_bench(
     waves: bool = False,
     coverage: bool = False,
     most_failures: int = 0,
+    memories: str | None = None,
 ) -> tuple[int, int, Path]:
-    """Build and run one bench; returns tests passed, tests failed and the log file. ``most_failures``: see above."""
+    """Build and run one bench; returns tests passed, tests failed and the log file.
+
+    ``most_failures``: see above. ``memories``: of ``KINDS``, what stands in the place of memories.
+    """
     component = bench.create(bench.parameters)
     names = [port["name"] for port in ports(component)]
+    if memories is None:
+        text = to_verilog(component, "opc")
+    else:
+        modules = KINDS[memories].read_text(encoding="utf-8")
+        text = f"{to_verilog(component, 'opc', WrappedMemories())}\n`define OPC_MEMORY_COLLISIONS\n{modules}"
     try:
-        tool = build_bench(names, to_verilog(component, "opc"), simulator, folder, waves, coverage)
+        tool = build_bench(names, text, simulator, folder, waves, coverage)
     except (SystemExit, RuntimeError):
         return 0, 1, folder / "build.txt"
     return simulate_bench(tool, bench, simulator, folder, stimulus, waves, most_failures=most_failures)
@@ -254,6 +264,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/sim"), help="where to build")
     parser.add_argument("--waves", action="store_true", help="write a waveform beside each log")
     parser.add_argument("--coverage", action="store_true", help="count lines and toggles of the Verilog (Verilator)")
+    parser.add_argument("--memories", choices=KINDS, help="put these in the place of memories")
     options = parser.parse_args()
     simulators = options.simulator or list(SIMULATORS)
     hints = [hint for hint in (unusable(options.folder), *map(missing, simulators)) if hint]
@@ -278,7 +289,9 @@ def main() -> None:
             with redirect_stdout(sys.stderr):
                 folder = (options.folder / simulator / bench.name).resolve()
                 counted = options.coverage and simulator == "verilator"
-                passed, failed, log = run_bench(bench, simulator, folder, stimulus, options.waves, counted)
+                passed, failed, log = run_bench(
+                    bench, simulator, folder, stimulus, options.waves, counted, memories=options.memories
+                )
             failures += failed
             seconds = f"{time.perf_counter() - start:.1f}"
             if options.waves:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from benchmarks import opc_power
 from crossvote.rtl.column_map import HOLD, OPERATION_BITS, SKIP, entry_layout, operation, operations
 from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL, SHIFT_BITS, OpcParameters
 from crossvote.rtl.registers import (
@@ -20,7 +21,7 @@ from crossvote.rtl.registers import (
     scale_address,
 )
 from crossvote.rtl.synthesis import VARIANTS, CellCounts, memory_bits, table
-from crossvote.sim.chip.components.opc import synthesis
+from crossvote.sim.chip.components.opc import energies, synthesis
 
 TEXT = (Path(__file__).parents[2] / "docs" / "opc.md").read_text(encoding="utf-8")
 SHIPPED = OpcParameters()
@@ -122,3 +123,8 @@ def test_counted_cells_are_those_of_the_system_model() -> None:
     assert {row.memory_bits for row in counted} == {
         memory_bits(OpcParameters(**changes)) for changes in VARIANTS.values()
     }
+
+
+def test_energies_are_those_of_the_system_model() -> None:
+    assert opc_power.SECTION.around(opc_power.table(energies())) in TEXT
+    assert {(row["variant"], row["lanes"], row["planes"]) for row in energies()["rows"]} == set(opc_power.ROWS)

@@ -125,13 +125,13 @@ def test_the_energy_of_a_flip_flop_that_toggles() -> None:
     toggles = np.zeros(gates.nets, np.int64)
     toggles[q] = 2
     found = energies(gates, toggles, streams=1, clocks=2, volts=2.0)
-    assert list(found) == ["glue", "lanes"]
-    lanes = found["lanes"]
+    assert list(found) == ["banks", "glue"]
+    banks = found["banks"]
     load = 2 * (0.02 + WIRE_PF)  # both on pin B
-    assert lanes.data == pytest.approx(2 * load * 2.0**2 / 2)
+    assert banks.data == pytest.approx(2 * load * 2.0**2 / 2)
     # Its net has the name of a memory.
-    assert (lanes.registers, lanes.memory_bits, lanes.clock) == (0, 1, 0)
-    assert lanes.memory_clock == pytest.approx(2 * (0.28 + 0.68 + (0.03 + WIRE_PF) * 4.0))
+    assert (banks.registers, banks.memory_bits, banks.clock) == (0, 1, 0)
+    assert banks.memory_clock == pytest.approx(2 * (0.28 + 0.68 + (0.03 + WIRE_PF) * 4.0))
     inputs = np.zeros(gates.nets, np.int64)
     inputs[gates.ports["a"]] = 4
     halved = energies(gates, inputs, streams=2, clocks=0, volts=2.0)
@@ -150,9 +150,11 @@ def test_netlists_that_are_refused() -> None:
 def test_blocks() -> None:
     names = {
         "$flatten\\lane_12.\\shift_add.$abc$1": "lanes",
+        "$flatten\\lane_12.$abc$1": "banks",
         "$flatten\\readout.\\voter.$abc$1": "voter",
         "$flatten\\readout.$abc$1": "readout",
-        "$flatten\\map_check.$abc$1": "map",
+        "$flatten\\map_check.$abc$1": "check",
+        "$flatten\\map.$abc$1": "map",
         "$abc$1": "glue",
     }
     assert {name: block(name) for name in names} == names
@@ -174,6 +176,6 @@ def test_the_gates_of_an_opc_are_the_opc(tmp_path: Path) -> None:
     reference.load_map(opc_map)
     assert run.outputs == [reference.process(own).outputs.ravel().tolist() for own in codes]
     assert run.clocks == max(p.beats(1), len(opc_map.read_order))
-    assert {"lanes", "map", "voter", "readout", "registers", "glue"} == set(run.energies)
-    assert run.energies["lanes"].memory_bits == 2 * p.columns * p.column_sum_bits
+    assert {"lanes", "banks", "map", "check", "voter", "readout", "registers", "glue"} == set(run.energies)
+    assert run.energies["banks"].memory_bits == 2 * p.columns * p.column_sum_bits
     assert all(one.data > 0 for one in run.energies.values())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from crossvote.rtl import asic
+from crossvote.rtl.liberty import read
 from crossvote.rtl.synthesis import CellCounts, merged, read_table, write_table
 
 
@@ -24,7 +25,7 @@ def test_a_table_goes_on_with_the_same_hardware_only(tmp_path: Path) -> None:
     assert read_table(path) == {"cells": [], "ecp5": [], "asic": []}
     rows: dict[str, list[Any]] = {
         "cells": [CellCounts("plain", 1, 5, 6, 7)],
-        "asic": [asic.AsicCost("plain", 1, 2.0, 1.0, (100.0,))],
+        "asic": [asic.AsicCost("plain", 1, 2.0, 1.0, 2.0, 2.0, (100.0,))],
     }
     write_table(path, rows)
     assert read_table(path) == {**rows, "ecp5": []}
@@ -46,3 +47,18 @@ def test_no_concatenation_is_left_for_the_timing_tool() -> None:
     text = "module opc(a);\n  assign { \\a[3] , b, c } = { d, 2'h2 };\n  assign x = y;\nendmodule\n"
     wanted = ["  assign \\a[3] = d ;", "  assign b = 1'h1 ;", "  assign c = 1'h0 ;", "  assign x = y;"]
     assert asic.single_assignments(text).splitlines()[1:-1] == wanted
+
+
+def test_a_latch_of_the_library_is_mapped_to() -> None:
+    latch = """library(small) { cell (L) { latch (IQ, IQN) { data_in : "D"; enable : "G"; }
+      pin(G) { direction : input; clock : true; } pin(D) { direction : input; }
+      pin(Q) { direction : output; function : "IQ"; } } }"""
+    assert "  L latch(.G(E), .D(D), .Q(Q));" in asic.latch_map(read(latch))
+    with pytest.raises(ValueError, match="no latch"):
+        asic.latch_map(read(latch.replace('"G"', '"!G"')))
+
+
+def test_a_macro_is_as_large_as_those_it_follows_from() -> None:
+    scale = (asic.LIBRARY_NM / asic.MACRO_NM) ** 2
+    for words, size in ((16, 286.66 * 152.7), (256, 479.78 * 397.5)):
+        assert asic.macro_um2(32 * words) == pytest.approx(size * scale, rel=1e-3)

@@ -13,8 +13,9 @@ from crossvote.sim.chip.components.adc import adc
 from crossvote.sim.chip.components.array import ENDURANCE, WRITE_PJ, array
 from crossvote.sim.chip.components.digital import mac_unit, vector_lane
 from crossvote.sim.chip.components.driver import driver, sample_hold
+from crossvote.sim.chip.components.logic import BIT_PJ
 from crossvote.sim.chip.components.memory import SRAM, bus, edram, sram
-from crossvote.sim.chip.components.opc import VARIANTS, opc, opc_cells, shift_add, synthesis
+from crossvote.sim.chip.components.opc import VARIANTS, energies, opc, opc_cells, shift_add, synthesis
 from crossvote.sim.chip.components.router import router
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
@@ -105,6 +106,31 @@ def test_opc_has_the_gates_of_the_synthesis():
     assert plain.area_um2 < voter.area_um2
     assert plain.actions["map_lookup"].energy_pj == plain.actions["vote"].energy_pj == 0
     assert voter.actions["map_lookup"].energy_pj > 0 < voter.actions["vote"].energy_pj
+
+
+@pytest.mark.parametrize("lanes", [1, 8, 32])
+def test_opc_has_the_energies_of_the_toggles(lanes):
+    """Capacitance with the feature size, 180 to 32 nm; 1.8 to 0.9 V."""
+    row = next(r for r in energies()["rows"] if (r["variant"], r["lanes"], r["planes"]) == ("map + voter", lanes, 7))
+    found = opc(OpcParameters(lanes=lanes), "map + voter", 1000).actions
+    factor = 32 / 180 / 4
+    width, entry = OpcParameters().column_sum_bits, 12
+    assert found["opc_pair"].energy_pj == pytest.approx(factor * row["pair"] + 2 * width * BIT_PJ)
+    assert found["opc_step"].energy_pj == pytest.approx(factor * row["step"] + width * BIT_PJ)
+    assert found["map_lookup"].energy_pj == pytest.approx(factor * row["lookup"] + entry * BIT_PJ)
+    assert found["vote"].energy_pj == pytest.approx(factor * row["vote"])
+
+
+def test_energies_of_an_opc_follow_its_sizes():
+    """Between the lanes that were measured in between; those of a clock grow with lanes beyond them, too."""
+    beats = [
+        n * opc(OpcParameters(lanes=n), "map + voter", 1000).actions["opc_pair"].energy_pj for n in (8, 16, 32, 64)
+    ]
+    assert beats == sorted(beats)
+    assert beats[3] - beats[2] == pytest.approx(2 * (beats[2] - beats[1]))
+    scaled = [opc(OpcParameters(scale_bits=n), "map + voter + scale", 1000).actions["opc_step"] for n in (8, 17)]
+    unscaled = opc(OpcParameters(), "map + voter", 1000).actions["opc_step"]
+    assert unscaled.energy_pj < scaled[0].energy_pj < scaled[1].energy_pj
 
 
 def test_the_scale_stage_follows_its_bits():

@@ -3,8 +3,10 @@
 ``opc_cells.json`` holds what ``python -m crossvote.rtl.synthesis`` counts: gates, flip-flops and memory bits over
 lanes and variant, and what a log of disagreements adds. Gates and flip-flops are linear in the lanes (interpolated
 between the counted ones, the last slope continued up to 256) and, per lane, in the width of a column sum; the rest
-grows with the width of an output sum. Priced as logic (``logic.py``). ISAAC's shift-and-add, which has published power
-instead, is here too.
+grows with the width of an output sum. Areas and leakage are priced as logic (``logic.py``). ``opc_energy.json`` holds
+what ``python -m benchmarks.opc_power`` makes of the toggles of a real layer's simulation in a cell library: energy of
+each action outside memories, brought to ``NODE_NM`` by an assumption, ``shrink``. Bits of memories are priced as SRAM
+for energy as for area. ISAAC's shift-and-add, which has published power instead, is here too.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from typing import Any, get_args
 
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
 from crossvote.sim.chip.components import logic
-from crossvote.sim.chip.components.base import Action, Estimate, Structure, Variant, component, within_clock
+from crossvote.sim.chip.components.base import NODE_NM, Action, Estimate, Structure, Variant, component, within_clock
 from crossvote.sim.common.errors import UserError
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+#: Supply assumed at ``NODE_NM``, V.
+VOLTS = 0.9
 #: Bits of the multiplier of the scale stage that was synthesised.
 SYNTHESISED_SCALE_BITS = 17
 
@@ -51,11 +55,51 @@ def synthesis() -> dict[str, Any]:
     return {key: document[key] for key in ("source", "parameters", "rows")}
 
 
-@cache
 def _document() -> dict[str, Any]:
-    text = (resources.files("crossvote.sim.chip.components") / "opc_cells.json").read_text(encoding="utf-8")
+    return _read("opc_cells.json")
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    text = (resources.files("crossvote.sim.chip.components") / name).read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     return document
+
+
+def energies() -> dict[str, Any]:
+    """What was measured: ``source``, ``library``, ``node_nm``, ``volts``, ``wire_pf`` and ``rows``."""
+    return _read("opc_energy.json")
+
+
+def shrink() -> float:
+    """What is left at ``NODE_NM`` of an energy in the library: C V^2, where C goes with the feature size."""
+    measured = energies()
+    return float(NODE_NM / measured["node_nm"] * (VOLTS / measured["volts"]) ** 2)
+
+
+def _measured(action: str, variant: Variant, lanes: int) -> float:
+    """pJ of an action at ``NODE_NM`` and the sizes that were measured.
+
+    What lanes change was measured on the variant with map and voter, per clock: linear between its lanes, and on with
+    the last slope.
+    """
+    planes = _table()[0].planes
+    rows = {(row["variant"], row["lanes"]): row for row in energies()["rows"] if row["planes"] == planes}
+    known = sorted(number for name, number in rows if name == "map + voter")
+
+    def each(number: int) -> int:
+        """Of the action in a clock."""
+        return number if action == "pair" else 1
+
+    def over(lanes: int) -> float:
+        upper = next((number for number in known[1:] if number >= lanes), known[-1])
+        lower = known[known.index(upper) - 1]
+        low, high = (float(rows["map + voter", number][action]) * each(number) for number in (lower, upper))
+        return float((low + (high - low) * (lanes - lower) / (upper - lower)) / each(lanes))
+
+    common = OpcParameters().lanes
+    own = float(rows[variant, common][action])
+    return shrink() * (own + over(lanes) - over(common))
 
 
 def _gates(variant: Variant, lanes: int) -> tuple[float, float]:
@@ -117,9 +161,10 @@ def _log_gates(bits: int) -> float:
 def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimate:
     """One OPC.
 
-    Actions: ``opc_pair`` (a pair of codes accumulated: the gates of a lane, its column sum read and written),
-    ``opc_step`` (a column sum read out and added to its output), ``map_lookup`` and ``vote``. What a log counts is
-    free: how often bit lines disagree depends on the faults.
+    Actions: ``opc_pair`` (a pair of codes accumulated, its column sum read and written), ``opc_step`` (a column sum
+    read out, added to its output and, with a scale stage, its share of scaling), ``map_lookup`` (an entry read, checked
+    and taken apart) and ``vote``. Widths of sums count in proportion. What a log counts is free: how often bit lines
+    disagree depends on the faults.
 
     Raises:
         UserError: a clock above 2 GHz.
@@ -127,22 +172,27 @@ def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimat
     within_clock("opc.clock_ps", clock_ps, "opc", "ISAAC's 1.2 GHz")
     cells = opc_cells(parameters, variant)
     reference, rows = _table()
+    width, lanes = parameters.column_sum_bits, parameters.lanes
+    wide, high = width / reference.column_sum_bits, parameters.sum_bits / reference.sum_bits
     # What adds a code does the same work in every variant: small differences between their syntheses are no saving.
-    lane, _ = _gates("map + voter", parameters.lanes)
-    width, out = parameters.column_sum_bits, parameters.sum_bits
-    pair = lane / parameters.lanes * width / reference.column_sum_bits * logic.GATE_PJ + 2 * width * logic.BIT_PJ
-    _, plain = _gates("plain", parameters.lanes)
-    step = plain * out / reference.sum_bits * logic.GATE_PJ + width * logic.BIT_PJ
-    eight = {v: rows[v, 8] for v in VARIANTS}
-    entry = (eight["map"].memory_bits - eight["plain"].memory_bits) / reference.columns
-    lookup = (eight["map"].gates - eight["plain"].gates) * logic.GATE_PJ + entry * logic.BIT_PJ
-    voter = (eight["map + voter"].gates - eight["map"].gates) * width / reference.column_sum_bits * logic.GATE_PJ
+    pair = _measured("pair", "map + voter", lanes) * wide + 2 * width * logic.BIT_PJ
+    unscaled: Variant = "map + voter" if "voter" in variant else variant
+    step = _measured("step", unscaled, lanes)
+    if variant == "plain":
+        step += _measured("lookup", variant, OpcParameters().lanes)  # it counts through its fixed map
+    elif variant == "map + voter + scale":
+        bits = parameters.scale_bits or SYNTHESISED_SCALE_BITS
+        step += (_measured("step", variant, lanes) - step) * bits / SYNTHESISED_SCALE_BITS
+    step = step * high + width * logic.BIT_PJ
+    entry = (rows["map", 8].memory_bits - rows["plain", 8].memory_bits) / reference.columns
+    lookup = _measured("lookup", unscaled, lanes) + entry * logic.BIT_PJ
+    vote = _measured("vote", "map + voter", lanes) * wide
     return Estimate(
         {
             "opc_pair": Action(pair, clock_ps / parameters.lanes),
             "opc_step": Action(step, clock_ps),
             "map_lookup": Action(lookup if variant != "plain" else 0.0, clock_ps if variant != "plain" else 0.0),
-            "vote": Action(voter if "voter" in variant else 0.0),
+            "vote": Action(vote if "voter" in variant else 0.0),
         },
         logic.area_um2(cells.gates, cells.memory_bits),
         logic.leakage_mw(cells.gates, cells.memory_bits),
