@@ -102,7 +102,8 @@ RULES: dict[str, Rule] = {
     "adc.conversion_ps": rule(781, 1562, 4000, ps=">"),
     # Output peripherals for more bit lines take longer; fewer of them repeat what does not grow with bit lines.
     "opc.columns": rule(64, 128, 256, ps=">=", w="any", mm2="any"),
-    "opc.lanes": rule(1, 2, 4, 8, 16, 32, around=SHORT_READS, ps="<=", pj=">=", w=">", mm2=">"),
+    # A beat with more pairs drives registers and addresses once for all of them; a step chooses among more lanes.
+    "opc.lanes": rule(1, 2, 4, 8, 16, 32, around=SHORT_READS, ps="<=", pj="any", w=">", mm2=">"),
     "opc.planes": rule(4, 6, 7, 8, ps="any", pj=">", w="any", mm2=">", write_pj=">", write_ps="any"),
     "opc.input_bits": rule(4, 8, 16, ps=">", pj=">", w=">", mm2=">"),
     "opc.row_blocks": rule(8, 32, 64, ps=">=", pj=">", w=">", mm2=">"),
