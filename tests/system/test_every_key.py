@@ -107,9 +107,11 @@ RULES: dict[str, Rule] = {
     "opc.planes": rule(4, 6, 7, 8, ps="any", pj=">", w="any", mm2=">", write_pj=">", write_ps="any"),
     "opc.input_bits": rule(4, 8, 16, ps=">", pj=">", w=">", mm2=">"),
     "opc.row_blocks": rule(8, 32, 64, ps=">=", pj=">", w=">", mm2=">"),
-    # What is not protected is charged for the plain peripheral; a map to read takes a clock.
-    "opc.voter": rule(False, True, ps=">="),
-    "opc.column_map": rule(False, True, around={"opc": {"voter": False}}, ps=">="),
+    # What is not protected is charged for the plain peripheral, but for a step of read-out in hardware that has more
+    # registers on its way; a map to read takes a clock.
+    "opc.voter": rule(False, True, ps=">=", pj=">"),
+    # The fixed map counts its steps itself; what the writable one takes for them is charged to what has a use for it.
+    "opc.column_map": rule(False, True, around={"opc": {"voter": False}}, ps=">=", pj="<"),
     "opc.scale_bits": rule(4, 8, 17, ps=">=", pj=">", w=">", mm2=">"),
     # Nor has the plain one a log; the one that scales has voters as well.
     "opc.log_bits": rule(0, 8, 24, around={"opc": {"scale_bits": 17}}, w=">", mm2=">"),
