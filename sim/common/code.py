@@ -13,6 +13,7 @@ import ast
 import contextlib
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -46,6 +47,8 @@ PLUMBING = tuple(
     )
 )
 
+_INSIDE_PLUMBING = tuple(f"{name}." for name in PLUMBING)
+
 _DATA = (".cpp", ".h", ".css", ".j2", ".json", ".v")
 _BY_NAME = {"import_module", "iter_modules", "walk_packages", "__import__"}
 
@@ -55,9 +58,10 @@ class Sources:
     """The source files of the package at ``root``, each looked for and read once."""
 
     root: Path
+    _names: dict[str, frozenset[str]] = field(default_factory=dict)
     _found: dict[str, Path | None] = field(default_factory=dict)
     _data: dict[Path, dict[str, str]] = field(default_factory=dict)
-    _read: dict[str, tuple[str, tuple[str, ...], bool]] = field(default_factory=dict)
+    _read: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     _cache: dict[str, list[Any]] | None = None
     _new: bool = False
 
@@ -76,11 +80,8 @@ class Sources:
             name = waiting.pop()
             if name in modules:
                 continue
-            content, imported, by_name = self._module(name)
-            modules[name] = content
-            if by_name:
-                imported = (*imported, *self._siblings(name))
-            waiting += [other for other in imported if not self._is_plumbing(other)]
+            modules[name], used = self._module(name)
+            waiting += used
         self._save()
         folders = {path.parent for name in modules if (path := self._file(name))}
         data = {name: content for folder in folders for name, content in self._beside(folder).items()}
@@ -98,7 +99,7 @@ class Sources:
 
     @staticmethod
     def _is_plumbing(name: str) -> bool:
-        return any(name == module or name.startswith(f"{module}.") for module in PLUMBING)
+        return name in PLUMBING or name.startswith(_INSIDE_PLUMBING)
 
     def _file(self, name: str) -> Path | None:
         if name not in self._found:
@@ -109,11 +110,22 @@ class Sources:
         package, _, inner = name.partition(".")
         if package != PACKAGE:
             return None
-        path = self.root / inner.replace(".", "/")
-        for candidate in (path.with_suffix(".py") if inner else path / "__init__.py", path / "__init__.py"):
-            if candidate.is_file():
-                return candidate
-        return None
+        folder, _, last = inner.replace(".", "/").rpartition("/")
+        if last and f"{last}.py" in self._inside(folder):
+            return self.root / folder / f"{last}.py"
+        if last and last not in self._inside(folder):  # a function or a class, as most names are
+            return None
+        own = f"{folder}/{last}".strip("/")
+        return self.root / own / "__init__.py" if "__init__.py" in self._inside(own) else None
+
+    def _inside(self, folder: str) -> frozenset[str]:
+        """The names in a folder, a path relative to the root; thousands of modules are looked for in dozens of them."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(self.root / folder))
+            except OSError:  # a file, or a folder that is not there
+                self._names[folder] = frozenset()
+        return self._names[folder]
 
     def _siblings(self, name: str) -> list[str]:
         path = self._file(name)
@@ -121,8 +133,8 @@ class Sources:
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         return [f"{package}.{other.stem}" for other in sorted(path.parent.glob("*.py")) if other.stem != "__init__"]
 
-    def _module(self, name: str) -> tuple[str, tuple[str, ...], bool]:
-        """Digest of a module's code, the CrossVote modules it imports, and whether it imports others by name."""
+    def _module(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """Digest of a module's code, and the CrossVote modules it uses, apart from the plumbing."""
         if name in self._read:
             return self._read[name]
         path = self._file(name)
@@ -145,7 +157,10 @@ class Sources:
                 existing += self._siblings(other[:-2])
             elif self._file(other) is not None:
                 existing.append(other)
-        self._read[name] = (str(content), tuple(existing), bool(by_name))
+        if by_name:
+            existing += self._siblings(name)
+        used = dict.fromkeys(other for other in existing if not self._is_plumbing(other))
+        self._read[name] = (str(content), tuple(used))
         return self._read[name]
 
     def _stored(self) -> dict[str, list[Any]]:
@@ -219,15 +234,15 @@ def _without_text(tree: ast.AST) -> str:
     return ast.unparse(tree)
 
 
-_installed: Sources | None = None
+@cache
+def _installed() -> Sources:
+    import crossvote
+
+    assert crossvote.__file__ is not None
+    return Sources(Path(crossvote.__file__).parent)
 
 
+@cache
 def code_digest(*modules: str) -> str:
     """``Sources.digest`` of the CrossVote that is running; read once per process."""
-    global _installed
-    if _installed is None:
-        import crossvote
-
-        assert crossvote.__file__ is not None
-        _installed = Sources(Path(crossvote.__file__).parent)
-    return _installed.digest(modules)
+    return _installed().digest(modules)

@@ -7,11 +7,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import filelock
+from typing import TYPE_CHECKING
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import writing
+from crossvote.sim.common.later import Later
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    filelock = Later("filelock")  # who only looks at a run holds no lock
 
 _ABSENT = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 

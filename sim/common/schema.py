@@ -63,7 +63,7 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, context: Mapping[st
         raise UserError(f"{where}: {_sentence(cls, found[0])}") from None
 
 
-#: What checks each class; it takes tens of milliseconds to build, a hundred times as long as to use.
+#: What checks each class; it takes milliseconds to build, a hundred times as long as to use.
 _adapters: dict[type, TypeAdapter[Any]] = {}
 
 

@@ -19,18 +19,14 @@ from rich.progress import (
 )
 
 from crossvote.sim.common.progress import Progress as Report
-from crossvote.sim.common.progress import no_progress
 
 #: Seconds between two plain progress lines.
 PLAIN_INTERVAL = 10.0
 
 
 @contextmanager
-def progress_display(console: Console, quiet: bool = False) -> Iterator[Report]:
-    """A progress callback: one bar per description on a terminal, a line now and then elsewhere, none if quiet."""
-    if quiet:
-        yield no_progress
-        return
+def progress_display(console: Console) -> Iterator[Report]:
+    """A progress callback: one bar per description on a terminal, a line now and then elsewhere."""
     if not console.is_terminal:
         yield _PlainProgress(console)
         return

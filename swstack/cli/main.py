@@ -64,6 +64,8 @@ def main() -> None:
     # Torch's OpenMP threads spin while they wait; with another busy process on the machine that made a training step
     # 25 times slower. The runtime reads the variable when torch is loaded, which is later than here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Pydantic would look through all installed packages for plugins, longer than a configuration takes to check.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started this

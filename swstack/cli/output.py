@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from crossvote.sim.common.progress import Progress
+from crossvote.sim.common.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,11 +82,24 @@ class Output:
         """One sentence about what the user should know, on standard error."""
         self._err.print(("crossvote:", "yellow"), (text, ""))
 
-    def progress(self) -> AbstractContextManager[Progress]:
-        """Shows progress: bars on a terminal, a line now and then elsewhere, nothing with ``--quiet``."""
-        from crossvote.swstack.cli.console import progress_display
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Shows progress: bars on a terminal, a line now and then elsewhere, nothing with ``--quiet``.
 
-        return progress_display(self._talk.console, self._quiet)
+        What shows it is loaded with the first news: where nothing is left to do there are none.
+        """
+        with ExitStack() as shown:
+            display: Progress | None = None
+
+            def report(description: str, done: int, total: int) -> None:
+                nonlocal display
+                if display is None:
+                    from crossvote.swstack.cli.console import progress_display
+
+                    display = shown.enter_context(progress_display(self._talk.console))
+                display(description, done, total)
+
+            yield no_progress if self._quiet else report
 
     def campaign(self, folder: Path) -> AbstractContextManager[Callable[[State], None]]:
         """Shows a campaign while it runs, with its table so far on a terminal."""

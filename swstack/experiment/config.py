@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -30,8 +30,6 @@ DEFAULT_CHIP = "crossvote"
 
 #: Seeds are kept as signed 64-bit integers in tables.
 LARGEST_SEED = (1 << 63) - 1
-
-T = TypeVar("T")
 
 
 @config_dataclass
@@ -64,26 +62,22 @@ class MapConfig:
         return names
 
 
-def _defaults(section: type[T]) -> T:
-    return build(section, {}, section.__name__)
-
-
 @config_dataclass
 class RunConfig:
     """Everything that decides the numbers of a run."""
 
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="Every random draw of the run derives from it.")
-    model: ModelConfig = _defaults(ModelConfig)
-    task: TaskConfig = _defaults(TaskConfig)
-    finetune: FinetuneConfig = _defaults(FinetuneConfig)
-    prune: PruneConfig = _defaults(PruneConfig)
-    fault_training: FaultTrainingConfig = _defaults(FaultTrainingConfig)
-    quantization: QuantizationConfig = _defaults(QuantizationConfig)
-    map: MapConfig = _defaults(MapConfig)
-    faults: FaultsConfig = _defaults(FaultsConfig)
-    eval: EvalConfig = _defaults(EvalConfig)
-    cosim: CosimConfig = _defaults(CosimConfig)
-    simulate: SimulateConfig = _defaults(SimulateConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    task: TaskConfig = Field(default_factory=TaskConfig)
+    finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
+    prune: PruneConfig = Field(default_factory=PruneConfig)
+    fault_training: FaultTrainingConfig = Field(default_factory=FaultTrainingConfig)
+    quantization: QuantizationConfig = Field(default_factory=QuantizationConfig)
+    map: MapConfig = Field(default_factory=MapConfig)
+    faults: FaultsConfig = Field(default_factory=FaultsConfig)
+    eval: EvalConfig = Field(default_factory=EvalConfig)
+    cosim: CosimConfig = Field(default_factory=CosimConfig)
+    simulate: SimulateConfig = Field(default_factory=SimulateConfig)
     chip: ChipConfig = Field(default_factory=lambda: load_chip(DEFAULT_CHIP))
 
     @model_validator(mode="after")

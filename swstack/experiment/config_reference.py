@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from crossvote.sim.array.patterns import PATTERNS
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.registry import Registry
+from crossvote.sim.common.schema import adapter
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.mapping.scheme import SCHEMES
 from crossvote.swstack.pruning.methods import METHODS
@@ -41,7 +40,7 @@ class Key:
 
 def schema() -> dict[str, Any]:
     """JSON schema of a run's TOML file, for editors; ``chip.preset`` is added, which only files have."""
-    found = TypeAdapter(RunConfig).json_schema()
+    found = adapter(RunConfig).json_schema()
     found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     chip = found["$defs"]["ChipConfig"]
     chip["properties"]["preset"] = {
@@ -64,7 +63,7 @@ def all_keys() -> list[Key]:
         # A key that several kinds have is listed once, unless it means something else there.
         own: dict[Key, list[str]] = {}
         for kind, cls in kinds.items():
-            described = TypeAdapter(cls).json_schema()
+            described = adapter(cls).json_schema()
             for key in _walk(described, described.get("$defs", {}), f"{table}."):
                 if key.name not in known and key.name != f"{table}.kind":
                     own.setdefault(key, []).append(kind)
@@ -207,7 +206,7 @@ def file_kinds() -> dict[str, type]:
 
 def keys_of(kind: type) -> list[Key]:
     """All keys of a configuration class."""
-    found = TypeAdapter(kind).json_schema()
+    found = adapter(kind).json_schema()
     return list(_walk(found, found.get("$defs", {}), ""))
 
 

@@ -10,15 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 import crossvote
+from crossvote.sim.common import schema
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.cli import work
 from crossvote.swstack.cli.output import Output
-from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run import branches
+from crossvote.swstack.experiment.run.directory import RunDirectory, StageRecord
 
 STAGES = ("run", "finetune", "prune", "map", "faults", "eval", "cosim", "report")
 
@@ -106,8 +109,21 @@ def test_drawing_the_laws_of_chips_loads_neither_torch_nor_simulators(tmp_path):
 
 @pytest.mark.parametrize("arguments", [("status", "run"), ("list", "."), ("run", "run")])
 def test_a_finished_run_answers_without_numbers(arguments, workplace):
-    """What is finished is known by digests: nothing that computes is loaded to say so."""
-    assert HEAVY.isdisjoint(loaded_by(arguments, workplace.folder))
+    """What is finished is known by digests: nothing that computes is loaded to say so, nor bars without progress."""
+    loaded = loaded_by(arguments, workplace.folder)
+    assert HEAVY.isdisjoint(loaded)
+    assert {"rich.console", "rich.progress"}.isdisjoint(loaded)
+    if arguments[0] != "run":  # who looks only holds no lock
+        assert "filelock" not in loaded
+
+
+def test_a_record_is_checked_by_what_was_built_for_the_first_of_its_kind(monkeypatch, workplace):
+    built = []
+    monkeypatch.setattr(schema, "_adapters", {})
+    monkeypatch.setattr(schema, "TypeAdapter", lambda kind: built.append(kind) or TypeAdapter(kind))
+    assert branches.status(workplace.folder / "run").done > 1
+    assert StageRecord in built
+    assert len(built) == len(set(built))
 
 
 def test_the_version_is_printed():
