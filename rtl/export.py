@@ -26,7 +26,7 @@ from amaranth.lib import wiring
 from crossvote.rtl.axi_lite import OpcAxi
 from crossvote.rtl.axi_stream import OpcAxiStream
 from crossvote.rtl.column_map import HOLD, SKIP, operations
-from crossvote.rtl.memories import WrappedMemories
+from crossvote.rtl.memories import KINDS, WrappedMemories
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, map_address, scale_address
@@ -148,17 +148,26 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def export(
-    parameters: OpcParameters, folder: Path, name: str = "opc", bus: str = "port", streams: str = "plain"
-) -> tuple[Path, Path]:
-    """Write ``name``.v and ``name``.json into ``folder`` and return both paths.
+    parameters: OpcParameters,
+    folder: Path,
+    name: str = "opc",
+    bus: str = "port",
+    streams: str = "plain",
+    wrap_memories: bool = False,
+) -> tuple[Path, ...]:
+    """Write ``name``.v and ``name``.json into ``folder`` and return their paths.
 
     ``bus``: "port" for the plain register port, "axi" for AXI4-Lite. ``streams``: "plain", or "axi" for AXI4-Stream.
+    ``wrap_memories``: see ``crossvote.rtl.memories``; the modules that stand for them are written, too.
     """
     source, description = folder / f"{name}.v", folder / f"{name}.json"
     opc = create(parameters, bus, streams)
-    write_atomic(source, to_verilog(opc, name))
+    write_atomic(source, to_verilog(opc, name, WrappedMemories() if wrap_memories else None))
     write_atomic(description, json.dumps(describe(opc, name), indent=2) + "\n")
-    return source, description
+    modules = [folder / file.name for file in KINDS.values()] if wrap_memories else []
+    for file, path in zip(KINDS.values(), modules, strict=False):
+        write_atomic(path, file.read_text(encoding="utf-8"))
+    return source, description, *modules
 
 
 def add_parameter_options(parser: argparse.ArgumentParser) -> None:
@@ -185,6 +194,7 @@ def main() -> None:
     parser.add_argument("--name", default="opc", help="name of the top module and of the files")
     parser.add_argument("--bus", choices=BUSES, default="port", help="what the registers are reached through")
     parser.add_argument("--streams", choices=STREAMS, default="plain", help="what codes and outputs go through")
+    parser.add_argument("--wrap-memories", action="store_true", help="map, scales and log as modules to be replaced")
     add_parameter_options(parser)
     options = parser.parse_args()
     try:
@@ -192,7 +202,8 @@ def main() -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    for path in export(parameters, options.folder, options.name, options.bus, options.streams):
+    wrap: bool = options.wrap_memories
+    for path in export(parameters, options.folder, options.name, options.bus, options.streams, wrap):
         print(path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crossvote.rtl.column_map import entry_layout
-from crossvote.rtl.export import to_verilog
+from crossvote.rtl.export import export, to_verilog
 from crossvote.rtl.memories import KINDS, MODULE, WrappedMemories
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
@@ -32,6 +32,13 @@ def test_what_is_read_behind_a_clock_is_a_module_of_its_own() -> None:
 
 def test_without_the_wrapper_there_is_no_such_module() -> None:
     assert MODULE not in to_verilog(Opc(SIZES), "opc")
+
+
+def test_an_export_has_the_modules_beside_it(tmp_path: Path) -> None:
+    files = export(OpcParameters(columns=8, lanes=2, planes=2), tmp_path, wrap_memories=True)
+    assert {path.name for path in files} == {"opc.v", "opc.json", "opc_memory.v", "opc_memory_latch.v"}
+    assert MODULE in (tmp_path / "opc.v").read_text()
+    assert all(f"module {MODULE} #(" in path.read_text() for path in files[2:])
 
 
 @pytest.mark.slow
