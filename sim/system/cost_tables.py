@@ -40,9 +40,12 @@ def critical_path(result: SystemResult) -> list[list[str]]:
     """Where the time of the first sequence goes, layer by layer, header first: fill, barrier, drain.
 
     Fill: from the first token in to the last token at the barrier of attention; drain: from there to the last token
-    out. Layers overlap, so the columns do not add up to the latency; "alone" is the time in which only this one works.
+    out. Layers overlap, so these do not add up to the latency; the last column, from the first token in to that of the
+    next layer (of the last layer: to the end), does.
     """
-    rows = [["layer", "first in, us", "barrier opens, us", "last out, us", "fill, us", "drain, us", "alone, us"]]
+    rows = [
+        ["layer", "first in, us", "barrier opens, us", "last out, us", "fill, us", "drain, us", "next begins after, us"]
+    ]
     for index, ((start, end), barrier) in enumerate(zip(result.layer_ps, result.barrier_ps, strict=True)):
         after = result.layer_ps[index + 1][0] if index + 1 < len(result.layer_ps) else end
         row = [start, barrier, end, barrier - start, end - barrier, after - start]

@@ -124,6 +124,19 @@ def _layer_span(steps: Sequence[Step], arrivals: Sequence[int], causal: bool) ->
     return _Span(arrivals[0], barrier, _queued(steps[2:], _held_apart(steps[2:], [barrier] * len(arrivals))))
 
 
+def _usage(layer: str, steps: Sequence[Step], tokens: int, elapsed_ps: int) -> list[Usage]:
+    """How busy the units of a layer are; what stages share is one unit, named as in a simulation."""
+    users: dict[str, list[Step]] = {}
+    for step in steps:
+        users.setdefault(step.unit, []).append(step)
+    found = []
+    for unit, own in users.items():
+        name = own[0].name if len(own) == 1 else unit.removesuffix(" unit")
+        passed, busy = len(own) * tokens, tokens * sum(step.interval_ps for step in own)
+        found.append(Usage(f"{layer}.{name}", unit, 1, passed, busy, 0.0, elapsed_ps))
+    return found
+
+
 def estimate(workload: Workload, placement: Placement, sequences: int, started: float) -> SystemResult:
     """Times without contention between layers or for places in queues, and for links as a pace only.
 
@@ -155,7 +168,7 @@ def estimate(workload: Workload, placement: Placement, sequences: int, started: 
     usage = []
     for work, own in zip(workload.layers, steps, strict=True):
         actions.update(scoped_actions(work, own, [passed] * len(own)))
-        usage += [Usage(f"{work.name}.{s.name}", s.unit, 1, passed, passed * s.interval_ps, 0.0, elapsed) for s in own]
+        usage += _usage(work.name, own, passed, elapsed)
     actions.update(head.actions(sequences))
     actions.update(lookups(workload, chip, sequences))
     return SystemResult(

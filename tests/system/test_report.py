@@ -239,9 +239,12 @@ def test_the_latency_is_split_at_the_barrier():
     result = run()
     rows = critical_path(result)
     assert [row[0] for row in rows] == ["layer", "0", "1"]
+    assert rows[0][6] == "next begins after, us"
     for (start, end), barrier, row in zip(result.layer_ps, result.barrier_ps, rows[1:], strict=True):
         assert start < barrier < end
         assert float(row[4]) + float(row[5]) == pytest.approx((end - start) / 1e6, abs=2e-3)
+    whole = (result.layer_ps[-1][1] - result.layer_ps[0][0]) / 1e6
+    assert sum(float(row[6]) for row in rows[1:]) == pytest.approx(whole, abs=2e-3)
 
 
 @pytest.mark.parametrize("preset", chip_presets())
