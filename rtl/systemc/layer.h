@@ -24,10 +24,10 @@ struct Layer {
     std::vector<int16_t> x; // [vectors][row_blocks * rows], 0 on word lines that are not driven
     std::vector<LayerOpc> opcs;
 
-    explicit Layer(const std::string &path) : file_(path, std::ios::binary) {
+    Layer(const std::string &path, const char *kind) : file_(path, std::ios::binary) {
         char magic[8];
-        if (!file_.read(magic, 8) || std::memcmp(magic, "CVLAYER1", 8))
-            throw std::runtime_error(path + " is not a layer of `crossvote systemc`");
+        if (!file_.read(magic, 8) || std::memcmp(magic, kind, 8))
+            throw std::runtime_error(path + " is not a layer of `crossvote systemc` for this hardware");
         rows = number();
         row_blocks = number();
         vectors = number();

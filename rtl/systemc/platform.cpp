@@ -1,9 +1,10 @@
-// An example platform: an initiator that plays the crossbars of a layer, and an OPC target behind each bundle of bit lines.
+// An example platform: an initiator that streams a layer, and a target behind each bundle of bit lines: an OPC, for which the
+// initiator plays the crossbars, or a tile, which has them.
 //
 //     platform LAYER LOG [QUANTUM_PS]
 //
-// The initiator programs every OPC over its socket, then reads the crossbars vector by vector: word-line bits of the
-// activations times cells, stuck ones included, converted to codes. Everything runs ahead of simulated time by up to a
+// The initiator programs every target over its socket, then sends vector by vector: activations, or codes: word-line bits
+// of activations times cells, stuck ones included. Everything runs ahead of simulated time by up to a
 // quantum; LOG does not depend on it. Exit status 0 if all went well.
 #include <cstdio>
 #include <fstream>
@@ -15,13 +16,13 @@
 #include <tlm_utils/tlm_quantumkeeper.h>
 
 #include "layer.h"
-#include "opc_target.h"
+#include "module_target.h"
 
 namespace {
 
 using crossvote::Finished;
 using crossvote::Layer;
-using crossvote::OpcTarget;
+using crossvote::ModuleTarget;
 
 sc_core::sc_time ps(int64_t value) { return sc_core::sc_time(static_cast<double>(value), sc_core::SC_PS); }
 
@@ -57,7 +58,7 @@ struct Crossbars : sc_core::sc_module {
         sockets[opc]->b_transport(transaction, delay);
         transaction.clear_extension(&finished);
         if (transaction.is_response_error())
-            throw std::runtime_error(transaction.get_response_string() + " from OPC " + std::to_string(opc) +
+            throw std::runtime_error(transaction.get_response_string() + " from " + crossvote::KIND + " " + std::to_string(opc) +
                                      " at address " + std::to_string(address));
         return finished.time;
     }
@@ -86,9 +87,12 @@ struct Crossbars : sc_core::sc_module {
         for (size_t opc = 0; opc < layer_.opcs.size(); ++opc) {
             sc_core::sc_time delay = start;
             if (read_word(opc, crossvote::REGISTER_ID, delay) != crossvote::IDENTIFIER)
-                throw std::runtime_error("there is no OPC behind socket " + std::to_string(opc));
+                throw std::runtime_error("something else is behind socket " + std::to_string(opc));
             for (auto [word, value] : layer_.opcs[opc].writes)
                 call(opc, tlm::TLM_WRITE_COMMAND, 4 * word, &value, 4, delay);
+            auto cells = ModuleTarget::cells_of(layer_, opc);
+            if (!cells.empty())
+                call(opc, tlm::TLM_WRITE_COMMAND, ModuleTarget::CELLS, cells.data(), cells.size(), delay);
             for (int refill = 0; refill < crossvote::MAP_REFILL; ++refill)
                 read_word(opc, crossvote::REGISTER_STATUS, delay);
             end = std::max(end, delay);
@@ -107,10 +111,10 @@ struct Crossbars : sc_core::sc_module {
             const sc_core::sc_time start = keeper_.get_local_time(), arrival = keeper_.get_current_time();
             sc_core::sc_time end = start;
             for (size_t opc = 0; opc < opcs; ++opc) {
-                auto codes = layer_.codes(opc, vector, crossvote::COLUMNS, crossvote::INPUT_BITS, crossvote::ADC_BITS);
+                auto data = ModuleTarget::vector_of(layer_, opc, vector);
                 sc_core::sc_time delay = start;
                 sent[opc].push_back(arrival);
-                accepted[opc].push_back(call(opc, tlm::TLM_WRITE_COMMAND, OpcTarget::STREAM, codes.data(), codes.size(), delay));
+                accepted[opc].push_back(call(opc, tlm::TLM_WRITE_COMMAND, ModuleTarget::STREAM, data.data(), data.size(), delay));
                 end = std::max(end, delay);
             }
             // The next vector is read while this one streams out of the converters.
@@ -122,7 +126,7 @@ struct Crossbars : sc_core::sc_module {
             for (int64_t vector = 0; vector < layer_.vectors; ++vector) {
                 sc_core::sc_time delay = keeper_.get_local_time();
                 const auto finished =
-                    call(opc, tlm::TLM_READ_COMMAND, OpcTarget::OUTPUTS, outputs.data(), 8 * outputs.size(), delay);
+                    call(opc, tlm::TLM_READ_COMMAND, ModuleTarget::OUTPUTS, outputs.data(), 8 * outputs.size(), delay);
                 std::fprintf(log_, "%zu,%lld,%llu,%llu,%llu,", opc, static_cast<long long>(vector),
                              static_cast<unsigned long long>(sent[opc][vector].value()),
                              static_cast<unsigned long long>(accepted[opc][vector].value()),
@@ -144,7 +148,7 @@ int sc_main(int count, char **arguments) {
     }
     std::unique_ptr<Layer> layer;
     try {
-        layer = std::make_unique<Layer>(arguments[1]);
+        layer = std::make_unique<Layer>(arguments[1], ModuleTarget::MAGIC);
         tlm_utils::tlm_quantumkeeper::set_global_quantum(ps(count > 3 ? std::stoll(arguments[3]) : layer->quantum_ps));
     } catch (const std::exception &problem) {
         std::fprintf(stderr, "error: %s\n", problem.what());
@@ -156,9 +160,9 @@ int sc_main(int count, char **arguments) {
         return 2;
     }
     Crossbars crossbars("crossbars", *layer, log);
-    std::vector<std::unique_ptr<OpcTarget>> targets;
+    std::vector<std::unique_ptr<ModuleTarget>> targets;
     for (size_t opc = 0; opc < layer->opcs.size(); ++opc) {
-        targets.push_back(std::make_unique<OpcTarget>(("opc_" + std::to_string(opc)).c_str(), ps(layer->clock_ps)));
+        targets.push_back(std::make_unique<ModuleTarget>((crossvote::KIND + ("_" + std::to_string(opc))).c_str(), ps(layer->clock_ps)));
         crossbars.sockets[opc].bind(targets.back()->socket);
     }
     sc_core::sc_start();
@@ -169,7 +173,7 @@ int sc_main(int count, char **arguments) {
     }
     uint64_t played = 0;
     for (const auto &target : targets) played += target->played();
-    std::printf("%zu OPCs, %lld vectors, %llu clock cycles of hardware\n", targets.size(),
+    std::printf("%zu %ss, %lld vectors, %llu clock cycles of hardware\n", targets.size(), crossvote::KIND,
                 static_cast<long long>(layer->vectors), static_cast<unsigned long long>(played));
     return 0;
 }

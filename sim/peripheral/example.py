@@ -48,7 +48,7 @@ def example(parameters: OpcParameters, seed: int = 0) -> WorkedExample:
         reference.load_scales(scales)
         writes += scale_writes(p, scales)
     result = reference.process(codes)
-    outputs = []
+    outputs: list[int] = []
     for vector, values in enumerate(result.outputs.tolist()):
         outputs += _payloads(p, vector, values, p.sum_bits)
     beats = tuple(beat_payloads(p, codes))
@@ -77,12 +77,13 @@ def tile_example(parameters: TileParameters, seed: int = 0) -> WorkedExample:
     if not p.opc.column_map:
         of_map = {address for address, _ in map_writes(twin.opc, opc_map)}
         writes = [write for write in writes if write[0] not in of_map]
-    outputs = []
+    outputs: list[int] = []
     for vector, values in enumerate(requantised(p, sums, scales, offsets).tolist()):
         outputs += _payloads(p.opc, vector, values, VALUE_BITS)
-    crossbars = ExampleCrossbars(*(_cell_words(bits) for bits in (levels == 1, stuck == 0, stuck == 1)))
+    crossbars = ExampleCrossbars(_cell_words(levels == 1), _cell_words(stuck == 0), _cell_words(stuck == 1))
     if p.self_test:
-        tested = CellBank(*(cells[:, 0].reshape(-1, p.rows, p.opc.columns) for cells in (levels, stuck)))
+        together = (-1, p.rows, p.opc.columns)
+        tested = CellBank(levels[:, 0].reshape(together), stuck[:, 0].reshape(together))
         verdicts = self_test(SelfTest.SENSING, tested, p.opc.adc_bits)
         crossbars = replace(
             crossbars,

@@ -70,18 +70,19 @@ class TileArray:
         scales, offsets = calibrated(p, expected[:, outputs])
         self.requantise = Requantisation(p, outputs, scales, offsets)
         self.tiles: list[TileModel] = []
+        self.programs: list[TileProgram] = []
         first = 0
         for bundle in bundles:
             own = slice(first, first := first + len(bundle.outputs))
-            self.tiles.append(make_tile(p))
-            self.tiles[-1].program(
-                TileProgram(
-                    OpcMap.from_bundle(group.column_map, bundle, chip.opc.columns),
-                    tile_cells(p, group, bundle, faults),
-                    OpcScales(scales.multiplier[own], scales.shift[own]),
-                    offsets[own],
-                )
+            program = TileProgram(
+                OpcMap.from_bundle(group.column_map, bundle, chip.opc.columns),
+                tile_cells(p, group, bundle, faults),
+                OpcScales(scales.multiplier[own], scales.shift[own]),
+                offsets[own],
             )
+            self.programs.append(program)
+            self.tiles.append(make_tile(p))
+            self.tiles[-1].program(program)
 
     def __len__(self) -> int:
         """OPCs on the chip."""

@@ -115,6 +115,7 @@ def _load(path: Path) -> ctypes.CDLL:
         "tile_cells": (None, [handle, pointer, count]),
         "tile_write": (ctypes.c_int, [handle, word, word]),
         "tile_read": (word, [handle, word]),
+        "tile_step": (ctypes.c_int, [handle, ctypes.c_int, ctypes.c_char_p, pointer]),
         "tile_run": (count, [handle, pointer, count, pointer, count, count, pointer]),
     }
     return load_library(path, signatures)
@@ -171,6 +172,20 @@ class VerilatorTile:
             raise RuntimeError("the compiled tile stopped delivering outputs.")
         disagreements = self.read(Register.DISAGREEMENTS) if p.opc.voter else 0
         return TileResult(values, disagreements, finished, cycles)
+
+    def step(self, beat: bytes | None, ready: bool) -> tuple[bool, int | None]:
+        """One clock cycle, for cycle-exact coupling; outputs are always taken.
+
+        Args:
+            beat: the offered beat's payload, little-endian, or None.
+
+        Returns:
+            Whether the beat was accepted, and the payload of the output that was delivered, if any.
+        """
+        assert ready
+        output = ctypes.c_uint64()
+        happened = self._library.tile_step(self._handle, beat is not None, beat, ctypes.byref(output))
+        return bool(happened & 1), output.value if happened & 2 else None
 
     def write(self, address: int, word: int) -> None:
         """Write a register of the tile.

@@ -262,6 +262,25 @@ int tile_write(void *handle, uint32_t address, uint32_t word) {
 
 uint32_t tile_read(void *handle, uint32_t address) { return static_cast<Tile *>(handle)->read(address); }
 
+// A clock of a tile whose outputs are always taken. Bit 0 of the answer: the offered beat was accepted; bit 1: an output was
+// delivered, whose payload is in `output`.
+int tile_step(void *handle, int valid, const uint8_t *beat, uint64_t *output) {
+    Tile &tile = *static_cast<Tile *>(handle);
+    auto &top = tile.control.top;
+    top.i___05Fvalid = valid;
+    if (valid) std::memcpy(&top.i___05Fpayload, beat, ACTIVATION_BYTES);
+    if (!top.o___05Fready) {
+        top.o___05Fready = 1;
+        tile.settle();
+    }
+    tile.control.eval();
+    const int happened = (valid && top.i___05Fready) | top.o___05Fvalid << 1;
+    *output = 0;
+    std::memcpy(output, &top.o___05Fpayload, sizeof top.o___05Fpayload);
+    tile.clock();
+    return happened;
+}
+
 // Vectors back to back, output always ready. x: [vectors][OPCS * blocks * ROWS], values: [vectors][per_vector].
 // finished: [vectors], the clock, from the first beat on, in which a vector's last output was delivered. Returns the
 // clocks in all, -1 if outputs fail to come or are not those of their vector.

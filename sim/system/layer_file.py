@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.sim.system.stream import StreamedLayer, StreamedOpc
 
-MAGIC = b"CVLAYER1"
+#: First bytes, by what the layer is streamed to.
+MAGIC = {"opc": b"CVLAYER1", "tile": b"CVTILES1"}
 
 
 def layer_bytes(layer: StreamedLayer) -> bytes:
@@ -17,9 +18,9 @@ def layer_bytes(layer: StreamedLayer) -> bytes:
     group = layer.request.image
     head = (group.rows, group.row_blocks, layer.vectors, len(layer.opcs))
     times = (layer.interval_ps, layer.clock_ps, layer.quantum_ps)
-    parts = [MAGIC, _numbers((*head, *times)), layer.driven().astype("<i2").tobytes()]
-    for opc in layer.opcs:
-        parts += _opc(layer, opc)
+    parts = [MAGIC[layer.kind], _numbers((*head, *times)), layer.driven().astype("<i2").tobytes()]
+    for number, opc in enumerate(layer.opcs):
+        parts += _opc(layer, opc, layer.writes(number))
     return b"".join(parts)
 
 
@@ -27,9 +28,9 @@ def _numbers(values: Iterable[int]) -> bytes:
     return np.array(list(values), "<i8").tobytes()
 
 
-def _opc(layer: StreamedLayer, opc: StreamedOpc) -> Iterator[bytes]:
+def _opc(layer: StreamedLayer, opc: StreamedOpc, programmed: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     group, lines = layer.request.image, opc.bundle.lines
-    writes = np.array(opc.writes(layer.parameters), "<u4")
+    writes = np.array(programmed, "<u4")
     stuck = np.concatenate([_stuck(layer, block, lines, at) for at, block in enumerate(opc.span)])
     yield _numbers((len(lines), opc.opc_map.outputs, opc.span.start, len(opc.span), len(writes), len(stuck)))
     yield writes.tobytes()

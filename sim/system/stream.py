@@ -7,7 +7,6 @@ the same log.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.rtl.column_map import MAP_REFILL
-from crossvote.rtl.parameters import TAG_BITS, OpcParameters
+from crossvote.rtl.parameters import TAG_BITS
 from crossvote.rtl.registers import Register
 from crossvote.sim.array.crossbar import driven_bits
 from crossvote.sim.array.faults import FaultMap
@@ -29,15 +28,12 @@ from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.opc_array import OpcArray
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes
+from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
 from crossvote.sim.system.cosim import CosimRequest
 
 
 class SteppedOpc(Protocol):
-    """An OPC that goes clock by clock, as ``VerilatorPeripheral`` does."""
-
-    def load_map(self, opc_map: OpcMap) -> None: ...
-
-    def write(self, address: int, word: int) -> None: ...
+    """An OPC or a tile that goes clock by clock, as ``VerilatorPeripheral`` does."""
 
     def step(self, beat: bytes | None, ready: bool) -> tuple[bool, int | None]: ...
 
@@ -54,10 +50,6 @@ class StreamedOpc:
     span: range
     opc_map: OpcMap
 
-    def writes(self, parameters: OpcParameters) -> list[tuple[int, int]]:
-        """(address, word) of the register writes that program it."""
-        return [*map_writes(parameters, self.opc_map), (int(Register.ROW_BLOCKS), len(self.span))]
-
 
 class StreamedLayer:
     """A request's crossbars and OPCs, ready to be streamed.
@@ -70,13 +62,15 @@ class StreamedLayer:
         UserError: a chip whose OPC has no map or has a scale stage, or an image that its OPCs cannot serve.
     """
 
+    #: What is streamed to, as a word in names.
+    kind = "opc"
+
     def __init__(self, request: CosimRequest, chip: ChipConfig) -> None:
         self.request, self.chip, self.parameters = request, chip, opc_parameters(chip)
         p, group = self.parameters, request.image
         if p.scale_bits or not p.column_map:
             raise UserError(f"chip '{chip.name}': a streamed layer needs an OPC with a column map and no scale stage.")
-        if chip.crossbar.pair != "digital":
-            raise UserError(f"chip '{chip.name}': streaming group {group.name} needs digitised pairs of crossbars.")
+        self._check_pairs()
         bundles = group.bundles(chip.opc.columns, chip.opc.outputs)
         self._array = OpcArray(group, chip, lambda: NumpyPeripheral(p), request.faults, bundles)
         self.opcs = tuple(
@@ -86,8 +80,17 @@ class StreamedLayer:
         )
         if not self.opcs:
             raise UserError(f"group {group.name}: all its outputs are pruned, so there is nothing to stream.")
-        self.interval_ps, self.clock_ps = chip.vector_interval_ps, chip.opc.clock_ps
-        self.quantum_ps = request.quantum * self.interval_ps
+        self.bundles = bundles
+        self._set_times()
+
+    def _check_pairs(self) -> None:
+        if self.chip.crossbar.pair != "digital":
+            name = self.request.image.name
+            raise UserError(f"chip '{self.chip.name}': streaming group {name} needs digitised pairs of crossbars.")
+
+    def _set_times(self) -> None:
+        self.interval_ps, self.clock_ps = self.chip.vector_interval_ps, self.chip.opc.clock_ps
+        self.quantum_ps = self.request.quantum * self.interval_ps
 
     @property
     def vectors(self) -> int:
@@ -100,11 +103,38 @@ class StreamedLayer:
     @property
     def made(self) -> NDArray[np.int64]:
         """int64[n], outputs of the group that some OPC makes, ascending."""
-        return np.sort(np.concatenate([bundle.outputs for bundle in self._array.bundles]))
+        return np.sort(np.concatenate([bundle.outputs for bundle in self.bundles]))
 
     def codes(self, opc: StreamedOpc) -> NDArray[np.unsignedinteger]:
         """What an OPC gets, as ``Peripheral.process`` takes it."""
         return self._array.opc_codes(self.request.x, opc.span, opc.bundle)
+
+    def writes(self, number: int) -> list[tuple[int, int]]:
+        """(address, word) of the register writes that program an OPC."""
+        opc = self.opcs[number]
+        return [*map_writes(self.parameters, opc.opc_map), (int(Register.ROW_BLOCKS), len(opc.span))]
+
+    def beats(self, number: int) -> int:
+        """Beats of a vector of an OPC."""
+        return self.parameters.beats(len(self.opcs[number].span))
+
+    def payloads(self, number: int) -> list[bytes]:
+        """The beats of all vectors of an OPC, little-endian."""
+        p = self.parameters
+        size = (2 * p.lanes * p.adc_bits + 2 + TAG_BITS + 7) // 8
+        return [payload.to_bytes(size, "little") for payload in beat_payloads(p, self.codes(self.opcs[number]))]
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of the value of an output, the lowest of its payload."""
+        return self.parameters.sum_bits
+
+    def make(self, number: int) -> SteppedOpc:
+        """An OPC, programmed."""
+        opc = VerilatorPeripheral(self.parameters)
+        opc.load_map(self.opcs[number].opc_map)
+        opc.write(Register.ROW_BLOCKS, len(self.opcs[number].span))
+        return opc
 
     def driven(self) -> NDArray[np.int16]:
         """int16[V, row blocks * rows], inputs as driven: 0 on word lines that are pruned or beyond the group."""
@@ -144,31 +174,27 @@ def log_text(entries: list[Entry]) -> str:
 
 
 class _Edges:
-    """One OPC at its clock: what went in and came out, and when."""
+    """One OPC or tile at its clock: what went in and came out, and when."""
 
     def __init__(self, parent: Simulation, number: int, layer: StreamedLayer, opc: SteppedOpc) -> None:
-        p, streamed = layer.parameters, layer.opcs[number]
-        self.module = Module(parent, f"opc_{number}")
-        blocks, vectors = len(streamed.span), layer.vectors
-        self.simulation, self.opc, self.parameters = parent, opc, p
-        self.per_vector, self.beats = streamed.opc_map.outputs, p.beats(blocks)
+        self.module = Module(parent, f"{layer.kind}_{number}")
+        vectors = layer.vectors
+        self.simulation, self.opc, self.value_bits = parent, opc, layer.value_bits
+        self.per_vector, self.beats = layer.opcs[number].opc_map.outputs, layer.beats(number)
         self.source = Fifo(self.module, "source", self.beats + 1)
         self.sink = Fifo(self.module, "sink", 1)
-        size = (2 * p.lanes * p.adc_bits + 2 + TAG_BITS + 7) // 8
-        self._payloads = [payload.to_bytes(size, "little") for payload in beat_payloads(p, layer.codes(streamed))]
+        self._payloads = layer.payloads(number)
         self.accepted = [parent.env.event() for _ in range(vectors)]
         self.done = parent.env.event()
         self.sent: list[int] = []
         self.taken: list[int] = []
         self.outputs: list[tuple[int, int]] = []
         self._beats_taken = 0
-        opc.load_map(streamed.opc_map)
-        opc.write(Register.ROW_BLOCKS, blocks)
 
     def step(self, beat: bytes | None, ready: bool) -> tuple[bool, None]:
         """One clock; outputs are taken as they come."""
         accepted, payload = self.opc.step(beat, True)
-        now, bits = self.simulation.now, self.parameters.sum_bits
+        now, bits = self.simulation.now, self.value_bits
         if accepted:
             self._beats_taken += 1
             vector, rest = divmod(self._beats_taken, self.beats)
@@ -196,7 +222,7 @@ class _Edges:
         return found
 
 
-def stream(layer: StreamedLayer, make_opc: Callable[[OpcParameters], SteppedOpc]) -> list[Entry]:
+def stream(layer: StreamedLayer) -> list[Entry]:
     """Stream a layer, every OPC stepped at every edge; the log, by OPC and vector.
 
     Programming comes first, over each OPC's registers, one access per clock: ID is read, the map and ROW_BLOCKS are
@@ -204,8 +230,8 @@ def stream(layer: StreamedLayer, make_opc: Callable[[OpcParameters], SteppedOpc]
     """
     simulation = Simulation()
     period = layer.clock_ps
-    edges = [_Edges(simulation, n, layer, make_opc(layer.parameters)) for n in range(len(layer.opcs))]
-    clocks = max(1 + len(opc.writes(layer.parameters)) + MAP_REFILL for opc in layer.opcs)
+    edges = [_Edges(simulation, n, layer, layer.make(n)) for n in range(len(layer.opcs))]
+    clocks = max(1 + len(layer.writes(n)) + MAP_REFILL for n in range(len(layer.opcs)))
 
     def crossbars() -> Behaviour:
         yield simulation.delay(clocks * period + layer.interval_ps)

@@ -1,4 +1,4 @@
-"""``crossvote systemc``: the output peripheral as a SystemC module, with a platform that streams a real layer."""
+"""``crossvote systemc``: output peripheral or tile as a SystemC module, with a platform that streams a real layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from crossvote.swstack.cli.app import FAILED, command
 from crossvote.swstack.cli.output import Output
 
 
-@command(examples=("crossvote systemc runs/default", "crossvote systemc --chip my-chip.toml --out build/systemc"))
+@command(
+    examples=(
+        "crossvote systemc runs/default",
+        "crossvote systemc runs/default --tile",
+        "crossvote systemc --chip my-chip.toml --out build/systemc",
+    )
+)
 def systemc(
     out: Output,
     run: Annotated[
@@ -24,10 +30,12 @@ def systemc(
     chip: Annotated[str, typer.Option(help="Without a run: chip preset or TOML file.")] = "crossvote",
     scheme: Annotated[str | None, typer.Option(help="Scheme of the run; otherwise its last.")] = None,
     group: Annotated[str | None, typer.Option(help="Word-line group or the end of its name; else the first.")] = None,
+    tile: Annotated[bool, typer.Option("--tile", help="Whole tiles in the place of output peripherals.")] = False,
+    row_blocks: Annotated[int, typer.Option(min=1, max=256, help="Without a run: row blocks of a tile.")] = 3,
     tokens: Annotated[int, typer.Option(min=1, max=65_536, help="Token vectors that are streamed.")] = 4,
     export_only: Annotated[bool, typer.Option("--export-only", help="Build and run nothing.")] = False,
 ) -> None:
-    """Export the output peripheral as SystemC with a TLM-2.0 target, and stream a run's layer through it.
+    """Export the output peripheral or a tile as SystemC with a TLM-2.0 target, and stream a run's layer through it.
 
     With a run, the platform is built with CMake and its log compared with that of the SimPy system, which must be equal
     to the picosecond, and so must all integers.
@@ -36,10 +44,13 @@ def systemc(
     from crossvote.rtl.systemc_export import export_systemc
     from crossvote.sim.chip.components.opc import opc_parameters
     from crossvote.sim.chip.config import load_chip
+    from crossvote.sim.peripheral.tile_sizes import tile_parameters
     from crossvote.sim.system.systemc import build, missing, play
 
     if run is None:
-        files = [str(path) for path in export_systemc(opc_parameters(load_chip(chip)), folder)]
+        config = load_chip(chip)
+        parameters = tile_parameters(config, row_blocks, "output") if tile else opc_parameters(config)
+        files = [str(path) for path in export_systemc(parameters, folder)]
         out.text("\n".join(files))
         out.result({"files": files})
         return
@@ -48,11 +59,13 @@ def systemc(
         raise UserError(hint)
     from crossvote.swstack.experiment.simulation.systemc import export_layer
 
-    layer = export_layer(run, folder, scheme, group, tokens)
+    layer = export_layer(run, folder, scheme, group, tokens, tile)
     files = [str(path) for path in layer.files]
     out.text("\n".join(files))
-    result = {"files": files, "group": layer.group, "scheme": layer.scheme, "opcs": layer.opcs, "wrong": layer.wrong}
-    what = f"{layer.group} ({layer.scheme}), {layer.vectors} vectors, {layer.opcs} OPCs, {layer.faults} stuck cells"
+    result = {"files": files, "group": layer.group, "scheme": layer.scheme, "wrong": layer.wrong}
+    result["tiles" if tile else "opcs"] = layer.opcs
+    targets = f"{layer.opcs} {'tiles' if tile else 'OPCs'}"
+    what = f"{layer.group} ({layer.scheme}), {layer.vectors} vectors, {targets}, {layer.faults} stuck cells"
     good = layer.wrong == 0
     out.text(f"{what}: {layer.integers} integers under SimPy, {layer.wrong} of them wrong")
     if not export_only:

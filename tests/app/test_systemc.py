@@ -55,7 +55,9 @@ def test_a_layer_of_a_run_is_written_with_the_log_that_must_come(run):
     log = (run / "sc" / "expected.csv").read_text().splitlines()
     assert len(log) == 1 + TOKENS * told["opcs"]
     assert (run / "sc" / "layer.bin").read_bytes().startswith(b"CVLAYER1")
-    assert {"CMakeLists.txt", "opc.v", "opc_target.h", "opc_config.h"} <= {path.name for path in (run / "sc").iterdir()}
+    assert {"CMakeLists.txt", "opc.v", "opc_target.h", "target_config.h"} <= {
+        path.name for path in (run / "sc").iterdir()
+    }
 
 
 def test_what_is_not_there_is_named(run, monkeypatch):
@@ -79,4 +81,20 @@ def test_without_a_run_the_module_is_written(tmp_path):
     result = CliRunner().invoke(application(), ["systemc", "--out", str(tmp_path)])
     assert result.exit_code == 0
     assert not (tmp_path / "layer.bin").exists()
-    assert "LANES = 8" in (tmp_path / "opc_config.h").read_text()
+    assert "LANES = 8" in (tmp_path / "target_config.h").read_text()
+    assert 'KIND = "opc"' in (tmp_path / "target_config.h").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_verilator() is None or find_compiler() is None, reason="needs Verilator and a C++ compiler")
+def test_a_layer_of_a_run_is_written_for_whole_tiles(run):
+    """Quantized outputs are those of the reference; a tile has pins that depend on its row blocks."""
+    arguments = ["systemc", str(run), "--scheme", "best", "--group", "0.o", "--tokens", str(TOKENS), "--export-only"]
+    result = CliRunner().invoke(application(), [*arguments, "--tile", "--out", str(run / "sc"), "--json"])
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["wrong"] == 0
+    assert len((run / "sc" / "expected.csv").read_text().splitlines()) == 1 + TOKENS * told["tiles"]
+    assert (run / "sc" / "layer.bin").read_bytes().startswith(b"CVTILES1")
+    assert "OPCS = 1" in (run / "sc" / "target_config.h").read_text()
+    assert "tile_target.h" in (run / "sc" / "module_target.h").read_text()

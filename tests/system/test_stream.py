@@ -14,12 +14,12 @@ from crossvote.sim.array.image import MatrixImage
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.layer_file import layer_bytes
 from crossvote.sim.system.stream import StreamedLayer, log_text, outputs_of, stream
-from crossvote.sim.system.systemc import missing
+from crossvote.sim.system.stream_tiles import StreamedTiles
+from crossvote.sim.system.systemc import build, missing
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
@@ -35,13 +35,13 @@ SLOW = {"crossbar": {"rows": 32}, "opc": {"clock_ps": 10_007}}
 def layer(scheme: str, chip: ChipConfig, quantum: int = 2) -> StreamedLayer:
     """A group of two row blocks, some outputs and inputs pruned, on crossbars with stuck cells."""
     rng = np.random.default_rng(5)
-    rows = chip.crossbar.rows
+    rows, columns = chip.crossbar.rows, chip.crossbar.columns
     inputs, outputs = rows + 20, 30
     kept, driven = rng.random(outputs) >= 0.4, rng.random(inputs) >= 0.1
     q = (rng.integers(-127, 128, (inputs, outputs)) * kept * driven[:, None]).astype(np.int32)
     matrices = (MatrixImage("m", 0, outputs, np.ones(1, np.float32), None),)
-    group = place_group(QuantizedGroup("group", q, matrices, driven, kept), PRESETS[scheme], 7, rows, 128, 0)
-    faults = FaultMap.sample(rows, 128, 2 * group.pairs, 0.02, seed_sequence(1))
+    group = place_group(QuantizedGroup("group", q, matrices, driven, kept), PRESETS[scheme], 7, rows, columns, 0)
+    faults = FaultMap.sample(rows, columns, 2 * group.pairs, 0.02, seed_sequence(1))
     x = rng.integers(-128, 128, (VECTORS, inputs))
     return StreamedLayer(CosimRequest(group, x, lambda: pytest.fail("not this one"), faults, quantum=quantum), chip)
 
@@ -49,7 +49,7 @@ def layer(scheme: str, chip: ChipConfig, quantum: int = 2) -> StreamedLayer:
 @pytest.fixture(scope="module", params=["paper", "best"])
 def streamed(request):
     one = layer(request.param, load_chip("crossvote", {"crossbar": {"rows": 32}}))
-    return one, stream(one, VerilatorPeripheral)
+    return one, stream(one)
 
 
 @needs_compiler
@@ -74,7 +74,7 @@ def test_a_streamed_layer_gives_the_integers_of_the_reference_at_the_hardwares_p
 @needs_compiler
 def test_slow_opcs_hold_the_crossbars_back():
     one = layer("paper", load_chip("crossvote", SLOW))
-    entries = stream(one, VerilatorPeripheral)
+    entries = stream(one)
     sent = sorted({entry.sent_ps for entry in entries})
     assert min(np.diff(sent)) > one.interval_ps
 
@@ -92,6 +92,57 @@ def test_driven_inputs_are_those_that_are_kept():
     assert np.array_equal(one.driven(), expected)
 
 
+#: Tiles that are small, so that they are compiled quickly.
+SMALL_TILES = {
+    "crossbar": {"rows": 16, "columns": 32},
+    "opc": {"columns": 32, "lanes": 8, "clock_ps": 10_007},
+}
+
+
+@pytest.fixture(scope="module", params=["paper", pytest.param("best", marks=pytest.mark.slow)])
+def tiles(request):
+    """A group through whole tiles, their OPCs with the vote before or behind the sum over row blocks; and its log."""
+    plain = layer(request.param, load_chip("crossvote", SMALL_TILES))
+    opc = plain.chip.opc
+    expected = reference_outputs(
+        plain.request.image, plain.request.x, opc.input_bits, plain.chip.adc.bits, plain.request.faults
+    )
+    one = StreamedTiles(plain.request, plain.chip, expected)
+    return one, stream(one), one.requantise(expected)
+
+
+@needs_compiler
+def test_streamed_tiles_give_quantized_outputs_at_the_formulas_pace(tiles):
+    one, entries, expected = tiles
+    found = outputs_of(one, entries)[:, one.made]
+    assert np.array_equal(found, expected[:, one.made])
+    assert len(np.unique(found)) > 20
+    blocks = one.request.image.row_blocks // one.tile.opcs
+    for number, streamed_tile in enumerate(one.opcs):
+        own = [entry for entry in entries if entry.opc == number]
+        interval = one.tile.interval(blocks, len(streamed_tile.opc_map.read_order)) * one.clock_ps
+        apart = np.diff([entry.finished_ps for entry in own])
+        assert (apart >= interval).all()
+        assert (apart % one.clock_ps == 0).all()
+
+
+@pytest.mark.slow
+@needs_compiler
+@needs_systemc
+def test_systemc_writes_the_same_log_of_tiles(tiles, tmp_path):
+    """At any quantum; the cells go over the same socket as the registers."""
+    one, entries, _ = tiles
+    export_systemc(one.tile, tmp_path)
+    platform = build(tmp_path)
+    (tmp_path / "layer.bin").write_bytes(layer_bytes(one))
+    for quantum in ("0", str(100 * one.quantum_ps)):
+        result = subprocess.run(
+            [platform, "layer.bin", "log.csv", quantum], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        assert (tmp_path / "log.csv").read_text() == log_text(entries)
+
+
 @needs_compiler
 @needs_systemc
 @pytest.mark.parametrize("slow", [False, True])
@@ -100,7 +151,7 @@ def test_systemc_writes_the_same_log(streamed, slow, tmp_path, platform):
     if slow:
         scheme = "paper" if one.request.image.vote == "output" else "best"
         one = layer(scheme, load_chip("crossvote", SLOW))
-        entries = stream(one, VerilatorPeripheral)
+        entries = stream(one)
     (tmp_path / "layer.bin").write_bytes(layer_bytes(one))
     for quantum in ("0", str(one.quantum_ps), str(100 * one.quantum_ps)):
         result = subprocess.run(
@@ -115,7 +166,6 @@ def test_systemc_writes_the_same_log(streamed, slow, tmp_path, platform):
 def platform(tmp_path_factory):
     """The example platform, built by CMake as a user would."""
     from crossvote.sim.chip.components.opc import opc_parameters
-    from crossvote.sim.system.systemc import build
 
     folder = tmp_path_factory.mktemp("systemc")
     export_systemc(opc_parameters(load_chip("crossvote")), folder)

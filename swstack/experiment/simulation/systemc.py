@@ -9,9 +9,9 @@ from crossvote.rtl.systemc_export import export_systemc
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_bytes_atomic, write_text_atomic
-from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
 from crossvote.sim.system.layer_file import layer_bytes
 from crossvote.sim.system.stream import StreamedLayer, log_text, outputs_of, stream
+from crossvote.sim.system.stream_tiles import StreamedTiles
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.experiment.simulation.tokens import schemes_on_chip
@@ -22,7 +22,8 @@ class ExportedLayer:
     """What was written.
 
     Attributes:
-        group, scheme: what is streamed. opcs, vectors, faults: how many; faults are those of the whole chip.
+        group, scheme: what is streamed. opcs, vectors, faults: how many; faults are those of the whole chip, and opcs
+            those that are streamed to, or tiles.
         integers: outputs computed. wrong: those of them that are not the integer reference's.
         files: what was written. log: what the platform must write.
     """
@@ -38,10 +39,13 @@ class ExportedLayer:
     log: str
 
 
-def export_layer(run: Path, folder: Path, scheme: str | None, group: str | None, tokens: int) -> ExportedLayer:
+def export_layer(
+    run: Path, folder: Path, scheme: str | None, group: str | None, tokens: int, tile: bool = False
+) -> ExportedLayer:
     """Write the SystemC export of a run's chip into ``folder``, a layer of the run for it, and the SimPy system's log.
 
     Args:
+        tile: whole tiles are streamed, whose outputs are quantized, in the place of output peripherals.
         scheme: one of the run's; None: the last. group: name of a word-line group or its ending; None: the first.
 
     Raises:
@@ -59,14 +63,19 @@ def export_layer(run: Path, folder: Path, scheme: str | None, group: str | None,
     if len(found) != 1:
         raise UserError(f"--group {ending}: names {len(found) or 'no'} groups, not one; known are {', '.join(names)}.")
     request = placed.requests(config.chip, "verilator")[found[0]]
-    layer = StreamedLayer(request, config.chip)
-    entries = stream(layer, VerilatorPeripheral)
-    outputs = outputs_of(layer, entries)
     expected = reference_outputs(
         request.image, request.x, config.chip.opc.input_bits, config.chip.adc.bits, request.faults
     )
-    made = layer.made
-    files = export_systemc(layer.parameters, folder)
+    layer: StreamedLayer
+    if tile:
+        layer = tiles = StreamedTiles(request, config.chip, expected)
+        expected = tiles.requantise(expected)
+        files = export_systemc(tiles.tile, folder)
+    else:
+        layer = StreamedLayer(request, config.chip)
+        files = export_systemc(layer.parameters, folder)
+    entries = stream(layer)
+    outputs, made = outputs_of(layer, entries), layer.made
     files += [folder / "layer.bin", folder / "expected.csv"]
     write_bytes_atomic(files[-2], layer_bytes(layer))
     log = log_text(entries)
