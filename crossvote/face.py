@@ -27,11 +27,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossvote.arguments import checked
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.patterns import parse_pattern
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import at_home
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import build
 
@@ -107,6 +109,7 @@ class Model:
         return cls(loaded.module, loaded.tokenizer, load_masks(masks) if masks.is_file() else None)
 
 
+@checked
 def task(
     name: str,
     seed: int = 0,
@@ -129,10 +132,10 @@ def task(
     from crossvote.swstack.tasks import TaskConfig, load_task
 
     given = {part: rows for part, rows in (("train", train), ("dev", dev)) if rows is not None}
-    named = {part: str(Path(rows).expanduser()) if not str(rows).startswith("hub:") else str(rows)
+    named = {part: str(at_home(rows)) if not str(rows).startswith("hub:") else str(rows)
              for part, rows in given.items() if isinstance(rows, str | Path)}  # fmt: skip
-    if "glue_dir" in settings:
-        settings["glue_dir"] = str(Path(settings["glue_dir"]).expanduser())
+    if isinstance(settings.get("glue_dir"), str | Path):
+        settings["glue_dir"] = str(at_home(settings["glue_dir"]))
     if len(named) == len(given):
         return load_task(build(TaskConfig, {"name": name, **named, **settings}, "task"), seed)
     from crossvote.swstack.tasks import task_of_rows
@@ -144,8 +147,9 @@ def task(
     return task_of_rows(config, given["train"], given["dev"], seed)
 
 
+@checked
 def load(
-    source: str | PreTrainedModel,
+    source: str | Path | PreTrainedModel,
     data: Task,
     tokenizer: PreTrainedTokenizerBase | None = None,
     seed: int = 0,
@@ -164,21 +168,30 @@ def load(
     """
     from crossvote.swstack.models.config import ModelConfig
 
-    if not isinstance(source, str):
-        if tokenizer is None:
+    if not isinstance(source, str | Path):
+        from torch import nn
+        from transformers import PreTrainedTokenizerBase
+
+        if not isinstance(source, nn.Module):
+            raise UserError(f"load: source is a {type(source).__name__}; a name, a folder or a module is needed.")
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise UserError("a module needs its tokenizer: load(module, data, tokenizer=...).")
         from crossvote.swstack.models.loading import find_groups
+        from crossvote.swstack.training.predict import check_head
 
         config = build(ModelConfig, settings, "load")
         find_groups(source, config.layout, config.head)
+        check_head(source, tokenizer, data)
         return Model(source, tokenizer)
     from crossvote.swstack.models.loading import load as load_with_head
     from crossvote.swstack.tasks.kinds import head_of
 
-    found = load_with_head(build(ModelConfig, {"source": source, **settings}, "load"), head_of(data), seed)
+    named = {"source": str(at_home(source)) if isinstance(source, Path) else source, **settings}
+    found = load_with_head(build(ModelConfig, named, "load"), head_of(data), seed)
     return Model(*found)
 
 
+@checked
 def finetune(model: Model, data: Task, *, seed: int = 0, progress: Progress = no_progress, **settings: Any) -> Model:
     """The model fine-tuned on the task's train examples. settings: keys of [finetune], for example ``epochs``."""
     from crossvote.swstack.training.config import FinetuneConfig
@@ -191,6 +204,7 @@ def finetune(model: Model, data: Task, *, seed: int = 0, progress: Progress = no
     return Model(module, model.tokenizer)
 
 
+@checked
 def prune(
     model: Model,
     data: Task,
@@ -230,6 +244,7 @@ def _described(name: str | Path | ChipConfig) -> ChipConfig:
     return name if isinstance(name, ChipConfig) else load_chip(str(name))
 
 
+@checked
 def map(
     model: Model,
     scheme: str | Scheme = "best",
@@ -257,6 +272,7 @@ def map(
     )
 
 
+@checked
 def chips(
     rate: float,
     number: int = 1,
@@ -269,15 +285,12 @@ def chips(
     Raises:
         UserError: a rate outside 0 to 1, no chips, or an unknown pattern.
     """
-    if not 0 < rate <= 1:
-        raise UserError(f"rate = {rate}: must be above 0 and at most 1.")
-    if number < 1:
-        raise UserError(f"number = {number}: at least one chip is needed.")
     crossbar = _described(chip).crossbar
     law = parse_pattern(pattern)
     return tuple(Silicon(seed, i, rate, crossbar.rows, crossbar.columns, law) for i in range(number))
 
 
+@checked
 def evaluate(
     image: Image | Mapping[str, Image],
     model: Model,
@@ -302,6 +315,7 @@ def evaluate(
     return sweep(model.module, model.tokenizer, data, images, drawn, config, progress=progress)
 
 
+@checked
 def simulate(
     image: Image,
     model: Model,
@@ -338,6 +352,7 @@ def simulate(
     return run(workload, described, sequences=sequences)
 
 
+@checked
 def on_chip(image: Image, model: Model, silicon: Silicon | None = None) -> PreTrainedModel:
     """The transformer with its matrices on crossbars, to call, to generate with, or to train around: exact integers.
 
@@ -356,6 +371,7 @@ def on_chip(image: Image, model: Model, silicon: Silicon | None = None) -> PreTr
     return converted
 
 
+@checked
 def cosim(
     image: Image,
     model: Model,
@@ -388,6 +404,7 @@ def cosim(
     )
 
 
+@checked
 def multiply(
     q: NDArray[np.integer],
     x: NDArray[np.integer],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar, cast, dataclass_transform, get_type_hints
 
@@ -43,11 +45,11 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, context: Mapping[st
     """
     try:
         # Strict types know tables and lists in JSON only; from Python objects they want instances and tuples.
-        text = json.dumps(dict(data))
+        text = json.dumps(dict(data), default=_plain)
     except RecursionError:
         raise UserError(f"{where}: tables or lists are nested too deep.") from None
     except TypeError as error:
-        raise UserError(f"{where}: dates and times are no values of a configuration ({error}).") from None
+        raise UserError(f"{where}: {error}.") from None
     too_large = _too_large(data)
     if too_large is not None:
         raise UserError(f"{where}: key '{too_large}': no number may be {_LARGEST:.3g} or more.")
@@ -61,6 +63,17 @@ def build(cls: type[T], data: Mapping[str, Any], where: str, context: Mapping[st
             named = ", ".join(f"'{key}'" for key in missing)
             raise UserError(f"{where}: the keys {named} are missing.") from None
         raise UserError(f"{where}: {_sentence(cls, found[0])}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy, and a path, as a configuration writes it."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return value.item()
+    if isinstance(value, date | time):
+        raise TypeError("dates and times are no values of a configuration")
+    raise TypeError(f"a {type(value).__name__} is no value of a configuration")
 
 
 #: What checks each class; it takes milliseconds to build, a hundred times as long as to use.

@@ -94,6 +94,14 @@ def command(
     return register
 
 
+def _is_somewhere() -> bool:
+    """Whether the working directory is there; one that was removed makes any relative path fail."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
+
+
 def _at_home(value: Any) -> Any:
     """A path with ``~`` replaced, which shells leave in ``--run-dir=~/runs/mine``."""
     if isinstance(value, list):
@@ -127,7 +135,7 @@ def clean_exit(out: Output) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: " if error.filename else "" if _is_somewhere() else "the working directory: "
         out.error(f"{where}{error.strerror or error}.{f' Continue with: {out.resume}' if out.resume else ''}")
         raise typer.Exit(BAD_INPUT) from None
     except MemoryError:

@@ -47,8 +47,10 @@ def as_rows(rows: Any) -> Iterable[Row]:
         return _named(rows)
     if hasattr(rows, "features") and hasattr(rows, "__iter__"):  # of the library `datasets`
         return _NamedClasses(rows)
-    if hasattr(rows, "__getitem__") and hasattr(rows, "__len__"):  # a data set of torch
+    if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") and not isinstance(rows, Mapping):  # of torch
         return _Indexed(rows)
+    if isinstance(rows, Mapping) or not hasattr(rows, "__iter__"):
+        raise UserError(f"own data: a {type(rows).__name__} is no list of rows; rows are mappings or (text, label).")
     if iter(rows) is iter(rows):  # can be gone through once
         return _named(list(rows))
     return _named(rows)

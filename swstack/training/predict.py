@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import Encoded, batches, encode
@@ -50,6 +51,32 @@ def predict(
     held = np.empty(len(outcomes), dtype=object)
     held[:] = outcomes
     return held
+
+
+def check_head(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task) -> None:
+    """Refuse a module that does not answer the task, by a look at two dev examples.
+
+    Raises:
+        UserError: it has no head or one of another size, or the tokenizer is not its own.
+    """
+    was_training = model.training
+    encoded = encode(tokenizer, task.dev[:2], task.max_length)
+    try:
+        found = predict(model, encoded, 2)
+    except UserError:
+        raise
+    except Exception as error:  # of any module
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"the module does not answer the task {task.name!r} ({reason}); it needs the task's head, as "
+            "AutoModelForSequenceClassification has one, and a tokenizer of its own."
+        ) from None
+    finally:
+        model.train(was_training)
+    if kind_of(encoded.asks).one_answer and found.shape[-1] != task.num_labels:
+        raise UserError(
+            f"the module's head gives {found.shape[-1]} numbers, but the task {task.name!r} asks for {task.num_labels}."
+        )
 
 
 def _outcomes(model: PreTrainedModel, encoded: Encoded, batch_size: int, progress: Progress) -> list[np.ndarray]:

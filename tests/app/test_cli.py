@@ -168,6 +168,13 @@ def test_output_that_nobody_takes_ends_without_a_traceback(redirection, code, er
     assert (done.returncode, done.stderr) == (code, error)
 
 
+def test_a_working_directory_that_is_gone_is_named(tmp_path: Path) -> None:
+    command = f"mkdir gone; cd gone; rmdir ../gone; '{sys.executable}' -m crossvote.swstack.cli.main verilog"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "crossvote: the working directory: No such file or directory.\n"
+
+
 def test_letters_that_a_terminal_lacks_are_written_another_way():
     command = [sys.executable, "-m", "crossvote.swstack.cli.main", "run", "größe"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}

@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 import crossvote as cv
 from crossvote.sim.common.errors import UserError
@@ -110,6 +111,31 @@ def test_the_head_goes_on_crossbars_where_asked_for(source, data, tmp_path):
         cv.load(str(source), data, heads=True)
 
 
+def test_a_source_may_be_a_path_or_a_module_that_answers(source, data, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertModel
+
+    assert cv.load(source, data).module.config.num_labels == 2
+    with pytest.raises(UserError, match="no such directory"):
+        cv.load(tmp_path / "nowhere", data)
+    with pytest.raises(UserError, match="source is a int"):
+        cv.load(3, data)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    with pytest.raises(UserError, match="needs its tokenizer"):
+        cv.load(BertModel.from_pretrained(source), data, tokenizer="bert")
+    with pytest.raises(UserError, match="does not answer the task 'grammar-single'"):
+        cv.load(BertModel.from_pretrained(source), data, tokenizer=tokenizer)
+    three = AutoModelForSequenceClassification.from_pretrained(source, num_labels=3, ignore_mismatched_sizes=True)
+    with pytest.raises(UserError, match="head gives 3 numbers, but the task 'grammar-single' asks for 2"):
+        cv.load(three, data, tokenizer=tokenizer)
+    two = AutoModelForSequenceClassification.from_pretrained(source, num_labels=2)
+    assert cv.load(two, data, tokenizer=tokenizer).module is two
+
+
+def test_a_number_of_numpy_is_a_number(data) -> None:
+    assert cv.chips(rate=np.float32(0.5), number=np.int64(2), seed=np.int64(1))
+    assert len(cv.task("grammar-single", train_limit=np.int64(3)).train) == 3
+
+
 def test_a_model_comes_back_with_what_was_pruned(pruned, data, tmp_path):
     pruned.save(tmp_path / "model")
     again = cv.Model.load(tmp_path / "model", data)
@@ -140,7 +166,25 @@ def test_a_matrix_by_every_path_on_the_same_silicon(scheme):
         (lambda: cv.task("nothing"), "unknown task"),
         (lambda: cv.task("grammar-single", train_limits=3), "did you mean 'train_limit'?"),
         (lambda: cv.chips(rate=1.5), "must be above 0 and at most 1"),
-        (lambda: cv.chips(rate=0.1, number=0), "at least one chip"),
+        (lambda: cv.chips(rate=0.1, number=0), "chips: number = 0: a whole number 1 to 10,000 is needed"),
+        (lambda: cv.chips(rate=0.1, number=10**12), "number = 1000000000000: a whole number 1 to 10,000"),
+        (lambda: cv.chips(rate="0.1"), "chips: rate = '0.1': a fault rate"),
+        (lambda: cv.chips(rate=float("nan")), "rate = nan: a fault rate"),
+        (lambda: cv.chips(rate=0.1, number=2.5), "number = 2.5: a whole number"),
+        (lambda: cv.chips(rate=0.1, seed=-1), "seed = -1: a whole number of at least 0"),
+        (lambda: cv.chips(rate=0.1, seed=True), "seed = True: a whole number"),
+        (lambda: cv.task("grammar-single", seed=1.5), "seed = 1.5: a whole number"),
+        (lambda: cv.task("own", train=5, dev=[("a", 0)]), "a int is no list of rows"),
+        (lambda: cv.task("own", train={"a": 1}, dev=[("a", 0)]), "a dict is no list of rows"),
+        (lambda: cv.task("own", train="~nobody-here/a.csv", dev="b.csv"), "there is no such user"),
+        (lambda: cv.task("sst2", glue_dir=5), "glue_dir"),
+        (lambda: cv.task("sst2", glue_dir={1}), "a set is no value of a configuration"),
+        (lambda: cv.load("minilm-l6", "sst2"), "load: data = 'sst2': a Task, which task gives, is needed"),
+        (lambda: cv.finetune("model", "sst2"), "finetune: model = 'model': a Model, which load"),
+        (lambda: cv.map(torch.nn.Linear(2, 2)), "a Model, which load, finetune and prune give, is needed"),
+        (lambda: cv.evaluate([], None, None, []), "evaluate: image = []: an Image, which map gives, is needed"),
+        (lambda: cv.multiply(np.ones((3, 2), int), np.zeros((1, 3), int), scheme=5), "multiply: scheme = 5: the name"),
+        (lambda: cv.multiply(np.ones((3, 2), int), np.zeros((1, 3), int), "none", "x"), "silicon = 'x': a Silicon"),
         (lambda: cv.multiply(np.full((3, 2), 128), np.zeros((1, 3), int)), "from -127 to 127"),
         (lambda: cv.multiply(np.ones((3, 2)), np.zeros((1, 3), int)), "integers [inputs, outputs]"),
         (lambda: cv.multiply(np.ones((3, 2), int), np.full((1, 3), 128)), "from -128 to 127"),
