@@ -31,6 +31,7 @@ from crossvote.swstack.models.layouts import (
 _DIGITAL = {
     r"(^|\.)pooler(\.|$)": "the pooler, used for one token",
     r"(^|\.)(\w*embed\w*|wte|wpe|patch_embed\w*|relative_attention_bias)(\.|$)": "embeddings",
+    r"(^|\.)contact_head(\.|$)": "contacts that are read off maps of attention, for which no forward pass asks",
     r"(^|\.)(project_in|project_out|embedding_hidden_mapping_in)$": "projection beside the embeddings",
 }
 
@@ -72,6 +73,15 @@ def encoder_of(model: nn.Module) -> tuple[str, nn.Module]:
     return (prefix, base) if isinstance(base, nn.Module) else ("", model)
 
 
+def words_beside(model: nn.Module) -> str | None:
+    """Path of the matrix that scores words, in a model that is its own encoder (T5): it is a head there, too."""
+    prefix, _ = encoder_of(model)
+    words = getattr(model, "get_output_embeddings", lambda: None)()
+    if prefix or words is None:
+        return None
+    return next((path for path, module in model.named_modules() if module is words), None)
+
+
 def _account(model: nn.Module, groups: Sequence[WordLineGroup]) -> Account:
     prefix, encoder = encoder_of(model)
     mapped = tuple(name for group in groups for name in group.matrices)
@@ -80,12 +90,12 @@ def _account(model: nn.Module, groups: Sequence[WordLineGroup]) -> Account:
         f"{layer.path}.{name}": reason for layer in layers(model) for name, reason in layer.layout.digital.items()
     }
     digital: dict[str, str] = {}
-    repeated = _repeated(encoder, prefix, on_crossbars)
+    repeated, head = _repeated(encoder, prefix, on_crossbars), words_beside(model)
     for path, module in encoder.named_modules(prefix=prefix):
         heavy = [name for name, parameter in module.named_parameters(recurse=False) if parameter.dim() > 1]
         if path in on_crossbars or not heavy:
             continue
-        reason = digital_reason(path, module, of_layers)
+        reason = "the head" if path == head else digital_reason(path, module, of_layers)
         if reason is None and not is_matrix(module):
             if not _inside(path, layers(model)) and not any(path.startswith(f"{part}.") for part in repeated):
                 reason = "a table or a filter outside the layers"

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.models.accounting import digital_reason, encoder_of, first_inputs, tiny_inputs
+from crossvote.swstack.models.accounting import digital_reason, encoder_of, first_inputs, tiny_inputs, words_beside
 from crossvote.swstack.models.dataflow import named_layers, reads_from_left_to_right
 from crossvote.swstack.models.layouts import (
     CAUSAL_KEY,
@@ -44,10 +44,11 @@ def trace(model: nn.Module, run: Callable[[], object] | None = None) -> tuple[Wo
     Raises UserError if the forward pass fails or the encoder has no matrix.
     """
     prefix, encoder = encoder_of(model)
+    head = words_beside(model)
     modules = {
         path: module
         for path, module in encoder.named_modules(prefix=prefix)
-        if is_matrix(module) and digital_reason(path, module) is None
+        if is_matrix(module) and path != head and digital_reason(path, module) is None
     }
     if not modules:
         first = next(

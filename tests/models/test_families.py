@@ -62,7 +62,7 @@ def test_every_matrix_is_on_crossbars_or_digital_by_decision(name):
     account = prepare(model, name)
     assert bool(layers(model)) == family.known
     for layer in layers(model):
-        assert name == "RoFormer" or layer.family in layer.layout.families
+        assert name in ("RoFormer", "Esm") or layer.family in layer.layout.families
     assert set(account.mapped) == set(matrix_names(model))
     on_chip = converted(model)
     mapped = {path for path, module in on_chip.named_modules() if isinstance(module, MappedLinear)}
@@ -150,9 +150,13 @@ def _mixtral():
         num_key_value_heads=2, num_local_experts=2))  # fmt: skip
 
 
-def _t5():
-    return transformers.T5Model(transformers.T5Config(
+def _t5(kind=transformers.T5Model):
+    return kind(transformers.T5Config(
         vocab_size=40, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, decoder_start_token_id=0))  # fmt: skip
+
+
+def _translator():
+    return _t5(transformers.T5ForConditionalGeneration)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +166,7 @@ def _t5():
         (lambda: _whisper().get_encoder(), "auto", 6),  # it hears, and reads no words
         (_whisper, "traced", 16),
         (_t5, "traced", 16),  # six of the encoder's layer, ten of the decoder's
+        (_translator, "traced", 16),  # its words are a head, though no module around the rest sets them apart
     ],
 )
 def test_what_is_no_encoder_of_words_converts_too(make, layout, matrices):
@@ -234,6 +239,17 @@ def test_the_head_of_any_family_can_be_on_crossbars(name, tmp_path):
     assert head_groups(again) == groups
     # Decoders score every token; the others one vector of a sequence.
     assert (again.config.crossvote_head == "token") == (name in EVERY_TOKEN)
+
+
+def test_the_words_of_a_model_that_is_its_own_encoder_are_a_head():
+    """They were a matrix like any other, whose columns were pruned: words that the model could not say any more."""
+    model = _translator().eval()
+    account = find_groups(model, "traced")
+    assert account.digital["lm_head"] == "the head"
+    assert "lm_head" not in {name for axis in pruning_axes(model, 0.3, 0.0) for name in axis.group.matrices}
+    model = _translator().eval()
+    find_groups(model, "traced", head=True)
+    assert [group.matrices for group in head_groups(model)] == [("lm_head",)]
 
 
 @family_names

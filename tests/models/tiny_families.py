@@ -103,6 +103,7 @@ FAMILIES: tuple[Family, ...] = (
     _of_library("ViT", "ForImageClassification", _VIT, **_IMAGE),
     _of_library("DeiT", "ForImageClassification", _VIT, **_IMAGE),
     Family("nn.TransformerEncoder", _torch_encoder),
+    _classifier("Esm", mask_token_id=3, position_embedding_type="rotary"),  # BERT's modules, normed before instead
     _classifier("RoFormer", embedding_size=32),  # BERT's modules, but rotary positions
     _classifier("Deberta", known=False, relative_attention=True, pos_att_type=["c2p", "p2c"]),
     _classifier("Funnel", {"vocab_size": WORDS, "d_model": 32, "d_inner": 64, "n_head": 4, "d_head": 8,
