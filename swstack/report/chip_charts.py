@@ -92,7 +92,8 @@ def timeline_figure(rows: Sequence[Record]) -> Figure:
         for y, unit in enumerate(units):
             spans = [(row["start_us"], row["end_us"] - row["start_us"]) for row in rows if row["unit"] == unit]
             colour = PALETTE[(kinds.index(_kind(unit)) + 1) % len(PALETTE)]
-            axes.broken_barh(spans, (y - 0.36, 0.72), color=colour, lw=0)
+            # With an outline, because many transfers are shorter than the line of a pixel.
+            axes.broken_barh(spans, (y - 0.36, 0.72), facecolor=colour, edgecolor=colour, lw=0.9)
         axes.set_yticks(range(len(units)), [unit.replace(".crossbars.", " ") for unit in units], fontsize=8)
         axes.set_ylim(len(units) - 0.4, -0.6)
         axes.set_xlabel("time, µs")

@@ -20,6 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from crossvote.sim.array.crossbar import read_cells
@@ -38,20 +39,36 @@ THEMED = {
     "#ffffff": "var(--paper)",
 }
 
+#: Dots per inch of PNG files.
+_DPI = 160
+
 
 def save_figure(figure: Figure, folder: Path, name: str) -> str:
     """Write ``name.svg`` and ``name.png`` and return the SVG text, ready to stand inside an HTML page."""
     svg, png = io.BytesIO(), io.BytesIO()
     with plt.rc_context(STYLE):
+        frame = _laid_out(figure)
         # Without a date the same numbers give the same bytes, so reports can be compared with diff.
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-        figure.set_layout_engine("none")  # where everything is has been found out
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None}, bbox_inches="tight")
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches=frame)
+        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None}, bbox_inches=frame)
     plt.close(figure)
     text = svg.getvalue().decode()
     write_text_atomic(folder / f"{name}.svg", text)
     write_bytes_atomic(folder / f"{name}.png", png.getvalue())
     return text[text.index("<svg") :]
+
+
+def _laid_out(figure: Figure) -> Bbox:
+    """Put everything in its place for good, and return what it takes, in inches.
+
+    Left to Matplotlib, every file would be laid out and drawn twice: to find its margins, and to write it.
+    """
+    figure.set_dpi(_DPI)  # letters take another share of an inch at another
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)  # "none" would leave one that does nothing, for which all is drawn once more
+    return figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
 
 
 def inline_svg(svg: str, name: str, text: str, themed: bool = True) -> str:

@@ -39,21 +39,23 @@ def magnitudes(image: Image) -> tuple[NDArray[np.int64], bool]:
     return counts, complete
 
 
-def _block_magnitudes(group: GroupImage, block: int) -> Iterator[NDArray[np.int64]]:
-    """Magnitudes of one row block, int64[driven rows, outputs that are kept]; the larger of the pair's two numbers."""
+def _block_magnitudes(group: GroupImage, block: int) -> Iterator[NDArray[np.uint16]]:
+    """Magnitudes of one row block, uint16[outputs that are kept, driven rows]; the larger of the pair's two numbers."""
     kept = np.flatnonzero(group.kept_inputs[block * group.rows : (block + 1) * group.rows])
     column_map = group.column_map
     lines = np.flatnonzero(column_map.used & ~column_map.repeats)
     if not len(lines) or not len(kept):
         return
-    levels = group.block_cells(block)[:, kept][:, :, lines]
-    levels = np.where(column_map.flipped[lines], group.last_level - levels, levels)
+    # Bit lines first, so that what belongs to a plane lies side by side, and no wider than 15 bits of magnitude need.
+    levels = np.ascontiguousarray(group.block_cells(block)[:, kept].swapaxes(1, 2))[:, lines]
+    flipped = column_map.flipped[lines]
+    levels[:, flipped] = group.last_level - levels[:, flipped]
     outputs, place = np.unique(column_map.output[lines], return_inverse=True)
-    total = np.zeros((2, len(kept), len(outputs)), np.int64)
+    total = np.zeros((2, len(outputs), len(kept)), np.uint16)
     planes = column_map.plane[lines]
     for plane in np.unique(planes):
         own = planes == plane  # repeats are left out, so an output has one line of a plane at most
-        total[:, :, place[own]] += levels[:, :, own].astype(np.int64) << int(plane)
+        total[:, place[own]] += levels[:, own].astype(np.uint16) << np.uint16(plane)
     yield total.max(axis=0)
 
 

@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import synthetic_run as synthetic
+from matplotlib.figure import Figure
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.plot_style import PALETTE
@@ -318,6 +320,27 @@ def test_two_wrong_replicas_are_not_outvoted():
     stuck = np.array([not bits[at, line] for line in np.sort(lines)])
     _, _, effects = figures.fault_effects(group, FaultMap(128, 128, 2 * group.pairs, cells, stuck))
     assert effects.tolist() == ["changes a weight"] * 2
+
+
+def test_a_figure_is_drawn_once_for_each_of_its_files_and_nothing_sticks_out(monkeypatch, tmp_path):
+    """Laid out once, in the order that Matplotlib would need for every file anew; with the margin of its own."""
+    draws = []
+    draw = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: draws.append(renderer) or draw(figure, renderer))
+    names = [f"layer.{number}.attention.self.query" for number in range(6)]
+    figure = model_charts.head_figure([{"matrix": name, "head": 0, "pruned": 0.5} for name in names])
+    figures.save_figure(figure, tmp_path, "heads")
+    assert len(draws) == 2
+    paper = plt.imread(tmp_path / "heads.png")[:, :, :3].min(axis=2) == 1
+    border = np.concatenate([paper[:8].ravel(), paper[-8:].ravel(), paper[:, :8].ravel(), paper[:, -8:].ravel()])
+    assert border.all()
+
+
+def test_a_transfer_shorter_than_a_pixel_is_seen():
+    rows = [{"unit": "bus", "start_us": 5.0, "end_us": 5.0001}, {"unit": "ADCs", "start_us": 0.0, "end_us": 1000.0}]
+    (short, _) = chip_charts.timeline_figure(rows).axes[0].collections
+    assert min(short.get_linewidth()) > 0.5
+    assert np.array_equal(short.get_edgecolor(), short.get_facecolor())
 
 
 def test_magnitudes_are_those_that_were_programmed():
