@@ -3,6 +3,7 @@
     python -m crossvote.rtl.synthesis                  # L = 1, 8, 32; a Markdown table, and build/synthesis/table.json
     python -m crossvote.rtl.synthesis --lanes 8 --variant plain --target ecp5      # adds to what is in table.json
     python -m crossvote.rtl.synthesis --lanes 8 --target asic --liberty cells.lib
+    python -m crossvote.rtl.synthesis --tiles          # the tile's own logic, around its OPCs
     python -m crossvote.rtl.synthesis --target cells --write-cells sim/chip/components/opc_cells.json
 
 What is in table.json already is kept as long as its netlist is today's, so a table can be made in pieces. Needs
@@ -27,10 +28,16 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from amaranth.back import rtlil
+from amaranth.hdl import Shape
+from amaranth.lib import memory
+
 from crossvote.rtl.asic import AsicCost, map_to_library, netlist, program, read_cells, run, write_netlist
 from crossvote.rtl.column_map import entry_layout
 from crossvote.rtl.export import write_atomic
 from crossvote.rtl.parameters import SHIFT_BITS, OpcParameters
+from crossvote.rtl.tile_control import TileControl
+from crossvote.rtl.tile_parameters import TileParameters
 
 #: What is compared: name and parameters.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -41,6 +48,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 #: Widths of the counts for which the log of disagreements is counted, in an OPC of eight lanes.
 LOGS = (8, 24)
+#: Tiles that are counted: of the shipped chip with three row blocks, which vote each or are added before; others.
+TILES = tuple(
+    TileParameters(OpcParameters(lanes=lanes, row_blocks=blocks), opcs, port=64, self_test=self_test)
+    for opcs, blocks, lanes, self_test in (
+        (3, 1, 8, False),
+        (3, 1, 8, True),
+        (1, 3, 8, False),
+        (12, 1, 8, False),
+        (3, 1, 32, False),
+    )
+)
 #: Of placement; the clock in the table is the median over them.
 SEEDS = (1, 2, 3)
 DEVICE = ("--45k", "--package", "CABGA381", "--speed", "6")
@@ -52,6 +70,19 @@ class CellCounts:
 
     variant: str
     lanes: int
+    gates: int
+    flip_flops: int
+    memory_bits: int
+
+
+@dataclass(frozen=True)
+class TileCounts:
+    """Generic cells of a tile without its OPCs; memories are its input buffer, scales, offsets and verdicts."""
+
+    opcs: int
+    row_blocks: int
+    lanes: int
+    self_test: bool
     gates: int
     flip_flops: int
     memory_bits: int
@@ -92,11 +123,10 @@ def memory_bits(parameters: OpcParameters) -> int:
     return p.columns * per_column + scales
 
 
-def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> CellCounts:
-    """Generic synthesis of one OPC; intermediate files go to ``folder``."""
-    write_netlist(parameters, folder)
+def _count(folder: Path) -> tuple[int, int]:
+    """Gates and flip-flops of the top module of opc.il in ``folder``, without memories, by generic synthesis."""
     generic = (
-        "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "
+        "read_rtlil opc.il; hierarchy -auto-top; proc; flatten; opt; wreduce; peepopt; opt_clean; alumacc; share; opt; "
         "memory -nomap; opt_clean; opt -fast -full; simplemap; techmap; opt; abc -g AND,OR,XOR,MUX,NAND,NOR,XNOR; "
         "opt_clean; tee -o gates.json stat -json"
     )
@@ -104,8 +134,46 @@ def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> CellCo
     gates = read_cells(folder / "gates.json")
     flip_flops = sum(count for name, count in gates.items() if "DFF" in name)
     memories = sum(count for name, count in gates.items() if name.startswith("$mem"))
-    logic = sum(gates.values()) - flip_flops - memories
-    return CellCounts(variant, parameters.lanes, logic, flip_flops, memory_bits(parameters))
+    return sum(gates.values()) - flip_flops - memories, flip_flops
+
+
+def count_cells(parameters: OpcParameters, variant: str, folder: Path) -> CellCounts:
+    """Generic synthesis of one OPC; intermediate files go to ``folder``."""
+    write_netlist(parameters, folder)
+    gates, flip_flops = _count(folder)
+    return CellCounts(variant, parameters.lanes, gates, flip_flops, memory_bits(parameters))
+
+
+class _MemoryBits:
+    """The platform that Amaranth asks for memories, which counts their bits."""
+
+    def __init__(self) -> None:
+        self.bits = 0
+
+    def get_memory(self, one: memory.Memory) -> object:
+        self.bits += one.depth * Shape.cast(one.shape).width
+        return one.elaborate(None)
+
+
+def count_tile(parameters: TileParameters, folder: Path) -> TileCounts:
+    """Generic synthesis of a tile without its OPCs; intermediate files go to ``folder``."""
+    memories = _MemoryBits()
+    folder.mkdir(parents=True, exist_ok=True)
+    text = rtlil.convert(TileControl(parameters), name="control", emit_src=False, platform=memories)
+    (folder / "opc.il").write_text(text)
+    gates, flip_flops = _count(folder)
+    p = parameters
+    return TileCounts(p.opcs, p.opc.row_blocks, p.opc.lanes, p.self_test, gates, flip_flops, memories.bits)
+
+
+def tile_table(rows: Sequence[TileCounts]) -> str:
+    """Markdown of the counts of tiles."""
+    lines = ["| OPCs | row blocks each | L | self-test | gates | flip flops | memory bits |", f"|{'---|' * 7}"]
+    for row in rows:
+        test = "yes" if row.self_test else "no"
+        cells = (row.opcs, row.row_blocks, row.lanes, test, row.gates, row.flip_flops, row.memory_bits)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def count_logs(folder: Path) -> list[dict[str, int]]:
@@ -229,7 +297,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="of placement")
     parser.add_argument("--liberty", type=Path, help="cell library of the target asic")
     parser.add_argument("--write-cells", type=Path, help="write the table of the system model there")
+    parser.add_argument(
+        "--tiles", action="store_true", help="count the logic of tiles around their OPCs, and nothing else"
+    )
     options = parser.parse_args()
+    if options.tiles:
+        counted = []
+        for number, tile in enumerate(TILES):
+            print(f"tile {number} of {len(TILES)} ...", file=sys.stderr, flush=True)
+            counted.append(count_tile(tile, options.folder / f"tile_{number}"))
+        print(tile_table(counted))
+        return
     targets = options.target or ["cells", "ecp5"]
     if "asic" in targets and (options.liberty is None or not options.liberty.is_file()):
         print("error: the target asic needs --liberty with a cell library's Liberty file.", file=sys.stderr)

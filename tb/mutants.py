@@ -2,7 +2,7 @@
 
     python -m tb.mutants                 # all mutants, prints the score
     python -m tb.mutants --only voter    # those whose file name contains "voter"
-    python -m tb.mutants --seconds 200   # in pieces: verdicts are kept as long as hardware and benches stay the same
+    python -m tb.mutants --seconds 200   # in pieces: verdicts are kept while their hardware and benches stay the same
     python -m tb.mutants --random 200    # as many that Yosys draws over the netlist (see tb.random_mutants)
 
 Each mutant is a small change of one source line in a copy of the packages; the benches run there under Icarus Verilog
@@ -12,6 +12,7 @@ until one of them fails.
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -22,12 +23,15 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from crossvote.rtl.export import write_atomic
+from crossvote.sim.common.code import code_digest, without_text
+from tb.run import BENCHES as ALL_BENCHES
 from tb.run import missing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -412,28 +416,74 @@ NOT_TRIED = frozenset(
 )
 
 
-def digest() -> str:
-    """Of everything that a verdict follows from: the hardware, its benches, and the references they compare with."""
-    found = hashlib.sha256()
-    for folder in ("rtl", "tb", "sim/array", "sim/peripheral"):
-        for path in sorted((ROOT / folder).glob("*.py")):
-            if path.name not in NOT_TRIED:
-                found.update(path.read_bytes())
-    return found.hexdigest()
+def _named(tree: ast.AST, package: str) -> set[str]:
+    """Modules of a package that a module's code imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in names if name.startswith(f"{package}.") and _is_module(name)}
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT / name.removeprefix("crossvote.").replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+@cache
+def bench_digest(name: str) -> str:
+    """Of what a bench's verdicts follow from: its hardware, its tests, and the references they compare with.
+
+    Comments do not count, nor does what the bench does not import.
+    """
+    bench = next(bench for bench in ALL_BENCHES if bench.name == name)
+    made_by = bench.create.__module__
+    # What is made in tb.run is a tile on crossbars.
+    hardware = {"crossvote.rtl.tile_axi"} if made_by == "tb.run" else {made_by} - {"tb.march_case"}
+    waiting = [*bench.modules, *(("tb.tile_case", "tb.crossbars") if made_by == "tb.run" else ()), made_by]
+    code: dict[str, str] = {}
+    while waiting:
+        module = waiting.pop()
+        if module in code or not module.startswith("tb.") or module == "tb.run":
+            continue
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        waiting += sorted(_named(tree, "tb"))
+        hardware |= _named(tree, "crossvote")
+        code[module] = without_text(tree)
+    own = hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()
+    return hashlib.sha256(f"{own} {code_digest('crossvote.rtl.export', *sorted(hardware))}".encode()).hexdigest()
+
+
+def digest(mutant: Mutant | None, bench: str) -> str:
+    """Of what a verdict follows from that came with ``bench``: this one and those that were tried before it."""
+    tried = benches_of(mutant)
+    tried = tried[: tried.index(bench) + 1] if bench in tried else tried
+    return hashlib.sha256(" ".join(map(bench_digest, tried)).encode()).hexdigest()
 
 
 def read_verdicts(path: Path) -> dict[str, list[str]]:
-    """(verdict, bench) by mutant in a file of ``write_verdicts``, if they are about today's hardware and benches."""
+    """(verdict, bench) by mutant in a file of ``write_verdicts``, those that are about today's hardware and benches."""
     if not path.is_file():
         return {}
-    document = json.loads(path.read_text(encoding="utf-8"))
-    verdicts: dict[str, list[str]] = document["verdicts"]
-    return verdicts if document["digest"] == digest() else {}
+    known = {key(mutant): mutant for mutant in (None, *MUTANTS)}
+    kept: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        name: [one["verdict"], one["bench"]]
+        for name, one in kept.items()
+        if name in known and one["digest"] == digest(known[name], one["bench"])
+    }
 
 
 def write_verdicts(path: Path, verdicts: dict[str, list[str]]) -> None:
     """Keep verdicts for the next run, which goes on where this one ended."""
-    write_atomic(path, json.dumps({"digest": digest(), "verdicts": verdicts}, indent=1) + "\n")
+    known = {key(mutant): mutant for mutant in (None, *MUTANTS)}
+    kept = {
+        name: {"verdict": verdict, "bench": bench, "digest": digest(known[name], bench)}
+        for name, (verdict, bench) in verdicts.items()
+    }
+    write_atomic(path, json.dumps(kept, indent=1) + "\n")
 
 
 def key(mutant: Mutant | None) -> str:
@@ -447,6 +497,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only mutants whose file or fault contains this text")
     parser.add_argument("--verdicts", type=Path, default=VERDICTS, help="where they are kept, and not found out again")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no other mutant after so long")
+    parser.add_argument("--trust", action="store_true", help="do not try the unchanged hardware first (make sim does)")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="N mutants drawn by Yosys instead")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn mutants")
     parser.add_argument("--goal", type=float, default=0.95, help="share of the drawn ones that must be killed")
@@ -459,7 +510,7 @@ def main() -> None:
     begun = time.monotonic()
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.file or options.only in mutant.fault]
     verdicts = read_verdicts(options.verdicts)
-    for number, mutant in enumerate([None, *chosen]):
+    for number, mutant in enumerate([*([] if options.trust else [None]), *chosen]):
         if key(mutant) not in verdicts and time.monotonic() - begun < options.seconds:
             verdicts[key(mutant)] = list(kill(mutant))
             write_verdicts(options.verdicts, verdicts)

@@ -147,7 +147,7 @@ class Sources:
             tree = ast.parse(source)
             names = sorted(set(_imported(tree, name, path.name == "__init__.py")))
             by_name = any(_imports_by_name(node) for node in ast.walk(tree))
-            entry = [hashlib.sha256(_without_text(tree).encode()).hexdigest(), names, by_name]
+            entry = [hashlib.sha256(without_text(tree).encode()).hexdigest(), names, by_name]
             cache[key] = entry
             self._new = True
         content, names, by_name = entry
@@ -220,7 +220,7 @@ def _imported(tree: ast.AST, module: str, is_package: bool) -> list[str]:
     return [name for name in names if name.split(".")[0] == PACKAGE and name != PACKAGE]
 
 
-def _without_text(tree: ast.AST) -> str:
+def without_text(tree: ast.AST) -> str:
     """The code without comments and docstrings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

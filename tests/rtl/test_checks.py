@@ -11,6 +11,7 @@ import pytest
 from crossvote.rtl.export import export
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.peripheral.verilator_build import find_verilator
+from tb import mutants
 from tb.coverage import Coverage
 from tb.formal import __main__ as formal
 from tb.formal.properties import PROPERTIES
@@ -48,6 +49,37 @@ def test_a_copy_of_the_packages_imports_itself(tmp_path: Path) -> None:
     code = "import os, sys; sys.path.insert(0, os.getcwd()); import crossvote.rtl.opc as m; print(m.__file__)"
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(result.stdout.strip()).resolve() == (tmp_path / "rtl" / "opc.py").resolve()
+
+
+def test_a_verdict_is_kept_while_what_it_follows_from_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a killed mutant the benches up to the one that killed it; of a survivor all that were tried."""
+    path = tmp_path / "mutants.json"
+    changed: set[str] = set()
+    monkeypatch.setattr(mutants, "bench_digest", lambda name: f"{name} {name in changed}")
+    killed, survived = MUTANTS[0], MUTANTS[1]
+    first, second, *_ = mutants.benches_of(killed)
+    verdicts = {mutants.key(killed): ["killed", first], mutants.key(survived): ["survived", ""]}
+    mutants.write_verdicts(path, verdicts)
+    assert mutants.read_verdicts(path) == verdicts
+    changed.add(second)
+    assert mutants.read_verdicts(path) == {mutants.key(killed): ["killed", first]}
+    changed.add(first)
+    assert mutants.read_verdicts(path) == {}
+
+
+def test_the_benches_of_an_opc_do_not_follow_from_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def record(*modules: str) -> str:
+        seen.append(modules)
+        return ""
+
+    monkeypatch.setattr(mutants, "code_digest", record)
+    mutants.bench_digest.__wrapped__("opc_axi")
+    mutants.bench_digest.__wrapped__("tile")
+    assert "crossvote.rtl.axi_lite" in seen[0]
+    assert not any("tile" in module for module in seen[0])
+    assert "crossvote.rtl.tile_axi" in seen[1]
 
 
 def test_every_property_has_a_fault() -> None:
