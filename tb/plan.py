@@ -142,6 +142,7 @@ PLAN = (
     Feature(
         "tile: vectors that are not whole are dropped and said; events that interrupt",
         ("test_tile.a_lost*", "test_march.registers*"),
+        properties=("only_whole_vectors",),
         mutants=(
             "input_buffer.py: short*", "input_buffer.py: what strays*", "input_buffer.py: long*",
             "tile_control.py: misframed*", "tile_control.py: events*",

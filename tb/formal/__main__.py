@@ -58,6 +58,7 @@ FAULTS = {
         "return signed_bits(largest + half)",
         "return signed_bits(largest + half) - 1",
     ),
+    "only_whole_vectors": Mutant("what strays is kept", "input_buffer.py", "m.If(astray | strays)", "m.If(strays)"),
     "output_is_stable": Mutant(
         "output not held", "readout.py", "self.ready.eq(~self.o.valid | self.o.ready)", "self.ready.eq(1)"
     ),
