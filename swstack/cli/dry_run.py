@@ -32,8 +32,8 @@ def show(out: Output, directory: Path, config: RunConfig, target: str, force: bo
         trials = f"{found.trials} trials, " if found.trials else ""
         out.text(
             f"{trials}about {duration(found.seconds)} for the stages that are estimated, on this machine as busy as it "
-            f"is now; at least {found.disk_bytes / 1e6:,.0f} MB are written ({found.free_bytes / 1e6:,.0f} MB are "
-            f"free), at least {found.memory_bytes / 1e6:,.0f} MB of memory are needed."
+            f"is now; at least {size(found.disk_bytes)} are written ({size(found.free_bytes)} are free), at least "
+            f"{size(found.memory_bytes)} of memory are needed."
         )
     else:
         out.text("Everything is finished; nothing would be done.")
@@ -45,4 +45,12 @@ def duration(seconds: float) -> str:
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
-    return f"{max(1.0, seconds):.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit a person would choose."""
+    for unit, length in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= 2 * length:
+            return f"{count / length:,.0f} {unit}"
+    return f"{count} bytes"

@@ -9,7 +9,7 @@ from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.cli.dry_run import duration
+from crossvote.swstack.cli.dry_run import duration, size
 from crossvote.swstack.experiment import plan as planning
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.tasks import load_task
@@ -97,9 +97,20 @@ def test_times_follow_from_what_was_measured(config):
 
 def test_times_are_told_in_units_of_their_size():
     assert [duration(seconds) for seconds in (0.2, 90, 600, 9000, 200_000)] == [
-        "1 s",
+        "under 1 s",
         "90 s",
         "10 min",
         "2 h",
         "2 days",
+    ]
+
+
+def test_sizes_are_told_in_units_of_their_size():
+    """A tiny model writes no "0 MB"."""
+    assert [size(count) for count in (0, 2_400, 26_000, 3_100_000, 62_326_000_000)] == [
+        "0 bytes",
+        "2 kB",
+        "26 kB",
+        "3 MB",
+        "62 GB",
     ]

@@ -63,3 +63,13 @@ def test_settings_are_searched_for_kept_and_used(tmp_path, monkeypatch, tiny_ber
     document = json.loads((tmp_path / "l/mrpc/ladder/ladder.json").read_text())
     assert document["settings"]["training"]["epochs"] == best["epochs"]
     assert document["settings"]["own_rates"] == {"none-column": [0.001, 0.01]}
+
+
+@pytest.mark.parametrize("more", [[], ["--as-pruned"]])
+def test_pruned_models_are_taken_as_they_are_where_that_is_asked(tmp_path, monkeypatch, more):
+    done = []
+    monkeypatch.setattr(ladder_benchmark, "prepare", lambda *_: done.append("prepare"))
+    monkeypatch.setattr(ladder_benchmark, "ladder_in_run", lambda *_: done.append("climb") or [])
+    monkeypatch.setattr(sys, "argv", ["ladder", "--output", str(tmp_path), "--tasks", "mrpc", *more])
+    ladder_benchmark.main()
+    assert done == (["climb"] if more else ["prepare", "climb"])

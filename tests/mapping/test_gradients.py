@@ -86,11 +86,12 @@ def test_a_converted_model_learns_and_what_is_programmed_stays():
     assert not torch.equal(embeddings, model.bert.embeddings.word_embeddings.weight)
 
 
-def test_a_compiled_model_gives_the_same_logits():
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_model_gives_the_same_logits(backend):
     model = on_chip("best")
     with torch.no_grad():
         expected = model(IDS).logits
-        compiled = torch.compile(model, backend="eager")
+        compiled = torch.compile(model, backend=backend)
         torch.testing.assert_close(compiled(IDS).logits, expected, rtol=1e-5, atol=1e-6)
 
 
