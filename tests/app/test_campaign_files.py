@@ -24,6 +24,7 @@ from crossvote.swstack.experiment.campaign.trials import expand
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.shipped import find_config
 from crossvote.swstack.report.paper import RATES
+from crossvote.swstack.report.pareto import pareto_figure
 
 FILES = Path(__file__).parents[2] / "benchmarks" / "campaigns"
 SCHEMES = ("none", "none-column", "paper", "best")
@@ -134,3 +135,18 @@ def test_every_choice_of_the_exploration_is_a_chip_that_can_be():
         for value in values:
             (variant,) = variants(campaign_of(spec, {**first, key: value}))
             assert variant.refused is None, (key, value)
+
+
+def test_numbers_of_the_front_lie_beside_each_other_and_beside_its_marks():
+    """Marks that all but touch, as on a front they do; those that stand alone are all numbered."""
+    crowd = [{"candidate": number, "cost": 1 + 0.01 * number, "points lost": 0.5} for number in range(20)]
+    alone = [{"candidate": 100 + number, "cost": 3 + number, "points lost": 2 + number} for number in range(3)]
+    figure = pareto_figure([], crowd + alone, ("cost", "points lost"), None, 1.0)
+    (panel,) = figure.axes
+    figure.draw_without_rendering()
+    boxes = {text.get_text(): text.get_window_extent() for text in panel.texts}
+    assert {"100", "101", "102"} < set(boxes) < {str(row["candidate"]) for row in crowd + alone}
+    places = panel.transData.transform([(row["cost"], row["points lost"]) for row in crowd + alone])
+    for name, box in boxes.items():
+        assert not any(box.overlaps(other) for text, other in boxes.items() if text != name)
+        assert not any(box.contains(*place) for place in places)
