@@ -14,7 +14,7 @@ from crossvote.sim.array.patterns import Block, FaultPattern, pattern_words
 from crossvote.sim.array.patterns.uniform import Uniform
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import reading
+from crossvote.sim.common.files import at_home, reading
 from crossvote.sim.common.later import Later
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class FaultMap:
         digest.update(self.stuck_at.tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the map atomically as a safetensors file."""
         header = {
             "rows": self.rows,
@@ -171,7 +171,7 @@ class FaultMap:
             "content_hash": self.content_hash,
         }
         write_container(
-            path,
+            at_home(path),
             FORMAT,
             FORMAT_VERSION,
             header,
@@ -179,12 +179,13 @@ class FaultMap:
         )
 
     @classmethod
-    def load(cls, path: Path) -> FaultMap:
+    def load(cls, path: str | Path) -> FaultMap:
         """Read a map written by ``save``.
 
         Raises:
             UserError: the file is absent, of another format, or its content does not match its hash.
         """
+        path = at_home(path)
         header, arrays = read_container(path, FORMAT, FORMAT_VERSION)
         with reading(path, FORMAT):
             fault_map = cls(

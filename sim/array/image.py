@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import reading
+from crossvote.sim.common.files import at_home, reading
 from crossvote.sim.common.later import Later
 
 if TYPE_CHECKING:
@@ -448,18 +448,19 @@ class Image:
             digest.update(np.ascontiguousarray(arrays[name]).tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the image atomically as one safetensors file."""
         header, arrays = self._content()
-        write_container(path, FORMAT, FORMAT_VERSION, {**header, "content_hash": self.content_hash}, arrays)
+        write_container(at_home(path), FORMAT, FORMAT_VERSION, {**header, "content_hash": self.content_hash}, arrays)
 
     @classmethod
-    def load(cls, path: Path) -> Image:
+    def load(cls, path: str | Path) -> Image:
         """Read an image written by ``save``.
 
         Raises:
             UserError: the file is absent, of another format or version, or its content does not match its hash.
         """
+        path = at_home(path)
         header, arrays = read_container(path, FORMAT, FORMAT_VERSION)
         with reading(path, FORMAT):
             groups = []

@@ -25,10 +25,12 @@ def at_home(path: str | Path) -> Path:
     """The path with ``~`` or ``~user`` at its front replaced by the home folder.
 
     Raises:
-        UserError: there is no such user.
+        UserError: there is no such user, or it is no path.
     """
     try:
         return Path(path).expanduser()
+    except TypeError:
+        raise UserError(f"{path!r} is no path.") from None
     except RuntimeError:
         raise UserError(f"{path}: there is no such user, so no home folder.") from None
 

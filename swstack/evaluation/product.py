@@ -62,7 +62,9 @@ def _placed(q: NDArray[np.integer], scheme: Scheme, chip: ChipConfig) -> GroupIm
     top = (1 << planes) - 1
     if q.ndim != 2 or q.dtype.kind not in "iu":
         raise UserError(f"q is {q.dtype}{list(q.shape)}; integers [inputs, outputs] are needed.")
-    if q.size == 0 or np.abs(q.astype(np.int64)).max() > top:
+    if q.size == 0:
+        raise UserError(f"q is {q.dtype}{list(q.shape)}; at least one input and one output are needed.")
+    if int(q.max()) > top or int(q.min()) < -top:
         raise UserError(f"q must hold integers from -{top} to {top}: the chip's OPC takes {planes} planes.")
     inputs, outputs = q.shape
     quantized = QuantizedGroup(

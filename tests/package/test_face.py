@@ -131,6 +131,16 @@ def test_a_source_may_be_a_path_or_a_module_that_answers(source, data, tmp_path)
     assert cv.load(two, data, tokenizer=tokenizer).module is two
 
 
+def test_an_image_goes_to_a_path_however_it_is_written(pruned, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    image = cv.map(pruned)
+    image.save(str(tmp_path / "first"))
+    image.save("~/second")
+    assert (tmp_path / "second").is_file()
+    for path in (tmp_path / "first", str(tmp_path / "first"), "~/second"):
+        assert cv.Image.load(path).content_hash == image.content_hash
+
+
 def test_a_number_of_numpy_is_a_number(data) -> None:
     assert cv.chips(rate=np.float32(0.5), number=np.int64(2), seed=np.int64(1))
     assert len(cv.task("grammar-single", train_limit=np.int64(3)).train) == 3
@@ -168,6 +178,10 @@ def test_a_matrix_by_every_path_on_the_same_silicon(scheme):
         (lambda: cv.chips(rate=1.5), "must be above 0 and at most 1"),
         (lambda: cv.chips(rate=0.1, number=0), "chips: number = 0: a whole number 1 to 10,000 is needed"),
         (lambda: cv.chips(rate=0.1, number=10**12), "number = 1000000000000: a whole number 1 to 10,000"),
+        (lambda: cv.multiply(np.ones((0, 2), int), np.zeros((1, 0), int)), "at least one input and one output"),
+        (lambda: cv.multiply(np.full((3, 2), 2**64 - 1, np.uint64), np.zeros((1, 3), int)), "from -127 to 127"),
+        (lambda: cv.Image.load("nowhere/image"), "nowhere/image: no such file"),
+        (lambda: cv.Image.load(5), "5 is no path"),
         (lambda: cv.chips(rate="0.1"), "chips: rate = '0.1': a fault rate"),
         (lambda: cv.chips(rate=float("nan")), "rate = nan: a fault rate"),
         (lambda: cv.chips(rate=0.1, number=2.5), "number = 2.5: a whole number"),
