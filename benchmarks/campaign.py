@@ -108,10 +108,12 @@ def store_rates(trials: int) -> dict[str, Any]:
     return row
 
 
-def overhead(run: Path, chips: int) -> dict[str, Any]:
-    """CPU and wall seconds per trial, bare and as a campaign in one process, taken in turns; the better of two each.
+def overhead(run: Path, chips: int, rounds: int) -> dict[str, Any]:
+    """CPU and wall seconds per trial, bare and as a campaign in one process, taken in turns; the best round of each.
 
-    The CPU seconds are those of driver and trials together, and say the same on a busy machine.
+    A campaign of one chip loads and converts before the clock starts, as the bare trials do; that with all chips finds
+    both at hand, and plans, looks at the stages, measures and records. The CPU seconds are those of driver and trials
+    together, and say the same on a busy machine.
     """
     from crossvote.swstack.experiment.campaign.measure import Workbench
 
@@ -130,7 +132,7 @@ def overhead(run: Path, chips: int) -> dict[str, Any]:
         cpu, wall = now()
         return (cpu - start[0]) / count, (wall - start[1]) / count
 
-    for _ in range(2):
+    for _ in range(rounds):
         bench = Workbench(run, known[0].config)
         for trial in trials[: len(config.map.schemes)]:
             bench.measure(trial)  # converts, which both do once
@@ -140,6 +142,7 @@ def overhead(run: Path, chips: int) -> dict[str, Any]:
         for trial in rest:
             bench.measure(trial)
         bare.append(per_trial(start, len(rest)))
+        print(f"  bare, {len(rest)} trials: {bare[-1][0]:.3f} CPU s, {bare[-1][1]:.3f} s each", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "c"
             # A first chip takes the models over and converts.
@@ -147,6 +150,7 @@ def overhead(run: Path, chips: int) -> dict[str, Any]:
             start = now()
             driver.run_campaign(place, spec, "serial")
             campaign.append(per_trial(start, len(trials) - first["done"]))
+        print(f"  in a campaign: {campaign[-1][0]:.3f} CPU s, {campaign[-1][1]:.3f} s each", flush=True)
         assert len(rest) == len(trials) - first["done"]
     result: dict[str, Any] = {"trials": len(rest)}
     for n, kind in enumerate(("CPU", "wall")):
@@ -195,6 +199,7 @@ def main() -> None:
     for one in real:
         one.add_argument("run", type=Path, help="a run directory with images")
         one.add_argument("--chips", type=int, default=20)
+    real[0].add_argument("--rounds", type=int, default=2, help="how often each is measured; the best counts")
     real[1].add_argument("--workers", type=int, default=2)
     for one in (stubs, store, *real):
         one.add_argument("--output", type=Path, help="JSON file that keeps the numbers")
@@ -204,7 +209,7 @@ def main() -> None:
     elif args.what == "store":
         name, found = f"store {args.trials}", store_rates(args.trials)
     elif args.what == "overhead":
-        name, found = f"overhead {args.run}", overhead(args.run, args.chips)
+        name, found = f"overhead {args.run}", overhead(args.run, args.chips, args.rounds)
     else:
         name, found = f"speedup {args.run} {args.workers}", speed_up(args.run, args.chips, args.workers)
     shown = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in found.items())

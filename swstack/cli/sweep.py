@@ -67,7 +67,10 @@ def plan(
     out.table(rows)
     models = {run_name(v.config) for v in known if v.config is not None}
     total = sum(trials.values())
-    out.text(f"{total} trials of {len(known)} variants, {len(models)} models to train, prune and map.")
+    out.text(
+        f"{total} trials of {len(known)} variants on {len(models)} models (trained, pruned and mapped first, where the "
+        "base has not done it)."
+    )
     result: dict[str, Any] = {
         "trials": total,
         "models": len(models),
