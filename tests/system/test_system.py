@@ -236,11 +236,11 @@ def test_energy_is_recomputed_from_counts_without_simulating():
 
 
 def test_total_energy_is_dynamic_and_leakage_and_static():
-    """BERT-base, 128 tokens: the host links of five chips alone draw three times what all actions do."""
+    """BERT-base, 128 tokens: the host links of five chips alone draw twice what all actions do."""
     result = simulate(bert_workload(BERT_BASE, CHIP), CHIP, resolution="analytic")
     seconds = result.elapsed_ps * 1e-12
     assert result.static_energy_pj == pytest.approx(5 * 10.4 * seconds * 1e12)
-    assert result.static_energy_pj > 3 * result.dynamic_energy_pj
+    assert result.static_energy_pj > 2 * result.dynamic_energy_pj
     modes = [result.leakage_energy_pj(mode) for mode in ("none", "unused", "idle")]
     assert modes == sorted(modes, reverse=True)
     assert modes[0] == result.leakage_energy_pj() > result.dynamic_energy_pj
