@@ -96,6 +96,10 @@ class Registry(Generic[T]):
         return self._listed[folders]
 
 
+#: What a field that takes a kind may be in a file, for ``WithJsonSchema``: a name, or a table of settings.
+KIND_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "object"}]}
+
+
 def parse_kind(registry: Registry[type[T]], value: Any, where: str = "", default: str = "") -> T:
     """An instance of a registered configuration class: from its name, or from a table of settings with it as ``kind``.
 

@@ -31,7 +31,18 @@ def list_runs(
         last = max((stage.finished for stage in run.stages if stage.finished), default="")
         done = f"{run.done} of {len(run.stages)}"
         rows.append([str(path), run.model, run.task, str(run.seed), ", ".join(run.schemes), done, last])
-        found.append(dict(zip(rows[0], rows[-1], strict=True)))
+        found.append(
+            {
+                "run": str(path),
+                "model": run.model,
+                "task": run.task,
+                "seed": run.seed,
+                "schemes": run.schemes,
+                "stages": len(run.stages),
+                "stages done": run.done,
+                "last finished": last or None,
+            }
+        )
     if found:
         out.table(rows)
     else:

@@ -80,7 +80,7 @@ def main() -> None:
     except KeyboardInterrupt:  # later ones are the commands' own
         sys.stderr.write("crossvote: interrupted.\n")
         sys.exit(130)
-    run()
+    run(prog_name="crossvote")  # by whatever name it was started, so that help and completion are those of the command
 
 
 if __name__ == "__main__":

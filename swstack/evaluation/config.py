@@ -28,6 +28,7 @@ class FaultsConfig:
     )
     pattern: PatternField = Field(
         default=UNIFORM,
+        json_schema_extra={"default": UNIFORM.kind},
         description="where stuck cells lie: the name of a pattern (uniform, clustered, whole word_lines or bit_lines) "
         "or a table with its kind and settings",
     )

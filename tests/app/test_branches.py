@@ -105,5 +105,7 @@ def test_list_finds_runs_and_passes_over_what_it_cannot_read(run, tmp_path):
     result = call("list", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     (row,) = json.loads(result.stdout)
-    assert (row["run"], row["task"], row["stages done"]) == (str(run), "grammar-single", "4 of 12")
+    assert (row["run"], row["task"], row["seed"]) == (str(run), "grammar-single", 0)
+    assert (row["stages done"], row["stages"]) == (4, 12)
+    assert isinstance(row["schemes"], list)
     assert "not a TOML file" in result.stderr

@@ -130,6 +130,14 @@ def test_the_version_is_printed():
     assert call("--version").output.strip() == f"crossvote {crossvote.__version__}"
 
 
+def test_started_as_a_module_the_command_completes_under_its_own_name(tmp_path):
+    command = [sys.executable, "-m", "crossvote", "--show-completion", "bash"]
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert "_CROSSVOTE_COMPLETE=complete_bash" in done.stdout
+    assert done.stdout.rstrip().endswith("crossvote")
+
+
 def test_json_is_one_document_and_nothing_else():
     found = json.loads(call("presets", "--json").stdout)
     assert "default" in found["configurations"]

@@ -23,6 +23,12 @@ def test_every_key_says_what_it_means():
     assert [key.name for key in config_reference.all_keys() if not key.text] == []
 
 
+def test_every_key_says_what_it_may_be_and_a_kind_its_default():
+    keys = {key.name: key for key in config_reference.all_keys()}
+    assert [key.name for key in keys.values() if "any" in key.kind.split()] == []
+    assert (keys["faults.pattern"].kind, keys["faults.pattern"].default) == ("string or table", '"uniform"')
+
+
 def test_no_key_of_a_shipped_configuration_is_missing():
     known = {key.name for key in config_reference.all_keys()}
     tables = {name.rpartition(".NAME")[0] for name in known if ".NAME" in name}

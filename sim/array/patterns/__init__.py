@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from crossvote.sim.common.later import Later
-from crossvote.sim.common.registry import Registry, kind_mapping, parse_kind
+from crossvote.sim.common.registry import KIND_SCHEMA, Registry, kind_mapping, parse_kind
 from crossvote.sim.common.schema import to_mapping
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def pattern_words(pattern: FaultPattern) -> str:
 
 
 #: A pattern as a field of a configuration class.
-PatternField = Annotated[Any, PlainValidator(parse_pattern), PlainSerializer(kind_mapping)]
+PatternField = Annotated[Any, PlainValidator(parse_pattern), PlainSerializer(kind_mapping), WithJsonSchema(KIND_SCHEMA)]
 
 
 #: Numbers that are drawn at once, so that what is made of them stays in the processor's cache.

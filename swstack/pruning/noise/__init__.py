@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from crossvote.sim.common.registry import Registry, kind_mapping, parse_kind
+from crossvote.sim.common.registry import KIND_SCHEMA, Registry, kind_mapping, parse_kind
 from crossvote.sim.common.schema import config_dataclass
 
 if TYPE_CHECKING:
@@ -48,4 +48,4 @@ def parse_noise(value: Any) -> Noise:
 
 
 #: A kind as a field of a configuration class.
-NoiseField = Annotated[Any, PlainValidator(parse_noise), PlainSerializer(kind_mapping)]
+NoiseField = Annotated[Any, PlainValidator(parse_noise), PlainSerializer(kind_mapping), WithJsonSchema(KIND_SCHEMA)]
