@@ -24,6 +24,7 @@ from benchmarks.measure import environment
 from benchmarks.sections import Section
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.peripheral.support import pair_votes_refusal
 from crossvote.sim.peripheral.tile_array import TileArray
 from crossvote.sim.peripheral.tile_backend import VerilatorTile
 from crossvote.swstack.mapping.protection import PRESETS
@@ -37,7 +38,12 @@ SECTION = Section(
 #: The word-line groups of the layer, and so all its matrices.
 GROUPS = ("qkv", "o", "ffn1", "ffn2")
 #: Those that know the fault map would need it before they are mapped; their images are no others to the hardware.
-SCHEMES = tuple(name for name, scheme in PRESETS.items() if not scheme.knows_faults)
+#: Nor those whose replicas vote in each crossbar alone, which the hardware refuses.
+SCHEMES = tuple(
+    name
+    for name, scheme in PRESETS.items()
+    if not scheme.knows_faults and pair_votes_refusal(getattr(scheme, "vote", "none")) is None
+)
 LAYER, RATE, VECTORS, CALIBRATION = "layer.1", 0.01, 2, 32
 
 

@@ -62,10 +62,11 @@ class InputBuffer(wiring.Component):
         p = self.parameters
         bits, places = p.opc.input_bits, p.rows // p.port
         # Activations of a beat bit by bit, the top bits of all lowest, which are the next to be written.
-        planes, kept_tag, turning = Signal(bits * p.port), Signal(TAG_BITS), self.turning
+        planes, kept_tag = Signal(bits * p.port, name="planes"), Signal(TAG_BITS, name="kept_tag")
+        turning = self.turning
         kept_last, astray, strays = Signal(name="kept_last"), Signal(name="astray"), Signal(name="strays")
-        bit, place = Signal(range(bits)), Signal(range(places))
-        block, opc = Signal(p.block_bits), Signal(range(p.opcs))
+        bit, place = Signal(range(bits), name="turned_bit"), Signal(range(places), name="place")
+        block, opc = Signal(p.block_bits, name="filled_block"), Signal(range(p.opcs), name="filled_opc")
         half, used_half = Signal(name="half"), Signal(name="used_half")
         full = [Signal(name=f"full_{number}") for number in range(2)]
         tags = [Signal(TAG_BITS, name=f"tag_{number}") for number in range(2)]

@@ -80,9 +80,9 @@ class March(wiring.Component):
         last = {sum(len(TESTS[t]) for t in SelfTest if t <= test) - 1 for test in SelfTest}
         pad = [own.operations + own.operations[-1:] * (MOST_OPERATIONS - len(own.operations)) for own in flat]
 
-        step, operation = Signal(range(len(flat))), Signal(range(MOST_OPERATIONS))
-        line, level = Signal(range(p.rows)), Signal(range(levels + 1))
-        order, ends, clears = Signal(2), Signal(name="ends_test"), Signal(name="clears")
+        step, operation = Signal(range(len(flat)), name="step"), Signal(range(MOST_OPERATIONS), name="operation")
+        line, level = Signal(range(p.rows), name="line"), Signal(range(levels + 1), name="level")
+        order, ends, clears = Signal(2, name="order"), Signal(name="ends_test"), Signal(name="clears")
         last_operation, write, wanted = (Signal(name=n) for n in ("last_operation", "write", "wanted"))
         m.d.comb += [
             order.eq(_table(step, [own.order for own in flat], 2)),
@@ -141,7 +141,7 @@ class March(wiring.Component):
         # A search goes on behind the segment, or with its first half where a sum is wrong.
         any_wrong, leaf = Signal(name="any_wrong"), Signal(name="leaf")
         following = Signal(range(p.rows + 1))
-        up, at_end = Signal(range(levels + 1)), Signal(name="at_end")
+        up, at_end = Signal(range(levels + 1), name="up"), Signal(name="at_end")
         m.d.comb += [
             leaf.eq(level == 0),
             following.eq(Mux(order == Order.DOWN, line - 1, line + (1 << level))),
@@ -150,7 +150,7 @@ class March(wiring.Component):
         ]
 
         per_group = max(2, -(-p.convert_clocks // p.opc.groups))
-        pace, settling = Signal(range(per_group)), Signal(range(p.read_clocks))
+        pace, settling = Signal(range(per_group), name="pace"), Signal(range(p.read_clocks), name="settling")
         last_group = Signal(name="last_group")
         m.d.comb += last_group.eq(self.group == p.opc.groups - 1)
         m.d.comb += self.busy.eq(1)

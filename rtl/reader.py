@@ -123,7 +123,8 @@ class Reader(wiring.Component):
         m.d.comb += self.free.eq(self.drive & last_bit)
 
         # Driving: the sums are held when they have settled and what was held before is converted.
-        driving, settling, driven = Signal(name="driving"), Signal(range(p.read_clocks)), Signal(read_layout())
+        driving, settling = Signal(name="driving"), Signal(range(p.read_clocks), name="settling")
+        driven = Signal(read_layout())
         held, finishing = Signal(name="held"), Signal(name="finishing")
         left = Signal.like(settling, name="left")
         m.d.comb += [

@@ -59,7 +59,7 @@ class Requantise(wiring.Component):
         m.d.comb += [self.scale_read_entry.eq(scale.read_entry), self.offset_read_entry.eq(offsets.read_entry)]
 
         move = Signal(name="move")
-        scaled_valid, scaled = Signal(name="scaled_valid"), Signal(output_layout(total))
+        scaled_valid, scaled = Signal(name="scaled_valid"), Signal(output_layout(total), name="scaled")
         shifted = Signal(signed(max(total.sum_bits, OFFSET_BITS) + 1))
         low, high = -(1 << VALUE_BITS - 1), (1 << VALUE_BITS - 1) - 1
         m.d.comb += [

@@ -115,7 +115,8 @@ class TileControl(wiring.Component):
             ]
 
         # All OPCs hold the same map and get their beats together, so their outputs come together.
-        summed, summed_valid, move = Signal.like(requantise.i.payload), Signal(name="summed_valid"), Signal(name="move")
+        summed = Signal.like(requantise.i.payload, name="summed")
+        summed_valid, move = Signal(name="summed_valid"), Signal(name="move")
         m.d.comb += [
             move.eq(~summed_valid | requantise.i.ready),
             requantise.i.valid.eq(summed_valid),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ def describe(tile: Tile | TileAxi | TileAxiStream, name: str) -> dict[str, Any]:
     }
 
 
+def _named(text: str) -> str:
+    """Names that can be read, for what Yosys and Amaranth number: parts of a register that have other resets, and
+    registers that go by the name of a port of another block. Lines of Python's own library are left out: they say
+    nothing, and are others in another version.
+    """
+    counts: dict[str, int] = {}
+    for found, register in re.findall(r"assign \{? ?([^ ;[]+)[^;]* = (\\\$auto\$ff\.cc:\d+:slice\$\d+) ;", text):
+        counts[found] = counts.get(found, 0) + 1
+        text = text.replace(f"{register} ", f"{found}_part_{counts[found]} ")
+    text = re.sub(r"\\([a-z]\w*)\$(\d+) ", r"\1_\2 ", text)
+    return re.sub(r"\|?python[\d.]+/[^\"|:]+:[\d.-]+", "", text).replace('/* src = "" */', "")
+
+
 def export_tile(
     parameters: TileParameters, folder: Path, name: str = "tile", bus: str = "port", streams: str = "plain"
 ) -> tuple[Path, Path]:
@@ -49,6 +63,6 @@ def export_tile(
     plain = BUSES[bus](parameters)
     tile = TileAxiStream(plain) if streams == "axi" else plain
     source, description = folder / f"{name}.v", folder / f"{name}.json"
-    write_atomic(source, to_verilog(tile, name))
+    write_atomic(source, _named(to_verilog(tile, name)))
     write_atomic(description, json.dumps(describe(tile, name), indent=2) + "\n")
     return source, description

@@ -18,7 +18,9 @@ from crossvote.sim.array.crossbar import driven_bits, read_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Bundle, GroupImage
 from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import OpcMap, Peripheral, PeripheralResult
+from crossvote.sim.peripheral.support import pair_votes_refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,16 @@ class OpcRun:
     cycles: int
     disagreements: int
     seconds: float
+
+
+def check_votes(group: GroupImage) -> None:
+    """Refuse an image whose replicas vote where the hardware does not.
+
+    Raises:
+        UserError: what it is.
+    """
+    if (why := pair_votes_refusal(group.vote)) is not None:
+        raise UserError(f"group {group.name}: {why}.")
 
 
 class OpcArray:
@@ -65,6 +77,7 @@ class OpcArray:
         bundles: Sequence[Bundle],
         threads: int = 1,
     ) -> None:
+        check_votes(group)
         self.group, self.chip, self.bundles, self.threads = group, chip, bundles, threads
         self.maps = [OpcMap.from_bundle(group.column_map, bundle, chip.opc.columns) for bundle in bundles]
         self.peripherals = []

@@ -15,7 +15,7 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Bundle, GroupImage
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.peripheral.base import OpcMap
-from crossvote.sim.peripheral.opc_array import OpcRun
+from crossvote.sim.peripheral.opc_array import OpcRun, check_votes
 from crossvote.sim.peripheral.scales import OpcScales
 from crossvote.sim.peripheral.tile import calibrated, requantised, tile_cells, tile_inputs
 from crossvote.sim.peripheral.tile_backend import TileModel, TileProgram, TileResult
@@ -64,6 +64,7 @@ class TileArray:
         expected: NDArray[np.integer],
         threads: int = 1,
     ) -> None:
+        check_votes(group)
         self.group, self.chip, self.bundles, self.threads = group, chip, bundles, threads
         self.parameters = p = tile_parameters(chip, group.row_blocks, group.vote)
         outputs = np.concatenate([b.outputs for b in bundles]) if bundles else np.zeros(0, np.int64)

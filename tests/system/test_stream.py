@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 
 import numpy as np
@@ -77,6 +78,17 @@ def test_slow_opcs_hold_the_crossbars_back():
     entries = stream(one)
     sent = sorted({entry.sent_ps for entry in entries})
     assert min(np.diff(sent)) > one.interval_ps
+
+
+@pytest.mark.parametrize("kind", [StreamedLayer, StreamedTiles])
+def test_votes_in_each_crossbar_alone_are_refused(kind):
+    """The hardware votes on differences of pairs; it must not give other integers without saying so."""
+    one = layer("paper", load_chip("crossvote", {"crossbar": {"rows": 32}}))
+    image = dataclasses.replace(one.request.image, vote="alone")
+    expected = np.zeros((VECTORS, image.outputs), np.int64)
+    request = dataclasses.replace(one.request, image=image)
+    with pytest.raises(UserError, match="group group: the output peripheral votes on the differences"):
+        kind(request, one.chip, *([expected] if kind is StreamedTiles else []))
 
 
 def test_a_chip_with_a_scale_stage_is_refused():
