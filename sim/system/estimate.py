@@ -142,8 +142,9 @@ def estimate(workload: Workload, placement: Placement, sequences: int, started: 
 
     Tokens of a layer follow each other no faster than the link that its stages together use most allows; nobody waits
     for a link that is just taken. On links that are always free the estimate is within 5 % of the simulation. On real
-    ones it may be too early by more, and late where serving in the order of arrival is no optimal schedule, so that a
-    delay makes it a better one (``test_the_estimate_where_links_are_waited_for``). The next sequence follows after as
+    ones it may be too early by more; and late where few tokens use a link at several stages, or where serving in the
+    order of arrival is no optimal schedule, so that a delay makes it a better one
+    (``test_the_estimate_where_links_are_waited_for``). The next sequence follows after as
     long as the busiest unit or link needs for one.
     """
     chip, tokens = placement.chip, workload.tokens
