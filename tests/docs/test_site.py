@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,9 @@ def whole():
 def test_every_command_in_the_documentation_is_understood(whole, page, line):
     """Arguments and options are parsed as they stand; capitals and dots stand for the reader's own. Nothing is run."""
     command = whole
-    words = [word for word in shlex.split(line, comments=True)[1:] if word not in ("...", "…")]
+    # What follows a sign of the shell's is not ours.
+    mine = takewhile(lambda word: word not in (">", "|"), shlex.split(line, comments=True)[1:])
+    words = [word for word in mine if word not in ("...", "…")]
     context = command.make_context("crossvote", list(words), resilient_parsing=True)
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)
