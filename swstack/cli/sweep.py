@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -173,9 +174,22 @@ def _run(out: Output, folder: Path, spec: CampaignSpec | None, engine: str, agai
         _show(out, folder, database)
 
 
+def tolerance(row: Mapping[str, Any]) -> str:
+    """What a row of ``tolerated.csv`` says, without its variant and scheme."""
+    from crossvote.swstack.experiment.campaign.summary import AT_CHANCE
+
+    if row["note"] == AT_CHANCE:
+        return f"{AT_CHANCE}, so no rate is called tolerated"
+    points, between = f"{row['points allowed']:g} point", f"{100 * row['low']:.3g} to {100 * row['high']:.3g} %"
+    if not row["tolerated rate"]:
+        return f"loses more than {points} at every measured rate (tolerated: {between})"
+    note = f", {row['note']}" if row["note"] else ""
+    return f"loses at most {points} up to {100 * row['tolerated rate']:.3g} % stuck ({between}){note}"
+
+
 def _show(out: Output, folder: Path, database: Any) -> None:
     from crossvote.swstack.experiment.campaign.driver import results_digest
-    from crossvote.swstack.experiment.campaign.summary import AT_CHANCE, summarize, table
+    from crossvote.swstack.experiment.campaign.summary import summarize, table
 
     counts, findings = database.counts(), summarize(database)
     timed, seconds = database.seconds()
@@ -184,14 +198,7 @@ def _show(out: Output, folder: Path, database: Any) -> None:
     if findings.cells:
         out.table(table(findings))
     for row in findings.tolerated:
-        if row["note"] == AT_CHANCE:
-            out.text(f"{row['variant']}, {row['scope']}, {row['scheme']}: {AT_CHANCE}, so no rate is called tolerated")
-            continue
-        out.text(
-            f"{row['variant']}, {row['scope']}, {row['scheme']}: loses {row['points allowed']:g} point at "
-            f"{100 * row['tolerated rate']:.3g} % stuck ({100 * row['low']:.3g} to {100 * row['high']:.3g} %)"
-            f"{', ' + row['note'] if row['note'] else ''}"
-        )
+        out.text(f"{row['variant']}, {row['scope']}, {row['scheme']}: {tolerance(row)}")
     failed = next(database.rows("failed"), None)
     if failed is not None:
         last = (failed.error or "").strip().splitlines()[-1]

@@ -24,6 +24,7 @@ from crossvote.sim.common.errors import StorageError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import live
 from crossvote.swstack.cli import main as cli
+from crossvote.swstack.cli.sweep import tolerance
 from crossvote.swstack.experiment.campaign import driver
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import State, database_path, run_campaign
@@ -276,3 +277,16 @@ def test_the_benchmark_of_the_machinery_prints_as_it_goes_and_keeps_its_numbers(
     assert sum("the driver holds" in line for line in lines) > 5
     kept = json.loads((tmp_path / "kept.json").read_text())
     assert {name: row["trials"] for name, row in kept.items()} == {"stub serial 300": 301, "store 300": 301}
+
+
+@pytest.mark.parametrize(
+    ("rate", "note", "said"),
+    [
+        (0.003, "the highest measured", "loses at most 1 point up to 0.3 % stuck (0.2 to 0.3 %), the highest measured"),
+        (0.0025, "", "loses at most 1 point up to 0.25 % stuck (0.2 to 0.3 %)"),
+        (0.0, "", "loses more than 1 point at every measured rate (tolerated: 0.2 to 0.3 %)"),
+    ],
+)
+def test_a_tolerated_rate_is_said_as_what_it_is(rate: float, note: str, said: str) -> None:
+    row = {"tolerated rate": rate, "low": 0.002, "high": 0.003, "points allowed": 1.0, "note": note}
+    assert tolerance(row) == said
