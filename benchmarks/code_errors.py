@@ -26,7 +26,7 @@ from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import MatrixMask
 
 SCHEMES = ("none", "none-column", "paper", "paper-column", "flip-all", "best", "vote5", "mean5", "mean4")
-CODES = ("code-tensor", "code-group", "code", "code-vote")
+CODES = ("code-tensor", "code-vote-tensor", "code-group", "code", "code-vote")
 
 
 def relative_error(quantized: QuantizedGroup, scheme: str, group: GroupImage, rate: float) -> tuple[float, float]:

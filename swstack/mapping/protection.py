@@ -37,6 +37,9 @@ PRESETS: dict[str, Scheme] = {
     "code-apart": Optimal(placement="apart"),
     "code-tensor": Optimal(scale="tensor"),
     "code-vote": Optimal(votes=True),
+    # One step for a whole matrix leaves most weights few of them: no plane can be given up, and only small rates are
+    # stood, at which votes are far stronger than sums.
+    "code-vote-tensor": Optimal(scale="tensor", design_rate=0.001, votes=True),
     # The fault map is known, and cells are programmed around it: to be compared with each other only.
     "closest": Closest(scale="column", flip="none"),
     "closest5": Closest(lines=(4, 3, 1, 1, 1), scale="column", flip="none", placement="free"),

@@ -26,10 +26,10 @@ DEFAULT_RUNGS = (
     "best",
     "mean5",
     "code",
-    "code-tensor",
+    "code-vote-tensor",
     "mean5+trained",
     "code+trained",
-    "code-tensor+trained",
+    "code-vote-tensor+trained",
 )
 
 
