@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from crossvote.sim.common.errors import StorageError, UserError
@@ -123,6 +123,17 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_together(documents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: they take their places only once each of them lies beside its own.
+
+    Raises:
+        StorageError: the system refused, for example because the disk is full; every old content stands.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, data in documents.items():
+            stack.enter_context(replacing(path)).write_bytes(data)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

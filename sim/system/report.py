@@ -12,7 +12,7 @@ import numpy as np
 from crossvote.sim.chip.bill import prices
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.csv_rows import to_csv
-from crossvote.sim.common.files import write_bytes_atomic, write_text_atomic
+from crossvote.sim.common.files import write_together
 from crossvote.sim.common.schema import build, to_mapping
 from crossvote.sim.kernel import Trace
 from crossvote.sim.system import energy
@@ -145,10 +145,11 @@ def write_report(
     if baselines is not None:
         table = ledger(results, *baselines, streams)
         files["ledger.csv"] = to_csv([dict(zip(table[0], row, strict=True)) for row in table[1:]])
-    for file, text in files.items():
-        write_text_atomic(folder / file, text)
-    write_bytes_atomic(folder / "crossbars.csv.gz", gzip.compress(to_csv(crossbar_rows(shown)).encode(), mtime=0))
-    written = [*(folder / file for file in files), folder / "crossbars.csv.gz"]
+    crossbars = gzip.compress(to_csv(crossbar_rows(shown)).encode(), mtime=0)
+    documents = {folder / file: text.encode() for file, text in files.items()}
+    documents[folder / "crossbars.csv.gz"] = crossbars
+    write_together(documents)
+    written = list(documents)
     if trace is not None:
         trace.write(folder / "trace.json.gz")
         written.append(folder / "trace.json.gz")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import at_home
@@ -59,6 +60,24 @@ def _root(
         raise typer.Exit
 
 
+class _Command(TyperCommand):
+    """A command that refuses empty arguments: as a path, one would mean the working directory.
+
+    That is what a shell makes of ``--glue-dir "$GLUE"`` where GLUE is not set.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for before, argument in zip(["", *args], args, strict=False):
+            name, equals, value = argument.partition("=")
+            ends_in_nothing = name.startswith("--") and equals and not value
+            if (argument and not ends_in_nothing) or ctx.resilient_parsing:
+                continue
+            what = name or (before if before.startswith("-") else "an argument")
+            with clean_exit(Output()):
+                raise UserError(f"{what} is empty; leave it out, or write '.' for the working directory.")
+        return super().parse_args(ctx, args)
+
+
 def command(
     name: str | None = None, *, group: typer.Typer | None = None, examples: tuple[str, ...] = (), **typer_options: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -88,7 +107,7 @@ def command(
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         epilog = "\n\n".join(("Examples:", *examples)) if examples else None
-        (group or app).command(name, epilog=epilog, **typer_options)(run)
+        (group or app).command(name, cls=_Command, epilog=epilog, **typer_options)(run)
         return function
 
     return register

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from crossvote.sim.array.crossbar import read_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
-from crossvote.sim.common.files import write_bytes_atomic, write_text_atomic
+from crossvote.sim.common.files import write_together
 from crossvote.sim.common.plot_style import GRID, INK, MARKERS, MUTED, PALETTE, STYLE
 from crossvote.swstack.tasks.metrics import METRICS
 
@@ -53,8 +53,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> str:
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None}, bbox_inches=frame)
     plt.close(figure)
     text = svg.getvalue().decode()
-    write_text_atomic(folder / f"{name}.svg", text)
-    write_bytes_atomic(folder / f"{name}.png", png.getvalue())
+    write_together({folder / f"{name}.svg": svg.getvalue(), folder / f"{name}.png": png.getvalue()})
     return text[text.index("<svg") :]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,28 @@ def test_a_fork_shares_what_stays_valid_and_does_the_rest_itself(run, tmp_path):
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     bring_up(run, load_config(run / "config.toml"), "prune", say=said.__setitem__)
     assert said["prune"] == "unchanged"
+
+
+def test_a_fork_that_finds_no_room_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of it would pass for a run whose later stages were never done. The disk fills at every write in turn."""
+    replace, there = os.replace, sorted(tmp_path.iterdir())
+    for room in range(100):
+        left = iter(range(room))
+
+        def filling(source: Path, target: Path, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", filling)
+            result = call("fork", run, tmp_path / "new" / "second")
+        if result.exit_code == 0:
+            break
+        assert result.exit_code == 2
+        assert "No space left on device); make room" in result.stderr
+        assert sorted(tmp_path.iterdir()) == there
+    assert 10 < room < 99
 
 
 def test_a_fork_without_hard_links_is_a_copy(run, tmp_path, monkeypatch):

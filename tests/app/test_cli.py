@@ -236,6 +236,29 @@ def test_bad_input_is_one_sentence_exit_code_2_and_no_file(monkeypatch, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("run", "mrpc", "--glue-dir", ""), "--glue-dir"),
+        (("run", "mrpc", "--run-dir="), "--run-dir"),
+        (("run", ""), "an argument"),
+        (("list", ""), "an argument"),
+        (("fork", "a", ""), "an argument"),
+        (("tables", "a", "--out", ""), "--out"),
+        (("sweep", "run", "a.toml", "--dir", ""), "--dir"),
+        (("simulate", "bert-base", "--scheme="), "--scheme"),
+    ],
+)
+def test_an_empty_argument_is_not_the_working_directory(
+    arguments: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"crossvote: {named} is empty; leave it out, or write '.' for the working directory.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["verilog", "systemc", "tables runs/a", "report runs/a runs/b"])
 def test_a_place_for_the_output_is_looked_at_before_the_work(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

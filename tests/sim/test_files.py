@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from crossvote.sim.common import files
 from crossvote.sim.common.errors import StorageError, UserError
-from crossvote.sim.common.files import reading, replacing, write_text_atomic
+from crossvote.sim.common.files import reading, replacing, write_text_atomic, write_together
 
 
 @pytest.mark.parametrize("call", ["mkstemp", "replace", "chmod", "write"])
@@ -28,6 +29,27 @@ def test_a_refused_write_is_a_sentence_and_leaves_the_old_content_alone(tmp_path
     monkeypatch.undo()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["value.txt"]
+
+
+def test_files_that_belong_together_are_all_new_or_all_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills at the second of three."""
+    old, whole = {tmp_path / name: b"old" for name in "abc"}, {tmp_path / name: b"new" for name in "abc"}
+    write_together(old)
+    write = Path.write_bytes
+    room = iter([True, False])
+
+    def filling(path: Path, data: bytes) -> int:
+        if not next(room):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", filling)
+    with pytest.raises(StorageError, match=r"b: cannot be written"):
+        write_together(whole)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == old
+    write_together(whole)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == whole
 
 
 def test_what_fails_while_a_file_is_made_leaves_nothing(tmp_path):

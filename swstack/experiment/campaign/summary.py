@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.csv_rows import to_csv
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import replacing, write_text_atomic
+from crossvote.sim.common.files import write_together
 from crossvote.swstack.evaluation.statistics import mean_band, paired_difference, tail, tolerated_rate
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import manifest, planned_spec
@@ -197,21 +198,19 @@ def export(database: Database, folder: Path) -> list[Path]:
     if not findings.cells:
         raise UserError(f"{database.path}: no trial on a faulty chip is done yet.")
     trials = trial_rows(database)
-    written = []
     tables: Sequence[tuple[str, list[dict[str, Any]]]] = (
         ("trials", trials),
         ("summary", findings.cells),
         ("pairs", findings.pairs),
         ("tolerated", findings.tolerated),
     )
-    for name, rows in tables:
-        if rows:
-            write_csv(folder / f"{name}.csv", rows)
-            written.append(folder / f"{name}.csv")
+    documents = {folder / f"{name}.csv": to_csv(rows).encode() for name, rows in tables if rows}
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with replacing(folder / "trials.parquet") as temporary:
-        pq.write_table(pa.Table.from_pylist(trials), temporary, compression="zstd")
-    write_text_atomic(folder / "manifest.json", json.dumps(manifest(database), indent=1) + "\n")
-    return [*written, folder / "trials.parquet", folder / "manifest.json"]
+    packed = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(trials), packed, compression="zstd")
+    documents[folder / "trials.parquet"] = packed.getvalue()
+    documents[folder / "manifest.json"] = f"{json.dumps(manifest(database), indent=1)}\n".encode()
+    write_together(documents)
+    return list(documents)

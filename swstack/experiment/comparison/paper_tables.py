@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from crossvote.sim.common.csv_rows import to_csv
-from crossvote.sim.common.files import write_bytes_atomic
+from crossvote.sim.common.files import write_together
 from crossvote.sim.common.plot_style import PALETTE, STYLE
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.tasks.chance import Chance, marked
@@ -196,8 +196,6 @@ def write_tables(directory: Path, records: Sequence[PruningRecord], model: nn.Mo
     with torch.no_grad(), matplotlib.rc_context(STYLE):
         weight_histogram(model).savefig(picture, format="svg", metadata={"Date": None})
     documents["weights.svg"] = picture.getvalue()
-    paths = []
-    for name, data in sorted(documents.items()):
-        write_bytes_atomic(Path(directory) / name, data)
-        paths.append(Path(directory) / name)
-    return tuple(paths)
+    files = {Path(directory) / name: data for name, data in sorted(documents.items())}
+    write_together(files)
+    return tuple(files)

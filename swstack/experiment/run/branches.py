@@ -65,9 +65,10 @@ def fork(run: Path, new: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]
 
     Files are shared by hard links where the file system has them, so a fork costs next to nothing; neither run ever
     changes a file of the other. Returns the stages that are finished under the new configuration.
+    The new run is whole or not there: a part of it would look like a run whose later stages were never done.
 
     Raises:
-        UserError: no run, a place that is taken, or a wrong key.
+        UserError: no run, a place that is taken, or a wrong key. StorageError: the system refused a file.
     """
     _config(run)
     config = load_config(run / paths.CONFIG, overrides)
@@ -75,7 +76,7 @@ def fork(run: Path, new: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]
         raise UserError(f"{new}: is there already; name a new or empty folder.")
     check_outside(new)
     source = RunDirectory(run)
-    with RunDirectory.open(new) as target, target.configured(to_mapping(config)):
+    with RunDirectory.open(new, whole=True) as target, target.configured(to_mapping(config)):
         for stage in STAGES:
             record = source.record(stage.name)
             if record is not None and source.intact(record):

@@ -108,10 +108,11 @@ class RunDirectory:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path) -> Iterator[Self]:
+    def open(cls, path: Path, whole: bool = False) -> Iterator[Self]:
         """Create the directory if need be and hold it for this process.
 
         A directory that was new and in which nothing was finished vanishes again when its work is refused.
+        whole: whether it is to hold all of the work or nothing: a new one then vanishes whatever ended the work.
 
         Raises:
             UserError: the path is a file, a folder with foreign content, or in use by another process.
@@ -127,8 +128,9 @@ class RunDirectory:
             with held(path / paths.LOCK, busy):
                 try:
                     yield cls(path)
-                except UserError as error:
-                    refused = fresh and not isinstance(error, StorageError) and not (path / "stages").is_dir()
+                except BaseException as error:
+                    bad_input = isinstance(error, UserError) and not isinstance(error, StorageError)
+                    refused = fresh and (whole or (bad_input and not (path / "stages").is_dir()))
                     raise
         finally:
             if refused:
