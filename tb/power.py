@@ -1,7 +1,8 @@
 """Energy of an OPC in library cells, from the toggles of its nets while it digests ADC codes.
 
 Of every net: 1/2 C V^2 for a change, C the pins that hang on it and ``WIRE_PF`` per sink; the internal energy of the
-cell that drives it, and that of the flip-flops' data pins. Of every flip-flop: both edges of its clock.
+cell that drives it, and that of the flip-flops' data pins. Of every flip-flop: both edges of its clock. What a net
+spends on pins inside a memory is the memory's: a fan-out to every word is no load of who drives an SRAM.
 Nothing is placed, so there is no clock tree, and signals have no delays, so there are no glitches. Energies are by
 block: the part of the OPC whose name the cell carries.
 """
@@ -94,38 +95,48 @@ def energies(
     gates: Gates, toggles: NDArray[np.int64], streams: int, clocks: int, volts: float
 ) -> dict[str, BlockEnergy]:
     """Energy by block of ``clocks`` clocks with these toggles of all streams: the mean of a stream."""
-    load = np.zeros(gates.nets)
-    inner = np.zeros(gates.nets)
-    owner = [GLUE] * gates.nets
+    holding = {block(one.name) for one in gates.storing if is_memory(gates, one)}
+    load, stored_load = np.zeros(gates.nets), np.zeros(gates.nets)
+    inner, stored_inner = np.zeros(gates.nets), np.zeros(gates.nets)
+    owner, memory_owner = [GLUE] * gates.nets, [GLUE] * gates.nets
     clocked: dict[str, float] = defaultdict(float)
     memory: dict[str, float] = defaultdict(float)
     registers: dict[str, int] = defaultdict(int)
     bits: dict[str, int] = defaultdict(int)
     # Nets that come from outside are charged to where they go.
     for one in gates.instances:
+        own = block(one.name)
         for sink, net in one.nets.items():
-            if not one.cell.pins[sink].output:
+            if one.cell.pins[sink].output:
+                continue
+            if own in holding:
+                stored_load[net] += one.cell.pins[sink].capacitance + WIRE_PF
+                memory_owner[net] = own
+            else:
                 load[net] += one.cell.pins[sink].capacitance + WIRE_PF
-                owner[net] = block(one.name)
+                owner[net] = own
     for one in gates.instances:
         own = block(one.name)
         for pin_name, net in one.nets.items():
             pin = one.cell.pins[pin_name]
             if pin.output:
                 owner[net] = own
-                inner[net] += pin.edge_pj(float(load[net]))
+                alone, with_memory = pin.edge_pj(float(load[net])), pin.edge_pj(float(load[net] + stored_load[net]))
+                inner[net] += alone
+                stored_inner[net] += with_memory - alone
             elif pin.clock:
                 energy = 2 * pin.edge_pj(0.0) + (pin.capacitance + WIRE_PF) * volts**2
                 stored = is_memory(gates, one)
                 (memory if stored else clocked)[own] += energy * clocks
                 (bits if stored else registers)[own] += 1
             else:
-                inner[net] += pin.edge_pj(0.0)
-    net_energy = (load * volts**2 / 2 + inner) * toggles / streams
-    net_energy[gates.clock] = 0.0
+                (stored_inner if own in holding else inner)[net] += pin.edge_pj(0.0)
     data: dict[str, float] = defaultdict(float)
-    for net, energy in enumerate(net_energy.tolist()):
-        data[owner[net]] += energy
+    for loads, inside, owners in ((load, inner, owner), (stored_load, stored_inner, memory_owner)):
+        net_energy = (loads * volts**2 / 2 + inside) * toggles / streams
+        net_energy[gates.clock] = 0.0
+        for net, energy in enumerate(net_energy.tolist()):
+            data[owners[net]] += energy
     return {
         name: BlockEnergy(data[name], clocked[name], memory[name], registers[name], bits[name])
         for name in sorted({*data, *clocked, *memory})

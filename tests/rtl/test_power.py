@@ -138,6 +138,17 @@ def test_the_energy_of_a_flip_flop_that_toggles() -> None:
     assert halved["glue"].data == pytest.approx(2 * 2 * (0.01 + WIRE_PF) * 2.0**2 / 2)
 
 
+def test_what_a_net_drives_in_a_memory_is_the_memorys() -> None:
+    gates = Gates(TOGGLE, "top", LIBRARY)
+    toggles = np.zeros(gates.nets, np.int64)
+    (written,) = (one.nets["D"] for one in gates.storing)
+    toggles[written] = 3
+    found = energies(gates, toggles, streams=1, clocks=0, volts=2.0)
+    driver, load = LIBRARY.cells["NAND2"].pins["Y"], 0.005 + WIRE_PF
+    assert found["glue"].data == pytest.approx(3 * driver.edge_pj(0.0))
+    assert found["banks"].data == pytest.approx(3 * (load * 2.0 + driver.edge_pj(load) - driver.edge_pj(0.0)))
+
+
 def test_netlists_that_are_refused() -> None:
     with pytest.raises(ValueError, match="no cell OTHER"):
         Gates(netlist(x=("OTHER", {"A": 3})), "top", LIBRARY)
