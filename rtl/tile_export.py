@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from crossvote.rtl.axi_stream import TileAxiStream
 from crossvote.rtl.export import ports, to_verilog, write_atomic
 from crossvote.rtl.registers import map_address
 from crossvote.rtl.tile import Tile
 from crossvote.rtl.tile_axi import TileAxi
+from crossvote.rtl.tile_axi_stream import TileAxiStream
 from crossvote.rtl.tile_parameters import TileParameters
 from crossvote.rtl.tile_registers import offset_address, tile_registers, tile_scale_address, tile_status_bits
 

@@ -353,8 +353,11 @@ class Network(Module):
                 return chip * self.routers_per_chip, ("chip", chip, chip_b)
             a = 0
         (ya, xa), (yb, xb) = divmod(a, self.width), divmod(b, self.width)
-        # X before Y, so the way comes along the column if it comes from another row.
-        stride, ahead = (self.width, yb > ya) if ya != yb else (1, xb > xa)
+        # X before Y, so the way comes along the column if it comes from another row, unless that is the last one and
+        # ends before this column: such a way leaves its row early. Only turns from Y to X on the way up are added,
+        # which close no circle of full buffers (turn model, Glass and Ni, ISCA 1992).
+        above = ya != yb and ya * self.width + xb < self.routers_per_chip
+        stride, ahead = (self.width, yb > ya) if above else (1, xb > xa)
         before = b - stride if ahead else b + stride
         return first + before, ("mesh", first + before, first + b)
 
