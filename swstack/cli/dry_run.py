@@ -16,22 +16,27 @@ def show(out: Output, directory: Path, config: RunConfig, target: str, force: bo
         UserError: as the command itself would.
     """
     from crossvote.swstack.experiment.plan import plan
+    from crossvote.swstack.experiment.run.pipeline import NOT_ASKED
 
     found = plan(directory, config, target, force)
     out.line(f"{directory}: nothing is written now.", style="bold")
     rows = [["stage", "would be", "takes about"]]
     for stage in found.stages:
-        takes = "" if stage.finished else "not estimated" if stage.seconds is None else duration(stage.seconds)
-        rows.append([stage.stage, "left alone" if stage.finished else "done", takes])
+        if stage.finished or not stage.asked:
+            rows.append([stage.stage, "left alone" if stage.finished else NOT_ASKED, ""])
+        else:
+            takes = "not estimated" if stage.seconds is None else duration(stage.seconds)
+            rows.append([stage.stage, "done", takes])
     out.table(rows)
     for head, text in (("model", found.model), ("data", found.data), ("chips", found.chips)):
         if text:
             out.text(f"{head}: {text}")
     out.table([["scheme", "accuracy", "co-simulation"], *([s.scheme, s.accuracy, s.cosim] for s in found.schemes)])
     if found.pending:
+        about = f"{'about ' if found.seconds >= 1 else ''}{duration(found.seconds)}"
         trials = f"{found.trials} trials, " if found.trials else ""
         out.text(
-            f"{trials}about {duration(found.seconds)} for the stages that are estimated, on this machine as busy as it "
+            f"{trials}{about} for the stages that are estimated, on this machine as busy as it "
             f"is now; at least {size(found.disk_bytes)} are written ({size(found.free_bytes)} are free), at least "
             f"{size(found.memory_bytes)} of memory are needed."
         )

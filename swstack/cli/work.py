@@ -98,7 +98,7 @@ def update(out: Output, directory: Path, config: RunConfig, target: str, force: 
             target,
             force=force,
             progress=progress,
-            say=lambda stage, what: out.pair(f"{stage:<12}", what),
+            say=lambda stage, what: out.pair(f"{stage:<14}", what),
         )
     lines = summarize(run, target)
     for line in lines:

@@ -29,6 +29,7 @@ from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.models.layouts import family_name, matrix_names, matrix_weight, word_line_groups
 from crossvote.swstack.pruning.config import NO_PRUNING
+from crossvote.swstack.report.claims import chips_text
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import Encoded, encode
 from crossvote.swstack.training.loop import best_device
@@ -42,10 +43,12 @@ _STEP = 3.0
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage; seconds: about how long it will take; None where that is not estimated."""
+    """A stage; asked: whether the configuration gives it anything to do; seconds: about how long it will take; None
+    where that is not estimated."""
 
     stage: str
     finished: bool
+    asked: bool = True
     seconds: float | None = None
 
 
@@ -111,7 +114,12 @@ def plan(directory: Path, config: RunConfig, command: str, force: bool = False) 
         seconds = _seconds(config, found.task, rates)
         least = needs(found.model, config, missing)
     planned = tuple(
-        PlannedStage(stage.name, stage.name not in missing, seconds.get(stage.name) if stage.name in missing else None)
+        PlannedStage(
+            stage.name,
+            stage.name not in missing,
+            stage.active(config),
+            seconds.get(stage.name) if stage.name in missing and stage.active(config) else None,
+        )
         for stage in stages
     )
     return Plan(
@@ -153,7 +161,8 @@ def _data(task: Task) -> str:
 
 def _chips(config: RunConfig) -> str:
     rates = ", ".join(f"{100 * rate:g} %" for rate in config.faults.rates)
-    return f"{config.faults.chips} chips of '{config.chip.name}' at each of {rates} stuck cells"
+    at = "at each of" if len(config.faults.rates) > 1 else "with"
+    return f"{chips_text(config.faults.chips)} of '{config.chip.name}' {at} {rates} stuck cells"
 
 
 def _schemes(config: RunConfig, model: PreTrainedModel | None) -> tuple[PlannedScheme, ...]:

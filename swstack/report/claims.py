@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.peripheral import backend_kind
 from crossvote.swstack.tasks.chance import Chance, marked
-from crossvote.swstack.tasks.metrics import goodness, lost
+from crossvote.swstack.tasks.metrics import goodness, in_percent, lost
 
 if TYPE_CHECKING:  # needs PyTorch, which a command that only reads the result does without
     from crossvote.swstack.evaluation.cosimulation import CosimRecord
@@ -55,13 +55,13 @@ def chance_claims(accuracy: Record) -> list[str]:
     dense, pruned = (accuracy["fault_free"][name] for name in ("dense", "pruned"))
     if chance.holds(dense) and chance.holds(pruned):
         return [
-            f"THE MODEL IS AT CHANCE LEVEL: {chance.metric} without faults is {score_text(pruned)}; {limit}. "
-            "How it stands faults says nothing about fault tolerance."
+            f"THE MODEL IS AT CHANCE LEVEL: {chance.metric} without faults is {score_text(pruned, chance.metric)}; "
+            f"{limit}. How it stands faults says nothing about fault tolerance."
         ]
     if chance.holds(pruned):
         return [
-            f"PRUNING LEFT THE MODEL AT CHANCE LEVEL: {chance.metric} fell from {score_text(dense)} to "
-            f"{score_text(pruned)}; {limit}. How it stands faults says nothing about fault tolerance."
+            f"PRUNING LEFT THE MODEL AT CHANCE LEVEL: {chance.metric} fell from {score_text(dense, chance.metric)} to "
+            f"{score_text(pruned, chance.metric)}; {limit}. How it stands faults says nothing about fault tolerance."
         ]
     return []
 
@@ -75,21 +75,22 @@ def training_claims(training: Record | None, accuracy: Record) -> list[str]:
     how = "errors of its law" if kind == "code" else f"noise of the kind '{kind}'"
     return [
         f"All schemes were measured on a model trained for up to {100 * training['design_rate']:g} % of stuck cells "
-        f"under '{training['scheme']}' ({how}): without faults its {metric} is {score_text(scores['trained'])}, "
-        f"{score_text(scores['pruned'])} before that training."
+        f"under '{training['scheme']}' ({how}): without faults its {metric} is "
+        f"{score_text(scores['trained'], metric)}, {score_text(scores['pruned'], metric)} before that training."
     ]
 
 
 def accuracy_claims(accuracy: Record) -> list[str]:
     """Scores at the rate where the schemes differ most, and the rates that each tolerates."""
-    points = accuracy["points"]
+    points, metric = accuracy["points"], accuracy["metric"]
     rate = telling_rate(points)
     if rate is None:
         return []
     at = {point["scheme"]: point for point in points if point["rate"] == rate}
     chance = chance_of(accuracy)
     held = ", ".join(
-        f"{marked(score_text(point['mean']), point['mean'], chance)} with '{scheme}'" for scheme, point in at.items()
+        f"{marked(score_text(point['mean'], metric), point['mean'], chance)} with '{scheme}'"
+        for scheme, point in at.items()
     )
     chips = sorted({point["chips"] for point in at.values()})
     measured = (
@@ -97,8 +98,8 @@ def accuracy_claims(accuracy: Record) -> list[str]:
         "one chip" if chips == [1] else f"means over {chips[0]} to {chips[-1]} chips"
     )  # fmt: skip
     sentences = [
-        f"With {100 * rate:g} % of the cells stuck, {accuracy['metric']} is {held}; without faults it is "
-        f"{score_text(accuracy['fault_free']['pruned'])} ({measured})."
+        f"With {100 * rate:g} % of the cells stuck, {metric} is {held}; without faults it is "
+        f"{score_text(accuracy['fault_free']['pruned'], metric)} ({measured})."
     ]
     if not at_chance(accuracy):
         sentences.append(tolerance(points, accuracy["fault_free"]["pruned"], chance))
@@ -269,6 +270,26 @@ def computed_line(checks: Sequence[CosimRecord], wall_seconds: float, simulated_
     )
 
 
-def score_text(value: float, digits: int = 1, unit: str = " %") -> str:
-    """A score to read; of outputs that were no numbers, that it is none."""
-    return "not a number" if math.isnan(value) else f"{value:.{digits}f}{unit}"
+def score_text(value: float, metric: str, digits: int = 1) -> str:
+    """A score to read, with its unit if it has one; of outputs that were no numbers, that it is none."""
+    unit = " %" if in_percent(metric) and not math.isnan(value) else ""
+    return f"{score_number(value, metric, digits)}{unit}"
+
+
+def chips_text(count: int) -> str:
+    """A number of chips."""
+    return "1 chip" if count == 1 else f"{count} chips"
+
+
+def score_number(value: float, metric: str, digits: int = 2) -> str:
+    """A score without its unit; what is no percentage has four digits, for it may be of any size."""
+    if math.isnan(value):
+        return "not a number"
+    return f"{value:.{digits}f}" if in_percent(metric) else f"{value:,.4g}"
+
+
+def metric_title(metric: str) -> str:
+    """Name and unit of a metric, for an axis or the head of a table."""
+    if in_percent(metric):
+        return f"{metric}, %"
+    return metric if goodness(metric, 1.0) > 0 else f"{metric} (less is better)"

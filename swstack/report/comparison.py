@@ -58,7 +58,7 @@ def comparison_rows(runs: Mapping[str, Results]) -> list[dict[str, Any]]:
                     "run": name,
                     "task": accuracy["task"],
                     "metric": accuracy["metric"],
-                    "fault_free": claims.score_text(accuracy["fault_free"]["pruned"], 2),
+                    "fault_free": claims.score_text(accuracy["fault_free"]["pruned"], accuracy["metric"], 2),
                     "at_chance": claims.at_chance(accuracy),
                     "rate": "" if rate is None else f"{100 * rate:g} %",
                     **row,
@@ -97,7 +97,7 @@ def comparison_figure(runs: Mapping[str, Results]) -> Figure:
             axes.set_xscale("log")
             axes.set_title(name)
             axes.set_xlabel("cells stuck, %  (log scale)")
-            axes.set_ylabel(f"{results['eval']['metric']}, %")
+            axes.set_ylabel(claims.metric_title(results["eval"]["metric"]))
             axes.grid(axis="y")
         figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4)
     return figure

@@ -28,7 +28,8 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.common.files import write_together
 from crossvote.sim.common.plot_style import GRID, INK, MARKERS, MUTED, PALETTE, STYLE
-from crossvote.swstack.tasks.metrics import METRICS
+from crossvote.swstack.report.claims import metric_title
+from crossvote.swstack.tasks.metrics import METRICS, in_percent
 
 #: Fixed colours of a picture in a file, and what takes their place in a page that has a light and a dark theme.
 THEMED = {
@@ -120,8 +121,8 @@ def accuracy_figure(
 ) -> Figure:
     """Task metric against fault rate, one line per scheme, with the 95 % interval of the mean over chips as a band.
 
-    ``points`` carry ``scheme``, ``rate`` (a fraction) and ``mean``, ``low``, ``high`` in percent; ``fault_free`` is
-    the metric of the pruned model in floating point, in percent, drawn dashed, and ``chance`` that of one answer.
+    ``points`` carry ``scheme``, ``rate`` (a fraction) and ``mean``, ``low``, ``high`` as ``metric`` has them;
+    ``fault_free`` is that of the pruned model in floating point, drawn dashed, and ``chance`` that of one answer.
     ``reference`` are points of somebody else, drawn thin and grey.
     """
     with plt.rc_context(STYLE):
@@ -153,13 +154,14 @@ def accuracy_figure(
             own = [p for p in reference if p["scheme"] == scheme]
             rate, mean = [100 * p["rate"] for p in own], [p["mean"] for p in own]
             axes.plot(rate, mean, color=MUTED, ls=dash, lw=1, marker="x", ms=3.5, zorder=1.5, label=scheme)
-        axes.set_ylim(top=min(axes.get_ylim()[1], 102))
+        if in_percent(metric):
+            axes.set_ylim(top=min(axes.get_ylim()[1], 102))
         axes.set_xscale("log")
         ticks = sorted({100 * p["rate"] for p in points if p["rate"] > 0})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         axes.set_xlabel("cells stuck, %  (log scale)")
-        axes.set_ylabel(f"{metric}, %")
+        axes.set_ylabel(metric_title(metric))
         axes.grid(axis="y", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
         # Beside the axes, because no place inside is free of curves for every result.

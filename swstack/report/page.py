@@ -79,11 +79,6 @@ def page(
     )
 
 
-def _number(value: float, metric: str = "") -> str:
-    """A score without its unit."""
-    return f"{value:,.4g}" if metric == "perplexity" and value == value else claims.score_text(value, 2, "")
-
-
 def environment() -> jinja2.Environment:
     """Templates of the report, with style sheet and script as ``style`` and ``script``."""
     found = jinja2.Environment(
@@ -94,7 +89,8 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
-    found.filters["score"] = _number
+    found.filters["score"] = claims.score_number
+    found.filters["metric_title"] = claims.metric_title
     found.filters["rate"] = lambda value: f"{100 * value:g} %"
     package = resources.files("crossvote.swstack.report")
     for name, file in {"style": "style.css", "script": "report.js"}.items():

@@ -105,7 +105,7 @@ def _of_chip(results: Mapping[str, Any]) -> dict[str, tuple[Figure, Rows, str]]:
     kept = {point["scheme"]: point["mean"] for point in accuracy["points"] if point["rate"] == rate}
     costs = {scheme: own for scheme, own in claims.relative_costs(system).items() if scheme in kept}
     if costs and rate is not None:
-        what = f"{accuracy['metric']}, % ({100 * rate:g} % stuck)"
+        what = f"{claims.metric_title(accuracy['metric'])} ({100 * rate:g} % stuck)"
         rows: list[dict[str, Any]] = [{"scheme": scheme, "kept": kept[scheme], **own} for scheme, own in costs.items()]
         title = f"Scatter charts of {', '.join(claims.COSTS)} against {what}, one mark for every scheme"
         drawn["cost"] = chip_charts.cost_figure(costs, kept, what), rows, title

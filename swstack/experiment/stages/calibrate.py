@@ -45,4 +45,5 @@ STAGE = Stage[RunConfig](
     perform,
     _sources,
     (__name__, "crossvote.sim.array.image", "crossvote.swstack.models.loading"),
+    _is_needed,
 )

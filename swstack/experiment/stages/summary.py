@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from crossvote.sim.array.patterns import parse_pattern, pattern_words
 from crossvote.sim.common.files import reading
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.records import Accuracy, Chips, Cosimulated, Costs, Mapped, Pruned, Score
-from crossvote.swstack.report.claims import cosimulation_line, cost_claims, left_out_line, score_text
+from crossvote.swstack.report.claims import (
+    chance_claims,
+    chips_text,
+    cosimulation_line,
+    cost_claims,
+    left_out_line,
+    score_number,
+    score_text,
+)
 
 
 def _score(run: RunDirectory, stage: str) -> str:
     metrics = run.read(paths.RESULTS[stage], Score).metrics
-    return ", ".join(f"{name} {score_text(value, 2)}" for name, value in metrics.items())
+    return ", ".join(f"{name} {score_text(value, name, 2)}" for name, value in metrics.items())
 
 
 def _finetune(run: RunDirectory) -> list[str]:
@@ -46,16 +55,21 @@ def _faults(run: RunDirectory) -> list[str]:
     rows = run.read(paths.CHIPS, Chips).chips
     pattern = pattern_words(parse_pattern(rows[0]["pattern"]))
     chips = Counter(chip["rate"] for chip in rows)
-    return [f"{100 * rate:g} % of all cells stuck, {pattern}: {count} chips" for rate, count in chips.items()]
+    return [f"{100 * rate:g} % of all cells stuck, {pattern}: {chips_text(count)}" for rate, count in chips.items()]
 
 
 def _eval(run: RunDirectory) -> list[str]:
+    """Every point, under what must be said of the model itself."""
     result = run.read(paths.RESULTS["eval"], Accuracy)
-    return [
-        f"{point['scheme']}, {100 * point['rate']:g} % stuck: {result.metric} {score_text(point['mean'], 2)} "
-        f"(standard deviation {score_text(point['sd'], 2, '')}, {point['chips']} chips)"
-        for point in result.points
-    ]
+    return [*chance_claims(dataclasses.asdict(result)), *(_point(point, result.metric) for point in result.points)]
+
+
+def _point(point: Mapping[str, Any], metric: str) -> str:
+    """A mean, and how chips scatter around it where there is more than one."""
+    score, rate, chips = score_text(point["mean"], metric, 2), point["rate"], point["chips"]
+    where = f"{100 * rate:g} % stuck" if rate else "no faults"
+    spread = f"standard deviation {score_number(point['sd'], metric)}, " if chips > 1 else ""
+    return f"{point['scheme']}, {where}: {metric} {score}{f' ({spread}{chips_text(chips)})' if rate else ''}"
 
 
 def _cosim(run: RunDirectory) -> list[str]:

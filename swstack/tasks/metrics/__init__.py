@@ -63,6 +63,11 @@ def goodness(name: str, value: float) -> float:
     return -value if name in METRICS and METRICS[name].lower_is_better else value
 
 
+def in_percent(name: str) -> bool:
+    """Whether a metric is a percentage; one that is not known here is taken for one."""
+    return name not in METRICS or METRICS[name].highest == 100.0
+
+
 def lost(name: str, before: float, after: float) -> float:
     """How much worse ``after`` is than ``before``, in points of the metric; below 0 where it is better."""
     return goodness(name, before) - goodness(name, after)
