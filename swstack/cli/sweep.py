@@ -64,8 +64,10 @@ def plan(
     for trial in expand(spec, known):
         trials[trial.variant] = trials.get(trial.variant, 0) + 1
     rows = [["variant", "trials", "refused"]]
-    rows += [[v.label, str(trials.get(v.number, 0)), v.refused or ""] for v in known]
+    rows += [[v.label, str(trials.get(v.number, 0)), "yes" if v.refused else ""] for v in known]
     out.table(rows)
+    for reason in dict.fromkeys(v.refused for v in known if v.refused):
+        out.text(f"Refused: {', '.join(v.label for v in known if v.refused == reason)}: {reason}")
     models = {run_name(v.config) for v in known if v.config is not None}
     total = sum(trials.values())
     out.text(
@@ -166,7 +168,6 @@ def _run(out: Output, folder: Path, spec: CampaignSpec | None, engine: str, agai
     from crossvote.swstack.experiment.campaign.engines import check_engine
 
     check_engine(engine)
-    out.line(str(folder), style="bold")
     out.resume = f"crossvote sweep resume {folder}"
     with out.campaign(folder) as watch:
         run_campaign(folder, spec, engine, watch, retry=again)

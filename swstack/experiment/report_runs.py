@@ -28,7 +28,7 @@ def compare_reports(runs: Sequence[Path], folder: Path) -> tuple[list[str], Path
         name = path.resolve().name
         if name in found:
             raise UserError(f"{path}: two of the runs are called '{name}', which would not be told apart.")
-        config = load_config(find_config(str(path)))
+        config = load_config(find_config(str(path.absolute())))
         keys[name] = flat_keys(to_mapping(config), keep_empty=True)
         for stage, file in paths.RESULTS.items():
             if not (path / file).is_file():

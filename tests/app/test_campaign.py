@@ -90,6 +90,23 @@ def spec_of(home, text=CAMPAIGN, name="other.toml"):
     return load_spec(home / name)
 
 
+def test_a_plan_is_no_wider_than_its_variants_and_says_every_refusal_below(home: Path) -> None:
+    (home / "wide.toml").write_text(CAMPAIGN + '"quantization.weight_bits" = [8, 16]\n')
+    result = CliRunner().invoke(cli.application(), ["sweep", "plan", str(home / "wide.toml"), "--no-calibrate"])
+    assert result.exit_code == 0, result.output
+    known = [variant for variant in variants(load_spec(home / "wide.toml")) if variant.refused]
+    table, below = result.stdout.split("Refused: ", 1)
+    assert known
+    assert sum(line.endswith("  yes") for line in table.splitlines()) == len(known)
+    assert all(variant.label in below and str(variant.refused) in below for variant in known)
+
+
+def test_a_campaign_that_is_not_there_is_refused_before_anything_is_said(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.application(), ["sweep", "resume", str(tmp_path / "nowhere")])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no campaign here yet" in result.stderr
+
+
 def test_a_plan_names_every_trial_once_and_what_is_refused(home):
     spec = spec_of(home, CAMPAIGN + '"faults.chip" = [1]\n"quantization.weight_bits" = [8, 16]\n')
     known = variants(dataclasses.replace(spec, grid={k: v for k, v in spec.grid.items() if k != "faults.chip"}))

@@ -23,11 +23,11 @@ from crossvote.sim.system.model import simulate
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.config import SimulateConfig
 from crossvote.swstack.experiment.config import MapConfig, load_config
-from crossvote.swstack.experiment.shipped import shipped_configs
+from crossvote.swstack.experiment.shipped import find_config, shipped_configs
 from crossvote.swstack.experiment.simulation import simulate as simulating
 from crossvote.swstack.experiment.simulation.cost import costs
 from crossvote.swstack.experiment.simulation.encoders import ENCODERS, is_config, read_dimensions
-from crossvote.swstack.experiment.simulation.simulate import simulate_source
+from crossvote.swstack.experiment.simulation.simulate import _chip_of, _own_config, simulate_source
 from crossvote.swstack.experiment.simulation.workloads import DENSE, PLAIN, encoder_workloads, length_rows
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
@@ -64,6 +64,23 @@ def run(tmp_path):
     for scheme in config.map.schemes:
         image(scheme).save(tmp_path / "images" / f"{scheme}.safetensors")
     return tmp_path
+
+
+def test_a_changed_chip_has_to_run_the_chosen_schemes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's folder is called as a shipped configuration is, which it must not be taken for."""
+    monkeypatch.chdir(tmp_path)
+    knowing = next(name for name, scheme in PRESETS.items() if scheme.knows_faults)
+    source = load_config(find_config("quick"), [f'map.schemes=["none", "{knowing}"]', "seed=77"])
+    folder = Path("quick")
+    folder.mkdir()
+    (folder / "config.toml").write_text(tomli_w.dumps(to_mapping(source)))
+    own = _own_config(folder)
+    assert own.seed == 77
+    clipping = ["chip.adc.bits=6", "chip.adc.may_clip=true"]
+    assert _chip_of(folder, own, None, clipping, ["none"]).adc.bits == 6
+    for schemes in ([], [knowing]):
+        with pytest.raises(UserError, match=f"scheme '{knowing}'"):
+            _chip_of(folder, own, None, clipping, schemes)
 
 
 def test_a_run_is_simulated_scheme_by_scheme(run):

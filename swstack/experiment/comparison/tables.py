@@ -23,7 +23,7 @@ def record_of(run: Path) -> PruningRecord:
     Raises:
         UserError: no run directory, or one whose pruning is not finished.
     """
-    config = load_config(find_config(str(run)))
+    config = load_config(find_config(str(run.absolute())))
     directory = RunDirectory(run)
     trained = directory.read(paths.RESULTS["finetune"], Finetuned)
     dense = directory.read(paths.RESULTS["score-dense"], Score)

@@ -125,7 +125,7 @@ def simulate_source(
     else:
         run = Path(source)
         own = _own_config(run)
-        config = _chip_of(run, own, chip, overrides)
+        config = _chip_of(run, own, chip, overrides, schemes)
         lengths = None if tokens else _dev_lengths(run, own)
         tokens = tokens or (math.ceil(lengths.mean()) if lengths is not None else own.task.max_length)
         workloads = with_context(run_workloads(run, own, config, schemes, tokens, remap), run_is_causal(run), context)
@@ -227,11 +227,18 @@ def _own_config(run: Path) -> RunConfig:
     if not run.is_dir():
         names = ", ".join(ENCODERS)
         raise UserError(f"{run}: neither a run directory nor one of {names}, nor a model's config.json.")
-    return load_config(find_config(str(run)))
+    return load_config(find_config(str(run.absolute())))
 
 
-def _chip_of(run: Path, own: RunConfig, chip: str | None, overrides: Sequence[str]) -> ChipConfig:
+def _chip_of(
+    run: Path, own: RunConfig, chip: str | None, overrides: Sequence[str], schemes: Sequence[str]
+) -> ChipConfig:
+    """The chip to simulate. One that is changed by overrides has to run the chosen schemes, not all of the run's."""
     if not chip and not overrides:
         return own.chip
     changed = _chip_overrides(overrides)
-    return load_chip(chip, changed) if chip else load_config(find_config(str(run)), overrides).chip
+    if chip:
+        return load_chip(chip, changed)
+    if chosen := [name for name in own.map.schemes if name in schemes]:
+        overrides = [*overrides, f"map.schemes={json.dumps(chosen)}"]
+    return load_config(find_config(str(run.absolute())), overrides).chip

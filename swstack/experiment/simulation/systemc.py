@@ -51,7 +51,7 @@ def export_layer(
     Raises:
         UserError: no such run, scheme or group, a run without images or chips, or a chip that cannot be streamed.
     """
-    config = load_config(find_config(str(run)))
+    config = load_config(find_config(str(run.absolute())))
     schemes = list(config.map.schemes)
     chosen = schemes[-1] if scheme is None else scheme
     if chosen not in schemes:

@@ -34,7 +34,7 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     Raises:
         UserError: the run has no chips yet.
     """
-    config = load_config(find_config(str(run)))
+    config = load_config(find_config(str(run.absolute())))
     silicon = _silicon(run, max(config.faults.rates))
     task = load_task(config.task, config.seed)
     source = _mapped_model(run, config)
@@ -54,7 +54,7 @@ def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int
     Every token is quantized with a scale of its own, whatever the run does: it is their bits that count here, and steps
     that a run calibrates may not be there yet.
     """
-    config = load_config(find_config(str(run)))
+    config = load_config(find_config(str(run.absolute())))
     task = load_task(config.task, config.seed)
     source = _mapped_model(run, config)
     model, tokenizer = load(source, head_of(task), config.seed)
