@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from typing import Any
+
+from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -33,6 +35,29 @@ class AxiStream(wiring.Signature):
                 **({"tuser": Out(user_bits)} if user_bits else {}),
             }
         )
+
+
+def received(axis: Any, taken: Any) -> list[Any]:
+    """Statements: what an input stream takes from ``axis`` beside data; its payload has last and tag."""
+    return [
+        taken.payload.last.eq(axis.tlast),
+        taken.payload.tag.eq(axis.tid),
+        taken.valid.eq(axis.tvalid),
+        axis.tready.eq(taken.ready),
+    ]
+
+
+def sent(axis: Any, given: Any, value: Value) -> list[Any]:
+    """Statements: outputs on ``axis``: TDATA is the ``value``, TUSER the output's number, above it the error."""
+    return [
+        axis.tdata.eq(value),
+        axis.tuser[:-1].eq(given.payload.output),
+        axis.tuser[-1].eq(given.payload.error),
+        axis.tlast.eq(given.payload.last),
+        axis.tid.eq(given.payload.tag),
+        axis.tvalid.eq(given.valid),
+        given.ready.eq(axis.tready),
+    ]
 
 
 class OpcAxiStream(wiring.Component):
@@ -68,17 +93,8 @@ class OpcAxiStream(wiring.Component):
         m.d.comb += [
             codes.eq(self.s_axis.tdata),
             taken.payload.first.eq(self.s_axis.tuser),
-            taken.payload.last.eq(self.s_axis.tlast),
-            taken.payload.tag.eq(self.s_axis.tid),
-            taken.valid.eq(self.s_axis.tvalid),
-            self.s_axis.tready.eq(taken.ready),
-            self.m_axis.tdata.eq(given.payload.sum),
-            self.m_axis.tuser[:-1].eq(given.payload.output),
-            self.m_axis.tuser[-1].eq(given.payload.error),
-            self.m_axis.tlast.eq(given.payload.last),
-            self.m_axis.tid.eq(given.payload.tag),
-            self.m_axis.tvalid.eq(given.valid),
-            given.ready.eq(self.m_axis.tready),
+            *received(self.s_axis, taken),
+            *sent(self.m_axis, given, given.payload.sum),
             self.irq.eq(opc.irq),
         ]
         return m

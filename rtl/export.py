@@ -173,10 +173,10 @@ def export(
     opc = create(parameters, bus, streams)
     write_atomic(source, to_verilog(opc, name, WrappedMemories() if wrap_memories else None))
     write_atomic(description, json.dumps(describe(opc, name), indent=2) + "\n")
-    modules = [folder / file.name for file in KINDS.values()] if wrap_memories else []
-    for file, path in zip(KINDS.values(), modules, strict=False):
-        write_atomic(path, file.read_text(encoding="utf-8"))
-    return source, description, *modules
+    modules = tuple(KINDS.values()) if wrap_memories else ()
+    for file in modules:
+        write_atomic(folder / file.name, file.read_text(encoding="utf-8"))
+    return source, description, *(folder / file.name for file in modules)
 
 
 def add_parameter_options(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from crossvote.rtl.readout import output_layout
 from crossvote.rtl.registers import index_bits
 from crossvote.rtl.requantise import value_layout
 from crossvote.rtl.tile_export import export_tile
-from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
+from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters, kind_of
 
 TEMPLATES = Path(__file__).with_name("ip")
 WAIVERS = TEMPLATES / "waivers.vlt"
@@ -96,7 +96,7 @@ def export_ip(
         ValueError: see ``check_name``.
     """
     check_name(name)
-    kind = "tile" if isinstance(parameters, TileParameters) else "opc"
+    kind = kind_of(parameters)
     if isinstance(parameters, TileParameters):
         files = list(export_tile(parameters, folder, name, bus, streams))
     else:
@@ -203,9 +203,9 @@ def _example(
     declared: list[dict[str, Any]],
 ) -> dict[str, str]:
     """Files of the example by name."""
-    flags = {"AXI_LITE": bus == "axi", "AXI_STREAM": streams == "axi"}
+    kind, flags = kind_of(parameters), {"AXI_LITE": bus == "axi", "AXI_STREAM": streams == "axi"}
     if isinstance(parameters, TileParameters):
-        kind, p, files = "tile", parameters.opc, _crossbar_files(parameters, example)
+        p, files = parameters.opc, _crossbar_files(parameters, example)
         beat, result = activation_layout(parameters).size, value_layout(parameters).size
         taken, given = p.input_bits * parameters.port, VALUE_BITS
         patience = (len(example.beats) // parameters.input_beats(p.row_blocks) + 3) * 3
@@ -213,7 +213,7 @@ def _example(
         values = _test_values(parameters, example)
         flags |= {"VOTER": p.voter}
     else:
-        kind, p, files = "opc", parameters, {}
+        p, files = parameters, {}
         beat, result = beat_layout(p).size, output_layout(p).size
         taken, given = 2 * p.adc_bits * p.lanes, p.sum_bits
         patience = 40 * (len(example.beats) + len(example.outputs))
@@ -278,9 +278,8 @@ def _hex(values: Any, bits: int) -> str:
 
 def _instance(found: list[dict[str, Any]], name: str, parameters: OpcParameters | TileParameters) -> str:
     """A module that does nothing but instantiate an OPC whose ports are ``found``, or a tile with its crossbars."""
-    tile = parameters if isinstance(parameters, TileParameters) else None
-    kind = "tile" if tile else "opc"
-    inside = [port for port in found if tile and port["name"].startswith(("array__", "cells__"))]
+    kind = kind_of(parameters)
+    inside = [port for port in found if kind == "tile" and port["name"].startswith(("array__", "cells__"))]
     declared = [
         f"    {'input' if port['direction'] == 'in' else 'output'} {_range(port)}{port['name']}"
         for port in found
@@ -291,9 +290,10 @@ def _instance(found: list[dict[str, Any]], name: str, parameters: OpcParameters 
     lines = [head, f"module {kind}_example (", *_joined(declared), ");"]
     lines += [f"    wire {_range(port)}{port['name']};" for port in inside]
     lines += [f"    {name} {kind} (", *_joined(connected), "    );"]
-    for number in range(tile.opcs if tile else 0):
-        assert tile is not None
-        lines += _crossbars(tile, number, {port["name"] for port in inside})
+    if isinstance(parameters, TileParameters):
+        wires = {port["name"] for port in inside}
+        for number in range(parameters.opcs):
+            lines += _crossbars(parameters, number, wires)
     return "\n".join([*lines, "endmodule"]) + "\n"
 
 

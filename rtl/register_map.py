@@ -14,7 +14,7 @@ from typing import Any
 
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import index_bits
-from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.rtl.tile_parameters import TileParameters, kind_of
 
 SOURCES = Path(__file__).with_name("ip")
 
@@ -72,7 +72,7 @@ def constants(parameters: OpcParameters | TileParameters) -> dict[str, int]:
 
 def description(parameters: OpcParameters | TileParameters, name: str) -> str:
     """The description with the sizes of an OPC or tile as its defaults and ``name`` as that of the address map."""
-    kind = "tile" if isinstance(parameters, TileParameters) else "opc"
+    kind = kind_of(parameters)
     shared = (SOURCES / "registers.rdl").read_text(encoding="utf-8")
     text = (SOURCES / f"{kind}.rdl").read_text(encoding="utf-8").replace("@REGISTERS@\n", shared)
     for constant, value in constants(parameters).items():

@@ -12,17 +12,12 @@ from crossvote.rtl.export import export, write_atomic
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import IDENTIFIER, Register, index_bits
 from crossvote.rtl.tile_export import export_tile
-from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
+from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters, kind_of
 from crossvote.rtl.tile_registers import TILE_IDENTIFIER
 
 #: What is copied, but for the name of the module.
 TEMPLATES = Path(__file__).with_name("systemc")
 FILES = ("CMakeLists.txt", "target.h", "layer.h", "platform.cpp")
-
-
-def kind_of(parameters: OpcParameters | TileParameters) -> str:
-    """Name of the Verilog module, and of what is behind a target: "opc" or "tile"."""
-    return "tile" if isinstance(parameters, TileParameters) else "opc"
 
 
 def configuration(parameters: OpcParameters | TileParameters) -> str:

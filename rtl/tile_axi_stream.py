@@ -6,7 +6,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from crossvote.rtl.axi_stream import AxiStream
+from crossvote.rtl.axi_stream import AxiStream, received, sent
 from crossvote.rtl.tile import Tile
 from crossvote.rtl.tile_axi import TileAxi
 from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
@@ -47,16 +47,7 @@ class TileAxiStream(wiring.Component):
                 connect(m, getattr(tile, name), flipped(getattr(self, name)))
         m.d.comb += [
             values.eq(self.s_axis.tdata),
-            taken.payload.last.eq(self.s_axis.tlast),
-            taken.payload.tag.eq(self.s_axis.tid),
-            taken.valid.eq(self.s_axis.tvalid),
-            self.s_axis.tready.eq(taken.ready),
-            self.m_axis.tdata.eq(given.payload.value),
-            self.m_axis.tuser[:-1].eq(given.payload.output),
-            self.m_axis.tuser[-1].eq(given.payload.error),
-            self.m_axis.tlast.eq(given.payload.last),
-            self.m_axis.tid.eq(given.payload.tag),
-            self.m_axis.tvalid.eq(given.valid),
-            given.ready.eq(self.m_axis.tready),
+            *received(self.s_axis, taken),
+            *sent(self.m_axis, given, given.payload.value),
         ]
         return m

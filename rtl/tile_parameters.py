@@ -90,3 +90,8 @@ class TileParameters:
         """
         bits = self.opc.input_bits
         return max(self.input_beats(blocks) * bits, bits * self.read_interval(blocks), steps)
+
+
+def kind_of(parameters: OpcParameters | TileParameters) -> str:
+    """What the parameters describe, as files and modules are named after it: "opc" or "tile"."""
+    return "tile" if isinstance(parameters, TileParameters) else "opc"

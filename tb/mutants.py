@@ -406,16 +406,6 @@ def draw(number: int, seed: int) -> float:
     return killed / tried
 
 
-#: What no verdict follows from: these tools, synthesis, and what only writes files beside the Verilog.
-NOT_TRIED = frozenset(
-    f"{name}.py"
-    for name in (
-        *("mutants", "random_mutants", "plan", "lint", "synthesis", "asic"),
-        *("register_map", "ip_export", "tile_export", "systemc_export"),
-    )
-)
-
-
 def _named(tree: ast.AST, package: str) -> set[str]:
     """Modules of a package that a module's code imports."""
     names = set()
@@ -467,20 +457,18 @@ def read_verdicts(path: Path) -> dict[str, list[str]]:
     """(verdict, bench) by mutant in a file of ``write_verdicts``, those that are about today's hardware and benches."""
     if not path.is_file():
         return {}
-    known = {key(mutant): mutant for mutant in (None, *MUTANTS)}
     kept: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
     return {
         name: [one["verdict"], one["bench"]]
         for name, one in kept.items()
-        if name in known and one["digest"] == digest(known[name], one["bench"])
+        if name in BY_KEY and one["digest"] == digest(BY_KEY[name], one["bench"])
     }
 
 
 def write_verdicts(path: Path, verdicts: dict[str, list[str]]) -> None:
     """Keep verdicts for the next run, which goes on where this one ended."""
-    known = {key(mutant): mutant for mutant in (None, *MUTANTS)}
     kept = {
-        name: {"verdict": verdict, "bench": bench, "digest": digest(known[name], bench)}
+        name: {"verdict": verdict, "bench": bench, "digest": digest(BY_KEY[name], bench)}
         for name, (verdict, bench) in verdicts.items()
     }
     write_atomic(path, json.dumps(kept, indent=1) + "\n")
@@ -489,6 +477,9 @@ def write_verdicts(path: Path, verdicts: dict[str, list[str]]) -> None:
 def key(mutant: Mutant | None) -> str:
     """What a mutant's verdict is kept under."""
     return f"{mutant.file}: {mutant.fault}: {mutant.old} -> {mutant.new}" if mutant else "unchanged"
+
+
+BY_KEY = {key(mutant): mutant for mutant in (None, *MUTANTS)}
 
 
 def main() -> None:

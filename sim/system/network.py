@@ -121,27 +121,33 @@ class Network(Module):
                 for link, following in itertools.pairwise(path):
                     after.setdefault(link, set()).add(following)
 
-        collected_hops = exchanged_hops = 0
+        exchanged_hops = 0
         for tile, other, sent in exchanged:
             path = self._between(tile, other)
             exchanged_hops = max(exchanged_hops, len(path))
             chain(path)
             _add(load, path, sent)
-        # What tiles of one router send goes the same way.
-        together: dict[tuple[int, ...], int] = {}
-        for tile, sent in sources:
-            if sent:
-                port, way = self._number(("out", tile)), self._path(tile, home)
-                load[port] = load.get(port, 0) + sent
-                together[way] = together.get(way, 0) + sent
-                if len(way) >= collected_hops:
-                    collected_hops = len(way) + 1
-                chain((port, *way))
-        for way, sent in together.items():
-            _add(load, way, sent)
+
+        def each(parts: Iterable[tuple[int, int]], load: dict[int, int], inward: bool) -> int:
+            """Book parts of their own, from tiles to home or the other way; the most hops that one takes."""
+            most, together = 0, dict[tuple[int, ...], int]()  # what tiles of one router send goes the same way
+            for tile, sent in parts:
+                if sent:
+                    if inward:
+                        port, way = self._number(("out", tile)), self._path(tile, home)
+                    else:
+                        way, port = self._path(home, tile), self._number(("in", tile))
+                    load[port] = load.get(port, 0) + sent
+                    together[way] = together.get(way, 0) + sent
+                    most = max(most, len(way) + 1)
+                    chain((port, *way) if inward else (*way, port))
+            for way, sent in together.items():
+                _add(load, way, sent)
+            return most
+
+        collected_hops = each(sources, load, inward=True)
         collect = dict(load)
         hops = []
-        dealt_hops = 0
         spread: set[int] = set()
         for tile in destinations:
             path = self._to(home, tile)
@@ -149,16 +155,7 @@ class Network(Module):
             chain(path)
             hops.append(len(path))
         dealt: dict[int, int] = {}
-        together = {}
-        for tile, sent in scattered:
-            if sent:
-                way, port = self._path(home, tile), self._number(("in", tile))
-                dealt_hops = max(dealt_hops, len(way) + 1)
-                chain((*way, port))
-                dealt[port] = dealt.get(port, 0) + sent
-                together[way] = together.get(way, 0) + sent
-        for way, sent in together.items():
-            _add(dealt, way, sent)
+        dealt_hops = each(scattered, dealt, inward=False)
         for tiles, sent in shared:
             ways = [self._to(home, tile) for tile in tiles]
             dealt_hops = max(dealt_hops, *map(len, ways))

@@ -173,14 +173,11 @@ class Crossbars(Module):
 
     def transport(self, transaction: Transaction, arrival_ps: int) -> tuple[int, int]:
         """Send a token vector through; the next one may come when this one has started."""
-        started, timing, label = (
-            self.network.start(self.route, arrival_ps, transaction.label),
-            self.timing,
-            transaction.label,
-        )
+        timing, label = self.timing, transaction.label
+        started = self.network.start(self.route, arrival_ps, label)
         start, end = self.units.book(started + self._delay_ps, timing.interval_ps, timing.latency_ps, label)
         if self.simulation.trace is not None:
-            self._show(self.simulation.trace, transaction.label, start)
+            self._show(self.simulation.trace, label, start)
         return start, end
 
     def _show(self, trace: Trace, label: str, start_ps: int) -> None:

@@ -12,7 +12,7 @@ from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.results import plain_results
-from crossvote.swstack.experiment.shipped import find_config
+from crossvote.swstack.experiment.shipped import find_run_config
 from crossvote.swstack.report.comparison import comparison_claims, write_comparison
 
 
@@ -28,7 +28,7 @@ def compare_reports(runs: Sequence[Path], folder: Path) -> tuple[list[str], Path
         name = path.resolve().name
         if name in found:
             raise UserError(f"{path}: two of the runs are called '{name}', which would not be told apart.")
-        config = load_config(find_config(str(path.absolute())))
+        config = load_config(find_run_config(path))
         keys[name] = flat_keys(to_mapping(config), keep_empty=True)
         for stage, file in paths.RESULTS.items():
             if not (path / file).is_file():

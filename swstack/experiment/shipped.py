@@ -49,3 +49,8 @@ def find_config(source: str) -> Path:
     raise UserError(
         f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})."
     )
+
+
+def find_run_config(run: Path) -> Path:
+    """``find_config`` of a run, also where its folder is named like a shipped configuration."""
+    return find_config(str(run.absolute()))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from verilog_text import registers_and_sources
 
 from crossvote.rtl.export import export
 from crossvote.rtl.parameters import OpcParameters
@@ -87,11 +88,9 @@ def test_every_register_has_a_name_and_a_source(tmp_path: Path) -> None:
     """Names are those of the description, so that waveforms and reports can be read; paths are relative."""
     source, _ = export(dataclasses.replace(SMALL, columns=32, lanes=16, scale_bits=6), tmp_path, bus="axi")
     text = source.read_text()
-    registers = re.findall(r"^  reg (?:\[[^\]]*\] )?(\S+)", text, re.MULTILINE)
-    assert len(registers) > 100
-    names = [name.removeprefix("\\").rstrip(";") for name in registers]
+    names, sources = registers_and_sources(text)
+    assert len(names) > 100
     assert [name for name in names if not re.fullmatch(r"[a-z]\w*(\.\w+)*", name)] == []
-    sources = {place for places in re.findall(r'/\* src = "([^"]*)" \*/', text) for place in places.split("|")}
     assert {place.split("/")[0] for place in sources} <= {"rtl", "amaranth"}
     assert any(re.fullmatch(r"rtl/readout.py:\d+", place) for place in sources)
 

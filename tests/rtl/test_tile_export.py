@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from verilog_text import registers_and_sources
 
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.tile_export import BUSES, export_tile
@@ -42,11 +43,9 @@ def test_every_register_has_a_name_and_a_source(tmp_path: Path) -> None:
     logged = dataclasses.replace(SMALL, opc=dataclasses.replace(SMALL.opc, lanes=8, log_bits=4))
     source, _ = export_tile(logged, tmp_path, bus="axi", streams="axi")
     text = source.read_text()
-    registers = re.findall(r"^  reg (?:\[[^\]]*\] )?(\S+)", text, re.MULTILINE)
-    assert len(registers) > 300
-    names = [name.removeprefix("\\").rstrip(";") for name in registers]
+    names, sources = registers_and_sources(text)
+    assert len(names) > 300
     assert [name for name in names if not re.fullmatch(r"[a-z]\w*(\.\w+)*", name)] == []
-    sources = {place for places in re.findall(r'/\* src = "([^"]*)" \*/', text) for place in places.split("|")}
     assert {place.split("/")[0] for place in sources} <= {"rtl", "amaranth"}
 
 

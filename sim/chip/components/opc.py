@@ -12,6 +12,7 @@ for energy as for area. ISAAC's shift-and-add, which has published power instead
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -77,6 +78,12 @@ def shrink() -> float:
     return float(NODE_NM / measured["node_nm"] * (VOLTS / measured["volts"]) ** 2)
 
 
+def _around(known: Sequence[int], lanes: int) -> tuple[int, int]:
+    """The two of the ascending ``known`` lanes on whose line ``lanes`` is; beyond the last, that line goes on."""
+    upper = next((number for number in known[1:] if number >= lanes), known[-1])
+    return known[known.index(upper) - 1], upper
+
+
 def _measured(action: str, variant: Variant, lanes: int) -> float:
     """pJ of an action at ``NODE_NM`` and the sizes that were measured.
 
@@ -92,8 +99,7 @@ def _measured(action: str, variant: Variant, lanes: int) -> float:
         return number if action == "pair" else 1
 
     def over(lanes: int) -> float:
-        upper = next((number for number in known[1:] if number >= lanes), known[-1])
-        lower = known[known.index(upper) - 1]
+        lower, upper = _around(known, lanes)
         low, high = (float(rows["map + voter", number][action]) * each(number) for number in (lower, upper))
         return float((low + (high - low) * (lanes - lower) / (upper - lower)) / each(lanes))
 
@@ -106,8 +112,7 @@ def _gates(variant: Variant, lanes: int) -> tuple[float, float]:
     """(gates of the lanes, other gates) of the parameters that were synthesised."""
     _, rows = _table()
     known = sorted(n for v, n in rows if v == variant)
-    upper = next((n for n in known[1:] if n >= lanes), known[-1])
-    lower = known[known.index(upper) - 1]
+    lower, upper = _around(known, lanes)
     low, high = rows[variant, lower].gates, rows[variant, upper].gates
     slope = (high - low) / (upper - lower)
     total = low + slope * (lanes - lower)

@@ -11,7 +11,7 @@ from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.records import Finetuned, Pruned, Score
-from crossvote.swstack.experiment.shipped import find_config
+from crossvote.swstack.experiment.shipped import find_run_config
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.tasks.chance import Chance
@@ -23,7 +23,7 @@ def record_of(run: Path) -> PruningRecord:
     Raises:
         UserError: no run directory, or one whose pruning is not finished.
     """
-    config = load_config(find_config(str(run.absolute())))
+    config = load_config(find_run_config(run))
     directory = RunDirectory(run)
     trained = directory.read(paths.RESULTS["finetune"], Finetuned)
     dense = directory.read(paths.RESULTS["score-dense"], Score)

@@ -313,7 +313,7 @@ def check_place(path: Path) -> None:
             raise UserError(f"{path}: is a link to {os.readlink(path)}, which is not there.")
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: is a file; a run directory is a folder.")
-        if path.is_dir() and not _may_be_worked_in(path):
+        if path.is_dir() and not (_holds_a_run(path) or _has_only_begun(path)):
             raise UserError(f"{path}: holds other files; name an empty or new folder with --run-dir.")
     check_folder(path)
 
@@ -345,10 +345,6 @@ def _has_only_begun(path: Path) -> bool:
     """Whether nothing is here but what there is before the first stage; so it is in an empty folder."""
     first = (paths.CONFIG, paths.LOCK)
     return all(entry.name in first or entry.name.startswith(f".{paths.CONFIG}.") for entry in path.iterdir())
-
-
-def _may_be_worked_in(path: Path) -> bool:
-    return _holds_a_run(path) or _has_only_begun(path)
 
 
 def is_campaign(path: Path) -> bool:

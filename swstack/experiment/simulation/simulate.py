@@ -31,7 +31,7 @@ from crossvote.sim.system.workload import Workload
 from crossvote.swstack.experiment.config import RunConfig, load_config, parse_override
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
-from crossvote.swstack.experiment.shipped import find_config
+from crossvote.swstack.experiment.shipped import find_run_config
 from crossvote.swstack.experiment.simulation.encoders import ENCODERS, is_config, read_dimensions
 from crossvote.swstack.experiment.simulation.workloads import (
     DENSE,
@@ -227,7 +227,7 @@ def _own_config(run: Path) -> RunConfig:
     if not run.is_dir():
         names = ", ".join(ENCODERS)
         raise UserError(f"{run}: neither a run directory nor one of {names}, nor a model's config.json.")
-    return load_config(find_config(str(run.absolute())))
+    return load_config(find_run_config(run))
 
 
 def _chip_of(
@@ -241,4 +241,4 @@ def _chip_of(
         return load_chip(chip, changed)
     if chosen := [name for name in own.map.schemes if name in schemes]:
         overrides = [*overrides, f"map.schemes={json.dumps(chosen)}"]
-    return load_config(find_config(str(run.absolute())), overrides).chip
+    return load_config(find_run_config(run), overrides).chip

@@ -13,7 +13,7 @@ from crossvote.sim.system.layer_file import layer_bytes
 from crossvote.sim.system.stream import StreamedLayer, log_text, outputs_of, stream
 from crossvote.sim.system.stream_tiles import StreamedTiles
 from crossvote.swstack.experiment.config import load_config
-from crossvote.swstack.experiment.shipped import find_config
+from crossvote.swstack.experiment.shipped import find_run_config
 from crossvote.swstack.experiment.simulation.tokens import schemes_on_chip
 
 
@@ -51,7 +51,7 @@ def export_layer(
     Raises:
         UserError: no such run, scheme or group, a run without images or chips, or a chip that cannot be streamed.
     """
-    config = load_config(find_config(str(run.absolute())))
+    config = load_config(find_run_config(run))
     schemes = list(config.map.schemes)
     chosen = schemes[-1] if scheme is None else scheme
     if chosen not in schemes:

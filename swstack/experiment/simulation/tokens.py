@@ -19,7 +19,7 @@ from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.images import recorded_image
 from crossvote.swstack.experiment.run.records import Calibration, Chips, read_record
-from crossvote.swstack.experiment.shipped import find_config
+from crossvote.swstack.experiment.shipped import find_run_config
 from crossvote.swstack.mapping.mapping import map_model
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load
@@ -34,7 +34,7 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     Raises:
         UserError: the run has no chips yet.
     """
-    config = load_config(find_config(str(run.absolute())))
+    config = load_config(find_run_config(run))
     silicon = _silicon(run, max(config.faults.rates))
     task = load_task(config.task, config.seed)
     source = _mapped_model(run, config)
@@ -54,7 +54,7 @@ def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int
     Every token is quantized with a scale of its own, whatever the run does: it is their bits that count here, and steps
     that a run calibrates may not be there yet.
     """
-    config = load_config(find_config(str(run.absolute())))
+    config = load_config(find_run_config(run))
     task = load_task(config.task, config.seed)
     source = _mapped_model(run, config)
     model, tokenizer = load(source, head_of(task), config.seed)
