@@ -8,6 +8,7 @@ The text is the same on every machine: it comes from the Yosys that the ``amaran
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -85,17 +86,28 @@ def to_verilog(component: wiring.Component, name: str, memories: WrappedMemories
 
 
 def _relative_sources(netlist: str) -> str:
-    """The netlist with source files named by their package, so that it is the same wherever that is installed."""
-    packages = {Path(__file__).parent: "rtl", Path(amaranth.__file__).parent: "amaranth"}
+    """The netlist with source files named by their package, so that it is the same wherever that is installed.
 
-    def relative(found: re.Match[str]) -> str:
-        path = Path(found[0])
+    Lines of Python's own library are left out: they say nothing, and are others in another version.
+    """
+    packages = {Path(__file__).parent: "rtl", Path(amaranth.__file__).parent: "amaranth"}
+    library = Path(contextlib.__file__).parent
+
+    def relative(place: str) -> str:
+        file, colon, line = place.rpartition(":")
+        path = Path(file)
         for folder, name in packages.items():
             if path.is_relative_to(folder):
-                return f"{name}/{path.relative_to(folder).as_posix()}"
-        return "/".join(path.parts[-2:])
+                return f"{name}/{path.relative_to(folder).as_posix()}{colon}{line}"
+        if path.is_relative_to(library):
+            return ""
+        return f"{'/'.join(path.parts[-2:])}{colon}{line}" if path.is_absolute() else place
 
-    return re.sub(r"(?<=[\"|])/[^\"|:]+(?=:\d)", relative, netlist)
+    def attribute(found: re.Match[str]) -> str:
+        places = "|".join(filter(None, map(relative, found["places"].split("|"))))
+        return f'{found["start"]}"{places}"\n' if places else ""
+
+    return re.sub(r'(?P<start> *attribute \\src )"(?P<places>[^"\n]*)"\n', attribute, netlist)
 
 
 def create(parameters: OpcParameters, bus: str = "port", streams: str = "plain") -> Opc | OpcAxi | OpcAxiStream:

@@ -42,15 +42,13 @@ def describe(tile: Tile | TileAxi | TileAxiStream, name: str) -> dict[str, Any]:
 
 def _named(text: str) -> str:
     """Names that can be read, for what Yosys and Amaranth number: parts of a register that have other resets, and
-    registers that go by the name of a port of another block. Lines of Python's own library are left out: they say
-    nothing, and are others in another version.
+    registers that go by the name of a port of another block.
     """
     counts: dict[str, int] = {}
     for found, register in re.findall(r"assign \{? ?([^ ;[]+)[^;]* = (\\\$auto\$ff\.cc:\d+:slice\$\d+) ;", text):
         counts[found] = counts.get(found, 0) + 1
         text = text.replace(f"{register} ", f"{found}_part_{counts[found]} ")
-    text = re.sub(r"\\([a-z]\w*)\$(\d+) ", r"\1_\2 ", text)
-    return re.sub(r"\|?python[\d.]+/[^\"|:]+:[\d.-]+", "", text).replace('/* src = "" */', "")
+    return re.sub(r"\\([a-z]\w*)\$(\d+) ", r"\1_\2 ", text)
 
 
 def export_tile(
