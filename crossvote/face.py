@@ -247,7 +247,7 @@ def _described(name: str | Path | ChipConfig) -> ChipConfig:
 @checked
 def map(
     model: Model,
-    scheme: str | Scheme = "best",
+    scheme: str | Scheme = "code",
     chip: str | Path | ChipConfig = "crossvote",
     weight_bits: int = 8,
     progress: Progress = no_progress,

@@ -37,7 +37,7 @@ class MapConfig:
     """Which protection schemes are mapped and compared, on the same chips."""
 
     schemes: tuple[str, ...] = Field(
-        default=("none", "paper", "best"),
+        default=("none", "paper", "best", "code"),
         min_length=1,
         description="Protection schemes by name: shipped presets or own ones from [map.protection.NAME].",
     )

@@ -34,7 +34,7 @@ _FOUND: dict[tuple[str, int, int], tuple[ColumnMap, Vote]] = {}
 def _codes(scheme: Scheme, planes: int, cell_bits: int) -> tuple[ColumnMap, Vote]:
     rng = np.random.default_rng(0)
     statistics = GroupStatistics(
-        name="g",
+        name="of any weights",
         planes=planes,
         cell_bits=cell_bits,
         q=rng.integers(1 - (1 << planes), 1 << planes, (_INPUTS, _OUTPUTS)).astype(np.int32),
