@@ -65,7 +65,7 @@ PLAN = (
     ),
     Feature(
         "marks and tags: what is right can be told from what is not",
-        ("test_opc.wrong_marks", "test_opc.a_lost_beat*", "test_opc.tags*", "test_opc.reset*"),
+        ("test_opc.wrong_marks", "test_opc.a_lost_beat*", "test_opc.tags*", "test_opc.reset*", "test_marks.*"),
         (),
         (),
         ("sequencer.py: error*", "sequencer.py: tag*", "sequencer.py: mark*", "opc.py: tag*",

@@ -86,7 +86,7 @@ UNIT_MODULES = ("tb.test_difference", "tb.test_shift_add", "tb.test_voter", "tb.
 BENCHES = (
     Bench("units", OpcParameters(), Units, UNIT_MODULES),
     Bench("opc", OpcParameters(), Opc, ("tb.test_opc", "tb.test_real_layers"), stimulus_file),
-    Bench("opc_small", SMALL, Opc, ("tb.test_opc", "tb.test_random", "tb.test_lockstep")),
+    Bench("opc_small", SMALL, Opc, ("tb.test_opc", "tb.test_random", "tb.test_lockstep", "tb.test_marks")),
     Bench("opc_wide", WIDE, Opc, ("tb.test_opc", "tb.test_random")),
     Bench("opc_scale", SCALED, Opc, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
     Bench("opc_log", LOGGED, Opc, ("tb.test_log",)),
