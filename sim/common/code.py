@@ -10,9 +10,7 @@ where a module of their folder does.
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
-import json
 import os
 import re
 import sys
@@ -22,9 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.content import cache_folder, digest
-from crossvote.sim.common.errors import StorageError
-from crossvote.sim.common.files import write_text_atomic
+from crossvote.sim.common.cache import add_to_table, read_table
+from crossvote.sim.common.content import digest
 
 PACKAGE = "crossvote"
 
@@ -34,6 +31,7 @@ PLUMBING = tuple(
     for name in (
         "swstack.cli",
         "swstack.experiment",
+        "sim.common.cache",
         "sim.common.code",
         "sim.common.content",
         "sim.common.errors",
@@ -49,6 +47,9 @@ PLUMBING = tuple(
 
 _INSIDE_PLUMBING = tuple(f"{name}." for name in PLUMBING)
 
+#: The table of modules that were read, in the cache folder.
+_TABLE = "code"
+
 _DATA = (".cpp", ".h", ".css", ".j2", ".json", ".v")
 _BY_NAME = {"import_module", "iter_modules", "walk_packages", "__import__"}
 
@@ -63,7 +64,7 @@ class Sources:
     _data: dict[Path, dict[str, str]] = field(default_factory=dict)
     _read: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     _cache: dict[str, list[Any]] | None = None
-    _new: bool = False
+    _new: dict[str, list[Any]] = field(default_factory=dict)
 
     def digest(self, roots: Iterable[str]) -> str:
         """Digest of the modules named and of all they import, apart from the plumbing.
@@ -82,7 +83,9 @@ class Sources:
                 continue
             modules[name], used = self._module(name)
             waiting += used
-        self._save()
+        if self._new:
+            add_to_table(_TABLE, self._new)
+            self._new = {}
         folders = {path.parent for name in modules if (path := self._file(name))}
         data = {name: content for folder in folders for name, content in self._beside(folder).items()}
         return digest({"modules": modules, "data": data})
@@ -148,8 +151,7 @@ class Sources:
             names = sorted(set(_imported(tree, name, path.name == "__init__.py")))
             by_name = any(_imports_by_name(node) for node in ast.walk(tree))
             entry = [hashlib.sha256(without_text(tree).encode()).hexdigest(), names, by_name]
-            cache[key] = entry
-            self._new = True
+            cache[key] = self._new[key] = entry
         content, names, by_name = entry
         existing: list[str] = []
         for other in names:
@@ -165,19 +167,8 @@ class Sources:
 
     def _stored(self) -> dict[str, list[Any]]:
         if self._cache is None:
-            try:
-                self._cache = json.loads((cache_folder() / "code.json").read_text(encoding="utf-8"))
-                assert isinstance(self._cache, dict)
-            except (OSError, ValueError, AssertionError):
-                self._cache = {}
+            self._cache = read_table(_TABLE)
         return self._cache
-
-    def _save(self) -> None:
-        if self._new and self._cache is not None:
-            self._new = False
-            kept = dict(list(self._cache.items())[-4096:])
-            with contextlib.suppress(StorageError):
-                write_text_atomic(cache_folder() / "code.json", json.dumps(kept))
 
 
 @cache

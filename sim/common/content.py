@@ -6,25 +6,22 @@ a finished run of gigabytes is recognised without reading it. The cache can be l
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from crossvote.sim.common.errors import StorageError
-from crossvote.sim.common.files import reading, write_text_atomic
+from crossvote.sim.common.cache import add_to_table, read_table
+from crossvote.sim.common.files import reading
 
 #: Files below are read faster than looked up.
 _LARGE = 1 << 20
 #: A file that changed less than so many seconds ago could change again without its times showing it.
 _SETTLED = 2.0
-_MOST = 4096
+#: The table of digests in the cache folder.
+_TABLE = "digests"
 
 _known: dict[str, list[Any]] | None = None
 
@@ -37,11 +34,6 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """SHA-256 of a JSON-like value, in hexadecimal."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def cache_folder() -> Path:
-    """The user's folder for what can be computed again; ``CROSSVOTE_CACHE_DIR`` names another."""
-    return Path(os.environ.get("CROSSVOTE_CACHE_DIR") or platformdirs.user_cache_dir("crossvote"))
 
 
 def file_digest(path: Path) -> str:
@@ -57,7 +49,7 @@ def file_digest(path: Path) -> str:
             return hashlib.sha256(path.read_bytes()).hexdigest()
         stamp = [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
         if _known is None:
-            _known = _read_cache()
+            _known = read_table(_TABLE)
         name = str(path.absolute())
         found = _known.get(name)
         if found is not None and found[1:] == stamp:
@@ -65,9 +57,8 @@ def file_digest(path: Path) -> str:
         with path.open("rb") as file:
             value = hashlib.file_digest(file, "sha256").hexdigest()
         if abs(time.time() - status.st_ctime) > _SETTLED:
-            _known.pop(name, None)
             _known[name] = [value, *stamp]
-            _write_cache(_known)
+            add_to_table(_TABLE, {name: _known[name]})
         return value
 
 
@@ -75,22 +66,3 @@ def folder_digest(folder: Path, patterns: Iterable[str]) -> str:
     """Digest of the files directly in ``folder`` that match a pattern, by name and content."""
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     return digest({path.name: file_digest(path) for path in files})
-
-
-def _cache_file() -> Path:
-    return cache_folder() / "digests.json"
-
-
-def _read_cache() -> dict[str, list[Any]]:
-    try:
-        entries = json.loads(_cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return entries if isinstance(entries, dict) else {}
-
-
-def _write_cache(entries: dict[str, list[Any]]) -> None:
-    while len(entries) > _MOST:
-        entries.pop(next(iter(entries)))
-    with contextlib.suppress(StorageError):
-        write_text_atomic(_cache_file(), json.dumps(entries))

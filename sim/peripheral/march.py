@@ -117,11 +117,6 @@ def _search(bank: CellBank, level: int, top: int, wrong: NDArray[np.bool_]) -> i
     return reads
 
 
-def self_test_ps(verdicts: Verdicts, read_ps: int, write_row_ps: int) -> int:
-    """Time of a self-test on crossbars that are tested at the same time, one word line or segment after the other."""
-    return verdicts.reads * read_ps + verdicts.writes * write_row_ps
-
-
 def tile_bank(parameters: TileParameters, group: GroupImage, bundle: Bundle, faults: FaultMap) -> CellBank:
     """The cells behind the tile of a bundle, programmed as the image says, of which the chip's fault map holds some.
 

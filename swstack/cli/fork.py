@@ -22,6 +22,6 @@ def fork(
     """Start a new run from all that another has finished, with changed keys; the files are shared, not copied."""
     from crossvote.swstack.experiment.run.branches import fork as branch
 
-    shared = branch(run, new, override)
-    out.text(f"{new}: shares {', '.join(shared) or 'nothing'}; go on with: crossvote run {new}")
-    out.result({"run": str(new), "from": str(run), "finished": list(shared)})
+    finished = branch(run, new, override)
+    out.text(f"{new}: finished in it already: {', '.join(finished) or 'nothing'}; go on with: crossvote run {new}")
+    out.result({"run": str(new), "from": str(run), "finished": list(finished)})

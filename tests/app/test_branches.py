@@ -42,6 +42,10 @@ def test_a_fork_shares_what_stays_valid_and_does_the_rest_itself(run, tmp_path):
     result = call("fork", run, tmp_path / "second", "-o", "prune.column_sparsity=0.5", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["finished"] == ["finetune", "score-dense"]
+    again = call("fork", run, tmp_path / "third", "-o", "seed=7")  # every file is linked, and none is up to date
+    assert again.stdout == (
+        f"{tmp_path / 'third'}: finished in it already: nothing; go on with: crossvote run {tmp_path / 'third'}\n"
+    )
     assert (run / "model" / "model.safetensors").samefile(tmp_path / "second" / "model" / "model.safetensors")
     said = {}
     bring_up(tmp_path / "second", load_config(tmp_path / "second" / "config.toml"), "map", say=said.__setitem__)

@@ -13,10 +13,8 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral.march import (
     CellBank,
-    Verdicts,
     behind_tile,
     self_test,
-    self_test_ps,
     tile_bank,
     tile_fault_map,
 )
@@ -56,7 +54,6 @@ def test_the_fast_test_reads_less_where_few_cells_are_stuck() -> None:
     assert reads == sorted(set(reads))
     assert reads[-1] < self_test(SelfTest.MARCH, bank(0.05)[0], 8).reads
     first, second = length(SelfTest.SENSING, 64, 8)[:2]
-    assert self_test_ps(Verdicts(*(np.zeros(SHAPE, np.bool_),) * 2, 3, 2), 10, 100) == 230
     assert (first, second) == (128, 2)
 
 

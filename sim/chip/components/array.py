@@ -4,7 +4,7 @@ Reading: a cell at full conductance on a driven word line with input 1 draws V^2
 ISAAC (ISCA 2016), 0.3 mW for 128 x 128 cells over 100 ns, taken as what an even mix draws: half of the inputs 1, half
 of full conductance on average (an assumption; ISAAC does not say). Area: ISAAC, 25 um2 per 128 x 128. A crossbar leaks
 nothing: its word lines rest at 0. Size from 16 to 512: the energy is per cell, so only wire resistance limits it.
-Writing: PUMA's simulator, 21.1 nJ and 10.97 us for a crossbar of 128 x 128, peripherals included, row by row.
+Writing: PUMA's simulator, 21.1 nJ for a crossbar of 128 x 128, peripherals included.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from crossvote.sim.chip.components.base import Action, Estimate, Structure, Vari
 REFERENCE_CELLS, REFERENCE_PJ, REFERENCE_PS, REFERENCE_UM2 = 128 * 128, 30.0, 100_000, 25.0
 #: Share of full conductance that ISAAC's figure stands for: inputs that are 1, times mean level.
 MIX = 0.25
-WRITE_PJ, WRITE_ROW_PS = 676e3 / 32 / REFERENCE_CELLS, 351e6 / 32 / 128
+WRITE_PJ = 676e3 / 32 / REFERENCE_CELLS
 #: Writes that a cell survives, a usual figure for ReRAM; lifetimes scale with it.
 ENDURANCE = 1e8
 
