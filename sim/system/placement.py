@@ -13,6 +13,7 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.group_work import GroupWork, spread
 from crossvote.sim.system.workload import LayerWork, Role, Workload
+from crossvote.sim.system.written_attention import written
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ def tiles_needed(workload: Workload, chip: ChipConfig) -> int:
     return (
         table
         + head
-        + sum(-(-(layer.blocks + written_blocks(chip, layer, workload.held)) // per_tile) for layer in workload.layers)
+        + sum(-(-(layer.blocks + written_blocks(chip, layer, workload)) // per_tile) for layer in workload.layers)
     )
 
 
@@ -136,7 +137,7 @@ def place(workload: Workload, chip: ChipConfig) -> Placement:
         for role, group in layer.groups.items():
             placed[role] = _place(group, tile, block, per_tile)
             block += group.blocks
-        used.append(_filled(block + written_blocks(chip, layer, workload.held), per_tile))
+        used.append(_filled(block + written_blocks(chip, layer, workload), per_tile))
         spans.append(range(tile, tile + len(used[-1])))
         groups.append(placed)
         tile += len(used[-1])
@@ -179,9 +180,8 @@ def _output_bytes(group: GroupWork, block_tile: NDArray[np.int64]) -> NDArray[np
     return sent
 
 
-def written_blocks(chip: ChipConfig, layer: LayerWork, tokens: int) -> int:
+def written_blocks(chip: ChipConfig, layer: LayerWork, workload: Workload) -> int:
     """Blocks of crossbars that hold K and V of one sequence when these are written into cells; else 0."""
     if chip.digital.attention != "reram-write":
         return 0
-    cells = chip.crossbar.rows * (chip.crossbar.columns // chip.slices)
-    return -(-2 * layer.keys * tokens // cells)
+    return written(chip, layer, workload.heads).blocks(workload.held)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crossvote.sim.chip.bill import prices
-from crossvote.sim.system.actions import written_cells
 from crossvote.sim.system.result import SystemResult
 
 SECONDS_PER_DAY = 86_400
@@ -51,12 +50,11 @@ def programming(result: SystemResult) -> Programming:
     )
     rows = int(result.placement.blocks_used.max()) * chip.signs * chip.crossbar.rows
     map_us = words / result.placement.tiles * chip.opc.clock_ps / 1e6
-    written = sum(written_cells(chip, 2 * layer.keys) for layer in result.workload.layers)
     return Programming(
         cells=cells,
         energy_uj=(cells * chip.cell.write_pj + words * table["map_lookup"]) / 1e6,
         time_us=rows * chip.cell.write_row_ps / 1e6 + map_us,
         map_words=words,
-        writes_per_sequence=1 if chip.digital.attention == "reram-write" and written else 0,
+        writes_per_sequence=1 if chip.digital.attention == "reram-write" else 0,
         endurance=chip.cell.endurance,
     )

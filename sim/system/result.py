@@ -120,7 +120,7 @@ class SystemResult:
         own = own_variant(self.chip)
         needed = max((group.variant for group in groups), key=VARIANTS.index)
         crossbars = _share(self.usage, "crossbars")
-        busy = dict.fromkeys(("driver", "sample_hold", "adc", "opc", "shift_add", "adder"), crossbars)
+        busy = dict.fromkeys(("driver", "sample_hold", "adc", "opc", "shift_add", "tile_control", "adder"), crossbars)
         return energy.Powered(
             chips=self.placement.chips,
             tiles=self.placement.tiles,

@@ -54,7 +54,7 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
     width = chip.opc.input_bits
     intermediate = size_bytes(layer.intermediate, width)
     before = placement.groups[index - 1]["ffn2"].home if index else tiles[0]
-    attention = plan_attention(chip, layer, tiles, workload.heads, workload.keys)
+    attention = plan_attention(chip, layer, tiles, workload.heads, workload.keys, workload.held)
 
     def crossbars(
         role: Role,
@@ -85,7 +85,7 @@ def layer_steps(layer: LayerWork, index: int, placement: Placement, network: Net
         return digital(name, "vector", occupied, least_ps, {"vector_op": work, "buffer_byte": 2 * moved})
 
     def attend(name: str) -> Step:
-        return digital(name, "attention", attention.occupied_ps, d.attention_ps, attention.actions)
+        return digital(name, "attention", attention.occupied_ps, d.attention_ps, attention.actions[name])
 
     norm = layer.hidden * (d.layer_norm_ops + d.residual_ops)
     scores = round(workload.heads * workload.keys)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crossvote.rtl import asic
 from crossvote.rtl.asic import WIRE_PF, map_blocks
 from crossvote.rtl.liberty import read
 from crossvote.rtl.parameters import OpcParameters
@@ -178,7 +179,7 @@ def test_the_gates_of_an_opc_are_the_opc(tmp_path: Path) -> None:
     """Every output of every stream is the reference's, and each vector's energy is somewhere."""
     p = OpcParameters(columns=8, lanes=2, planes=2, input_bits=2, adc_bits=2, row_blocks=2)
     library = read(OSU018.read_text(encoding="latin-1"))
-    gates = Gates(map_blocks(p, tmp_path / "opc", OSU018), "opc", library)
+    gates = Gates(map_blocks(asic.netlist(p), "opc", tmp_path / "opc", OSU018), "opc", library)
     rng = np.random.default_rng(1)
     opc_map = random_map(rng, p)
     codes = [random_codes(rng, p, 3, 1) for _ in range(5)]

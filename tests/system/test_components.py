@@ -11,12 +11,13 @@ from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.bill import bill
 from crossvote.sim.chip.components.adc import adc
 from crossvote.sim.chip.components.array import ENDURANCE, WRITE_PJ, array
-from crossvote.sim.chip.components.digital import mac_unit, vector_lane
+from crossvote.sim.chip.components.digital import adder, mac_unit, vector_lane
 from crossvote.sim.chip.components.driver import driver, sample_hold
 from crossvote.sim.chip.components.logic import BIT_PJ
 from crossvote.sim.chip.components.memory import SRAM, bus, edram, sram
-from crossvote.sim.chip.components.opc import VARIANTS, energies, opc, opc_cells, shift_add, synthesis
+from crossvote.sim.chip.components.opc import VARIANTS, energies, opc, opc_cells, read, shift_add, synthesis
 from crossvote.sim.chip.components.router import router
+from crossvote.sim.chip.components.tile_control import tile_cells, tile_control
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 
@@ -151,6 +152,46 @@ def test_a_log_follows_its_bits_and_needs_a_voter():
     assert opc_cells(OpcParameters(log_bits=24), "plain") == opc_cells(OpcParameters(), "plain")
 
 
+def counted_tile(**wanted):
+    rows = read("tile_cells.json")["rows"]
+    (row,) = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return row
+
+
+@pytest.mark.parametrize(("opcs", "bits"), [(3, 8), (12, 8), (3, 16)])
+def test_a_tile_has_the_gates_and_the_memory_of_its_synthesis(opcs, bits):
+    """Of its memory, the words of two vectors are the input register's."""
+    row = counted_tile(opcs=opcs, input_bits=bits, lanes=8, self_test=False, row_blocks=1)
+    cells = tile_cells(opcs, OpcParameters(input_bits=bits))
+    assert cells.gates == pytest.approx(row["gates"] + 5 * row["flip_flops"])
+    assert cells.memory_bits == row["memory_bits"] - 2 * opcs * 128 * bits == 18 * (17 + 4 + 16)
+
+
+def test_a_line_through_two_tiles_meets_a_third():
+    """One OPC that adds three row blocks: counted, not used, and within a tenth."""
+    row = counted_tile(opcs=1)
+    assert tile_cells(1, OpcParameters()).gates == pytest.approx(row["gates"] + 5 * row["flip_flops"], rel=0.1)
+
+
+@pytest.mark.parametrize("opcs", [3, 12])
+def test_a_tile_has_the_energies_of_the_toggles(opcs):
+    row = next(row for row in read("tile_energy.json")["rows"] if row["opcs"] == opcs)
+    found, factor = tile_control(opcs, OpcParameters(), 1000).actions, 32 / 180 / 4
+    assert found["input_turn"].energy_pj == pytest.approx(factor * row["turn"])
+    assert found["read_step"].energy_pj == pytest.approx(factor * row["read"])
+    assert found["requantise"].energy_pj == pytest.approx(factor * row["requantise"] + 37 * BIT_PJ)
+
+
+def test_outputs_are_scaled_once():
+    """By the tile, or by the OPCs; by the digital units where neither is the RTL's."""
+    whole, half = (tile_cells(4, OpcParameters(scale_bits=bits)) for bits in (0, 17))
+    stage = opc_cells(OpcParameters(), "map + voter + scale").gates - opc_cells(OpcParameters(), "map + voter").gates
+    assert whole.gates - half.gates == pytest.approx(stage)
+    assert (whole.memory_bits, half.memory_bits) == (18 * 37, 18 * 16)
+    assert adder(1000).area_um2 - adder(1000, scales=False).area_um2 == pytest.approx(3495 * (32 / 45) ** 2)
+    assert adder(1000, scales=False).actions["scale"].energy_pj == 0 < adder(1000).actions["scale"].energy_pj
+
+
 def test_a_saved_voter_costs_nothing():
     """Syntheses of two variants differ by a few gates in what they do alike."""
     pairs = {v: opc(OpcParameters(), v, 1000).actions["opc_pair"].energy_pj for v in VARIANTS}
@@ -183,6 +224,7 @@ def test_digital_units_are_horowitz_s_at_32_nm():
         (lambda: array(128, 128, 1), r"crossbar\.read_ps = 1 is outside"),
         (lambda: opc(OpcParameters(), "plain", 1), r"opc\.clock_ps = 1 is outside .* 500 to"),
         (lambda: bill(load_chip("crossvote", {"digital": {"clock_ps": 1}})), r"digital\.clock_ps = 1 is outside"),
+        (lambda: tile_control(25, OpcParameters(), 1000), r"in OPCs = 25 is outside .*'tile_control' covers, 0 to 24"),
         (lambda: sram(8, "input_register", "input_byte"), r"size of 'input_register', bytes, = 8"),
     ],
 )

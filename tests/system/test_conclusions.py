@@ -64,7 +64,7 @@ def test_an_unprotected_chip_pays_for_no_map_and_no_voter(schemes: dict[str, Sys
     for name in (DENSE, PLAIN):
         counts = energy.total_actions(schemes[name].actions)
         assert counts["map_lookup"] == counts["vote"] == 0
-        assert counts["scale"] > 0
+        assert counts["requantise"] > 0
 
 
 def test_output_peripherals_are_as_many_in_the_time_as_in_the_area(schemes: dict[str, SystemResult]) -> None:

@@ -100,8 +100,9 @@ RULES: dict[str, Rule] = {
     "adc.per_crossbar": rule(1, 2, 4, around=SHORT_READS, ps="<=", w=">", mm2=">"),
     "adc.shared_by": rule(1, 2, 4, ps=">", w="<", mm2="<"),
     "adc.conversion_ps": rule(781, 1562, 4000, ps=">"),
-    # Output peripherals for more bit lines take longer; fewer of them repeat what does not grow with bit lines.
-    "opc.columns": rule(64, 128, 256, ps=">=", w="any", mm2="any"),
+    # Output peripherals for more bit lines take longer; fewer of them repeat what does not grow with bit lines, and a
+    # tile adds the outputs of fewer.
+    "opc.columns": rule(64, 128, 256, ps=">=", pj="<", w="any", mm2="any"),
     # A beat with more pairs drives registers and addresses once for all of them; a step chooses among more lanes.
     "opc.lanes": rule(1, 2, 4, 8, 16, 32, around=SHORT_READS, ps="<=", pj="any", w=">", mm2=">"),
     "opc.planes": rule(4, 6, 7, 8, ps="any", pj=">", w="any", mm2=">", write_pj=">", write_ps="any"),
@@ -247,6 +248,7 @@ def test_a_key_moves_what_its_physics_says(key: str) -> None:
 NEEDS = {
     "attention_cim": {"digital": {"attention": "sram-cim"}},
     "shift_add": {"pipeline": {"peripheral": "cycles"}},
+    "adder": {"pipeline": {"peripheral": "cycles"}},
     "crossbar": WRITTEN,
 }
 #: Actions of protected models only.

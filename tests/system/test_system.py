@@ -30,6 +30,7 @@ from crossvote.sim.system.programming import programming
 from crossvote.sim.system.run import SystemRun
 from crossvote.sim.system.token_stages import GroupTiming, TokenStage
 from crossvote.sim.system.workload import Workload
+from crossvote.sim.system.written_attention import Written
 
 CHIP = load_chip("crossvote")
 TINY = Dimensions(layers=2, hidden=64, intermediate=128, heads=2)
@@ -476,11 +477,32 @@ def test_attention_in_memory_and_in_written_cells():
     write = programming(results["reram-write"])
     assert write.lifetime_days(1e12 / 700) == pytest.approx(1e8 / 700 / 86_400)
     assert programming(results["digital"]).lifetime_days(1e9) is None
-    # K and V of 128 tokens of one layer: 2 x 768 x 128 values, 18 by 128 of them in a pair.
-    pairs = -(-2 * 768 * 128 // (18 * 128))
+    # Of each of 12 heads: 64 word lines for K, with 18 tokens side by side; 128 for V, with 18 of its 64 values.
+    pairs = 12 * (8 + 4)
     assert results["reram-write"].placement.crossbars == results["digital"].placement.crossbars + 12 * pairs * 2
     assert results["reram-write"].placement.tiles > results["digital"].placement.tiles
     assert results["reram-write"].latency_ps > results["digital"].latency_ps
+
+
+@pytest.mark.parametrize("key_heads", [12, 3])
+def test_written_keys_and_values_by_hand(key_heads):
+    """Heads do not share crossbars: every query drives the 64 word lines of its own K in all column blocks."""
+    chip = load_chip("crossvote", {"digital": {"attention": "reram-write"}})
+    own = Written(chip, 12, key_heads, 64)
+    assert (own.grid("qk", 128), own.grid("av", 128), own.grid("av", 129)) == ((1, 8), (1, 4), (2, 4))
+    assert own.blocks(128) == key_heads * (8 + 4)
+    keys, values = own.counts("qk", 128), own.counts("av", 128)
+    assert keys["cell_write"] == values["cell_write"] == key_heads * 64 * 7 * 2
+    assert keys["conversion"] == 12 * 128 * 7 * 8 * 2
+    assert values["conversion"] == 12 * 64 * 7 * 8 * 2
+    assert keys["row_drive"] == 12 * 64 * 8 * 2 * 8
+    assert values["row_drive"] == 12 * 128 * 4 * 2 * 8
+    assert (keys["requantise"], values["requantise"]) == (12 * 128, 12 * 64)
+    assert own.counts("av", 129)["conversion"] == 2 * values["conversion"]
+    assert own.counts("av", 129)["partial_add"] == 12 * 64
+    # Heads that share keys read them in turn: 8 reads of 100 ns each.
+    tiles = -(-own.blocks(128) // 48)
+    assert own.occupied_ps(128) == 12 // key_heads * 800_000 + -(-key_heads * 4 * 2 * 85_700 // tiles)
 
 
 def test_programming_is_charged():

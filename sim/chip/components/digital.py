@@ -16,7 +16,7 @@ MAC_PJ, MAC_UM2 = (0.2 + 0.1) * SHRINK, (282 + 137) * SHRINK**2
 VECTOR_PJ, VECTOR_UM2 = (1.1 + 0.4) * SHRINK, (1640 + 1360) * SHRINK**2
 #: A multiplication by one bit of a scale: Horowitz's of 32 by 32, by the product of the widths; outputs have 29 bits.
 SCALE_BIT_PJ = 3.1 * SHRINK * 29 / 32**2
-#: Bits of a scale where the output peripheral has no stage for it.
+#: Bits of a scale.
 SCALE_BITS = 17
 CIM_MAC_PJ, CIM_UM2_PER_BYTE = 2 / 40, 1e6 / (187 * 1024)
 #: 2.6 TOPS/mm2 at 8 bits of the same macro, by its bytes.
@@ -33,14 +33,14 @@ def vector_lane(clock_ps: float) -> Estimate:
     return Estimate({"vector_op": Action(VECTOR_PJ, clock_ps)}, VECTOR_UM2, VECTOR_UM2 * LEAK_MW_PER_UM2)
 
 
-def adder(clock_ps: float, scale_bits: int = SCALE_BITS) -> Estimate:
-    """What finishes outputs in a tile: ``partial_add`` adds 32 bits, ``scale`` multiplies an output by its scale."""
-    area = (137 + 3495) * SHRINK**2
-    return Estimate(
-        {"partial_add": Action(0.1 * SHRINK, clock_ps), "scale": Action(SCALE_BIT_PJ * scale_bits, clock_ps)},
-        area,
-        area * LEAK_MW_PER_UM2,
-    )
+def adder(clock_ps: float, scales: bool = True) -> Estimate:
+    """What finishes outputs in a tile: ``partial_add`` adds 32 bits, ``scale`` multiplies an output by its scale.
+
+    scales: it has a multiplier; where the tile's logic is the RTL's, that requantises (``tile_control``).
+    """
+    area = (137 + 3495 * scales) * SHRINK**2
+    scale = Action(SCALE_BIT_PJ * SCALE_BITS, clock_ps) if scales else Action(0.0)
+    return Estimate({"partial_add": Action(0.1 * SHRINK, clock_ps), "scale": scale}, area, area * LEAK_MW_PER_UM2)
 
 
 def cim_byte() -> Estimate:
@@ -61,7 +61,7 @@ def _clock_ps(chip: Structure, name: str) -> float:
 
 @component("adder", part="vector units", per="tile", actions=("partial_add", "scale"), state="idle", rank=120)
 def _adder(chip: Structure, variant: Variant) -> Estimate:
-    return adder(_clock_ps(chip, "adder"), chip.opc.scale_bits or SCALE_BITS)
+    return adder(_clock_ps(chip, "adder"), scales=chip.pipeline.peripheral == "cycles")
 
 
 @component("attention", part="attention", per="mac", actions=("mac",), state="idle", rank=130)

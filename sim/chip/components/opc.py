@@ -57,11 +57,11 @@ def synthesis() -> dict[str, Any]:
 
 
 def _document() -> dict[str, Any]:
-    return _read("opc_cells.json")
+    return read("opc_cells.json")
 
 
 @cache
-def _read(name: str) -> dict[str, Any]:
+def read(name: str) -> dict[str, Any]:
     text = (resources.files("crossvote.sim.chip.components") / name).read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text)
     return document
@@ -69,7 +69,7 @@ def _read(name: str) -> dict[str, Any]:
 
 def energies() -> dict[str, Any]:
     """What was measured: ``source``, ``library``, ``node_nm``, ``volts``, ``wire_pf`` and ``rows``."""
-    return _read("opc_energy.json")
+    return read("opc_energy.json")
 
 
 def shrink() -> float:
