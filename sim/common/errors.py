@@ -13,3 +13,8 @@ class StorageError(UserError):
 
     What was asked for stays asked for; the same command goes on once the reason is gone.
     """
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts, as a sentence has it: "1 weight", "2 weights"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

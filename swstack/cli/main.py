@@ -66,6 +66,9 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Pydantic would look through all installed packages for plugins, longer than a configuration takes to check.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Pictures go into files and are equal for equal results, whatever the user's own pictures look like: a back end for
+    # windows, a style, or TeX for letters is for others.
+    os.environ.update(MPLBACKEND="agg", MATPLOTLIBRC=os.devnull)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started this

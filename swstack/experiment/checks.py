@@ -22,6 +22,7 @@ from crossvote.swstack.experiment.stages import NEED_MODEL, NEED_TASK
 from crossvote.swstack.inference.convert import convert
 from crossvote.swstack.inference.embedding_faults import embedding_crossbars
 from crossvote.swstack.mapping.mapping import map_model
+from crossvote.swstack.models.accounting import not_finite
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_weight, word_line_groups
 from crossvote.swstack.models.loading import load
@@ -82,15 +83,19 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
 
 
 def _check_outputs(model: PreTrainedModel, batch: Batch, source: str) -> None:
-    """Refuse a model whose weights are numbers and whose outputs are none: of it no stage could make anything."""
-    with torch.inference_mode():
-        outputs = model(**batch.inputs)
-    for name, values in outputs.items():
-        if isinstance(values, torch.Tensor) and values.is_floating_point() and bool(values.isnan().any()):
-            raise UserError(
-                f"model {source!r}: its {name} of a dev example are NaN, though its weights are numbers; they are too "
-                "large, or a number of its config.json is wrong."
-            )
+    """Refuse a model that cannot read the dev examples, or whose outputs of them are no numbers."""
+    try:
+        with torch.inference_mode():
+            outputs = model(**batch.inputs)
+    except (ValueError, RuntimeError, IndexError) as error:  # what models say of a length or a token that is not theirs
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"model {source!r}: it fails at a dev example ({reason}).") from None
+    name = not_finite(outputs)
+    if name is not None:
+        raise UserError(
+            f"model {source!r}: its {name} of a dev example are NaN or infinite, though its weights are numbers; they "
+            "are too large, or a number of its config.json is wrong."
+        )
 
 
 def _check_mapping(model: PreTrainedModel, config: RunConfig, batch: Batch | None) -> None:

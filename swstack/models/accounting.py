@@ -55,15 +55,33 @@ def account_for(model: nn.Module) -> Account:
     """The account of a model, after its word-line groups were tried on a few tokens.
 
     Raises UserError naming the first module that is in the way: one that would be on no crossbar, one that does not fit
-    the others of its group, or one that is not driven as its group says.
+    the others of its group, or one that is not driven as its group says; or the outputs that are no numbers.
     """
     groups = word_line_groups(model)
     account = _account(model, groups)
     _check_shapes(model, groups)
     inputs = tiny_inputs(model)
     if inputs is not None:
-        check_driven(model, groups, lambda: model(**inputs))
+        found: list[Any] = []
+        check_driven(model, groups, lambda: found.append(model(**inputs)))
+        name = not_finite(found[-1])
+        if name is not None:
+            raise UserError(
+                f"{family_name(model)}: {name} of a short input are NaN or infinite, though all weights are numbers; "
+                "they are too large, or a number of the model's configuration is wrong."
+            )
     return account
+
+
+def not_finite(outputs: Any) -> str | None:
+    """Name of the first of a model's outputs that holds NaN or infinity; None where all are numbers."""
+    if isinstance(outputs, torch.Tensor):
+        outputs = (outputs,)
+    items = outputs.items() if isinstance(outputs, Mapping) else (("outputs", values) for values in outputs)
+    for name, values in items:
+        if isinstance(values, torch.Tensor) and values.is_floating_point() and not bool(values.isfinite().all()):
+            return str(name)
+    return None
 
 
 def encoder_of(model: nn.Module) -> tuple[str, nn.Module]:

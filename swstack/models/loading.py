@@ -29,7 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import UserError, counted
 from crossvote.sim.common.files import writing
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.models.accounting import Account, account_for
@@ -37,7 +37,7 @@ from crossvote.swstack.models.config import Layout, ModelConfig
 from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
 from crossvote.swstack.models.layouts import HEAD_KEY, TRACED, WordLineGroup, layers
-from crossvote.swstack.models.sources import BUFFERS, locate
+from crossvote.swstack.models.sources import BUFFERS, locate, name_mapping, without_marks
 from crossvote.swstack.models.tokenizers import PictureInputs, check_unknown, check_words, fit_tokenizer
 from crossvote.swstack.models.tracing import map_head, trace
 from crossvote.swstack.models.unpacking import unpack_attention
@@ -82,26 +82,30 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
         torch.manual_seed(int(seed_sequence(seed, "head").generate_state(1)[0]))
         part = "model"
         try:
-            named = AutoConfig.from_pretrained(location, **_OWN_CODE)
-            config = AutoConfig.from_pretrained(location, **_OWN_CODE, **head.settings())
-            pictures = head.kind == "image-classification"
-            part = "tokenizer of model"
-            tokenizer: Any = None if pictures else AutoTokenizer.from_pretrained(location, **_OWN_CODE)
-            part = "model"
-            model, info = _CLASSES[head.kind].from_pretrained(
-                location,
-                config=config,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                dtype=torch.float32,
-                **_OWN_CODE,
-            )
+            with without_marks(location) as readable:
+                named = AutoConfig.from_pretrained(readable, **_OWN_CODE)
+                config = AutoConfig.from_pretrained(readable, **_OWN_CODE, **head.settings())
+                _as_usual(config)
+                pictures = head.kind == "image-classification"
+                part = "tokenizer of model"
+                tokenizer: Any = None if pictures else AutoTokenizer.from_pretrained(readable, **_OWN_CODE)
+                part = "model"
+                model, info = _CLASSES[head.kind].from_pretrained(
+                    readable,
+                    config=config,
+                    key_mapping=name_mapping(location),
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                    dtype=torch.float32,
+                    **_OWN_CODE,
+                )
         except UserError:
             raise
         except Exception as error:  # the library lets errors of many others through
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise UserError(f"{part} {cfg.source!r} cannot be loaded ({reason}).") from None
+    model.name_or_path = location
     _check_family(cfg.source, named)
     _check_complete(cfg.source, model, info)
     check_finite(model, cfg.source)
@@ -177,6 +181,20 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, direc
             raise
 
 
+def _as_usual(config: PretrainedConfig) -> None:
+    """Settings that say how a model is run, and not what it computes, as everything here takes them to be.
+
+    A feed-forward network in chunks fails at inputs whose length they do not divide, and a fused attention that is not
+    installed at any.
+    """
+    config.return_dict = True
+    config.output_attentions = config.output_hidden_states = False
+    if getattr(config, "chunk_size_feed_forward", 0):
+        config.chunk_size_feed_forward = 0
+    if config._attn_implementation not in (None, "eager", "sdpa"):
+        config._attn_implementation = None
+
+
 def _check_family(source: str, config: PretrainedConfig) -> None:
     """Say that a configuration calls the model by the name of another family than it says the model is of."""
     for name in config.architectures or ():
@@ -205,15 +223,18 @@ def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -
     if differing:
         found, wanted = other_shape[differing[0]]
         pruned = " after its heads were pruned" if getattr(model.config, "pruned_heads", None) else ""
+        others = f", the first of {len(differing)} weights that differ" if len(differing) > 1 else ""
         raise UserError(
             f"model {source!r} was saved with other shapes{pruned}: {differing[0]} is {_shape(found)} in the file and "
-            f"{_shape(wanted)} by config.json, and so are {len(differing)} weights."
+            f"{_shape(wanted)} by config.json{others}."
         )
     absent = of_encoder(info["missing_keys"])
     if absent:
+        called = next((key for key in info["unexpected_keys"] if key.endswith(absent[0].removeprefix(prefix))), None)
+        instead = f"; the file calls that {called}" if called else ""
         raise UserError(
-            f"model {source!r} does not provide {len(absent)} weights of {type(model).__name__}, "
-            f"the first is {absent[0]}."
+            f"model {source!r} does not provide {counted(len(absent), 'weight')} of {type(model).__name__}, "
+            f"the first is {absent[0]}{instead}."
         )
     parts = {name for name, _ in model.base_model.named_children()} - {"pooler"}
     left = sorted(
@@ -225,7 +246,7 @@ def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -
         adapter = any(part in key for key in left for part in ("lora_", "adapter"))
         advice = "merge adapters into the weights first" if adapter else "config.json describes another model"
         raise UserError(
-            f"model {source!r} holds {len(left)} encoder weights that {type(model).__name__} would drop, "
+            f"model {source!r} holds {counted(len(left), 'encoder weight')} that {type(model).__name__} would drop, "
             f"the first is {left[0]}; {advice}."
         )
 
@@ -238,7 +259,7 @@ def check_finite(model: nn.Module, source: str) -> None:
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             count = int((~torch.isfinite(parameter)).sum())
-            raise UserError(f"model {source!r}: {name} holds {count} values that are NaN or infinite.")
+            raise UserError(f"model {source!r}: {name} is NaN or infinite in {counted(count, 'place')}.")
 
 
 def _shape(sizes: tuple[int, ...]) -> str:

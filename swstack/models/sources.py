@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import math
 import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import LFS_POINTER, at_home
+from crossvote.sim.common.schema import flat_keys
 from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
 
 #: Seconds to wait for the hub before it counts as out of reach.
@@ -35,15 +41,23 @@ _TOKENIZER_FILES = (
 _MOST_SHARED = 1000
 #: What transformers looks for.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-#: Sizes of a model's configuration, none of which can be below 1.
+#: Sizes of a model's configuration, none of which can be below 1, by the names that families have for them.
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+_LENGTHS = ("max_position_embeddings", "n_positions", "image_size")
 _SIZES = (
-    "hidden_size",
-    "intermediate_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "vocab_size",
+    *_LAYERS,
+    *_LENGTHS,
+    *("hidden_size", "dim", "n_embd", "d_model", "embedding_size", "vocab_size", "patch_size", "num_channels"),
+    *("intermediate_size", "hidden_dim", "d_inner", "d_ff", "ffn_dim"),
+    *("num_attention_heads", "n_head", "n_heads", "num_heads", "num_key_value_heads", "head_dim", "d_kv", "d_head"),
 )
+#: Ends of the names of shares, and of what is added below a root so that nothing is divided by zero.
+_SHARE = re.compile(r"(dropout|dropout_prob|dropout_rate|dropout_p|pdrop|layerdrop|drop_rate|drop_path_rate)$")
+_ADDED = re.compile(r"(^|_)(eps|epsilon)$")
+#: What wrappers of torch put before the names of weights.
+_WRAPPERS = re.compile(r"^((module|_orig_mod|_fsdp_wrapped_module)\.)+")
+#: Text files in which a byte-order mark would be part of the first word.
+_TEXT_FILES = ("*.json", "*.txt")
 
 
 def locate(source: str) -> str:
@@ -158,8 +172,8 @@ def _check_sizes(config: dict[str, Any], path: Path, tensors: dict[str, tuple[in
     """Refuse sizes that the weights cannot have, before a model of that size is made."""
     numbers = sum(math.prod(sizes) for sizes in tensors.values())
     # Positions may be computed, and layers may share their weights.
-    limits = {key: numbers for key in _SIZES if key != "max_position_embeddings"}
-    limits["num_hidden_layers"] = max(len(tensors), _MOST_SHARED)
+    limits = {key: numbers for key in _SIZES if key not in _LENGTHS}
+    limits |= dict.fromkeys(_LAYERS, max(len(tensors), _MOST_SHARED))
     for key, most in limits.items():
         value = config.get(key)
         if isinstance(value, int) and value > most:
@@ -174,6 +188,15 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
         value = config.get(key)
         if isinstance(value, int) and value < 1:
             raise UserError(f"{path}: '{key}' = {value}: must be at least 1.")
+    for key, value in flat_keys(config).items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if not math.isfinite(value):
+            raise UserError(f"{path}: '{key}' = {value}: must be a number.")
+        if _SHARE.search(key) and not 0 <= value <= 1:
+            raise UserError(f"{path}: '{key}' = {value}: must be from 0 to 1.")
+        if _ADDED.search(key) and not 0 <= value < 1:
+            raise UserError(f"{path}: '{key}' = {value}: must be at least 0 and far below 1.")
     names = config.get("id2label")
     if names is not None and not (isinstance(names, dict) and all(str(key).isdecimal() for key in names)):
         raise UserError(f"{path}: 'id2label' must be a table from class numbers to names.")
@@ -219,9 +242,49 @@ def _check_file(path: Path) -> dict[str, tuple[int, ...]]:
     return sizes
 
 
+@contextmanager
+def without_marks(location: str) -> Iterator[str]:
+    """A place to read a model from: ``location``, or a folder of links in which no text begins with a byte-order mark.
+
+    Editors on Windows write that mark; transformers takes it for a part of the text. The folder vanishes afterwards.
+    """
+    directory = Path(location)
+    marked = [path for pattern in _TEXT_FILES for path in sorted(directory.glob(pattern)) if _is_marked(path)]
+    if not marked:
+        yield location
+        return
+    with tempfile.TemporaryDirectory(prefix="crossvote-") as name:
+        for path in directory.iterdir():
+            if path in marked:
+                (Path(name) / path.name).write_bytes(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+            else:
+                (Path(name) / path.name).symlink_to(path.absolute())
+        yield name
+
+
+def name_mapping(location: str) -> dict[str, str] | None:
+    """How transformers finds the weights of a directory that were saved from inside a wrapper; None of any other.
+
+    ``torch.compile``, DataParallel and their like put a word before the name of every weight.
+    """
+    names = [name for path in sorted(Path(location).glob("*.safetensors")) for name in _names(path)]
+    matches = [_WRAPPERS.match(name) for name in names]
+    return {_WRAPPERS.pattern: ""} if names and all(matches) else None
+
+
+def _names(path: Path) -> list[str]:
+    with safe_open(path, framework="pt") as opened:
+        return list(opened.keys())
+
+
+def _is_marked(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a byte-order mark
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file ({error}).") from None
     if not isinstance(content, dict):

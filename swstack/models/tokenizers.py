@@ -61,6 +61,8 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) ->
     Inputs that the model's forward pass does not know are left out, token types of a model that has one type only as
     well; inputs are no longer than the model has positions; the padding token lies within the embeddings (where the
     attention mask hides it, any token will do).
+
+    Raises UserError if inputs are so short that no word has room in them.
     """
     accepted = inspect.signature(model.forward).parameters
     types = int(getattr(model.config, "type_vocab_size", None) or 0)
@@ -68,10 +70,17 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) ->
         name for name in tokenizer.model_input_names if name in accepted and (name != "token_type_ids" or types > 1)
     ]
     limit, own = longest_input(model), tokenizer.model_max_length
-    if not isinstance(own, int | float) or own is True or own < 1:  # what some saved tokenizers say instead of nothing
+    # What some saved tokenizers say instead of nothing: no number, or none that a length could be.
+    if not isinstance(own, int | float) or own is True or not 1 <= own < _NO_LIMIT:
         own = tokenizer.model_max_length = _NO_LIMIT
     if limit is not None:
         tokenizer.model_max_length = min(int(own), limit)
+    marks = int(tokenizer.num_special_tokens_to_add())
+    if tokenizer.model_max_length <= marks:
+        raise UserError(
+            f"{model.name_or_path}: inputs may be no longer than {tokenizer.model_max_length} tokens by the tokenizer "
+            f"(model_max_length) or the model's positions, of which marks take {marks}, so there is no room for a word."
+        )
     table = model.get_input_embeddings()
     if isinstance(table, nn.Embedding):
         setattr(tokenizer, ROWS, table.num_embeddings)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from crossvote.swstack.models.loading import save_model
@@ -36,6 +39,24 @@ def tiny_directory(tmp_path_factory) -> Path:
         model = BertForSequenceClassification(config)
     save_model(model, tokenizer, folder / "model")
     return folder / "model"
+
+
+@pytest.fixture
+def changed(tiny_directory, tmp_path):
+    """A copy of the tiny checkpoint with other keys in its configuration and other tensors."""
+
+    def make(config=None, tensors=None) -> Path:
+        folder = tmp_path / "model"
+        shutil.copytree(tiny_directory, folder)
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **(config or {})}))
+        if tensors is not None:
+            path = folder / "model.safetensors"
+            held = tensors(load_file(path))
+            save_file({name: tensor.contiguous() for name, tensor in held.items()}, path, metadata={"format": "pt"})
+        return folder
+
+    return make
 
 
 def _examples(rng: np.random.Generator, count: int) -> tuple[Example, ...]:

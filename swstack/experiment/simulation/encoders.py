@@ -61,7 +61,7 @@ def read_dimensions(source: str) -> Dimensions:
     """
     path = Path(source) / "config.json" if Path(source).is_dir() else Path(source)
     try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
+        config: Any = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a byte-order mark
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: a model's configuration cannot be read from it ({error}).") from None
     if not isinstance(config, dict):
