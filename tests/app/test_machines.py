@@ -30,6 +30,7 @@ def test_own_packages_of_the_same_names_are_not_touched(tmp_path, command):
     assert done.stdout
 
 
+@pytest.mark.slow
 def test_the_users_own_settings_of_pictures_are_for_others(tmp_path):
     """A back end that does not exist, and letters by a TeX that is not there: the command's pictures need neither."""
     (tmp_path / "mine").write_text("text.usetex: True\nfont.size: 40\n")
