@@ -283,23 +283,18 @@ def test_dev_examples_that_the_model_cannot_read_are_refused_first(home, tmp_pat
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["dev.csv", "train.csv"]
 
 
-@pytest.mark.parametrize("change", ["config", "weights"])
-def test_a_model_that_gives_no_numbers_is_refused_first(home, tmp_path, monkeypatch, change):
+def test_a_model_that_gives_no_numbers_is_refused_first(home, tmp_path, monkeypatch):
     """Every weight is a number, and what comes out is none."""
     from safetensors.torch import load_file, save_file
 
     monkeypatch.chdir(tmp_path)
     shutil.copytree(home / "tiny", tmp_path / "other")
-    if change == "config":
-        config = json.loads((tmp_path / "other" / "config.json").read_text())
-        (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "layer_norm_eps": -1e9}))
-    else:
-        path = tmp_path / "other" / "model.safetensors"
-        huge = {name: 1e36 * tensor for name, tensor in load_file(path).items()}
-        save_file(huge, path, metadata={"format": "pt"})
+    path = tmp_path / "other" / "model.safetensors"
+    huge = {name: 1e36 * tensor for name, tensor in load_file(path).items()}
+    save_file(huge, path, metadata={"format": "pt"})
     result = CliRunner().invoke(cli.application(), ["run", str(home / "own.toml"), "-o", "model.source=other"])
     assert result.exit_code == 2, result.output
-    assert "logits of a dev example are NaN or infinite, though its" in result.stderr
+    assert "bert: logits of a short input are NaN or infinite" in result.stderr
     assert [entry.name for entry in tmp_path.iterdir()] == ["other"]
 
 
