@@ -146,4 +146,11 @@ def _classes(rows: Iterable[Row], kind: Kind, names: Mapping[str, str], where: s
     for one, other in pairwise(classes):
         if finite(one) is not None and finite(one) == finite(other):
             raise UserError(f"{where}: the classes '{one}' and '{other}' are the same number; write them alike.")
+    alike = {label.casefold(): label for label in classes}
+    twin = next((label for label in classes if alike[label.casefold()] != label), None)
+    if twin is not None:
+        raise UserError(
+            f"{where}: the classes '{twin}' and '{alike[twin.casefold()]}' differ in capitals only; write them alike "
+            "or name all classes in task.labels."
+        )
     return classes

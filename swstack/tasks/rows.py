@@ -20,6 +20,8 @@ from crossvote.swstack.tasks.json_rows import array_rows, json_object
 _HUB = "hub:"
 #: What to do where quotation marks are part of a text.
 _QUOTING = 'a field that begins with one is quoted, and within it every one is written twice ("" for ")'
+#: How a file begins that gzip made.
+_GZIP = b"\x1f\x8b"
 #: Longest field of a file with separators, in letters.
 _LONGEST_FIELD = 1 << 27
 
@@ -135,15 +137,19 @@ def read_rows(source: str) -> Iterator[Row]:
     except UserError:
         raise
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}){_other_text(path)}; save it as UTF-8.") from None
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}){_other_text(path)}.") from None
     except Exception as error:  # of the readers of formats
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
 
 
 def _other_text(path: Path) -> str:
-    """What a file that is not UTF-8 may be, by how it begins."""
+    """What a file that is not UTF-8 is, by how it begins, and what is to be done."""
     with path.open("rb") as file:
-        return " but UTF-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
+        first = file.read(2)
+    if first == _GZIP:
+        return " but compressed by gzip; unpack it"
+    utf16 = first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return f"{' but UTF-16' if utf16 else ''}; save it as UTF-8"
 
 
 def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
@@ -160,6 +166,11 @@ def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
                 for row in reader:
                     if None in row or None in row.values():
                         raise UserError(f"{path}, line {reader.line_num}: not {len(reader.fieldnames or ())} columns.")
+                    if all(text.strip() == name for name, text in row.items()):
+                        raise UserError(
+                            f"{path}, line {reader.line_num}: the header stands there again, as in files that were "
+                            "joined; take that line out."
+                        )
                     if separator == "\t" and any("\t" in text and "\n" in text for text in row.values()):
                         raise UserError(
                             f"{path}: a quotation mark opens a field in line {started} or after it that runs to line "

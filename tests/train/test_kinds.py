@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 
 import numpy as np
@@ -241,6 +242,7 @@ def test_broken_rows_are_named(rows, options, message):
     [
         ([1, 1], "all rows have the class '1'; at least two"),
         (["1", "1.0", "2"], "the classes '1' and '1.0' are the same number"),
+        (["Yes", "no", "yes"], "the classes 'Yes' and 'yes' differ in capitals only"),
         ([{"a": 1}, {"a": 2}], r"train, row 1: \{'a': 1\} is no class"),
         ([None, 1], r"row 1: column 'label' \(label\) is empty"),
         (["nan", "1"], "'nan' is no class"),
@@ -253,6 +255,11 @@ def test_labels_that_are_no_classes_are_named(labels, message):
     rows = [{"sentence1": "a", "label": label} for label in labels]
     with pytest.raises(UserError, match=message):
         task_from_rows("own", rows, rows, kind="classification")
+
+
+def test_classes_that_differ_in_capitals_are_taken_where_they_are_named():
+    rows = [{"sentence1": "a", "label": label} for label in ("A", "a")]
+    assert task_from_rows("letters", rows, rows, labels=("A", "a")).labels == ("A", "a")
 
 
 def test_a_class_is_the_same_however_it_is_written():
@@ -351,6 +358,8 @@ def test_broken_data_of_other_kinds_are_named():
         ("data.csv", "a,b\n1,2\n".encode("utf-16-le"), "line 1: holds a NUL byte, so this is no text .or UTF-16"),
         ("data.csv", "a,b\n1,2\n".encode("utf-16"), r"not UTF-8 text \(byte 0\) but UTF-16; save it as UTF-8"),
         ("data.jsonl", '{"a": 1}\n'.encode("utf-16"), "but UTF-16; save"),
+        ("data.csv", gzip.compress(b"a,b\n1,2\n"), "but compressed by gzip; unpack it"),
+        ("data.csv", b"a,b\n1,2\na,b\n3,4\n", "line 3: the header stands there again"),
         ("data.csv", b"a,b\n1,\xf6\n", r"not UTF-8 text \(byte 6\); save it as UTF-8"),
         ("data.csv", "\n\n", None),
         ("data.jsonl", '{"a": 1, "a": 2}\n', "line 1: not JSON .the key 'a' stands there twice"),
