@@ -20,24 +20,35 @@ else:
     np = Later("numpy")
 
 
-def read_cells(group: GroupImage, row_block: int, faults: FaultMap | None) -> NDArray[np.uint8]:
-    """What the cells of one row block read as: the programmed levels, replaced where stuck; uint8[2, rows, lines].
+def stuck_cells(
+    group: GroupImage, row_block: int, faults: FaultMap
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """The stuck cells of one row block: sign (0 positive, 1 negative), word line, bit line, and the level it reads as.
 
-    A cell stuck at low resistance reads as the last level (1 for one-bit cells).
+    A cell stuck at low resistance reads as the last level (1 for one-bit cells). Those of a crossbar lie side by side.
 
     Raises:
         UserError: the fault map is for another chip.
     """
-    cells = group.block_cells(row_block)
-    if faults is None:
-        return cells
     first = group.pair(row_block, 0)
     last = first + group.column_blocks
     faults.check_fits(group.rows, group.columns, 2 * last)
     stuck, value = faults.of_crossbars(2 * first, 2 * last)
     crossbar, word_line, bit_line = faults.coordinates(stuck)
     line = (crossbar // 2 - first) * group.columns + bit_line
-    cells[crossbar % 2, word_line, line] = value.astype(np.uint8) * np.uint8(group.last_level)
+    return crossbar % 2, word_line, line, value.astype(np.uint8) * np.uint8(group.last_level)
+
+
+def read_cells(group: GroupImage, row_block: int, faults: FaultMap | None) -> NDArray[np.uint8]:
+    """What the cells of one row block read as: the programmed levels, replaced where stuck; uint8[2, rows, lines].
+
+    Raises:
+        UserError: the fault map is for another chip.
+    """
+    cells = group.block_cells(row_block)
+    if faults is not None:
+        sign, word_line, line, level = stuck_cells(group, row_block, faults)
+        cells[sign, word_line, line] = level
     return cells
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from crossvote.sim.chip.components.opc import VARIANTS, own_variant
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.kernel import Measurement, Period
 from crossvote.sim.system import energy
-from crossvote.sim.system.cosim import Cosimulation
 from crossvote.sim.system.placement import Placement
 from crossvote.sim.system.token_stages import GroupTiming
 from crossvote.sim.system.workload import Workload
+
+if TYPE_CHECKING:
+    from crossvote.sim.system.cosim import Cosimulation  # which loads Amaranth
 
 Resolution = Literal["analytic", "matrix", "tile", "crossbar"]
 

@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from crossvote.sim.array.crossbar import read_cells
+from crossvote.sim.array.crossbar import stuck_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.common.files import write_together
@@ -212,30 +212,35 @@ def fault_effects(group: GroupImage, faults: FaultMap) -> tuple[NDArray[np.int64
     that is never driven; "outvoted" where the replicas with a wrong cell are in the minority at the place of the
     vote (this row block, or all of them); otherwise it "changes a weight".
     """
-    crossbar = 2 * group.pair(0, 0)
-    cells, _ = faults.of_crossbars(crossbar, crossbar + 1)
-    _, word_line, bit_line = faults.coordinates(cells)
-    here = _wrong_cells(group, 0, faults)
-    blocks = range(group.row_blocks) if group.vote == "output" else (0,)
-    wrong_line = np.any([_wrong_cells(group, block, faults).any(axis=(0, 1)) for block in blocks], axis=0)
+    wrong_line = np.zeros(len(group.column_map), np.bool_)
+    for block in range(group.row_blocks) if group.vote == "output" else (0,):
+        _, _, line, wrong = _stuck_cells(group, block, faults)
+        wrong_line[line[wrong]] = True
     survives = group.column_map.used.copy()
     for places in group.column_map.vote_groups:
         replicas = places.lines.shape[1]
         outvoted = 2 * wrong_line[places.lines].sum(axis=1) < replicas
         survives[places.lines[outvoted]] = False
-    changed = here[0, word_line, bit_line] & group.column_map.used[bit_line]
+    sign, word_line, line, wrong = _stuck_cells(group, 0, faults)
+    here = (sign == 0) & (line < group.columns)
+    word_line, bit_line = word_line[here], line[here]
+    changed = wrong[here] & group.column_map.used[bit_line]
     effect = np.where(changed, np.where(survives[bit_line], "changes a weight", "outvoted"), "harmless")
     return word_line, bit_line, effect
 
 
-def _wrong_cells(group: GroupImage, row_block: int, faults: FaultMap) -> NDArray[np.bool_]:
-    """bool[2, rows, lines]: cells on driven word lines that do not read what was programmed."""
-    wrong = read_cells(group, row_block, faults) != group.block_cells(row_block)
-    driven = np.zeros(group.rows, np.bool_)
+def _stuck_cells(
+    group: GroupImage, row_block: int, faults: FaultMap
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Sign, word line and bit line of a row block's stuck cells, and whether they lie on a driven word line and do not
+    read what was programmed.
+    """
+    sign, word_line, line, level = stuck_cells(group, row_block, faults)
     kept = group.kept_inputs[row_block * group.rows : (row_block + 1) * group.rows]
+    driven = np.zeros(group.rows, np.bool_)
     driven[: len(kept)] = kept
-    felt: NDArray[np.bool_] = wrong & driven[:, None]
-    return felt
+    programmed = group.block_cells(row_block)[sign, word_line, line]
+    return sign, word_line, line, driven[word_line] & (level != programmed)
 
 
 def _draw_crossbar(axes: Axes, scheme: str, group: GroupImage, faults: FaultMap) -> None:

@@ -5,6 +5,8 @@ import gzip
 import itertools
 import json
 import math
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -254,3 +256,9 @@ def test_the_diagram_shows_the_chip_s_own_numbers(preset):
     assert f"{chip.crossbar.rows} x {chip.crossbar.columns}" in text
     assert f"chip '{preset}': {chip.package.tiles} tiles" in text
     assert f"{chip.adc.bits} bit" in text
+
+
+def test_results_are_read_without_the_library_of_the_rtl() -> None:
+    """It takes as long to load as several figures take to draw, and a report needs nothing of it."""
+    code = "import crossvote.sim.system.cost_tables, sys; sys.exit('amaranth' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
