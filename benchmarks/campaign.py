@@ -23,16 +23,23 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.experiment.campaign import driver
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, variants
 from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, expand
+from crossvote.swstack.experiment.campaign.work import do_chunk
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run import paths
+
+#: Where ``timed_chunk`` says what it did.
+CHUNKS = "chunks.jsonl"
 
 
 def stub(chunk: Chunk) -> list[Outcome]:
@@ -160,29 +167,78 @@ def overhead(run: Path, chips: int, rounds: int) -> dict[str, Any]:
     return result
 
 
-def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
-    """Trials per second of real trials on one worker process and on several, and their ratio.
+@dataclass(frozen=True)
+class Done:
+    """A chunk that a worker has done: when it began and ended, s, and the schemes of its trials, one each."""
 
-    Workers start, load and convert before the clock starts, which a campaign of thousands of trials does not notice.
+    worker: int
+    start: float
+    end: float
+    schemes: tuple[str, ...]
+
+
+def timed_chunk(chunk: Chunk) -> list[Outcome]:
+    """Measure a chunk as a campaign does, and add when to a file beside the campaign's runs."""
+    start = time.time()
+    outcomes = do_chunk(chunk)
+    line = json.dumps([os.getpid(), start, time.time(), [trial.scheme for trial in chunk.trials]])
+    with (chunk.run.parents[1] / CHUNKS).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    return outcomes
+
+
+def steady(chunks: Sequence[Done], workers: int, schemes: int) -> tuple[float, float, float]:
+    """Of a campaign on ``workers`` workers: trials per second, the share of the time that workers measured, and how
+    long the steady state lasted, s.
+
+    It begins when every worker has measured each scheme once, and so has loaded and converted all; it ends when the
+    first worker has nothing left to do. A chunk on an edge counts by the share of its time that is inside.
+
+    Raises:
+        UserError: there is no such time.
+    """
+    warm: dict[int, float] = {}
+    last: dict[int, float] = {}
+    seen: dict[int, set[str]] = {}
+    for one in sorted(chunks, key=lambda one: one.end):
+        seen.setdefault(one.worker, set()).update(one.schemes)
+        last[one.worker] = one.end
+        if len(seen[one.worker]) == schemes:
+            warm.setdefault(one.worker, one.end)
+    start, end = max(warm.values(), default=math.inf), min(last.values(), default=0.0)
+    if len(warm) < workers or start >= end:
+        raise UserError(f"{workers} worker(s) reach no steady state in {len(chunks)} chunks; measure more --chips.")
+    inside = [(max(0.0, min(one.end, end) - max(one.start, start)), one) for one in chunks]
+    trials = sum(len(one.schemes) * spent / (one.end - one.start) for spent, one in inside)
+    return trials / (end - start), sum(spent for spent, _ in inside) / (workers * (end - start)), end - start
+
+
+def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
+    """Trials per second of real trials on one worker process and on several in the steady state, and their ratio.
+
+    What comes before it, a campaign of thousands of trials does not notice; the time until the first worker begins its
+    first chunk is given apart.
     """
     config = load_config(run / paths.CONFIG)
     keys = {"base": str(run.absolute()), "chips": chips, "rates": [max(config.faults.rates)], "examples": False}
     spec = build(CampaignSpec, keys, str(run))
-    per_second = {}
+    row: dict[str, Any] = {}
+    rates = {}
     with tempfile.TemporaryDirectory() as folder:
-        for count in (1, workers):
-            seen: list[tuple[float, int]] = []
-
-            def watch(state: driver.State, seen: list[tuple[float, int]] = seen) -> None:
-                if not seen or state.counts["done"] > seen[-1][1]:
-                    seen.append((time.perf_counter(), state.counts["done"]))
-
-            driver.run_campaign(Path(folder) / str(count), spec, f"process:{count}", watch)
-            # The first look is at no trial; then each worker's first chunk has been waited for.
-            (start, before), (end, after) = seen[min(1 + count, len(seen) - 2)], seen[-1]
-            per_second[count] = (after - before) / (end - start)
-    ratio = per_second[workers] / per_second[1]
-    return {"one, trials per s": per_second[1], f"{workers}, trials per s": per_second[workers], "ratio": ratio}
+        for count in dict.fromkeys((1, workers)):
+            place = Path(folder) / str(count)
+            # The stages are taken over first, and a chip measured, which is not measured again.
+            driver.run_campaign(place, build(CampaignSpec, {**keys, "chips": 1}, str(run)), "serial")
+            began = time.time()
+            driver.run_campaign(place, spec, f"process:{count}", work=timed_chunk)
+            lines = map(json.loads, (place / CHUNKS).read_text(encoding="utf-8").splitlines())
+            chunks = [Done(worker, start, end, tuple(schemes)) for worker, start, end, schemes in lines]
+            rates[count], busy, lasted = steady(chunks, count, len(config.map.schemes))
+            before = min(chunk.start for chunk in chunks) - began
+            found = {"trials per s": rates[count], "share measuring": busy, "steady, s": lasted, "start, s": before}
+            row |= {f"{count}: {name}": value for name, value in found.items()}
+            print(f"  {count}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()), flush=True)
+    return {**row, "ratio": rates[workers] / rates[1]}
 
 
 def main() -> None:

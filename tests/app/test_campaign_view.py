@@ -20,7 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import campaign as benchmark
-from crossvote.sim.common.errors import StorageError
+from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import live
 from crossvote.swstack.cli import main as cli
@@ -290,3 +290,30 @@ def test_the_benchmark_of_the_machinery_prints_as_it_goes_and_keeps_its_numbers(
 def test_a_tolerated_rate_is_said_as_what_it_is(rate: float, note: str, said: str) -> None:
     row = {"tolerated rate": rate, "low": 0.002, "high": 0.003, "points allowed": 1.0, "note": note}
     assert tolerance(row) == said
+
+
+def chunks(worker: int, start: float, *spans: tuple[float, str]) -> list[benchmark.Done]:
+    """Chunks of a worker back to back, each of one trial of every letter's scheme."""
+    found = []
+    for seconds, schemes in spans:
+        found.append(benchmark.Done(worker, start, start + seconds, tuple(schemes)))
+        start += seconds
+    return found
+
+
+def test_the_steady_state_begins_with_the_last_conversion_and_ends_with_the_first_idle_worker() -> None:
+    one = chunks(1, 0.0, (9, "ab"), (4, "ab"), (4, "ab"), (4, "ab"))
+    two = chunks(2, 0.0, (5, "a"), (6, "b"), (4, "ab"), (4, "ba"), (9, "a"))
+    rate, busy, lasted = benchmark.steady([*one, *two], 2, 2)
+    # From 11 s on, when the second has measured both, to 21 s, when the first has nothing left.
+    assert (lasted, busy) == (10.0, 1.0)
+    assert rate == pytest.approx((0.5 * 2 + 2 + 2 + 2 + 2 + 2 / 9) / 10)
+    waiting = [*one[:2], *(benchmark.Done(1, c.start + 2, c.end + 2, c.schemes) for c in one[2:])]
+    assert benchmark.steady([*waiting, *two], 2, 2)[1] == pytest.approx(22 / 24)
+
+
+def test_a_steady_state_that_never_comes_is_said() -> None:
+    with pytest.raises(UserError, match=r"2 worker.s. reach no steady state in 4 chunks; measure more --chips"):
+        benchmark.steady(chunks(1, 0.0, (9, "ab"), (4, "ab"), (4, "ab"), (4, "ab")), 2, 2)
+    with pytest.raises(UserError, match="no steady state"):
+        benchmark.steady(chunks(1, 0.0, (9, "a"), (4, "a")), 1, 2)
