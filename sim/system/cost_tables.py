@@ -71,7 +71,7 @@ COMPARED: dict[str, str] = {
     "static_uj_per_sequence": "of it static (alone), uJ",
     "edp_uj_us": "energy-delay product, uJ us",
     "average_power_w": "average power, W",
-    "full_load_power_w": "power at full load, W",
+    "full_load_power_w": "power with every crossbar always reading, W",
     "tops_per_w_total": "TOPS/W of total energy, alone",
     "tops_per_w_total_streamed": "TOPS/W of total energy, full pipeline",
     "tops_per_w_dynamic": "TOPS/W of dynamic energy only",

@@ -98,8 +98,8 @@ def accuracy_claims(accuracy: Record) -> list[str]:
         "one chip" if chips == [1] else f"means over {chips[0]} to {chips[-1]} chips"
     )  # fmt: skip
     sentences = [
-        f"With {100 * rate:g} % of the cells stuck, {metric} is {held}; without faults it is "
-        f"{score_text(accuracy['fault_free']['pruned'], metric)} ({measured})."
+        f"With {100 * rate:g} % of the cells stuck, {metric} is {held} ({measured}); in floating point, without "
+        f"crossbars and faults, it is {score_text(accuracy['fault_free']['pruned'], metric)}."
     ]
     if not at_chance(accuracy):
         sentences.append(tolerance(points, accuracy["fault_free"]["pruned"], chance))
@@ -170,7 +170,7 @@ def space_claims(mapping: Record) -> list[str]:
             kept = sum(group["zero_space"] for group in scheme["groups"])
             sentences.append(
                 f"Protection '{scheme['name']}' has zero space cost in {kept} of {len(scheme['groups'])} word-line "
-                f"groups: {scheme['crossbars']} crossbars against {mapping['dense_crossbars']} of the dense, "
+                f"groups: {scheme['crossbars']:,} crossbars against {mapping['dense_crossbars']:,} of the dense, "
                 "unprotected model."
             )
     return sentences

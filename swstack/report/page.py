@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -91,8 +92,14 @@ def environment() -> jinja2.Environment:
     found.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
     found.filters["score"] = claims.score_number
     found.filters["metric_title"] = claims.metric_title
+    found.filters["written"] = _written
     found.filters["rate"] = lambda value: f"{100 * value:g} %"
     package = resources.files("crossvote.swstack.report")
     for name, file in {"style": "style.css", "script": "report.js"}.items():
         found.globals[name] = package.joinpath(file).read_text(encoding="utf-8")
     return found
+
+
+def _written(value: Any) -> str:
+    """A value of a configuration as its file has it, but for quotes around a text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -209,4 +209,4 @@ def synthesis_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     users: dict[str, list[str]] = {}
     for name, own in schemes.items():
         users.setdefault(own.get("opc_variant", ""), []).append(name)
-    return [{**row, "schemes": ", ".join(users.get(row["variant"], ()))} for row in counted]
+    return [{**row, "schemes": "; ".join(users.get(row["variant"], ()))} for row in counted]

@@ -109,7 +109,12 @@ def results(
             ],
         },
         "simulate": system(),
-        "changes": [["faults.chips", 5, 7], ["task.glue_dir", None, "glue"]],
+        "changes": [
+            ["faults.chips", 5, 7],
+            ["map.schemes", ["best"], ["none", "best"]],
+            ["chip.opc.voter", True, False],
+            ["task.glue_dir", None, "glue"],
+        ],
         "stages": [
             {"stage": "finetune", "wall_seconds": 95.0, "finished": "2026-01-01T00:00:00Z", "key": "0123456789abcdef01"}
         ],

@@ -29,7 +29,7 @@ def test_verdict_names_the_most_telling_rate_and_the_crossbars():
     text = verdict()
     assert "0.2 % of the cells stuck" in text
     assert "52.0 % (chance level) with 'none', 82.1 % with 'paper', 89.9 % with 'best'" in text
-    assert "mean over the same 5 chips" in text
+    assert "with 'best' (mean over the same 5 chips); in floating point, without crossbars and faults, it is " in text
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_what_is_no_percentage_is_not_said_to_be_one():
     results = perplexities()
     (said, *_) = claims.accuracy_claims(results["eval"])
     assert "perplexity is 1.235e+04 with 'none'" in said
-    assert "without faults it is 31.25 (" in said
+    assert "in floating point, without crossbars and faults, it is 31.25." in said
     assert tables.cards(results)[0]["value"] == "30.5 → 31.25"
     assert all(row["score"] == "1.235e+04" for row in tables.overview(results))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import json
 import re
 import subprocess
@@ -20,6 +21,7 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.plot_style import PALETTE
 from crossvote.swstack.report import (
     chip_charts,
+    claims,
     differences,
     explorer,
     figures,
@@ -415,6 +417,10 @@ def test_the_synthesis_table_is_labelled_and_names_who_needs_what(text):
     assert {row["lanes"] for row in rows.values()} == {32}
     assert "not counted again for this run" in text
     results = synthetic.results()
+    for own in results["simulate"]["schemes"].values():
+        own["opc_variant"] = "plain"
+    (plain,) = (row["schemes"] for row in tables.synthesis_rows(results) if row["variant"] == "plain")
+    assert plain == "; ".join(results["simulate"]["schemes"])  # these have commas of their own
     results["opc"]["lanes"] = 5
     assert len(tables.synthesis_rows(results)) == len(results["opc"]["rows"])
 
@@ -437,3 +443,26 @@ def test_the_papers_curve_is_the_papers():
     without = {row["rate"]: row["mean"] for row in rows if row["scheme"] == "paper, without voting"}
     assert with_voting[0.0005] - without[0.0005] == pytest.approx(10.72)  # the paper's "about 10 points"
     assert {row["source"] for row in rows} == {paper.SOURCE}
+
+
+def test_changed_keys_are_written_as_a_configuration_has_them(text):
+    row = r'<code>([\w.]+)</code></th><td class="text">(.*?)</td><td class="text wrap">(.*?)</td>'
+    rows = re.findall(row, text)
+    assert [tuple(map(html.unescape, row)) for row in rows] == [
+        ("faults.chips", "5", "7"),
+        ("map.schemes", '["best"]', '["none", "best"]'),
+        ("chip.opc.voter", "true", "false"),
+        ("task.glue_dir", "\N{EN DASH}", "glue"),
+    ]
+
+
+def test_large_numbers_of_crossbars_are_written_alike_everywhere():
+    results = synthetic.results()
+    results["map"]["dense_crossbars"] = 54321
+    results["map"]["schemes"][-1]["crossbars"] = 65432
+    assert "65,432 crossbars against 54,321 of the dense" in " ".join(claims.verdict(results))
+    drawn = dict.fromkeys(pictures.NAMES, pictures.Drawing("", "", ""))
+    said = report.page(results, drawn, synthetic.images(), synthetic.chip())
+    assert "<b>54,321</b>" in said
+    assert "<b>65,432</b>" in said
+    assert not re.search("54321|65432", said)
