@@ -149,6 +149,12 @@ def clean_exit(out: Output) -> Iterator[None]:
             raise
         out.error(f"this command needs the package '{error.name}': pip install 'crossvote[{extra}]'.")
         raise typer.Exit(BAD_INPUT) from None
+    except ImportError as error:  # of a library that is there and cannot be loaded
+        out.error(
+            f"{error.name or 'a package'} cannot be loaded ({' '.join(str(error).split())}); is there memory enough "
+            "(ulimit -v), and is it installed whole?"
+        )
+        raise typer.Exit(BAD_INPUT) from None
     except BrokenPipeError:
         # Python would complain once more when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -46,5 +46,5 @@ def list_runs(
     if found:
         out.table(rows)
     else:
-        out.line(f"no runs in {folder}.")
+        out.line(f"no runs in '{folder}'.")
     out.result(found)

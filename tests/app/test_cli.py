@@ -149,7 +149,14 @@ def test_json_has_null_for_what_is_no_number(capsys):
     assert json.loads(capsys.readouterr().out) == {"score": None, "rows": [[1.5, None]]}
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "run.toml"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device", "run.toml"),
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+)
 def test_trouble_of_the_machine_is_a_sentence(monkeypatch, tmp_path, error):
     monkeypatch.chdir(tmp_path)
 
