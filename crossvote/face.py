@@ -176,10 +176,16 @@ def load(
             raise UserError(f"load: source is a {type(source).__name__}; a name, a folder or a module is needed.")
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise UserError("a module needs its tokenizer: load(module, data, tokenizer=...).")
-        from crossvote.swstack.models.loading import find_groups
+        wrapped = next((name for name in ("_orig_mod", "module") if name in source._modules), None)
+        if wrapped is not None:
+            raise UserError(
+                f"load: source is a wrapper ({type(source).__name__}) around a model; hand over its .{wrapped}."
+            )
+        from crossvote.swstack.models.loading import check_finite, find_groups
         from crossvote.swstack.training.predict import check_head
 
         config = build(ModelConfig, settings, "load")
+        check_finite(source, type(source).__name__)
         find_groups(source, config.layout, config.head)
         check_head(source, tokenizer, data)
         return Model(source, tokenizer)

@@ -31,6 +31,7 @@ from crossvote.swstack.evaluation.statistics import student_factor
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding
 from crossvote.swstack.mapping.config import Activations
+from crossvote.swstack.models.tensors import tensor_bytes
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.training.predict import evaluate
@@ -297,5 +298,5 @@ def _fingerprint(model: nn.Module, images: Mapping[str, Image]) -> str:
     for name, tensor in model.state_dict().items():
         if not name.startswith(mapped):
             found.update(f"{name}{tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            found.update(tensor_bytes(tensor))
     return found.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -36,7 +37,7 @@ from crossvote.swstack.models.accounting import Account, account_for
 from crossvote.swstack.models.config import Layout, ModelConfig
 from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
-from crossvote.swstack.models.layouts import HEAD_KEY, TRACED, WordLineGroup, layers
+from crossvote.swstack.models.layouts import HEAD_KEY, TRACED, WordLineGroup, family_name, layers
 from crossvote.swstack.models.sources import BUFFERS, locate, name_mapping, without_marks
 from crossvote.swstack.models.tokenizers import PictureInputs, check_unknown, check_words, fit_tokenizer
 from crossvote.swstack.models.tracing import map_head, trace
@@ -56,6 +57,8 @@ _CLASSES: dict[HeadKind, Any] = {
 _OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
 #: Attribute of a loaded model: whether its head was drawn, because the source has none for the task.
 FRESH_HEAD = "crossvote_fresh_head"
+#: Parameters of adapters, by the names that peft and adapters give their modules.
+_ADAPTER = re.compile(r"(^|\.)(lora_\w+|base_layer|adapters)\.")
 #: Key of a model's configuration that says how its word-line groups were found.
 _LAYOUT_KEY = "crossvote_layout"
 
@@ -133,6 +136,12 @@ def find_groups(model: nn.Module, layout: Layout = "auto", head: bool = False) -
 
     Raises UserError naming the first module that is in the way.
     """
+    adapter = next((name for name, _ in model.named_parameters() if _ADAPTER.search(name)), None)
+    if adapter is not None:
+        raise UserError(
+            f"{family_name(model)}: {adapter} is of an adapter, which would have crossbars of its own; merge it into "
+            "its matrix first (merge_and_unload of peft)."
+        )
     unpack_attention(model)
     config: Any = getattr(model, "config", None)
     if layout == "auto":

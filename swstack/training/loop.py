@@ -18,6 +18,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.swstack.models.tensors import tensor_bytes
 from crossvote.swstack.tasks.batches import Batch, Encoded, batch_indices, collate
 from crossvote.swstack.tasks.kinds import kind_of
 from crossvote.swstack.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
@@ -194,6 +195,8 @@ def train(
                         f"can be learned from here on; a lower {stage.replace('-', '')}.learning_rate "
                         f"(now {cfg.learning_rate:g}) or precision = 'float32' may help."
                     )
+                if not total_loss.requires_grad:
+                    raise UserError("nothing of the model can learn: requires_grad is False for all of its parameters.")
                 total_loss.backward()
                 torch.nn.utils.clip_grad_norm_(weights, cfg.max_grad_norm)
                 optimizer.step()
@@ -299,7 +302,7 @@ def _fingerprint(
     digest.update(json.dumps([to_mapping(cfg), mixed, stage, seed, epochs, model.device.type], sort_keys=True).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor_bytes(tensor))
     for rows in encoded.features.values():
         digest.update(torch.cat(rows).numpy().tobytes())
     labels = encoded.labels if isinstance(encoded.labels, torch.Tensor) else torch.cat(encoded.labels)

@@ -131,6 +131,47 @@ def test_a_source_may_be_a_path_or_a_module_that_answers(source, data, tmp_path)
     assert cv.load(two, data, tokenizer=tokenizer).module is two
 
 
+def test_a_module_comes_as_itself_with_numbers_and_without_adapters(source, data):
+    from torch import nn
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+
+    def refused(change):
+        module = AutoModelForSequenceClassification.from_pretrained(source, num_labels=2)
+        with pytest.raises(UserError) as caught:
+            cv.load(change(module), data, tokenizer=tokenizer)
+        return str(caught.value)
+
+    def with_adapter(module):
+        """As peft leaves a model whose adapter is not merged."""
+        attention = module.bert.encoder.layer[0].attention.self
+        adapted = nn.Sequential(attention.query)
+        adapted.lora_A, attention.query = nn.ModuleDict({"default": nn.Linear(32, 4)}), adapted
+        return module
+
+    def without_a_number(module):
+        module.classifier.weight.data[0, 0] = float("nan")
+        return module
+
+    assert "query.lora_A.default.weight is of an adapter" in refused(with_adapter)
+    assert "classifier.weight is NaN or infinite in 1 place." in refused(without_a_number)
+    assert "(DataParallel) around a model; hand over its .module" in refused(nn.DataParallel)
+    assert "(OptimizedModule) around a model; hand over its ._orig_mod" in refused(torch.compile)
+
+
+def test_a_module_of_bfloat16_is_measured_and_a_frozen_one_does_not_learn(source, data):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    module = AutoModelForSequenceClassification.from_pretrained(source, num_labels=2).to(torch.bfloat16)
+    model = cv.load(module, data, tokenizer=AutoTokenizer.from_pretrained(source))
+    scores = cv.evaluate(cv.map(model, "none"), model, data, cv.chips(0.01, 1), limit=4)
+    assert {trial.rate for trial in scores.trials} == {0.0, 0.01}
+    model.module.requires_grad_(False)
+    with pytest.raises(UserError, match="nothing of the model can learn: requires_grad is False"):
+        cv.finetune(model, data, epochs=1)
+
+
 def test_an_image_goes_to_a_path_however_it_is_written(pruned, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     image = cv.map(pruned)

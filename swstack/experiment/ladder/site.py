@@ -40,6 +40,7 @@ from crossvote.swstack.mapping.scheme import Scheme
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load, save_model
 from crossvote.swstack.models.masks import Masks, load_masks
+from crossvote.swstack.models.tensors import tensor_bytes
 from crossvote.swstack.pruning.for_faults import train_for_faults
 from crossvote.swstack.tasks import Task, load_task
 from crossvote.swstack.tasks.base import AnyExample
@@ -336,5 +337,5 @@ def _weights(model: PreTrainedModel) -> str:
     found = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         found.update(f"{name}{tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        found.update(tensor_bytes(tensor))
     return found.hexdigest()
