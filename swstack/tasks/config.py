@@ -17,12 +17,15 @@ class TaskConfig:
 
     name: str = Field(
         default="grammar-single",
+        min_length=1,
         description="A task that is known by name: an embedded grammar, 'digits' (pictures, from scikit-learn), or one "
         "of GLUE, also by the name of its folder (`crossvote presets` lists them); or any name for own data (train and "
         "dev).",
     )
     glue_dir: str | None = Field(
-        default=None, description="Directory with GLUE in the official TSV layout; absent: the Hugging Face hub."
+        default=None,
+        min_length=1,
+        description="Directory with GLUE in the official TSV layout; absent: the Hugging Face hub.",
     )
     kind: str | None = Field(
         default=None,
@@ -32,10 +35,11 @@ class TaskConfig:
     )
     train: str | None = Field(
         default=None,
+        min_length=1,
         description="Own train data: a .csv, .tsv, .jsonl, .json or .parquet file, a folder that `datasets` saved, or "
         "'hub:NAME:SPLIT' (or 'hub:NAME/CONFIGURATION:SPLIT' after the owner's slash) for a data set of the hub.",
     )
-    dev: str | None = Field(default=None, description="Own data to measure on; same forms as train.")
+    dev: str | None = Field(default=None, min_length=1, description="Own data to measure on; same forms as train.")
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Names of own data's columns, for example {sentence1 = 'text', label = 'stars'}; a column that is "

@@ -47,6 +47,8 @@ def test_the_empty_file_is_a_configuration(tmp_path):
         ("[faults]\nchips = 0", "key 'faults.chips' = 0: input should be greater than or equal to 1"),
         ("[faults]\nrates = [2.0]", "faults.rates"),
         ("seed = -1", "key 'seed' = -1"),
+        ("[task]\nname = 'cola'\nglue_dir = ''", "key 'task.glue_dir' = '': string should have at least 1 character"),
+        ("[task]\ntrain = ''\ndev = ''", "key 'task.train' = ''"),
         ("seed = [", "not a TOML file"),
         ("chip = 3", "chip"),
         ("faults = 3", "key 'faults' = 3"),
