@@ -166,16 +166,16 @@ class ChipConfig:
         return self.largest_sum > (self.adc.full_scale or (1 << self.adc.bits) - 1)
 
 
-def load_chip(preset: str, overrides: dict[str, Any] | None = None) -> ChipConfig:
+def load_chip(preset: str, overrides: dict[str, Any] | None = None, where: str = "chip") -> ChipConfig:
     """The chip of a preset name or a TOML file, with nested ``overrides`` such as {"adc": {"bits": 7}}.
 
     A file is a whole description, or names what it starts from (``preset = "crossvote"``, or another file, relative to
-    it) and says what differs.
+    it) and says what differs. ``where`` is what gave ``preset``, for messages.
 
     Raises:
         UserError: no such preset or file, an unknown key, a wrong type or an impossible value.
     """
-    path = _described(preset, Path(), "chip.preset")
+    path = _described(preset, Path(), where)
     return build(ChipConfig, merge(_read(path, ()), overrides or {}), str(path))
 
 

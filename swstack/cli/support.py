@@ -29,7 +29,7 @@ def support(
     table = [["chip", "scheme", *ENGINES]]
     matrix = []
     for name in chip or chip_presets():
-        config = load_chip(name)
+        config = load_chip(name, where="--chip")
         for own, kind in schemes.items():
             row = support_row(config, kind, weight_bits - 1)
             cells = []

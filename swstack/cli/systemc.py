@@ -48,7 +48,7 @@ def systemc(
     from crossvote.sim.system.systemc import build, missing, play
 
     if run is None:
-        config = load_chip(chip)
+        config = load_chip(chip, where="--chip")
         parameters = tile_parameters(config, row_blocks, "output") if tile else opc_parameters(config)
         files = [str(path) for path in export_systemc(parameters, folder)]
         out.text("\n".join(files))

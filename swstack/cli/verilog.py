@@ -83,7 +83,7 @@ def verilog(
         "scale_bits": scale_bits,
         "log_bits": log_bits,
     }
-    config = load_chip(chip)
+    config = load_chip(chip, where="--chip")
     given = {key: value for key, value in own.items() if value is not None}
     try:
         if tile is None:

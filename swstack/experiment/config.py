@@ -200,7 +200,7 @@ def _short(value: str) -> str:
 def _chip_preset(preset: Any) -> dict[str, Any]:
     if not isinstance(preset, str):
         raise UserError(f"key 'chip.preset' = {preset!r}: the name of a chip preset or of a TOML file is needed.")
-    return to_mapping(load_chip(preset))
+    return to_mapping(load_chip(preset, where="chip.preset"))
 
 
 def parse_override(text: str) -> dict[str, Any]:

@@ -484,3 +484,10 @@ def test_one_run_has_its_page_inside_so_a_folder_for_it_is_refused(tmp_path):
     assert result.exit_code == 2
     assert "--out is where a page of several runs goes" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [("verilog",), ("support",), ("simulate", "bert-base")])
+def test_a_chip_that_is_not_there_is_said_by_the_option_that_names_it(command: tuple[str, ...]) -> None:
+    result = call(*command, "--chip", "nowhere.toml")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("crossvote: --chip = 'nowhere.toml' is neither a TOML file nor one of crossvote, ")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import crossvote
 from crossvote.sim.array.image import GroupImage
@@ -53,6 +54,22 @@ def test_the_code_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
     names: dict[str, object] = {"__name__": "page"}
     for number, block in enumerate(blocks(page), 1):
         exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["chip.md", "verilog.md"])
+def test_what_a_page_says_to_type_works_in_its_folder(name, tmp_path, monkeypatch):
+    """With the files that the page's own code has written, and no others."""
+    page = DOCS / "tutorials" / name
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page):
+        exec(compile(block, name, "exec"), names)
+    typed = re.findall(r"^    (crossvote .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert typed
+    for line in typed:
+        done = CliRunner().invoke(application(), shlex.split(line)[1:])
+        assert done.exit_code == 0, (line, done.stderr)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="no MkDocs: pip install 'crossvote[docs]'")

@@ -119,7 +119,7 @@ def simulate_source(
             raise UserError(
                 f"--scheme {schemes[0]}: {source} has no schemes of a run; all of its variants are compared."
             )
-        config = load_chip(chip or "crossvote", _chip_overrides(overrides))
+        config = load_chip(chip or "crossvote", _chip_overrides(overrides), "--chip")
         sizes = ENCODERS[source] if source in ENCODERS else read_dimensions(source)
         workloads = with_context(encoder_workloads(sizes, config, tokens or 128), sizes.causal, context)
     else:
@@ -238,7 +238,7 @@ def _chip_of(
         return own.chip
     changed = _chip_overrides(overrides)
     if chip:
-        return load_chip(chip, changed)
+        return load_chip(chip, changed, "--chip")
     if chosen := [name for name in own.map.schemes if name in schemes]:
         overrides = [*overrides, f"map.schemes={json.dumps(chosen)}"]
     return load_config(find_run_config(run), overrides).chip
