@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,10 @@ def export_ip(
     else:
         files = list(export(parameters, folder, name, bus, streams))
     rdl = register_map.description(parameters, name)
+    declared = json.loads(files[1].read_text(encoding="utf-8"))["ports"]
     texts = {
         f"{name}.rdl": rdl,
-        f"{name}.sdc": _filled("ip.sdc", NAME=name, PERIOD_NS=f"{clock_ps / 1000:g}"),
+        f"{name}.sdc": constraints(name, clock_ps, declared),
         f"{name}.vlt": waivers(name),
         f"{name}.f": f"{name}.v\n",
     }
@@ -113,7 +114,6 @@ def export_ip(
         entries = register_map.registers(rdl)
         texts[f"{name}_registers.md"] = register_map.markdown(entries)
         texts[f"{kind}_registers.vh"] = register_map.verilog_constants(entries, kind)
-        declared = json.loads(files[1].read_text(encoding="utf-8"))["ports"]
         made = _example(parameters, example, name, bus, streams, declared)
         texts |= {f"example/{file}": text for file, text in made.items()}
     texts[f"{name}.core"] = _core(name, kind, [text for text in texts if text.startswith("example/")])
@@ -129,6 +129,13 @@ def export_ip(
 def waivers(name: str) -> str:
     """Lint waivers for an exported module of this name, each with its reason."""
     return WAIVERS.read_text(encoding="utf-8").replace("'opc*'", f"'{name}*'")
+
+
+def constraints(name: str, clock_ps: int, ports: Sequence[Mapping[str, Any]]) -> str:
+    """SDC of a module with these ports. It has the commands of the standard only, which know no difference of sets."""
+    inputs = [port for port in ports if port["direction"] == "in" and port["name"] != "clk"]
+    named = [port["name"] + "[*]" * (port["width"] > 1) for port in inputs]
+    return _filled("ip.sdc", NAME=name, PERIOD_NS=f"{clock_ps / 1000:g}", DATA_INPUTS=" ".join(named))
 
 
 def _filled(template: str, **values: str) -> str:

@@ -2,6 +2,6 @@
 # A third of the period is left to whatever drives an input and to whatever takes an output.
 set period @PERIOD_NS@
 create_clock -name clk -period $period [get_ports clk]
-set data_inputs [remove_from_collection [all_inputs] [get_ports clk]]
-set_input_delay [expr {$period / 3}] -clock clk $data_inputs
-set_output_delay [expr {$period / 3}] -clock clk [all_outputs]
+set outside [expr {$period / 3.0}]
+set_input_delay $outside -clock clk [get_ports {@DATA_INPUTS@}]
+set_output_delay $outside -clock clk [all_outputs]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from crossvote.rtl import register_map
-from crossvote.rtl.ip_export import KEYWORDS, check_name, export_ip
+from crossvote.rtl.ip_export import KEYWORDS, check_name, constraints, export_ip
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import (
     ENTRY_WORD,
@@ -286,9 +286,37 @@ def test_core_file_list_and_constraints_name_what_is_there(
     filesets = set(re.findall(r"^  (\w+):\n    files:", core, re.MULTILINE))
     used = {name for names in re.findall(r"filesets: \[([^\]]*)\]", core) for name in names.split(", ")}
     assert used == filesets
-    constraints = (folder / "my_opc.sdc").read_text()
-    assert "set period 10\n" in constraints
-    assert "@" not in constraints
+    text = (folder / "my_opc.sdc").read_text()
+    assert "set period 10\n" in text
+    assert "@" not in text
+    commands = set(re.findall(r"(?:^|\[)([a-z]\w*)", text, re.MULTILINE))
+    standard = {"create_clock", "get_ports", "set_input_delay", "set_output_delay", "all_outputs"}
+    assert commands == standard | {"set", "expr"}
+
+
+@pytest.mark.skipif(shutil.which("sta") is None, reason="needs OpenSTA")
+@pytest.mark.parametrize("period", [1000, 2500])
+def test_opensta_takes_the_constraints(period: int, tmp_path: Path) -> None:
+    """Every input but the clock has a third of the period; so has a period of whole nanoseconds, where Tcl divides
+    whole numbers to whole numbers.
+    """
+    ports = [("clk", "in", 1), ("rst", "in", 1), ("i__payload", "in", 2), ("o__valid", "out", 1)]
+    described = [dict(zip(("name", "direction", "width"), port, strict=True)) for port in ports]
+    (tmp_path / "ip.sdc").write_text(constraints("ip", period, described))
+    (tmp_path / "ip.v").write_text(
+        "module ip(clk, rst, i__payload, o__valid); input clk, rst; input [1:0] i__payload; output o__valid; endmodule"
+    )
+    (tmp_path / "run.tcl").write_text("read_verilog ip.v\nlink_design ip\nread_sdc ip.sdc\nwrite_sdc taken.sdc\n")
+    run = subprocess.run(
+        ["sta", "-exit", "run.tcl"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Error" not in run.stdout + run.stderr
+    delays = re.findall(
+        r"^set_(in|out)put_delay ([\d.]+) .*\[get_ports \{(\S+)\}\]", (tmp_path / "taken.sdc").read_text(), re.MULTILINE
+    )
+    assert {port for way, _, port in delays if way == "in"} == {"rst", "i__payload[0]", "i__payload[1]"}
+    assert {port for way, _, port in delays if way == "out"} == {"o__valid"}
+    assert all(float(delay) == pytest.approx(period / 3000, abs=1e-3) for _, delay, _ in delays)
 
 
 def test_without_the_register_tools_the_rest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
