@@ -3,7 +3,8 @@
     python -m tb.mutants                 # all mutants, prints the score
     python -m tb.mutants --only voter    # those whose file name contains "voter"
     python -m tb.mutants --seconds 200   # in pieces: verdicts are kept while their hardware and benches stay the same
-    python -m tb.mutants --random 200    # as many that Yosys draws over the netlist (see tb.random_mutants)
+    python -m tb.mutants --random 200    # as many that Yosys draws over an OPC's netlist (see tb.random_mutants)
+    python -m tb.mutants --random 200 --target tile --seconds 200
 
 Each mutant is a small change of one source line in a copy of the packages; the benches run there under Icarus Verilog
 until one of them fails.
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +38,7 @@ from tb.run import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 VERDICTS = ROOT / "benchmarks" / "results" / "mutants.json"
+DRAWN = VERDICTS.with_name("random_mutants.json")
 #: Benches in the order they are tried, fastest to find faults first.
 BENCHES = ("opc_axi", "opc_scale", "opc_wide", "opc_small")
 #: Those for the files of the tile.
@@ -383,27 +386,41 @@ def kill(mutant: Mutant | None) -> tuple[str, str]:
     return "survived", ""
 
 
-def draw(number: int, seed: int) -> float:
-    """Try randomly drawn mutants, print those that survive, and return the share that was killed.
+def draw(name: str, number: int, seed: int, kept: Path, seconds: float = float("inf")) -> float:
+    """Try randomly drawn mutants of a target, print those that survive, and return the share that was killed.
 
-    Some of the survivors change nothing that can be seen; docs/verification.md argues about those that are known.
+    Those that ``tb.equivalents`` argues about, as they change nothing that can be seen, do not count. Verdicts are
+    kept in the file ``kept``; after ``seconds`` no other mutant is begun, and the share is of those that were tried.
     """
-    from tb.random_mutants import trials
+    from tb.equivalents import EQUIVALENT
+    from tb.random_mutants import TARGETS, trials
 
-    survivors, killed, tried = [], 0, 0
+    begun = time.monotonic()
+    document = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    argued = EQUIVALENT.get(name, {})
+    found: dict[str, dict[str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for mutant, verdict, seconds in trials(number, seed, Path(folder)):
-            tried += 1
-            killed += verdict == "killed"
-            print(f"{tried}/{number} {mutant.change}: {verdict} ({seconds:.0f} s)", file=sys.stderr, flush=True)
-            if verdict == "survived":
-                survivors.append(mutant)
-    table = Table("survivor", "source")
-    for mutant in survivors:
-        table.add_row(mutant.change, mutant.source)
-    Console(width=140).print(table)
-    print(f"{killed} of {tried} random mutants killed ({100 * killed / tried:.1f} %)")
-    return killed / tried
+        for mutant, one in trials(TARGETS[name], number, seed, Path(folder), document.get(name, {})):
+            found[mutant.key] = one
+            if one != document.get(name, {}).get(mutant.key):
+                document[name] = document.get(name, {}) | {mutant.key: one}
+                write_atomic(kept, json.dumps(document, indent=1) + "\n")
+                print(f"{mutant.key}: {one['verdict']}", file=sys.stderr, flush=True)
+            if time.monotonic() - begun > seconds:
+                break
+    table = Table("survivor", "source", "why nothing of it can be seen")
+    for key, one in found.items():
+        if one["verdict"] == "survived":
+            table.add_row(key, one["source"], argued.get(key, ""))
+    Console(width=160).print(table)
+    killed = sum(one["verdict"] == "killed" for one in found.values())
+    equivalent = sum(one["verdict"] == "survived" and key in argued for key, one in found.items())
+    counted = max(1, len(found) - equivalent)
+    print(
+        f"{name}: {killed} of {counted} random mutants killed ({100 * killed / counted:.1f} %), "
+        f"{equivalent} change nothing, {number - len(found)} not tried"
+    )
+    return killed / counted
 
 
 def _named(tree: ast.AST, package: str) -> set[str]:
@@ -422,6 +439,28 @@ def _is_module(name: str) -> bool:
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
+def _tests(modules: Sequence[str]) -> tuple[str, set[str]]:
+    """Digest of the code of bench modules and all of the benches they import, and which hardware and references do."""
+    waiting, code, used = list(modules), {}, set()
+    while waiting:
+        module = waiting.pop()
+        if module in code or not module.startswith("tb.") or module == "tb.run":
+            continue
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        waiting += sorted(_named(tree, "tb"))
+        used |= _named(tree, "crossvote")
+        code[module] = without_text(tree)
+    return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest(), used
+
+
+@cache
+def module_digest(name: str) -> str:
+    """Of a module of tests and the references it compares with, without any hardware."""
+    own, used = _tests([name])
+    references = sorted(module for module in used if not module.startswith("crossvote.rtl."))
+    return hashlib.sha256(f"{own} {code_digest(*references)}".encode()).hexdigest()
+
+
 @cache
 def bench_digest(name: str) -> str:
     """Of what a bench's verdicts follow from: its hardware, its tests, and the references they compare with.
@@ -432,18 +471,8 @@ def bench_digest(name: str) -> str:
     made_by = bench.create.__module__
     # What is made in tb.run is a tile on crossbars.
     hardware = {"crossvote.rtl.tile_axi"} if made_by == "tb.run" else {made_by} - {"tb.march_case"}
-    waiting = [*bench.modules, *(("tb.tile_case", "tb.crossbars") if made_by == "tb.run" else ()), made_by]
-    code: dict[str, str] = {}
-    while waiting:
-        module = waiting.pop()
-        if module in code or not module.startswith("tb.") or module == "tb.run":
-            continue
-        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-        waiting += sorted(_named(tree, "tb"))
-        hardware |= _named(tree, "crossvote")
-        code[module] = without_text(tree)
-    own = hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()
-    return hashlib.sha256(f"{own} {code_digest('crossvote.rtl.export', *sorted(hardware))}".encode()).hexdigest()
+    own, used = _tests([*bench.modules, *(("tb.tile_case", "tb.crossbars") if made_by == "tb.run" else ()), made_by])
+    return hashlib.sha256(f"{own} {code_digest('crossvote.rtl.export', *sorted(hardware | used))}".encode()).hexdigest()
 
 
 def digest(mutant: Mutant | None, bench: str) -> str:
@@ -490,6 +519,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no other mutant after so long")
     parser.add_argument("--trust", action="store_true", help="do not try the unchanged hardware first (make sim does)")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="N mutants drawn by Yosys instead")
+    parser.add_argument("--target", choices=("opc", "tile"), default="opc", help="whose netlist they are drawn in")
+    parser.add_argument("--drawn", type=Path, default=DRAWN, help="where verdicts on drawn mutants are kept")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn mutants")
     parser.add_argument("--goal", type=float, default=0.95, help="share of the drawn ones that must be killed")
     options = parser.parse_args()
@@ -497,7 +528,8 @@ def main() -> None:
         print(hint, file=sys.stderr)
         sys.exit(1)
     if options.random:
-        sys.exit(0 if draw(options.random, options.seed) >= options.goal else 1)
+        share = draw(options.target, options.random, options.seed, options.drawn, options.seconds)
+        sys.exit(0 if share >= options.goal else 1)
     begun = time.monotonic()
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.file or options.only in mutant.fault]
     verdicts = read_verdicts(options.verdicts)

