@@ -167,7 +167,7 @@ PLAN = (
         "tile: the March engine finds its own stuck cells",
         ("test_march*", "test_tile_random.*"),
         ("march: *",),
-        (),
+        ("cells_are_asked_in_turn",),
         ("march.py: *",),
     ),
 )  # fmt: skip

@@ -59,6 +59,9 @@ FAULTS = {
         "return signed_bits(largest + half) - 1",
     ),
     "only_whole_vectors": Mutant("what strays is kept", "input_buffer.py", "m.If(astray | strays)", "m.If(strays)"),
+    "cells_are_asked_in_turn": Mutant(
+        "no time to settle", "march.py", "settling.eq(p.read_clocks - 1)", "settling.eq(0)"
+    ),
     "output_is_stable": Mutant(
         "output not held", "readout.py", "self.ready.eq(~self.o.valid | self.o.ready)", "self.ready.eq(1)"
     ),

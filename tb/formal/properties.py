@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tb.formal import axi, framing, specs, steps
+from tb.formal import axi, framing, marching, specs, steps
 from tb.formal.specs import Spec
 
 
@@ -52,6 +52,7 @@ PROPERTIES: tuple[Property | Exchange, ...] = (
     Property("axi_no_response_unasked", axi.NoResponseUnasked, "prove", 8),
     Property("axi_responses_are_bounded", axi.ResponsesAreBounded, "prove", 8),
     Property("only_whole_vectors", framing.OnlyWholeVectors, "bmc", 14),
+    Property("cells_are_asked_in_turn", marching.CellsAreAskedInTurn, "bmc", 16),
     Exchange("beats_may_wait", steps.beats_may_wait, 6),
     Exchange("counting_may_be_left_out", steps.counting_may_be_left_out, 2),
     Property("results_are_right", specs.ResultsAreRight, "bmc", 11, quick=False),
