@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -243,7 +243,7 @@ def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -
         instead = f"; the file calls that {called}" if called else ""
         raise UserError(
             f"model {source!r} does not provide {counted(len(absent), 'weight')} of {type(model).__name__}, "
-            f"the first is {absent[0]}{instead}."
+            f"{_first(absent)}{instead}."
         )
     parts = {name for name, _ in model.base_model.named_children()} - {"pooler"}
     left = sorted(
@@ -256,7 +256,7 @@ def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -
         advice = "merge adapters into the weights first" if adapter else "config.json describes another model"
         raise UserError(
             f"model {source!r} holds {counted(len(left), 'encoder weight')} that {type(model).__name__} would drop, "
-            f"the first is {left[0]}; {advice}."
+            f"{_first(left)}; {advice}."
         )
 
 
@@ -269,6 +269,11 @@ def check_finite(model: nn.Module, source: str) -> None:
         if not bool(torch.isfinite(parameter).all()):
             count = int((~torch.isfinite(parameter)).sum())
             raise UserError(f"model {source!r}: {name} is NaN or infinite in {counted(count, 'place')}.")
+
+
+def _first(names: Sequence[str]) -> str:
+    """The one name there is, or the first of several."""
+    return f"the first is {names[0]}" if len(names) > 1 else names[0]
 
 
 def _shape(sizes: tuple[int, ...]) -> str:

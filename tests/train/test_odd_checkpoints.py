@@ -118,6 +118,13 @@ def test_a_single_weight_of_another_shape_is_counted_as_one(changed):
         open_model(folder)
 
 
+def test_a_single_weight_that_is_absent_is_named_alone(changed):
+    name = "bert.encoder.layer.0.output.dense.bias"
+    folder = changed(tensors=lambda held: {key: tensor for key, tensor in held.items() if key != name})
+    with pytest.raises(UserError, match=rf"does not provide 1 weight of BertForSequenceClassification, {name}\.$"):
+        open_model(folder)
+
+
 @pytest.mark.parametrize("limit", [math.nan, math.inf, 1e30])
 def test_a_length_that_is_none_is_the_models(changed, limit):
     folder = changed()
