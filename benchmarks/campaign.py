@@ -23,7 +23,8 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,23 @@ def steady(chunks: Sequence[Done], workers: int, schemes: int) -> tuple[float, f
     return trials / (end - start), sum(spent for spent, _ in inside) / (workers * (end - start)), end - start
 
 
+@contextmanager
+def confined(count: int) -> Iterator[None]:
+    """This process, and those that it starts, keep to so many of its cores.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    own = sorted(os.sched_getaffinity(0))
+    if len(own) < count:
+        raise UserError(f"--workers {count}: there are {len(own)} cores to run on.")
+    os.sched_setaffinity(0, own[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
+
+
 def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
     """Trials per second of real trials on one worker process and on several in the steady state, and their ratio.
 
@@ -230,7 +248,8 @@ def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
             # The stages are taken over first, and a chip measured, which is not measured again.
             driver.run_campaign(place, build(CampaignSpec, {**keys, "chips": 1}, str(run)), "serial")
             began = time.time()
-            driver.run_campaign(place, spec, f"process:{count}", work=timed_chunk)
+            with confined(count):
+                driver.run_campaign(place, spec, f"process:{count}", work=timed_chunk)
             lines = map(json.loads, (place / CHUNKS).read_text(encoding="utf-8").splitlines())
             chunks = [Done(worker, start, end, tuple(schemes)) for worker, start, end, schemes in lines]
             rates[count], busy, lasted = steady(chunks, count, len(config.map.schemes))

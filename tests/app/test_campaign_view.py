@@ -317,3 +317,14 @@ def test_a_steady_state_that_never_comes_is_said() -> None:
         benchmark.steady(chunks(1, 0.0, (9, "ab"), (4, "ab"), (4, "ab"), (4, "ab")), 2, 2)
     with pytest.raises(UserError, match="no steady state"):
         benchmark.steady(chunks(1, 0.0, (9, "a"), (4, "a")), 1, 2)
+
+
+def test_a_campaign_is_confined_to_as_many_cores_as_it_has_workers() -> None:
+    before = os.sched_getaffinity(0)
+    with benchmark.confined(1):
+        assert os.sched_getaffinity(0) == {min(before)}
+    assert os.sched_getaffinity(0) == before
+    said = f"--workers {len(before) + 1}: there are {len(before)} cores to run on"
+    with pytest.raises(UserError, match=said), benchmark.confined(len(before) + 1):
+        pass
+    assert os.sched_getaffinity(0) == before

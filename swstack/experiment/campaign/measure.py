@@ -34,8 +34,9 @@ from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.tasks.kinds import kind_of
 from crossvote.swstack.training.predict import predict
 
-#: Converted models that a worker keeps, so that schemes can take turns on the same chip.
-_CONVERTED = 4
+#: Converted models that a worker keeps, so that schemes can take turns on the same chip: as many as the shipped
+#: configurations compare.
+_CONVERTED = 5
 
 
 @dataclass(eq=False)
