@@ -218,13 +218,14 @@ def parse_override(text: str) -> dict[str, Any]:
         parsed = found.pop("value")
         if found:
             raise UserError(f"override '{text}': a value and nothing else; '{next(iter(found))}' is another key.")
+        tomllib.loads(f"value = {{value = {value.strip()}}}")  # in which no comment has room
     except RecursionError:
         raise UserError(f"override '{text[:60]}...': lists or tables are nested too deep.") from None
     except tomllib.TOMLDecodeError:
         if not re.fullmatch(r"[\w./:~@+-]+", value.strip()):
-            raise UserError(
-                f"override '{text}': '{value.strip()}' is not a TOML value (text needs quotes inside the shell's)."
-            ) from None
+            numbers = re.fullmatch(r"[-+.\deE_, ]*,[-+.\deE_, ]*", value.strip())
+            hint = "a list is written [1, 2]" if numbers else "text needs quotes inside the shell's"
+            raise UserError(f"override '{text}': '{value.strip()}' is not a TOML value ({hint}).") from None
         parsed = value.strip()
     nested: dict[str, Any] = {parts[-1]: parsed}
     for part in reversed(parts[:-1]):

@@ -226,13 +226,8 @@ def _check_file(path: Path) -> dict[str, tuple[int, ...]]:
                         f"{path}: {name} is stored as {kind} and not in floating point, as quantized weights are; save "
                         "the model in floating point (dequantize it) and quantize it here."
                     )
-        elif path.name.endswith(".index.json"):
-            shards = _read_json(path).get("weight_map", {})
-            if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-                raise UserError(f"{path}: 'weight_map' must be a table from weights to names of files.")
-            for shard in sorted(set(shards.values())):
-                if not (path.parent / shard).is_file():
-                    raise UserError(f"{path.parent}: {shard} is missing, which {path.name} names.")
+        elif path.name in _WEIGHTS:  # and not the index of pickled weights, which may well be left out
+            _check_index(path)
         elif path.name in _TOKENIZER_FILES:
             _read_json(path)
     except SafetensorError as error:
@@ -240,6 +235,21 @@ def _check_file(path: Path) -> dict[str, tuple[int, ...]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({os.strerror(error.errno) if error.errno else error}).") from None
     return sizes
+
+
+def _check_index(path: Path) -> None:
+    """Refuse an index whose files are not all beside it: what lies elsewhere is no part of the model's content."""
+    index = _read_json(path)
+    shards = index.get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(shard, str) for shard in shards.values()):
+        raise UserError(f"{path}: 'weight_map' must be a table from weights to names of files.")
+    if not isinstance(index.get("metadata"), dict):
+        raise UserError(f"{path}: 'metadata' must be a table (it may be empty).")
+    for shard in sorted(set(shards.values())):
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise UserError(f"{path}: names {shard!r}: weights are read from .safetensors files beside it only.")
+        if not (path.parent / shard).is_file():
+            raise UserError(f"{path.parent}: {shard} is missing, which {path.name} names.")
 
 
 @contextmanager

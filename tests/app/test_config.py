@@ -127,10 +127,31 @@ def test_override_values_are_toml_or_bare_words(text, value):
     assert parse_override(text) == value
 
 
-@pytest.mark.parametrize("text", ["a", "=3", "a..b=3", "a=[1,", "a b=3", "a=two words", "a=1\nb=2", "a=1\n[b]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        "=3",
+        "a..b=3",
+        "a=[1,",
+        "a b=3",
+        "a=two words",
+        "a=1\nb=2",
+        "a=1\n[b]",
+        "a=3#4",
+        "a='x' # y",
+        "a=3} #",
+        "a=3,b=4",
+    ],
+)
 def test_broken_overrides_are_refused(text):
     with pytest.raises(UserError, match="override"):
         parse_override(text)
+
+
+def test_numbers_without_the_brackets_of_a_list_are_told_how_one_is_written() -> None:
+    with pytest.raises(UserError, match=r"'0\.1,0\.2' is not a TOML value \(a list is written \[1, 2\]"):
+        parse_override("faults.rates=0.1,0.2")
 
 
 def test_overrides_win_over_the_file_and_later_ones_over_earlier_ones(tmp_path):

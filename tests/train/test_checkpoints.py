@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,10 +136,24 @@ def test_indices_and_counters_are_no_quantized_weights(changed):
         ("config.json", b"\xff\xfe{}", "not a JSON file"),
         ("model.safetensors.index.json", b'{"weight_map": 3}', "'weight_map' must be a table"),
         ("model.safetensors.index.json", b'{"weight_map": {"a": 5}}', "'weight_map' must be a table"),
+        *(
+            ("model.safetensors.index.json", b'{"metadata": {}, "weight_map": ' + places + b"}", message)
+            for places, message in (
+                (b'{"a": "model-2.safetensors"}', r"model-2\.safetensors is missing, which"),
+                (
+                    b'{"a": "model.bin"}',
+                    r"names 'model\.bin': weights are read from \.safetensors files beside it only",
+                ),
+                (b'{"a": "../model.safetensors"}', r"names '\.\./model\.safetensors': weights are read from"),
+                (b'{"a": "/model.safetensors"}', "beside it only"),
+                (b"{}", "'weight_map' must be a table"),
+            )
+        ),
+        ("model.safetensors.index.json", b'{"metadata": {}}', "'weight_map' must be a table"),
         (
             "model.safetensors.index.json",
-            b'{"weight_map": {"a": "model-2.safetensors"}}',
-            r"model-2\.safetensors is miss",
+            b'{"weight_map": {"a": "model.safetensors"}}',
+            r"index\.json: 'metadata' must be a table \(it may be empty\)",
         ),
     ],
 )
@@ -215,6 +231,22 @@ def test_weights_that_are_not_all_there_are_named(changed, change, message):
     change(folder)
     with pytest.raises(UserError, match=message):
         open_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("index", "files"),
+    [("pytorch_model.bin.index.json", "pytorch_model-00001.bin"), ("tf_model.h5.index.json", "a.h5")],
+)
+@pytest.mark.parametrize("shards", [False, True])
+def test_an_index_of_weights_that_are_not_read_is_no_matter(
+    changed: Callable[..., Path], index: str, files: str, shards: bool
+) -> None:
+    """Who fetches a model without its pickled weights has their index all the same."""
+    folder = changed()
+    if shards:
+        in_shards(folder)
+    (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": {"a": files}}))
+    open_model(folder)
 
 
 def weights_of(folder):
