@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from crossvote.rtl.tile_parameters import TileParameters
@@ -11,8 +12,12 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 
 
-def tile_parameters(chip: ChipConfig, blocks: int, vote: Vote) -> TileParameters:
+def tile_parameters(
+    chip: ChipConfig, blocks: int, vote: Vote, given: Mapping[str, int] | None = None
+) -> TileParameters:
     """The tile that serves a bundle of bit lines over ``blocks`` row blocks of a chip.
+
+    Parameters of its OPCs that are ``given`` by name take the place of the chip's.
 
     Row blocks that are added before a vote share an OPC; otherwise each has one of its own, as in the system model.
     Times are whole clock cycles, rounded up. The input is as wide as it must be for the tile never to wait for it: what
@@ -26,7 +31,7 @@ def tile_parameters(chip: ChipConfig, blocks: int, vote: Vote) -> TileParameters
     conversions = -(-chip.crossbar.columns * chip.adc.shared_by // chip.adc.per_crossbar)
     try:
         return TileParameters(
-            opc=replace(opc_parameters(chip), row_blocks=blocks // opcs),
+            opc=replace(opc_parameters(chip, given), row_blocks=blocks // opcs),
             opcs=opcs,
             rows=chip.crossbar.rows,
             port=next(port for port in range(64, 0, -1) if chip.crossbar.rows % port == 0),

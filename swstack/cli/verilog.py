@@ -32,7 +32,13 @@ Flag = Annotated[bool | None, typer.Option(help="In the place of the chip's.", s
 def verilog(
     out: Output,
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("build/verilog"),
-    chip: Annotated[str, typer.Option(help="Chip preset or TOML file that sets the parameters.")] = "crossvote",
+    chip: Annotated[
+        str,
+        typer.Option(
+            help="Chip preset or TOML file that sets the parameters. isaac-ce has more planes than an output "
+            "peripheral can: give --planes with it."
+        ),
+    ] = "crossvote",
     name: Annotated[
         str | None,
         typer.Option(help="Name of the top module and of the files; otherwise opc or tile.", show_default=False),
@@ -87,7 +93,7 @@ def verilog(
     given = {key: value for key, value in own.items() if value is not None}
     try:
         if tile is None:
-            opc = dataclasses.replace(opc_parameters(config), **given)
+            opc = opc_parameters(config, given)
             files = export_ip(opc, folder, example(opc), name or "opc", bus, streams, config.opc.clock_ps)
         else:
             own_tile = _tile(config, given, tile, vote, self_test)
@@ -116,5 +122,5 @@ def _tile(chip: ChipConfig, given: dict[str, Any], row_blocks: int, vote: str, s
     if vote not in ("output", "crossbar"):
         raise UserError(f"--vote {vote}: must be one of output, crossbar.")
     scale = {"scale_bits": given.pop("scale_bits")} if "scale_bits" in given else {}
-    p = tile_parameters(chip, row_blocks, "output" if vote == "output" else "crossbar")
-    return dataclasses.replace(p, opc=dataclasses.replace(p.opc, **given), self_test=self_test, **scale)
+    p = tile_parameters(chip, row_blocks, "output" if vote == "output" else "crossbar", given)
+    return dataclasses.replace(p, self_test=self_test, **scale)

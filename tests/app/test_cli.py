@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,13 @@ from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 import crossvote
+from crossvote.sim.chip.components.opc import opc_parameters
+from crossvote.sim.chip.config import load_chip
+from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common import schema
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
+from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.cli import work
 from crossvote.swstack.cli.output import Output
@@ -351,7 +356,6 @@ def test_text_in_messages_is_not_taken_for_markup(monkeypatch, tmp_path):
 
 
 def test_presets_prints_a_file_to_start_from(tmp_path):
-    from crossvote.sim.chip.config import load_chip
 
     (tmp_path / "mine.toml").write_text(call("presets", "isaac-ce").stdout)
     assert load_chip(str(tmp_path / "mine.toml")) == load_chip("isaac-ce")
@@ -379,7 +383,9 @@ def test_verilog_is_written_where_asked(tmp_path):
 def test_verilog_takes_every_parameter_and_refuses_what_cannot_be(tmp_path):
     options = ["--lanes", "4", "--columns", "16", "--planes", "3", "--input-bits", "4", "--adc-bits", "5"]
     options += ["--row-blocks", "3", "--no-voter", "--scale-bits", "6", "--bus", "axi", "--streams", "axi"]
-    assert call("verilog", "--out", str(tmp_path), "--name", "my_opc", *options).exit_code == 0
+    # What is given counts, not what the chip has: this one has more planes than an output peripheral can.
+    made = call("verilog", "--chip", "isaac-ce", "--out", str(tmp_path), "--name", "my_opc", *options)
+    assert made.exit_code == 0, made.stderr
     described = json.loads((tmp_path / "my_opc.json").read_text())
     assert described["parameters"] == {
         "columns": 16, "lanes": 4, "planes": 3, "input_bits": 4, "adc_bits": 5, "row_blocks": 3, "voter": False,
@@ -392,11 +398,23 @@ def test_verilog_takes_every_parameter_and_refuses_what_cannot_be(tmp_path):
         (("--bus", "wishbone"), "--bus wishbone: must be one of port, axi."),
         (("--streams", "avalon"), "--streams avalon: must be one of plain, axi."),
         (("--lanes", "3"), "lanes = 3 must be a power of two."),
+        (("--chip", "isaac-ce"), "chip 'isaac-ce': the output peripheral cannot be built: planes = 16 must be"),
     ):
         result = call("verilog", "--out", str(tmp_path / "never"), *wrong)
         assert result.exit_code == 2
         assert sentence in result.stderr
     assert not (tmp_path / "never").exists()
+
+
+def test_the_help_names_the_chips_whose_verilog_needs_an_option():
+    refused = {"isaac-ce"}
+    for name in chip_presets():
+        with pytest.raises(UserError) if name in refused else nullcontext():
+            opc_parameters(load_chip(name))
+    told = call("verilog", "--help").output
+    page = (Path(__file__).parents[2] / "docs" / "ip.md").read_text(encoding="utf-8")
+    assert all(name in told and f"`{name}`" in page for name in refused)
+    assert tile_parameters(load_chip("isaac-ce"), 2, "crossbar", {"planes": 3}).opc.planes == 3
 
 
 def test_verilog_of_a_tile(tmp_path):

@@ -57,18 +57,19 @@ def test_the_code_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["chip.md", "verilog.md"])
+@pytest.mark.parametrize("name", ["chip.md", "explore.md", "verilog.md"])
 def test_what_a_page_says_to_type_works_in_its_folder(name, tmp_path, monkeypatch):
     """With the files that the page's own code has written, and no others."""
     page = DOCS / "tutorials" / name
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(page):
         exec(compile(block, name, "exec"), names)
     typed = re.findall(r"^    (crossvote .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert typed
     for line in typed:
-        done = CliRunner().invoke(application(), shlex.split(line)[1:])
+        done = CliRunner().invoke(application(), shlex.split(line, comments=True)[1:])
         assert done.exit_code == 0, (line, done.stderr)
 
 

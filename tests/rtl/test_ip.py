@@ -210,6 +210,11 @@ def test_the_example_of_a_tile_passes_under_icarus(p: TileParameters, bus: str, 
     folder = ip(tmp_path, p, bus, streams, "my_tile") / "example"
     told = _icarus(folder, "my_tile", "tile")
     assert "PASS " in told
+    # What docs/ip.md says: the macros and the example keep their names.
+    own = {path.name for path in tmp_path.iterdir() if path.is_file() and not path.name.startswith("my_tile")}
+    assert own == {"tile_registers.vh"}
+    assert not list(folder.glob("my_tile*"))
+    assert "`tile_registers.vh`" in (Path(__file__).parents[2] / "docs" / "ip.md").read_text(encoding="utf-8")
     assert ("found the faults of " in told) == p.self_test
 
 

@@ -12,7 +12,7 @@ for energy as for area. ISAAC's shift-and-add, which has published power instead
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -213,28 +213,30 @@ def shift_add(adcs_served: float, conversion_ps: float) -> Estimate:
     return Estimate({"shift_add": Action(0.9 * 0.05e-3 * interval, interval)}, 60.0, 0.1 * 0.05)
 
 
-def opc_parameters(chip: Structure) -> OpcParameters:
-    """The RTL's parameters for a chip.
+def opc_parameters(chip: Structure, given: Mapping[str, int] | None = None) -> OpcParameters:
+    """The RTL's parameters for a chip; those that are ``given`` by name take the place of its own.
 
     Raises:
         UserError: sizes that the RTL cannot have.
     """
     o = chip.opc
+    own: dict[str, Any] = {
+        "columns": o.columns,
+        "lanes": o.lanes,
+        "planes": o.planes,
+        "input_bits": o.input_bits,
+        "adc_bits": chip.adc.bits,
+        "row_blocks": o.row_blocks,
+        "voter": o.voter,
+        "column_map": o.column_map,
+        "scale_bits": o.scale_bits,
+        "log_bits": o.log_bits,
+    }
     try:
-        return OpcParameters(
-            columns=o.columns,
-            lanes=o.lanes,
-            planes=o.planes,
-            input_bits=o.input_bits,
-            adc_bits=chip.adc.bits,
-            row_blocks=o.row_blocks,
-            voter=o.voter,
-            column_map=o.column_map,
-            scale_bits=o.scale_bits,
-            log_bits=o.log_bits,
-        )
+        return OpcParameters(**{**own, **(given or {})})
     except ValueError as error:
-        raise UserError(f"chip '{chip.name}': the output peripheral cannot be built: {error}") from None
+        instead = "".join(f", {name} = {value}" for name, value in (given or {}).items())
+        raise UserError(f"chip '{chip.name}'{instead}: the output peripheral cannot be built: {error}") from None
 
 
 def has_rtl(chip: Structure) -> bool:
