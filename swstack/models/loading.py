@@ -38,7 +38,13 @@ from crossvote.swstack.models.config import Layout, ModelConfig
 from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
 from crossvote.swstack.models.layouts import HEAD_KEY, TRACED, WordLineGroup, family_name, layers
-from crossvote.swstack.models.sources import BUFFERS, locate, name_mapping, without_marks
+from crossvote.swstack.models.sources import (
+    BUFFERS,
+    check_words_can_be_read,
+    locate,
+    name_mapping,
+    without_marks,
+)
 from crossvote.swstack.models.tokenizers import PictureInputs, check_unknown, check_words, fit_tokenizer
 from crossvote.swstack.models.tracing import map_head, trace
 from crossvote.swstack.models.unpacking import unpack_attention
@@ -106,6 +112,8 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
         except UserError:
             raise
         except Exception as error:  # the library lets errors of many others through
+            if part != "model":
+                check_words_can_be_read(location)
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise UserError(f"{part} {cfg.source!r} cannot be loaded ({reason}).") from None
     model.name_or_path = location

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import importlib.util
 import json
 import math
 import os
@@ -142,8 +143,9 @@ def check_directory(directory: Path) -> dict[str, Any]:
         )
     if not config_file.is_file():
         raise UserError(f"{directory}: no config.json, so this is not a save_pretrained directory.")
-    for path in (*sorted(directory.glob("*.json")), *sorted(directory.glob("*.txt"))):
-        _check_file(path)
+    for pattern in ("*.json", "*.txt", "*.model"):
+        for path in sorted(directory.glob(pattern)):
+            _check_file(path)
     if not weights:
         raise UserError(
             f"{directory}: no *.safetensors file; save the model with safe_serialization=True "
@@ -250,6 +252,24 @@ def _check_index(path: Path) -> None:
             raise UserError(f"{path}: names {shard!r}: weights are read from .safetensors files beside it only.")
         if not (path.parent / shard).is_file():
             raise UserError(f"{path.parent}: {shard} is missing, which {path.name} names.")
+
+
+def check_words_can_be_read(location: str) -> None:
+    """Refuse a directory whose words are in a file that a package reads which is not installed."""
+    directory = Path(location)
+    words = sorted(directory.glob("*.model"))
+    if words and not (directory / "tokenizer.json").is_file() and not _is_installed("sentencepiece"):
+        raise UserError(
+            f"{directory}: {words[0].name} has the words of the tokenizer, and the package 'sentencepiece' is not "
+            "installed; install it, or save the tokenizer as tokenizer.json where it is."
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:
+        return False
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -303,6 +304,23 @@ def test_a_short_sentence_scores_the_same_beside_a_long_one(tiny_directory, tmp_
     with torch.no_grad():
         alone, together = (model(**collate(encoded, np.array(at)).inputs).logits for at in ([0], [0, 1]))
     torch.testing.assert_close(alone[0], together[0])
+
+
+def test_words_that_only_sentencepiece_can_read_are_said_with_the_way_out(
+    changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = changed({"model_type": "albert"})
+    for file in folder.glob("*token*.json"):
+        file.unlink()
+    words = folder / "spiece.model"
+    words.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    with pytest.raises(UserError, match=r"spiece\.model: is a Git LFS pointer"):
+        open_model(folder)
+    words.write_bytes(b"\x0a\x00")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    message = r"spiece\.model has the words.*'sentencepiece' is not installed.*tokenizer\.json"
+    with pytest.raises(UserError, match=message):
+        open_model(folder)
 
 
 def test_a_directory_without_tokenizer_files_is_refused(changed):
