@@ -9,7 +9,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +20,7 @@ import synthetic_run as synthetic
 from matplotlib.figure import Figure
 
 from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.image import GroupImage
 from crossvote.sim.common.plot_style import PALETTE
 from crossvote.swstack.report import (
     chip_charts,
@@ -38,7 +41,7 @@ DRAWN = [name for name in pictures.NAMES if name != "heads"]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report that no test changes."""
     folder = tmp_path_factory.mktemp("run")
     report.write_report(folder, synthetic.results(), synthetic.images(), synthetic.chip())
@@ -46,17 +49,17 @@ def written(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def text(written):
+def text(written: Path) -> str:
     return (written / report.PAGE).read_text(encoding="utf-8")
 
 
-def page(results):
+def page(results: Mapping[str, Any]) -> str:
     """The page without its pictures, whose drawing takes longest."""
     stub = pictures.Drawing("<svg></svg>", "data:,", "a picture")
     return report.page(results, dict.fromkeys(pictures.NAMES, stub), synthetic.images(), synthetic.chip())
 
 
-def test_the_page_is_self_contained_and_carries_the_numbers(text, written):
+def test_the_page_is_self_contained_and_carries_the_numbers(text: str, written: Path) -> None:
     page = text
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
@@ -69,14 +72,14 @@ def test_the_page_is_self_contained_and_carries_the_numbers(text, written):
     }  # fmt: skip
 
 
-def test_drawing_a_report_loads_no_library_that_trains():
+def test_drawing_a_report_loads_no_library_that_trains() -> None:
     heavy = "{'torch', 'transformers', 'scipy.stats'}"
     code = f"import sys, crossvote.swstack.report.page; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
 
-def test_a_dark_page_can_turn_every_colour_that_is_not_the_pictures_own():
+def test_a_dark_page_can_turn_every_colour_that_is_not_the_pictures_own() -> None:
     """What an SVG draws black without saying so stays black; numbers on the blues of a map stay as they are."""
     svg = figures.inline_svg(f'<svg style="fill: {PALETTE[6]}; stroke: #ffffff"></svg>', "x", "text")
     assert "fill: var(--ink); stroke: var(--paper)" in svg
@@ -96,7 +99,7 @@ def test_paper_has_every_colour_of_the_light_page_whatever_the_screen_shows() ->
     assert set(re.findall(r"--\w+", dark)) == set(re.findall(r"--\w+", light))
 
 
-def test_further_metrics_have_a_table_each():
+def test_further_metrics_have_a_table_each() -> None:
     results = synthetic.results()
     own = results["eval"]["points"]
     more = [{**point, "metric": "perplexity", "mean": 12345.678 if point["rate"] else 3.5} for point in own]
@@ -113,19 +116,19 @@ def test_further_metrics_have_a_table_each():
     assert "perplexity" not in page(synthetic.results())
 
 
-def test_ids_of_the_page_are_its_own(text):
+def test_ids_of_the_page_are_its_own(text: str) -> None:
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
 
 
-def test_the_data_of_every_figure_is_in_the_page(text, written):
+def test_the_data_of_every_figure_is_in_the_page(text: str, written: Path) -> None:
     page = text
     for name in DRAWN:
         (data,) = re.findall(rf'download="{name}\.csv" href="data:text/csv;base64,([^"]+)"', page)
         assert base64.b64decode(data) == (written / "report" / f"{name}.csv").read_bytes()
 
 
-def test_costs_stand_beside_what_is_kept(text):
+def test_costs_stand_beside_what_is_kept(text: str) -> None:
     rows = {row["scheme"]: row for row in tables.overview(synthetic.results())}
     assert rows["paper"]["score"] == "82.10 %"
     assert rows["paper"]["tolerated"] == "0.05 %"
@@ -135,7 +138,7 @@ def test_costs_stand_beside_what_is_kept(text):
     assert "&#39;paper&#39; changes latency by +75.0 %" in text
 
 
-def test_a_run_without_costs_says_why():
+def test_a_run_without_costs_says_why() -> None:
     results = synthetic.results()
     results["simulate"] = {"tokens": 64, "skipped": "the chip is too odd.", "schemes": {}}
     found = page(results)
@@ -143,48 +146,50 @@ def test_a_run_without_costs_says_why():
     assert "latency by" not in found
 
 
-def test_a_model_at_chance_level_tolerates_nothing_on_the_page():
+def test_a_model_at_chance_level_tolerates_nothing_on_the_page() -> None:
     found = page(synthetic.results(dense=51.0, pruned=50.2))
     assert 'class="verdict warn"' in found
     assert "stays within" not in found
     assert {row["tolerated"] for row in tables.overview(synthetic.results(pruned=50.2))} == {"none measured"}
 
 
-def test_no_band_exceeds_what_a_metric_can_reach():
+def test_no_band_exceeds_what_a_metric_can_reach() -> None:
     points = synthetic.results()["eval"]["points"]
     high = [{**point, "mean": 99.0, "low": 80.0, "high": 118.0} for point in points]
     figure = figures.accuracy_figure(high, "accuracy", 99.5)
     (axes,) = figure.axes
-    bands = [path.vertices[:, 1].max() for band in axes.collections for path in band.get_paths()]
+    bands = [np.asarray(path.vertices)[:, 1].max() for band in axes.collections for path in band.get_paths()]
     assert max(bands) == 100
     assert axes.get_ylim()[1] <= 102
 
 
 @pytest.mark.parametrize(("metric", "least"), [("accuracy", 0), ("matthews", -40), ("kendall", -40)])
-def test_no_band_falls_below_what_the_metric_can_be(metric, least):
+def test_no_band_falls_below_what_the_metric_can_be(metric: str, least: float) -> None:
     point = {"scheme": "none", "metric": metric, "mean": 20.0, "low": -40.0, "high": 80.0}
     figure = figures.accuracy_figure([{**point, "rate": rate} for rate in (0.001, 0.01)], metric, 50.0)
-    bands = [y for band in figure.axes[0].collections for path in band.get_paths() for y in path.vertices[:, 1]]
+    paths = [path for band in figure.axes[0].collections for path in band.get_paths()]
+    bands = np.concatenate([np.asarray(path.vertices)[:, 1] for path in paths]).tolist()
     assert min(bands) == least
 
 
-def test_bands_of_perplexities_go_beyond_a_hundred():
+def test_bands_of_perplexities_go_beyond_a_hundred() -> None:
     point = {"scheme": "none", "metric": "perplexity", "mean": 200.0, "low": 150.0, "high": 250.0}
     figure = figures.accuracy_figure([{**point, "rate": rate} for rate in (0.001, 0.01)], "perplexity", 50.0)
-    bands = [y for band in figure.axes[0].collections for path in band.get_paths() for y in path.vertices[:, 1]]
+    paths = [path for band in figure.axes[0].collections for path in band.get_paths()]
+    bands = np.concatenate([np.asarray(path.vertices)[:, 1] for path in paths]).tolist()
     assert max(bands) == 250
     assert figure.axes[0].get_ylim()[1] > 250
     assert figure.axes[0].get_ylabel() == "perplexity (less is better)"
 
 
-def test_the_line_of_one_answer_is_in_the_picture():
+def test_the_line_of_one_answer_is_in_the_picture() -> None:
     points = [{"scheme": "a", "rate": rate, "mean": 45.0, "low": 45.0, "high": 45.0} for rate in (0.1, 0.2)]
     (axes,) = figures.accuracy_figure(points, "accuracy", 45.0, 54.7).axes
     assert axes.get_ylim()[0] < 45.0
     assert axes.get_ylim()[1] > 54.7
 
 
-def test_no_legend_lies_over_a_curve():
+def test_no_legend_lies_over_a_curve() -> None:
     results = synthetic.results()
     for figure in (
         figures.accuracy_figure(results["eval"]["points"], "accuracy", 91.2, 50.0),
@@ -202,7 +207,7 @@ def test_no_legend_lies_over_a_curve():
             assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
-def test_paired_differences_are_over_the_same_chips():
+def test_paired_differences_are_over_the_same_chips() -> None:
     points = [
         {"scheme": "a", "rate": 0.1, "scores": (50.0, 70.0, 90.0)},
         {"scheme": "b", "rate": 0.1, "scores": (52.0, 73.0, 91.0)},
@@ -214,7 +219,7 @@ def test_paired_differences_are_over_the_same_chips():
     assert row["high"] - row["mean"] == pytest.approx(4.303 / 3**0.5, rel=1e-3)
 
 
-def test_groups_with_the_same_numbers_share_a_row():
+def test_groups_with_the_same_numbers_share_a_row() -> None:
     results = synthetic.results()
     results["prune"]["groups"] = [{**results["prune"]["groups"][0], "name": f"layer.{i}.ffn1"} for i in range(3)]
     for scheme in results["map"]["schemes"]:
@@ -223,7 +228,7 @@ def test_groups_with_the_same_numbers_share_a_row():
     assert row["name"] == "3 groups: layer.0.ffn1 … layer.2.ffn1"
 
 
-def test_the_explorer_holds_what_the_image_holds():
+def test_the_explorer_holds_what_the_image_holds() -> None:
     images = synthetic.images()
     data = json.loads(explorer.explorer_data(images, synthetic.chip()))
     assert list(data) == list(images)
@@ -236,20 +241,20 @@ def test_the_explorer_holds_what_the_image_holds():
     assert [(w, b, named[e]) for w, b, _, e in one["stuck"]] == list(zip(words, lines, effects, strict=True))
 
 
-def test_equal_results_give_equal_bytes(tmp_path, written):
+def test_equal_results_give_equal_bytes(tmp_path: Path, written: Path) -> None:
     report.write_report(tmp_path, synthetic.results(), synthetic.images(), synthetic.chip())
     for path in (tmp_path / "report").iterdir():
         assert path.read_bytes() == (written / "report" / path.name).read_bytes(), path.name
 
 
-def test_csv_holds_every_point(written):
+def test_csv_holds_every_point(written: Path) -> None:
     with (written / "report" / "accuracy.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(synthetic.results()["eval"]["points"]) + len(paper.rows())
     assert {row["scheme"] for row in rows} == {"none", "paper", "best", *paper.MEANS}
 
 
-def test_best_scheme_of_each_rate_is_marked_unless_it_is_at_chance_level():
+def test_best_scheme_of_each_rate_is_marked_unless_it_is_at_chance_level() -> None:
     accuracy = synthetic.results()["eval"]
     table = tables.accuracy_table(accuracy)
     assert table["best"][0.002]["best"]
@@ -260,7 +265,7 @@ def test_best_scheme_of_each_rate_is_marked_unless_it_is_at_chance_level():
 
 
 @pytest.mark.parametrize("equal", [True, False])
-def test_a_page_without_a_hardware_description_speaks_of_none(equal):
+def test_a_page_without_a_hardware_description_speaks_of_none(equal: bool) -> None:
     # The command that counted gates, long before this run, has the word in its name.
     found = page(synthetic.results(equal=equal, backend="numpy")).replace("python -m crossvote.rtl.synthesis", "")
     assert "no hardware description was simulated" in found
@@ -276,7 +281,7 @@ def test_a_page_without_a_hardware_description_speaks_of_none(equal):
         ("amaranth", "the RTL of the output peripheral in Amaranth&#39;s simulator"),
     ],
 )
-def test_a_page_names_the_back_end_that_ran(backend, what):
+def test_a_page_names_the_back_end_that_ran(backend: str, what: str) -> None:
     found = page(synthetic.results(backend=backend))
     assert what in found
     assert f"clock cycles of {what}, exact" in found
@@ -284,12 +289,12 @@ def test_a_page_names_the_back_end_that_ran(backend, what):
     assert ("Verilog" in found) == (backend == "verilator")
 
 
-def fault_at(group, word_line, bit_line, stuck_at, crossbar=0):
+def fault_at(group: GroupImage, word_line: int, bit_line: int, stuck_at: bool, crossbar: int = 0) -> FaultMap:
     cell = ((2 * group.first_pair + crossbar) * group.rows + word_line) * group.columns + bit_line
     return FaultMap(group.rows, group.columns, 2 * group.pairs, np.array([cell]), np.array([stuck_at]))
 
 
-def test_fault_effects():
+def test_fault_effects() -> None:
     """One fault at a time: on an unused line, on an idle word line, on a right value, on a replica, on a weight."""
     group = synthetic.images()["paper"].groups[0]
     kept = np.flatnonzero(group.kept_inputs[:128])
@@ -300,10 +305,10 @@ def test_fault_effects():
     single = np.flatnonzero(used & (group.column_map.plane[:128] == 2))[0]
     unused = np.flatnonzero(~used)[0]
 
-    def effect(word_line, bit_line, stuck_at):
+    def effect(word_line: int, bit_line: int, stuck_at: bool) -> str:
         words, lines, effects = figures.fault_effects(group, fault_at(group, word_line, bit_line, stuck_at))
         assert (words.tolist(), lines.tolist()) == ([word_line], [bit_line])
-        return effects[0]
+        return str(effects[0])
 
     at = kept[0]
     assert effect(at, unused, True) == "harmless"
@@ -313,7 +318,7 @@ def test_fault_effects():
     assert effect(at, single, not bits[at, single]) == "changes a weight"
 
 
-def test_two_wrong_replicas_are_not_outvoted():
+def test_two_wrong_replicas_are_not_outvoted() -> None:
     group = synthetic.images()["paper"].groups[0]
     at = np.flatnonzero(group.kept_inputs[:128])[0]
     places = next(votes for votes in group.column_map.vote_groups if votes.lines.shape[1] == 3)
@@ -326,11 +331,13 @@ def test_two_wrong_replicas_are_not_outvoted():
     assert effects.tolist() == ["changes a weight"] * 2
 
 
-def test_a_figure_is_drawn_once_for_each_of_its_files_and_nothing_sticks_out(monkeypatch, tmp_path):
+def test_a_figure_is_drawn_once_for_each_of_its_files_and_nothing_sticks_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Laid out once, in the order that Matplotlib would need for every file anew; with the margin of its own."""
-    draws = []
+    draws: list[object] = []
     draw = Figure.draw
-    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: draws.append(renderer) or draw(figure, renderer))
+    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: draws.append(renderer) or draw(figure, renderer))  # type: ignore[func-returns-value]
     names = [f"layer.{number}.attention.self.query" for number in range(6)]
     figure = model_charts.head_figure([{"matrix": name, "head": 0, "pruned": 0.5} for name in names])
     figures.save_figure(figure, tmp_path, "heads")
@@ -340,14 +347,14 @@ def test_a_figure_is_drawn_once_for_each_of_its_files_and_nothing_sticks_out(mon
     assert border.all()
 
 
-def test_a_transfer_shorter_than_a_pixel_is_seen():
+def test_a_transfer_shorter_than_a_pixel_is_seen() -> None:
     rows = [{"unit": "bus", "start_us": 5.0, "end_us": 5.0001}, {"unit": "ADCs", "start_us": 0.0, "end_us": 1000.0}]
     (short, _) = chip_charts.timeline_figure(rows).axes[0].collections
-    assert min(short.get_linewidth()) > 0.5
+    assert np.min(short.get_linewidth()) > 0.5
     assert np.array_equal(short.get_edgecolor(), short.get_facecolor())
 
 
-def test_magnitudes_are_those_that_were_programmed():
+def test_magnitudes_are_those_that_were_programmed() -> None:
     rng = np.random.default_rng(0)
     kept = rng.random(60) >= 0.35
     rows = rng.random(200) >= 0.1
@@ -362,14 +369,14 @@ def test_magnitudes_are_those_that_were_programmed():
     assert weights.plane_shares(expected).tolist() == pytest.approx(shares)
 
 
-def test_a_large_image_is_sampled_and_says_so(monkeypatch):
+def test_a_large_image_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "MOST_CELLS", 1)
     counts, complete = weights.magnitudes(synthetic.images()["none"])
     assert not complete
     assert 0 < counts.sum() < 128 * 60
 
 
-def test_heads_lose_the_columns_that_are_pruned():
+def test_heads_lose_the_columns_that_are_pruned() -> None:
     rows = weights.head_sparsity(synthetic.attention(), 4, 4)
     pruned = {(row["matrix"], row["head"]): row["pruned"] for row in rows}
     assert len(pruned) == 12
@@ -381,7 +388,7 @@ def test_heads_lose_the_columns_that_are_pruned():
     assert model_charts.head_figure(rows).axes
 
 
-def test_every_table_has_a_caption_and_its_headings_a_scope(text):
+def test_every_table_has_a_caption_and_its_headings_a_scope(text: str) -> None:
     tables_found = re.findall(r"<table[^>]*>(.*?)</table>", text, re.DOTALL)
     assert len(tables_found) >= 8
     for table in tables_found:
@@ -389,8 +396,8 @@ def test_every_table_has_a_caption_and_its_headings_a_scope(text):
     assert re.findall(r"<th(?![^>]*scope=)[ >]", text) == []
 
 
-def test_the_tolerated_rate_between_measured_rates_carries_an_interval():
-    def points(first, second):
+def test_the_tolerated_rate_between_measured_rates_carries_an_interval() -> None:
+    def points(first: list[float], second: list[float]) -> list[dict[str, Any]]:
         return [
             {"scheme": "a", "rate": rate, "mean": float(np.mean(scores)), "scores": scores}
             for rate, scores in ((0.001, first), (0.01, second))
@@ -405,13 +412,13 @@ def test_the_tolerated_rate_between_measured_rates_carries_an_interval():
     assert tables.interpolated(rising, "a", 20.0, None) == "0.32 % (0.32 % to 0.32 %)"
 
 
-def test_the_best_of_perplexities_is_the_least():
+def test_the_best_of_perplexities_is_the_least() -> None:
     points = [{"scheme": name, "rate": 0.1, "mean": mean} for name, mean in (("a", 30.0), ("b", 20.0))]
     table = tables.accuracy_table({"metric": "perplexity", "points": points, "chance": None})
     assert [table[name][0.1]["best"] for name in ("a", "b")] == [False, True]
 
 
-def test_the_synthesis_table_is_labelled_and_names_who_needs_what(text):
+def test_the_synthesis_table_is_labelled_and_names_who_needs_what(text: str) -> None:
     rows = {row["variant"]: row for row in tables.synthesis_rows(synthetic.results())}
     assert rows["map + voter"]["schemes"] == "paper"
     assert {row["lanes"] for row in rows.values()} == {32}
@@ -425,7 +432,7 @@ def test_the_synthesis_table_is_labelled_and_names_who_needs_what(text):
     assert len(tables.synthesis_rows(results)) == len(results["opc"]["rows"])
 
 
-def test_without_sensitivity_heads_or_costs_their_figures_are_left_out(tmp_path):
+def test_without_sensitivity_heads_or_costs_their_figures_are_left_out(tmp_path: Path) -> None:
     results = synthetic.results()
     results["sensitivity"] = []
     results["simulate"] = {"tokens": 64, "skipped": "the chip is too odd.", "schemes": {}}
@@ -437,7 +444,7 @@ def test_without_sensitivity_heads_or_costs_their_figures_are_left_out(tmp_path)
     assert "Timeline excerpt" not in text
 
 
-def test_the_papers_curve_is_the_papers():
+def test_the_papers_curve_is_the_papers() -> None:
     rows = paper.rows()
     with_voting = {row["rate"]: row["mean"] for row in rows if row["scheme"] == "paper, with voting"}
     without = {row["rate"]: row["mean"] for row in rows if row["scheme"] == "paper, without voting"}
@@ -445,7 +452,7 @@ def test_the_papers_curve_is_the_papers():
     assert {row["source"] for row in rows} == {paper.SOURCE}
 
 
-def test_changed_keys_are_written_as_a_configuration_has_them(text):
+def test_changed_keys_are_written_as_a_configuration_has_them(text: str) -> None:
     row = r'<code>([\w.]+)</code></th><td class="text">(.*?)</td><td class="text wrap">(.*?)</td>'
     rows = re.findall(row, text)
     assert [tuple(map(html.unescape, row)) for row in rows] == [
@@ -456,7 +463,7 @@ def test_changed_keys_are_written_as_a_configuration_has_them(text):
     ]
 
 
-def test_large_numbers_of_crossbars_are_written_alike_everywhere():
+def test_large_numbers_of_crossbars_are_written_alike_everywhere() -> None:
     results = synthetic.results()
     results["map"]["dense_crossbars"] = 54321
     results["map"]["schemes"][-1]["crossbars"] = 65432

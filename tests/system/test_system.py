@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +12,15 @@ from hypothesis import strategies as st
 
 from benchmarks.laws import conservation
 from benchmarks.validation import IDEAL, SMALL
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
+from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage, Vote
 from crossvote.sim.chip.bill import bill, estimate, prices
-from crossvote.sim.chip.config import load_chip
+from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import DeadlockError, Fifo, Module, Simulation, Trace
+from crossvote.sim.kernel.simulation import Behaviour
 from crossvote.sim.system import energy
-from crossvote.sim.system.actions import group_actions
+from crossvote.sim.system.actions import Counts, group_actions
 from crossvote.sim.system.attention import plan_attention
 from crossvote.sim.system.baselines import pruned_workload
 from crossvote.sim.system.dimensions import BERT_BASE, Dimensions, bert_workload
@@ -27,6 +30,7 @@ from crossvote.sim.system.model import simulate
 from crossvote.sim.system.network import Network
 from crossvote.sim.system.placement import place
 from crossvote.sim.system.programming import programming
+from crossvote.sim.system.result import SystemResult
 from crossvote.sim.system.run import SystemRun
 from crossvote.sim.system.token_stages import GroupTiming, TokenStage
 from crossvote.sim.system.workload import Workload
@@ -36,7 +40,17 @@ CHIP = load_chip("crossvote")
 TINY = Dimensions(layers=2, hidden=64, intermediate=128, heads=2)
 
 
-def group_image(name, inputs, outputs, first_pair, *, voted=0, vote="none", pruned_rows=0, pruned_columns=0):
+def group_image(
+    name: str,
+    inputs: int,
+    outputs: int,
+    first_pair: int,
+    *,
+    voted: int = 0,
+    vote: Vote = "none",
+    pruned_rows: int = 0,
+    pruned_columns: int = 0,
+) -> GroupImage:
     """An image of whole outputs, the first ``voted`` of which have their top plane three times."""
     per_output = [9 if j < voted else 7 for j in range(outputs)]
     maps = []
@@ -70,7 +84,7 @@ def group_image(name, inputs, outputs, first_pair, *, voted=0, vote="none", prun
     )
 
 
-def encoder_image(**options):
+def encoder_image(**options: Any) -> Image:
     groups, pair = [], 0
     for layer in range(2):
         for role, inputs, outputs in (("qkv", 64, 192), ("o", 64, 64), ("ffn1", 64, 128), ("ffn2", 300, 64)):
@@ -79,13 +93,13 @@ def encoder_image(**options):
     return Image(tuple(groups), {"name": "test"}, 8, 8)
 
 
-def actions_of(group, chip=CHIP):
+def actions_of(group: GroupWork, chip: ChipConfig = CHIP) -> Counts:
     """Counts of one token in a group that is all there is."""
     only = dataclasses.replace(bert_workload(TINY, chip, 4).layers[0], groups={"qkv": group})
     return group_actions(chip, place(Workload("w", (only,), 1, 1), chip).groups[0]["qkv"])
 
 
-def test_replicas_and_votes_are_charged_and_pruned_lines_credited():
+def test_replicas_and_votes_are_charged_and_pruned_lines_credited() -> None:
     plain = GroupWork.from_image(group_image("g", 300, 36, 0), CHIP)
     voted = GroupWork.from_image(group_image("g", 300, 36, 0, voted=36, vote="crossbar"), CHIP)
     pruned = GroupWork.from_image(group_image("g", 300, 36, 0, pruned_rows=100, pruned_columns=18), CHIP)
@@ -114,12 +128,12 @@ def test_replicas_and_votes_are_charged_and_pruned_lines_credited():
     assert c["input_byte"] == 200
 
 
-def test_a_code_that_leaves_planes_out_needs_a_map():
+def test_a_code_that_leaves_planes_out_needs_a_map() -> None:
     """Fixed bit lines hold all planes of every output; what else lies there, only a map can say."""
     whole = group_image("g", 64, 18, 0)
     own = whole.column_map
 
-    def variant(**changed):
+    def variant(**changed: Any) -> str:
         column_map = dataclasses.replace(own, **changed)
         return GroupWork.from_image(dataclasses.replace(whole, column_map=column_map), CHIP).variant
 
@@ -139,7 +153,7 @@ def test_a_code_that_leaves_planes_out_needs_a_map():
     assert {group.variant for group in baseline.layers[0].groups.values()} == {"plain"}
 
 
-def test_what_conducts_is_what_the_image_holds():
+def test_what_conducts_is_what_the_image_holds() -> None:
     """Cells at 1 on kept word lines, whatever bit line they are in; a flipped plane conducts where the weight is 0."""
     image = group_image("g", 300, 36, 0)
     cells = np.zeros((2, 384, 256), np.uint8)
@@ -156,7 +170,7 @@ def test_what_conducts_is_what_the_image_holds():
     assert actions_of(dataclasses.replace(half, ones=1.0))["cell_read"] == 3 * 8
 
 
-def test_a_flipped_plane_costs_what_conducts():
+def test_a_flipped_plane_costs_what_conducts() -> None:
     """The top plane is nearly empty; flipped, nearly every cell of both crossbars conducts."""
     density = plane_density(CHIP)
     plain = GroupWork.dense("g", 768, (768,), CHIP)
@@ -166,7 +180,7 @@ def test_a_flipped_plane_costs_what_conducts():
     assert (plain.variant, flipped.variant) == ("plain", "map")
 
 
-def test_output_peripherals_are_counted_once_for_time_and_area():
+def test_output_peripherals_are_counted_once_for_time_and_area() -> None:
     """Shared ones are fewer: what their sharing costs in time it saves in area."""
     per, shared = (
         simulate(
@@ -182,7 +196,7 @@ def test_output_peripherals_are_counted_once_for_time_and_area():
     assert shared.latency_ps > per.latency_ps
 
 
-def test_voting_at_the_output_serialises_the_row_blocks():
+def test_voting_at_the_output_serialises_the_row_blocks() -> None:
     group = bert_workload(BERT_BASE, CHIP, layout=DenseLayout(2, "output")).layers[0].groups["ffn2"]
     beats = 8 * 24 * 128 // CHIP.opc.lanes
     timing = GroupTiming(CHIP, group)
@@ -194,7 +208,7 @@ def test_voting_at_the_output_serialises_the_row_blocks():
     assert (split.bound_by, split.opcs) == ("crossbar read", group.blocks)
 
 
-def test_the_peripheral_takes_the_cycles_of_the_rtl():
+def test_the_peripheral_takes_the_cycles_of_the_rtl() -> None:
     group = bert_workload(TINY, CHIP).layers[0].groups["o"]
     timing = GroupTiming(CHIP, group)
     opc = timing._opc
@@ -206,7 +220,7 @@ def test_the_peripheral_takes_the_cycles_of_the_rtl():
     assert timing.latency_ps == (1 + 1 + 1 + 7 + 1) * 100_000 + last
 
 
-def test_an_image_runs_and_a_scheme_costs_what_it_should():
+def test_an_image_runs_and_a_scheme_costs_what_it_should() -> None:
     plain = simulate(Workload.from_image(encoder_image(), CHIP, 2, 16), CHIP)
     voted = simulate(Workload.from_image(encoder_image(voted=64, vote="crossbar"), CHIP, 2, 16), CHIP)
     assert plain.workload.layers[0].name == "enc.0"
@@ -216,7 +230,7 @@ def test_an_image_runs_and_a_scheme_costs_what_it_should():
     assert all(holds for _, holds in conservation(voted))
 
 
-def test_groups_of_other_names_are_refused():
+def test_groups_of_other_names_are_refused() -> None:
     image = Image((group_image("enc.0.pooler", 64, 18, 0),), {}, 8, 8)
     with pytest.raises(UserError, match=r"enc\.0\.pooler: its name must end in one of \.qkv, \.o"):
         Workload.from_image(image, CHIP, 2, 16)
@@ -225,7 +239,7 @@ def test_groups_of_other_names_are_refused():
         Workload.from_image(image, CHIP, 2, 16)
 
 
-def test_energy_is_recomputed_from_counts_without_simulating():
+def test_energy_is_recomputed_from_counts_without_simulating() -> None:
     result = simulate(bert_workload(TINY, CHIP, 8), CHIP, resolution="matrix")
     free = {"energy_pj": {"conversion": 0.0}}
     cheap = load_chip("crossvote", {"override": {"adc": free}})
@@ -236,7 +250,7 @@ def test_energy_is_recomputed_from_counts_without_simulating():
     assert sum(parts.values()) == pytest.approx(result.dynamic_energy_pj)
 
 
-def test_total_energy_is_dynamic_and_leakage_and_static():
+def test_total_energy_is_dynamic_and_leakage_and_static() -> None:
     """BERT-base, 128 tokens: the host links of five chips alone draw twice what all actions do."""
     result = simulate(bert_workload(BERT_BASE, CHIP), CHIP, resolution="analytic")
     seconds = result.elapsed_ps * 1e-12
@@ -253,7 +267,7 @@ def test_total_energy_is_dynamic_and_leakage_and_static():
     assert result.average_power_w == pytest.approx(total * 1e-12 / seconds)
 
 
-def test_gating_follows_tiles_and_busy_units():
+def test_gating_follows_tiles_and_busy_units() -> None:
     result = simulate(bert_workload(SMALL, CHIP, 16), CHIP, resolution="matrix")
     powered = result.powered
     none, unused, idle = (energy.leakage_w(CHIP, powered, mode) for mode in ("none", "unused", "idle"))
@@ -266,7 +280,7 @@ def test_gating_follows_tiles_and_busy_units():
 
 
 @pytest.mark.parametrize("preset", ["crossvote", "isaac-ce", "prime-like"])
-def test_full_load_is_the_sum_of_the_components(preset):
+def test_full_load_is_the_sum_of_the_components(preset: str) -> None:
     """Two ways: actions of a full tile per time, and instances times the rate at which each can be used."""
     chip = load_chip(preset, {"adc": {"may_clip": True}})
     by_part, cycle = full_load_w(chip), chip.read_cycle_ps
@@ -289,7 +303,7 @@ def test_full_load_is_the_sum_of_the_components(preset):
     assert tile_at_full_load_w(chip) < energy.levels(chip)["tile"].power_w
 
 
-def test_a_simulated_stream_draws_full_load_power():
+def test_a_simulated_stream_draws_full_load_power() -> None:
     """Two layers whose crossbars are always busy: what they draw is what they draw at full load, to the last action."""
     chip = load_chip("crossvote", {**IDEAL, "tile": {**IDEAL["tile"], "buffer_bytes": 524_288}})
     work = bert_workload(Dimensions(2, 128, 128, 2), chip, 64)
@@ -306,10 +320,10 @@ def test_a_simulated_stream_draws_full_load_power():
         assert drawn == pytest.approx(full[part] * share * (lines if part != "drivers" else 1), rel=1e-4)
 
 
-def test_costs_follow_structure():
+def test_costs_follow_structure() -> None:
     """What did not matter before: bits of the converters, size of crossbars, lanes, width of flits, radix, memory."""
 
-    def run(overrides):
+    def run(overrides: dict[str, Any]) -> SystemResult:
         chip = load_chip("crossvote", {**overrides, "adc": {"may_clip": True, **overrides.get("adc", {})}})
         return simulate(bert_workload(SMALL, chip, 16), chip, resolution="analytic")
 
@@ -340,13 +354,13 @@ def test_costs_follow_structure():
     assert sizes[64] < sizes[128] < sizes[256]
 
 
-def test_a_chip_too_small_says_how_many_tiles_are_missing():
+def test_a_chip_too_small_says_how_many_tiles_are_missing() -> None:
     chip = load_chip("crossvote", {"package": {"chips": 1}})
     with pytest.raises(UserError, match=r"needs 780 tiles.* have 168: 612 tiles are missing \(package\.chips = 5"):
         place(bert_workload(BERT_BASE, chip), chip)
 
 
-def test_a_layer_starts_on_a_fresh_tile_and_every_block_has_a_place():
+def test_a_layer_starts_on_a_fresh_tile_and_every_block_has_a_place() -> None:
     placement = place(bert_workload(BERT_BASE, CHIP), CHIP)
     assert placement.tiles == 12 * 65
     assert placement.chips == 5
@@ -360,7 +374,7 @@ def test_a_layer_starts_on_a_fresh_tile_and_every_block_has_a_place():
         assert (np.bincount(used - tiles.start) == placement.blocks_used[tiles.start : tiles.stop]).all()
 
 
-def test_split_columns_send_partial_sums():
+def test_split_columns_send_partial_sums() -> None:
     chip = load_chip("crossvote", {"tile": {"imas": 1}})
     layer = bert_workload(Dimensions(1, 6 * 128, 16, 2), chip, 4).layers[0]
     split = place(Workload("w", (layer,), 2, 4), chip).groups[0]["o"]
@@ -424,8 +438,10 @@ def test_split_columns_send_partial_sums():
         ),
     ],
 )
-def test_what_cannot_run_is_refused_before_the_start(preset, overrides, tokens, message):
-    def start():
+def test_what_cannot_run_is_refused_before_the_start(
+    preset: str, overrides: dict[str, Any], tokens: int, message: str
+) -> None:
+    def start() -> None:
         chip = load_chip(preset, overrides)
         simulate(bert_workload(TINY, chip, tokens), chip)
 
@@ -434,7 +450,7 @@ def test_what_cannot_run_is_refused_before_the_start(preset, overrides, tokens, 
     assert not isinstance(caught.value, DeadlockError)
 
 
-def test_measured_numbers_replace_a_model_that_does_not_cover_the_chip():
+def test_measured_numbers_replace_a_model_that_does_not_cover_the_chip() -> None:
     measured = {"energy_pj": {"conversion": 5.0}, "area_um2": 9000.0, "leakage_mw": 0.4}
     chip = load_chip("crossvote", {"adc": {"bits": 12}, "override": {"adc": measured}})
     result = simulate(bert_workload(TINY, chip, 8), chip, resolution="matrix")
@@ -442,7 +458,7 @@ def test_measured_numbers_replace_a_model_that_does_not_cover_the_chip():
     assert result.dynamic_energy_pj > 5.0 * energy.total_actions(result.actions)["conversion"]
 
 
-def test_attention_pays_for_its_memory():
+def test_attention_pays_for_its_memory() -> None:
     """K and V are read once per query: 302 MB for BERT-base, and they bound attention once sequences are long."""
     result = simulate(bert_workload(BERT_BASE, CHIP), CHIP, resolution="analytic")
     read = sum(result.actions[f"layer{n}.{s}"]["buffer_byte"] for n in range(12) for s in ("qk", "av"))
@@ -463,7 +479,7 @@ def test_attention_pays_for_its_memory():
     assert one.exchanged == ()
 
 
-def test_attention_in_memory_and_in_written_cells():
+def test_attention_in_memory_and_in_written_cells() -> None:
     results = {}
     for kind in ("digital", "sram-cim", "reram-write"):
         chip = load_chip("crossvote", {"digital": {"attention": kind}})
@@ -485,7 +501,7 @@ def test_attention_in_memory_and_in_written_cells():
 
 
 @pytest.mark.parametrize("key_heads", [12, 3])
-def test_written_keys_and_values_by_hand(key_heads):
+def test_written_keys_and_values_by_hand(key_heads: int) -> None:
     """Heads do not share crossbars: every query drives the 64 word lines of its own K in all column blocks."""
     chip = load_chip("crossvote", {"digital": {"attention": "reram-write"}})
     own = Written(chip, 12, key_heads, 64)
@@ -505,7 +521,7 @@ def test_written_keys_and_values_by_hand(key_heads):
     assert own.occupied_ps(128) == 12 // key_heads * 800_000 + -(-key_heads * 4 * 2 * 85_700 // tiles)
 
 
-def test_programming_is_charged():
+def test_programming_is_charged() -> None:
     """Cells in use once, row by row in every tile; and a word of the map for every bit line in use."""
     plain, voted = (
         simulate(bert_workload(TINY, CHIP, 4, DenseLayout(n, "crossbar")), CHIP, resolution="analytic") for n in (0, 2)
@@ -520,16 +536,17 @@ def test_programming_is_charged():
     assert programming(plain).time_us == pytest.approx(blocks * 2 * 128 * 85_700e-6)
 
 
-def test_latency_and_throughput_are_two_measurements():
+def test_latency_and_throughput_are_two_measurements() -> None:
     one = simulate(bert_workload(TINY, CHIP, 8), CHIP, resolution="matrix")
     assert one.interval_ps is None
     assert one.sequences_per_s is None
     chip = load_chip("crossvote", {"crossbar": {"read_ps": 300_000}})
     stream = simulate(bert_workload(TINY, chip, 12), chip, resolution="matrix", sequences=40)
+    assert stream.period is not None
     assert stream.interval_ps == stream.period.time_ps / stream.period.items == 12 * 8 * 300_000
 
 
-def test_a_decoder_reads_its_prompt_without_waiting():
+def test_a_decoder_reads_its_prompt_without_waiting() -> None:
     encoder = bert_workload(TINY, CHIP, 32)
     decoder = dataclasses.replace(encoder, causal=True)
     a, b = simulate(encoder, CHIP, resolution="matrix"), simulate(decoder, CHIP, resolution="matrix")
@@ -539,7 +556,19 @@ def test_a_decoder_reads_its_prompt_without_waiting():
     assert simulate(decoder, CHIP, resolution="analytic").latency_ps <= 1.01 * b.latency_ps
 
 
-def latencies(layers, sizes, tokens, crossbar, cell_bits, shared_by, dac, lanes, macs, causal, **network):
+def latencies(
+    layers: int,
+    sizes: tuple[int, int, int],
+    tokens: int,
+    crossbar: int,
+    cell_bits: int,
+    shared_by: int,
+    dac: int,
+    lanes: int,
+    macs: int,
+    causal: bool,
+    **network: Any,
+) -> list[int]:
     """Latency of one sequence as it is estimated and as it is simulated, ps."""
     overrides = {
         "crossbar": {"rows": crossbar, "columns": crossbar, "cell_bits": cell_bits},
@@ -570,7 +599,7 @@ def latencies(layers, sizes, tokens, crossbar, cell_bits, shared_by, dac, lanes,
     macs=st.sampled_from([1, 4, 16]),
     causal=st.booleans(),
 )
-def test_the_estimate_is_close_where_nothing_waits_for_the_network(**case):
+def test_the_estimate_is_close_where_nothing_waits_for_the_network(**case: Any) -> None:
     """Within 5 % on links that are always free, whatever else is short (measured: 0.966 to 1.021 in 11,743 cases)."""
     quick, real = latencies(**case, link_ps=0)
     assert 0.95 * real <= quick <= 1.05 * real
@@ -588,7 +617,7 @@ def test_the_estimate_is_close_where_nothing_waits_for_the_network(**case):
         ((3, (256, 1024, 4), 2, 512, 4, 1, 1, 1, 16, True), 1.07, 1.09),
     ],
 )
-def test_the_estimate_where_links_are_waited_for(case, low, high):
+def test_the_estimate_where_links_are_waited_for(case: tuple[Any, ...], low: float, high: float) -> None:
     """The hardest cases that are known, on real links."""
     quick, real = latencies(*case)
     assert low * real <= quick <= high * real
@@ -597,10 +626,10 @@ def test_the_estimate_where_links_are_waited_for(case, low, high):
 class ProcessStage(TokenStage):
     """A stage written as a process: what the calls of ``TokenStage`` must be equal to, event by event."""
 
-    def start(self):
+    def start(self) -> None:
         self.simulation.start(self, self.behaviour())
 
-    def behaviour(self):
+    def behaviour(self) -> Behaviour:
         while True:
             token = yield self.queue.get(self.keep_places)
             if self.before is not None:
@@ -625,12 +654,14 @@ class ProcessStage(TokenStage):
     lanes=st.sampled_from([1, 4]),
     causal=st.booleans(),
 )
-def test_a_stage_by_calls_equals_a_process(sizes, queue, flit, lanes, causal):
+def test_a_stage_by_calls_equals_a_process(
+    sizes: tuple[int, int, int, int], queue: int, flit: int, lanes: int, causal: bool
+) -> None:
     layers, hidden, tokens, sequences = sizes
     overrides = {"network": {"flit_bits": flit}, "digital": {"lanes_per_tile": lanes}, "tile": {"queue_vectors": queue}}
     chip = load_chip("crossvote", overrides)
     work = dataclasses.replace(bert_workload(Dimensions(layers, hidden, 128, 2), chip, tokens), causal=causal)
-    found = []
+    found: list[tuple[object, ...]] = []
     for kind in (TokenStage, ProcessStage):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("crossvote.sim.system.run.TokenStage", kind)
@@ -643,7 +674,7 @@ def test_a_stage_by_calls_equals_a_process(sizes, queue, flit, lanes, causal):
     assert found[0] == found[1]
 
 
-def test_a_deadlock_of_stages_is_explained():
+def test_a_deadlock_of_stages_is_explained() -> None:
     """Queues for half a sequence before the barrier: every stage names what it waits for."""
     work = bert_workload(TINY, CHIP, 12)
     run = SystemRun(work, place(work, CHIP), "matrix", 1)
@@ -656,8 +687,8 @@ def test_a_deadlock_of_stages_is_explained():
     assert "layer0.qk.stage waits for the other tokens of sequence 0 (6 of 12 have reached" in message
 
 
-def test_equal_runs_are_equal():
-    def once():
+def test_equal_runs_are_equal() -> None:
+    def once() -> tuple[SystemResult, list[Any]]:
         trace = Trace()
         return simulate(bert_workload(TINY, CHIP, 8), CHIP, sequences=2, trace=trace), trace.events()
 
@@ -675,7 +706,9 @@ def test_equal_runs_are_equal():
     flit=st.sampled_from([8, 32, 256]),
     lanes=st.sampled_from([1, 4]),
 )
-def test_v12_resolutions_agree_on_any_encoder(layers, hidden, tokens, sequences, flit, lanes):
+def test_v12_resolutions_agree_on_any_encoder(
+    layers: int, hidden: int, tokens: int, sequences: int, flit: int, lanes: int
+) -> None:
     chip = load_chip("crossvote", {"network": {"flit_bits": flit}, "digital": {"lanes_per_tile": lanes}})
     work = bert_workload(Dimensions(layers, hidden, 2 * hidden, 4), chip, tokens)
     runs = [simulate(work, chip, resolution=r, sequences=sequences) for r in ("matrix", "tile", "crossbar")]
@@ -687,7 +720,7 @@ def test_v12_resolutions_agree_on_any_encoder(layers, hidden, tokens, sequences,
     assert len(runs[2].crossbar_operations) == runs[2].placement.crossbars
 
 
-def test_a_multicast_carries_a_shared_link_once():
+def test_a_multicast_carries_a_shared_link_once() -> None:
     network = Network(Simulation(), "network", CHIP, 16)
     route = network.build([], 0, [4, 5], 80)
     # Router 0 to router 1, and the ports into both tiles.
@@ -700,7 +733,7 @@ def test_a_multicast_carries_a_shared_link_once():
 
 
 @pytest.mark.parametrize("flit", [8, 64])
-def test_links_that_decide_nothing_are_left_out_and_counted(flit):
+def test_links_that_decide_nothing_are_left_out_and_counted(flit: int) -> None:
     chip = load_chip("crossvote", {"network": {"flit_bits": flit}, "tile": {"imas": 1}})
     work = bert_workload(TINY, chip, 6)
     runs = [SystemRun(work, place(work, chip), "matrix", 2) for _ in range(2)]
@@ -714,24 +747,26 @@ def test_links_that_decide_nothing_are_left_out_and_counted(flit):
     assert few.statistics["network"] == all_links.statistics["network"]
 
 
-def credits_of(flits, **network):
+def credits_of(flits: int, **network: Any) -> ChipConfig:
     return load_chip("crossvote", {"network": {"buffer_flits": flits, "tiles_per_router": 1, **network}})
 
 
-def flit_by_flit(sends, depth):
+def flit_by_flit(sends: Sequence[tuple[Sequence[str], int, int]], depth: int) -> dict[tuple[int, str], int]:
     """Messages on a line of links, flit by flit: (path, flits, offered at) gives when each left every link, in ns.
 
     Links serve messages in the order in which they are offered; one flit per ns; an input holds ``depth`` flits.
     """
     simulation = Simulation()
-    inputs, orders, done = {}, {}, {}
+    inputs: dict[tuple[int, str], Fifo] = {}
+    orders: dict[str, list[int]] = {}
+    done: dict[tuple[int, str], int] = {}
     for number, (path, _, _) in enumerate(sends):
-        for link in path:
-            orders.setdefault(link, []).append(number)
+        for each in path:
+            orders.setdefault(each, []).append(number)
             # What lies behind a link is a buffer for every message, so that no message enters another's flits.
-            inputs[number, link] = Fifo(simulation, f"in {number} {link}", depth)
+            inputs[number, each] = Fifo(simulation, f"in {number} {each}", depth)
 
-    def link(name):
+    def link(name: str) -> Behaviour:
         for number in orders[name]:
             path, flits, offered = sends[number]
             at = path.index(name)
@@ -754,7 +789,7 @@ def flit_by_flit(sends, depth):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 16])
-def test_a_full_router_holds_the_links_behind_it(depth):
+def test_a_full_router_holds_the_links_behind_it(depth: int) -> None:
     """Message 1 waits for message 0 at its second link and holds its first one, which message 2 needs, too."""
     chip = credits_of(depth, router_ps=0, flit_bits=8, link_ps=1000)
     network = Network(Simulation(), "network", chip, 9)
@@ -774,8 +809,8 @@ def test_a_full_router_holds_the_links_behind_it(depth):
     assert network.start(aside, 0) == free
 
 
-def test_deep_buffers_are_no_limit_and_shallow_ones_cost_time():
-    def run(flits):
+def test_deep_buffers_are_no_limit_and_shallow_ones_cost_time() -> None:
+    def run(flits: int) -> SystemResult:
         chip = load_chip("crossvote", {"network": {"buffer_flits": flits, "flit_bits": 8}})
         result = simulate(bert_workload(SMALL, chip, 24), chip, resolution="tile", sequences=2)
         assert all(holds for _, holds in conservation(result))
@@ -788,7 +823,7 @@ def test_deep_buffers_are_no_limit_and_shallow_ones_cost_time():
     assert shallow.actions == unlimited.actions
 
 
-def test_a_far_chip_is_reached_over_the_package_links():
+def test_a_far_chip_is_reached_over_the_package_links() -> None:
     network = Network(Simulation(), "network", CHIP, 400)
     route = network.build([(0, 100)], 0, [2 * 168], 100)
     assert ("chip", 0, 1) in network.names
@@ -798,21 +833,24 @@ def test_a_far_chip_is_reached_over_the_package_links():
 
 @given(st.integers(1, 200), st.integers(1, 5), st.integers(0, 399), st.integers(0, 399))
 @example(99, 2, 393, 333)  # the row of the source has no router in the column of the target
-def test_a_way_goes_along_the_row_before_the_column_and_over_every_chip_between(per_chip, per_router, source, target):
+def test_a_way_goes_along_the_row_before_the_column_and_over_every_chip_between(
+    per_chip: int, per_router: int, source: int, target: int
+) -> None:
     """By the coordinates of every router on it: no step back, and chips are left and entered at their first router."""
     chip = load_chip("crossvote", {"package": {"tiles": per_chip}, "network": {"tiles_per_router": per_router}})
     network = Network(Simulation(), "network", chip, 400)
     routers, width = network.routers_per_chip, network.width
 
-    def place(tile):
+    def place(tile: int) -> tuple[int, int, int]:
         return tile // per_chip, *divmod(tile % per_chip // per_router, width)
 
-    def position(router):
+    def position(router: int) -> tuple[int, int, int]:
         return router // routers, *divmod(router % routers, width)
 
     stops, expected = [place(source)], place(target)
     for number in network._path(source, target):
-        kind, *ends = network.names[number]
+        name: tuple[Any, ...] = network.names[number]
+        kind, *ends = name
         if kind == "chip":
             assert stops[-1] == (ends[0], 0, 0)
             stops.append((ends[1], 0, 0))
@@ -832,15 +870,16 @@ def test_a_way_goes_along_the_row_before_the_column_and_over_every_chip_between(
         assert ("yx" in leg) == (a[1] * width + b[2] >= routers)
 
 
-def test_more_tokens_take_longer_and_a_stream_is_faster_per_sequence():
+def test_more_tokens_take_longer_and_a_stream_is_faster_per_sequence() -> None:
     times = [simulate(bert_workload(SMALL, CHIP, n), CHIP, resolution="matrix").latency_ps for n in (8, 16, 32)]
     assert times == sorted(times)
     stream = simulate(bert_workload(SMALL, CHIP, 32), CHIP, resolution="matrix", sequences=6)
+    assert stream.sequences_per_s is not None
     assert stream.sequences_per_s > 1e12 / times[-1]
 
 
 @pytest.mark.parametrize("preset", chip_presets())
-def test_every_preset_runs(preset):
+def test_every_preset_runs(preset: str) -> None:
     chip = load_chip(preset)
     result = simulate(bert_workload(TINY, chip, 8), chip)
     assert result.latency_ps > 0
@@ -860,12 +899,12 @@ def test_every_preset_runs(preset):
         (lambda: simulate(bert_workload(TINY, CHIP, 4), CHIP, sequences=0), "sequences = 0 must be at least 1"),
     ],
 )
-def test_impossible_requests_are_one_sentence(call, message):
+def test_impossible_requests_are_one_sentence(call: Callable[[], object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         call()
 
 
-def test_a_stream_is_fast_forwarded_to_the_picosecond():
+def test_a_stream_is_fast_forwarded_to_the_picosecond() -> None:
     """Equal to the full simulation in every time and every counter, with a fraction of its events."""
     chip = load_chip("crossvote", {"crossbar": {"read_ps": 300_000}})
     work = bert_workload(TINY, chip, 12)
