@@ -27,7 +27,7 @@ from crossvote.swstack.report.paper import RATES
 from crossvote.swstack.report.pareto import pareto_figure
 
 FILES = Path(__file__).parents[2] / "benchmarks" / "campaigns"
-SCHEMES = ("none", "none-column", "paper", "best")
+SCHEMES = ("none", "none-column", "paper", "best", "code")
 #: What makes every stage of any task small.
 SMALL = {
     "task.train_limit": 48,
@@ -39,17 +39,17 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize(("name", "tasks"), [("paper_rates", ["sst2", "mrpc"]), ("quick_rates", ["grammar-single"])])
+@pytest.mark.parametrize(("name", "tasks"), [("paper_rates", ["sst2", "mrpc"]), ("default_rates", ["grammar-single"])])
 def test_a_campaign_of_the_papers_rates_is_whole(name, tasks):
     spec = load_spec(FILES / f"{name}.toml")
     assert (spec.rates, spec.schemes, spec.chips) == (RATES, SCHEMES, 30)
-    if spec.base == "runs/quick":  # no run here: its configuration
-        spec = build(CampaignSpec, {**to_mapping(spec), "base": "quick"}, name)
+    if spec.base == "runs/default":  # no run here: its configuration
+        spec = build(CampaignSpec, {**to_mapping(spec), "base": "default"}, name)
     known = variants(spec)
     assert [variant.refused for variant in known] == [None] * len(tasks)
     assert [variant.config.task.name for variant in known] == tasks
     trials = list(expand(spec, known))
-    assert len({trial.key for trial in trials}) == len(trials) == len(tasks) * 4 * (9 * 30 + 1)
+    assert len({trial.key for trial in trials}) == len(trials) == len(tasks) * len(SCHEMES) * (9 * 30 + 1)
     comment = (FILES / f"{name}.toml").read_text().partition("\n\n")[0]
     assert f"{len(trials):,} trials" in comment
 
@@ -99,12 +99,12 @@ def test_the_campaign_on_glue_runs_from_its_file_when_small(tiny_bert, tmp_path)
         "chips": 1,
     }
     counts = run_campaign(tmp_path / "c", build(CampaignSpec, keys, "small"), "serial")
-    assert counts == {"open": 0, "done": 2 * 4 * 2, "failed": 0, "enough": 0}
+    assert counts == {"open": 0, "done": 2 * len(SCHEMES) * 2, "failed": 0, "enough": 0}
     with Database.open(database_path(tmp_path / "c")) as database:
         files = {path.name: path for path in export(database, tmp_path / "tables")}
     rows = list(csv.DictReader(files["summary.csv"].open()))
     assert {row["scheme"] for row in rows} == set(SCHEMES)
-    assert len(rows) == 2 * 4 * 2
+    assert len(rows) == 2 * len(SCHEMES) * 2
 
 
 @pytest.mark.slow
