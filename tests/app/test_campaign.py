@@ -740,3 +740,10 @@ def test_the_commands_plan_run_show_and_export(serial, home, tmp_path):
     assert call("export", folder, "--out", tmp_path / "out").exit_code == 0
     assert (tmp_path / "out" / "summary.csv").is_file()
     assert call("status", tmp_path / "nowhere").exit_code == 2
+
+
+@pytest.mark.parametrize("trouble", [BrokenPipeError(32, "Broken pipe"), PermissionError(13, "Permission denied", "a")])
+def test_what_fails_beside_the_database_is_not_laid_to_it(serial, trouble):
+    with pytest.raises(type(trouble)) as caught, Database.open(database_path(serial)):
+        raise trouble
+    assert caught.value is trouble

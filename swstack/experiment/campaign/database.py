@@ -280,4 +280,6 @@ def _in_words(path: Path) -> Iterator[None]:
             raise StorageError(f"{path}: cannot be used ({text}).") from None
         raise UserError(_damaged(path, text)) from None
     except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.filename not in (None, path, str(path)):
+            raise  # of whoever uses it: a reader that has read enough, another file
         raise StorageError(f"{path}: cannot be used ({error.strerror or error}).") from None
