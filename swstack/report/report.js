@@ -99,7 +99,10 @@
     if (one.idle.includes(row)) parts.push("word line never driven");
     const stuck = one.stuck.find((entry) => entry[0] === row && entry[1] === line);
     parts.push(stuck ? `stuck at ${stuck[2]}: ${effects[stuck[3]]}` : "not stuck");
-    const counts = effects.map((name, i) => `${one.stuck.filter((entry) => entry[3] === i).length} ${name}`);
+    const counts = effects.map((name, i) => {
+      const number = one.stuck.filter((entry) => entry[3] === i).length;
+      return `${number} ${number === 1 ? name : name.replace("changes", "change")}`;
+    });
     told.textContent = `${parts.join(", ")}. Stuck cells of this crossbar: ${counts.join(", ")}.`;
   }
 
