@@ -241,7 +241,6 @@ def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
     keys = {"base": str(run.absolute()), "chips": chips, "rates": [max(config.faults.rates)], "examples": False}
     spec = build(CampaignSpec, keys, str(run))
     row: dict[str, Any] = {}
-    rates = {}
     with tempfile.TemporaryDirectory() as folder:
         for count in dict.fromkeys((1, workers)):
             place = Path(folder) / str(count)
@@ -252,12 +251,12 @@ def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
                 driver.run_campaign(place, spec, f"process:{count}", work=timed_chunk)
             lines = map(json.loads, (place / CHUNKS).read_text(encoding="utf-8").splitlines())
             chunks = [Done(worker, start, end, tuple(schemes)) for worker, start, end, schemes in lines]
-            rates[count], busy, lasted = steady(chunks, count, len(config.map.schemes))
+            rate, busy, lasted = steady(chunks, count, len(config.map.schemes))
             before = min(chunk.start for chunk in chunks) - began
-            found = {"trials per s": rates[count], "share measuring": busy, "steady, s": lasted, "start, s": before}
+            found = {"trials per s": rate, "share measuring": busy, "steady, s": lasted, "start, s": before}
             row |= {f"{count}: {name}": value for name, value in found.items()}
             print(f"  {count}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()), flush=True)
-    return {**row, "ratio": rates[workers] / rates[1]}
+    return {**row, "ratio": row[f"{workers}: trials per s"] / row["1: trials per s"]}
 
 
 def main() -> None:

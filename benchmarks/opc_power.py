@@ -11,11 +11,8 @@ them. What ``tb.power`` counts, and what it does not, stands there. Debian's qfl
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -24,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import energy_rows
 from benchmarks.sections import Section
-from crossvote.rtl.asic import WIRE_PF, map_blocks, netlist
-from crossvote.rtl.liberty import Library, read
+from crossvote.rtl.asic import map_blocks, netlist
+from crossvote.rtl.liberty import Library
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.synthesis import VARIANTS
 from crossvote.sim.chip.config import load_chip
-from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral import NumpyPeripheral
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.opc_array import OpcArray
@@ -196,40 +193,18 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def key(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Which OPC a row is about."""
+    return row["variant"], row["lanes"], row["planes"]
+
+
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.opc_power", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--liberty", type=Path, required=True, help="cell library")
-    parser.add_argument("--row", type=int, action="append", choices=range(len(ROWS)), help="of the table; default: all")
-    parser.add_argument("--folder", type=Path, default=Path("build/power"), help="netlists, kept for the same hardware")
-    options = parser.parse_args()
-    library = read(options.liberty.read_text(encoding="latin-1"))
-    document: dict[str, Any] = {
-        "format": "crossvote-opc-energy",
-        "format_version": 1,
-        "source": "python -m benchmarks.opc_power, docs/opc.md",
-        "library": library.name,
-        "node_nm": 180,
-        "volts": library.volts,
-        "wire_pf": WIRE_PF,
-        "rows": [],
-    }
-    rows: dict[tuple[str, int, int], Row] = {}
-    if options.row and RESULTS.is_file():
-        rows = {key(row): row for row in (Row(**one) for one in json.loads(RESULTS.read_text())["rows"])}
-    for number in options.row or range(len(ROWS)):
-        print(f"{ROWS[number]} ...", file=sys.stderr, flush=True)
-        row = measure(*ROWS[number], options.liberty, library, options.folder)
-        rows[key(row)] = row
-        document["rows"] = [asdict(rows[one]) for one in ROWS if one in rows]
-        write_text_atomic(RESULTS, json.dumps(document, indent=1) + "\n")
-        SECTION.write(table(document))
-    print(table(document))
 
+    def measured(number: int, liberty: Path, library: Library, folder: Path) -> dict[str, Any]:
+        return asdict(measure(*ROWS[number], liberty, library, folder))
 
-def key(row: Row) -> tuple[str, int, int]:
-    """Which OPC a row is about."""
-    return row.variant, row.lanes, row.planes
+    energy_rows.run("opc", __doc__ or "", RESULTS, SECTION, Path("build/power"), ROWS, key, measured, table)
 
 
 if __name__ == "__main__":

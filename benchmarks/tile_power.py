@@ -10,9 +10,6 @@ Word lines and quantized outputs are compared with the reference.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,9 +19,10 @@ import numpy as np
 from amaranth.back import rtlil
 from numpy.typing import NDArray
 
+from benchmarks import energy_rows
 from benchmarks.sections import Section
-from crossvote.rtl.asic import LIBRARY_NM, WIRE_PF, map_blocks
-from crossvote.rtl.liberty import Library, read
+from crossvote.rtl.asic import map_blocks
+from crossvote.rtl.liberty import Library
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.readout import output_layout
 from crossvote.rtl.registers import Register, index_bits
@@ -34,7 +32,6 @@ from crossvote.rtl.tile_control import TileControl
 from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
 from crossvote.sim.array import arithmetic
 from crossvote.sim.chip.config import load_chip
-from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral import NumpyPeripheral
 from crossvote.sim.peripheral.opc_array import OpcArray
 from crossvote.sim.peripheral.tile import (
@@ -297,33 +294,15 @@ def table(document: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tile_power", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--liberty", type=Path, required=True, help="cell library")
     own = tiles()
-    parser.add_argument("--row", type=int, action="append", choices=range(len(own)), help="of the table; default: all")
-    parser.add_argument("--folder", type=Path, default=Path("build/tile_power"), help="netlists, kept for equal ones")
-    options = parser.parse_args()
-    library = read(options.liberty.read_text(encoding="latin-1"))
-    rows: dict[int, Row] = {}
-    if options.row and RESULTS.is_file():
-        rows = {row.opcs: row for row in (Row(**one) for one in json.loads(RESULTS.read_text())["rows"])}
-    document: dict[str, Any] = {
-        "format": "crossvote-tile-energy",
-        "format_version": 1,
-        "source": "python -m benchmarks.tile_power, docs/tile.md",
-        "library": library.name,
-        "node_nm": LIBRARY_NM,
-        "volts": library.volts,
-        "wire_pf": WIRE_PF,
-        "rows": [],
-    }
-    for number in options.row or range(len(own)):
-        print(f"{own[number].opcs} OPCs ...", file=sys.stderr, flush=True)
-        rows[own[number].opcs] = measure(own[number], options.liberty, library, options.folder)
-        document["rows"] = [asdict(rows[one.opcs]) for one in own if one.opcs in rows]
-        write_text_atomic(RESULTS, json.dumps(document, indent=1) + "\n")
-        SECTION.write(table(document))
-    print(table(document))
+
+    def measured(number: int, liberty: Path, library: Library, folder: Path) -> dict[str, Any]:
+        return asdict(measure(own[number], liberty, library, folder))
+
+    keys, folder = [one.opcs for one in own], Path("build/tile_power")
+    energy_rows.run(
+        "tile", __doc__ or "", RESULTS, SECTION, folder, keys, lambda row: int(row["opcs"]), measured, table
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -22,3 +23,11 @@ def free_memory() -> int | None:
         if name == "MemAvailable":
             return int(value.split()[0]) * 1024
     return None
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be found; it is not loaded."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a stand-in for a module, which says nothing of where it comes from
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.machine import is_installed
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 from crossvote.swstack.models.packaged import packaged_directory
 
@@ -34,7 +34,7 @@ def diagnose(glue_dir: Path | None = None) -> tuple[Finding, ...]:
     What belongs to an extra that is not installed is not required.
     """
     verilator = find_verilator()
-    models, cosim = _installed("torch"), _installed("cocotb")
+    models, cosim = is_installed("torch"), is_installed("cocotb")
     loop = verilator is not None
     return (
         _package("amaranth", "the RTL of the output peripheral", "pip install crossvote"),
@@ -104,10 +104,6 @@ def _version(command: list[str], flag: str) -> str | None:
     return f"{match.group(0) if match else 'unknown version'}, {' '.join(command)}"
 
 
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
 def _package(name: str, used_for: str, hint: str, required: bool = True) -> Finding:
     try:
         found = metadata.version(name)
@@ -125,7 +121,7 @@ def _model(name: str, used_for: str, required: bool) -> Finding:
 
 
 def _gpu() -> str | None:
-    if not _installed("torch"):
+    if not is_installed("torch"):
         return None
     import torch
 

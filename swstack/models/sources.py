@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import difflib
-import importlib.util
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import LFS_POINTER, at_home
+from crossvote.sim.common.machine import is_installed
 from crossvote.sim.common.schema import flat_keys
 from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
 
@@ -258,18 +258,11 @@ def check_words_can_be_read(location: str) -> None:
     """Refuse a directory whose words are in a file that a package reads which is not installed."""
     directory = Path(location)
     words = sorted(directory.glob("*.model"))
-    if words and not (directory / "tokenizer.json").is_file() and not _is_installed("sentencepiece"):
+    if words and not (directory / "tokenizer.json").is_file() and not is_installed("sentencepiece"):
         raise UserError(
             f"{directory}: {words[0].name} has the words of the tokenizer, and the package 'sentencepiece' is not "
             "installed; install it, or save the tokenizer as tokenizer.json where it is."
         )
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:
-        return False
 
 
 @contextmanager

@@ -212,16 +212,17 @@ def fault_effects(group: GroupImage, faults: FaultMap) -> tuple[NDArray[np.int64
     that is never driven; "outvoted" where the replicas with a wrong cell are in the minority at the place of the
     vote (this row block, or all of them); otherwise it "changes a weight".
     """
+    blocks = range(group.row_blocks if group.vote == "output" else 1)
+    stuck = [_stuck_cells(group, block, faults) for block in blocks]
     wrong_line = np.zeros(len(group.column_map), np.bool_)
-    for block in range(group.row_blocks) if group.vote == "output" else (0,):
-        _, _, line, wrong = _stuck_cells(group, block, faults)
+    for _, _, line, wrong in stuck:
         wrong_line[line[wrong]] = True
     survives = group.column_map.used.copy()
     for places in group.column_map.vote_groups:
         replicas = places.lines.shape[1]
         outvoted = 2 * wrong_line[places.lines].sum(axis=1) < replicas
         survives[places.lines[outvoted]] = False
-    sign, word_line, line, wrong = _stuck_cells(group, 0, faults)
+    sign, word_line, line, wrong = stuck[0]
     here = (sign == 0) & (line < group.columns)
     word_line, bit_line = word_line[here], line[here]
     changed = wrong[here] & group.column_map.used[bit_line]

@@ -92,6 +92,7 @@ def environment() -> jinja2.Environment:
     found.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
     found.filters["score"] = claims.score_number
     found.filters["metric_title"] = claims.metric_title
+    found.filters["whole"] = "{:,}".format
     found.filters["written"] = _written
     found.filters["rate"] = lambda value: f"{100 * value:g} %"
     package = resources.files("crossvote.swstack.report")

@@ -76,7 +76,7 @@ def test_glue_data_is_listed(monkeypatch, tmp_path, by_environment):
 
 
 def test_what_belongs_to_an_extra_that_is_not_installed_is_not_asked_for(monkeypatch):
-    monkeypatch.setattr(diagnosis, "_installed", lambda package: False)
+    monkeypatch.setattr(diagnosis, "is_installed", lambda package: False)
     monkeypatch.setattr(diagnosis, "find_verilator", lambda: None)
     required = {finding.name for finding in diagnosis.diagnose() if finding.required}
     assert required == {"amaranth"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from typing import Any
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.lock import held
+from crossvote.sim.common.machine import is_installed
 from crossvote.sim.common.schema import build, to_mapping
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.engines import Engine, open_engine
@@ -387,7 +387,7 @@ def run_campaign(
     if spec is None and not database_path(folder).is_file():
         raise UserError(f"{folder}: no campaign here yet; start one with: crossvote sweep run CAMPAIGN.toml")
     known = variants(spec) if spec is not None else ()  # refused before anything is written
-    if spec is not None and spec.examples and importlib.util.find_spec("pyarrow") is None:
+    if spec is not None and spec.examples and not is_installed("pyarrow"):
         raise UserError("keeping every example needs pyarrow (pip install pyarrow); or say examples = false.")
     with driving(folder) as database:
         if spec is None:
