@@ -358,7 +358,7 @@ def test_broken_data_of_other_kinds_are_named():
         ("data.csv", "a,b\n1,2\n".encode("utf-16-le"), "line 1: holds a NUL byte, so this is no text .or UTF-16"),
         ("data.csv", "a,b\n1,2\n".encode("utf-16"), r"not UTF-8 text \(byte 0\) but UTF-16; save it as UTF-8"),
         ("data.jsonl", '{"a": 1}\n'.encode("utf-16"), "but UTF-16; save"),
-        ("data.csv", gzip.compress(b"a,b\n1,2\n"), "but compressed by gzip; unpack it"),
+        ("data.csv", gzip.compress(b"a,b\n1,2\n", mtime=0), "but compressed by gzip; unpack it"),
         ("data.csv", b"a,b\n1,2\na,b\n3,4\n", "line 3: the header stands there again"),
         ("data.csv", b"a,b\n1,\xf6\n", r"not UTF-8 text \(byte 6\); save it as UTF-8"),
         ("data.csv", "\n\n", None),
