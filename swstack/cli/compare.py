@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.options import GlueDir, Overrides, RunDir, Source
 from crossvote.swstack.cli.output import Output
@@ -41,7 +42,7 @@ def compare(
     config, directory = resolve(source, override, run_dir, glue_dir)
     targets = check_targets(column_sparsity, config.prune.column_sparsity)
     check_shares(directory, config, targets)
-    out.resume = f"crossvote compare {directory}"
+    out.resume = command_line("compare", directory)
     update(out, directory, config, "finetune", force=False, last=False)
     with out.progress() as progress:
         rows = compare_in_run(directory, config, methods, targets, seeds, progress)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.output import Output
 
@@ -30,7 +31,7 @@ def explore(
     check_engine(engine)
     spec = load_exploration(source)
     folder = place or Path("explorations") / spec.name
-    out.resume = f"crossvote explore {source}{f' --dir {place}' if place else ''}"
+    out.resume = command_line("explore", source, *(("--dir", place) if place else ()))
     with out.progress() as progress:
         found = search(folder, spec, engine, lambda done, total: progress("candidates", done, total))
     best = front(found, spec)

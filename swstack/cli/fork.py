@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.options import Overrides
 from crossvote.swstack.cli.output import Output
@@ -23,5 +24,6 @@ def fork(
     from crossvote.swstack.experiment.run.branches import fork as branch
 
     finished = branch(run, new, override)
-    out.text(f"{new}: finished in it already: {', '.join(finished) or 'nothing'}; go on with: crossvote run {new}")
+    there = ", ".join(finished) or "nothing"
+    out.text(f"{new}: finished in it already: {there}; go on with: {command_line('run', new)}")
     out.result({"run": str(new), "from": str(run), "finished": list(finished)})

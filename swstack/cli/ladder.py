@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.options import GlueDir, Overrides, RunDir, Source
 from crossvote.swstack.cli.output import Output
@@ -56,7 +57,7 @@ def ladder(
         "crossvote ladder",
     )
     rung_schemes(settings, config)  # what cannot be measured is refused before anything is trained for it
-    out.resume = f"crossvote ladder {directory}"
+    out.resume = command_line("ladder", directory)
     update(out, directory, config, "prune", force=False, last=False)
     with out.progress() as progress:
         rows = ladder_in_run(directory, config, settings, progress)

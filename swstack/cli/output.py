@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -76,11 +77,11 @@ class Output:
 
     def error(self, text: str) -> None:
         """One sentence about what is wrong, on standard error."""
-        self._err.print(("crossvote:", "bold red"), (text, ""))
+        self._err.print(("crossvote:", "bold red"), (_one_line(text), ""))
 
     def warn(self, text: str) -> None:
         """One sentence about what the user should know, on standard error."""
-        self._err.print(("crossvote:", "yellow"), (text, ""))
+        self._err.print(("crossvote:", "yellow"), (_one_line(text), ""))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -106,6 +107,11 @@ class Output:
         from crossvote.swstack.cli.live import live_view
 
         return live_view(self._talk.console, folder, self._quiet)
+
+
+def _one_line(text: str) -> str:
+    """A file's name may hold line breaks, and signs that a terminal obeys: they are shown, not sent."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], text)
 
 
 def _finite(value: Any) -> Any:

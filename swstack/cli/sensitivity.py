@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.output import Output
 
@@ -37,5 +38,5 @@ def sensitivity(
             [row["part"], f"{row['points lost']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}", str(row["chips"])]
         )
     out.table(table)
-    out.line(f"in the report with: crossvote report {run}")
+    out.line(f"in the report with: {command_line('report', run)}")
     out.result(rows)

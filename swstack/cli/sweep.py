@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.cli.app import app, command
 from crossvote.swstack.cli.output import Output
 
@@ -168,7 +169,7 @@ def _run(out: Output, folder: Path, spec: CampaignSpec | None, engine: str, agai
     from crossvote.swstack.experiment.campaign.engines import check_engine
 
     check_engine(engine)
-    out.resume = f"crossvote sweep resume {folder}"
+    out.resume = command_line("sweep resume", folder)
     with out.campaign(folder) as watch:
         run_campaign(folder, spec, engine, watch, retry=again)
     with Database.open(database_path(folder)) as database:
@@ -203,5 +204,6 @@ def _show(out: Output, folder: Path, database: Any) -> None:
     failed = next(database.rows("failed"), None)
     if failed is not None:
         last = (failed.error or "").strip().splitlines()[-1]
-        out.text(f"{counts['failed']} failed, the first with: {last}; try again with: crossvote sweep retry {folder}")
+        again = command_line("sweep retry", folder)
+        out.text(f"{counts['failed']} failed, the first with: {last}; try again with: {again}")
     out.result({"folder": str(folder), "counts": counts, "digest": results_digest(database), **asdict(findings)})

@@ -11,6 +11,7 @@ import typer
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import at_home
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.cli.app import FAILED
 from crossvote.swstack.cli.output import Output
 
@@ -35,7 +36,7 @@ def work(
 
         show(out, directory, config, target, force)
         return
-    out.resume = f"crossvote {'run' if target == 'report' else target} {directory}"
+    out.resume = command_line("run" if target == "report" else target, directory)
     update(out, directory, config, target, force)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import at_home
 from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig, SimulateConfig
+from crossvote.swstack.experiment.overrides import lay_over, parse_override
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import AnyScheme, Scheme
@@ -147,8 +147,9 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, was_checked: bool 
     """
     data = _with_absolute_paths(read_toml(path), path.parent.absolute(), str(path))
     where = str(path)
-    for override in overrides:
-        data = merge(data, _with_absolute_paths(parse_override(override), Path.cwd(), f"-o {override}"))
+    if overrides:
+        parsed = {text: _with_absolute_paths(parse_override(text), Path.cwd(), f"-o {text}") for text in overrides}
+        data = lay_over(data, parsed, str(path))
         where = f"{path} with {', '.join(f'-o {text}' for text in overrides)}"
     chip = data.get("chip", {})
     if isinstance(chip, Mapping) and ("preset" in chip or "name" not in chip):
@@ -201,33 +202,3 @@ def _chip_preset(preset: Any) -> dict[str, Any]:
     if not isinstance(preset, str):
         raise UserError(f"key 'chip.preset' = {preset!r}: the name of a chip preset or of a TOML file is needed.")
     return to_mapping(load_chip(preset, where="chip.preset"))
-
-
-def parse_override(text: str) -> dict[str, Any]:
-    """``a.b=value`` as nested tables. The value is TOML; a bare word that is no TOML value is taken as a string.
-
-    Raises:
-        UserError: no ``=``, an odd key, or a value that is neither TOML nor a bare word.
-    """
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(re.fullmatch(r"[\w-]+", part) for part in parts):
-        raise UserError(f"override '{text}': must look like section.key=value, for example faults.chips=3.")
-    try:
-        found: dict[str, Any] = tomllib.loads(f"value = {value.strip()}")
-        parsed = found.pop("value")
-        if found:
-            raise UserError(f"override '{text}': a value and nothing else; '{next(iter(found))}' is another key.")
-        tomllib.loads(f"value = {{value = {value.strip()}}}")  # in which no comment has room
-    except RecursionError:
-        raise UserError(f"override '{text[:60]}...': lists or tables are nested too deep.") from None
-    except tomllib.TOMLDecodeError:
-        if not re.fullmatch(r"[\w./:~@+-]+", value.strip()):
-            numbers = re.fullmatch(r"[-+.\deE_, ]*,[-+.\deE_, ]*", value.strip())
-            hint = "a list is written [1, 2]" if numbers else "text needs quotes inside the shell's"
-            raise UserError(f"override '{text}': '{value.strip()}' is not a TOML value ({hint}).") from None
-        parsed = value.strip()
-    nested: dict[str, Any] = {parts[-1]: parsed}
-    for part in reversed(parts[:-1]):
-        nested = {part: nested}
-    return nested

@@ -8,6 +8,7 @@ from typing import Any
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import flat_keys, to_mapping
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
@@ -32,7 +33,7 @@ def compare_reports(runs: Sequence[Path], folder: Path) -> tuple[list[str], Path
         keys[name] = flat_keys(to_mapping(config), keep_empty=True)
         for stage, file in paths.RESULTS.items():
             if not (path / file).is_file():
-                raise UserError(f"{path}: {stage} has not been done; do it with: crossvote run {path}")
+                raise UserError(f"{path}: {stage} has not been done; do it with: {command_line('run', path)}")
         found[name] = plain_results(RunDirectory(path), config)
     every = list(dict.fromkeys(key for own in keys.values() for key in own))
     differing = {

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import merge, to_mapping
-from crossvote.swstack.experiment.config import RunConfig, load_config, parse_override
+from crossvote.swstack.experiment.config import RunConfig, load_config
+from crossvote.swstack.experiment.overrides import parse_override
 from crossvote.swstack.experiment.shipped import shipped_configs
 
 SCHEMA = TypeAdapter(RunConfig).json_schema()

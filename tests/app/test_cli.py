@@ -312,16 +312,28 @@ def test_an_unknown_option_is_exit_code_2():
     assert call("run", "--nothing").exit_code == 2
 
 
-def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("mine", "mine"), ("two words", "'two words'"), ("-x", "./-x"), ("$HOME", "'$HOME'"), ("it's", """'it'"'"'s'""")],
+)
+def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(monkeypatch, tmp_path, place, said):
+    """In words that a shell takes as they are."""
     monkeypatch.chdir(tmp_path)
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(work, "update", interrupted)
-    result = call("run", "--run-dir", "mine")
+    result = call("run", f"--run-dir={place}")
     assert result.exit_code == 130
-    assert "crossvote run mine" in result.stderr
+    assert result.stderr == f"crossvote: interrupted. Continue with: crossvote run {said}\n"
+
+
+def test_signs_in_a_name_are_shown_and_not_sent_to_the_terminal():
+    result = call("run", "new\nline \x1b[31m.toml")
+    assert result.exit_code == 2
+    assert r"new\nline \x1b[31m.toml: " in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import tomli_w
+from pydantic import WithJsonSchema
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.registry import KIND_SCHEMA
 from crossvote.sim.common.schema import merge, to_mapping
-from crossvote.swstack.experiment.config import load_config, parse_override
+from crossvote.swstack.experiment.config import RunConfig, load_config
+from crossvote.swstack.experiment.overrides import KINDS, parse_override
 from crossvote.swstack.experiment.shipped import find_config, shipped_configs
+from crossvote.swstack.mapping.scheme import AnyScheme
 
 
 def write(tmp_path, text):
@@ -158,6 +164,61 @@ def test_overrides_win_over_the_file_and_later_ones_over_earlier_ones(tmp_path):
     path = write(tmp_path, "seed = 3\n[faults]\nchips = 2")
     config = load_config(path, ["seed=4", "faults.chips=5", "seed=6", "faults.rates=[0.25]"])
     assert (config.seed, config.faults.chips, tuple(config.faults.rates)) == (6, 5, (0.25,))
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("", ["faults=3", "faults.chips=2"], "'faults' is 3 by -o faults=3, which would be dropped"),
+        ("", ["faults.chips=2", "faults=3"], "the earlier -o faults.chips=2 would be dropped"),
+        ("chip = 'isaac-ce'", ["chip.adc.bits=9"], "'chip' is 'isaac-ce' by .*own.toml, which would be dropped"),
+        ("[faults]\nrates = [0.1]", ["faults.rates.first=0.2"], r"'faults.rates' is \[0.1\] by .*own.toml"),
+        ("", ["faults.pattern.cluster_size=3", "faults.pattern=clustered"], "'faults.pattern' as a whole or by its"),
+        ("", ["chip.adc=3", "chip.adc.bits=9"], "'chip.adc' is 3 by -o chip.adc=3"),
+    ],
+)
+def test_a_key_as_a_whole_and_by_its_parts_is_refused(tmp_path: Path, text: str, overrides: list[str], message: str):
+    """One of them would be dropped in silence."""
+    with pytest.raises(UserError, match=message) as error:
+        load_config(write(tmp_path, text), overrides)
+    assert str(error.value).startswith(f"-o {overrides[-1]}: ")
+
+
+def test_a_table_and_its_parts_are_laid_over_each_other(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, ""), ["faults={chips=3}", "faults.rates=[0.1]", "faults={}"])
+    assert (config.faults.chips, config.faults.rates) == (3, (0.1,))
+
+
+def test_the_settings_of_a_kind_may_follow_its_name(tmp_path: Path) -> None:
+    """Wherever a value is a name or a table, by the file or by an earlier override."""
+    path = write(tmp_path, "[faults]\npattern = 'clustered'")
+    assert load_config(path, ["faults.pattern.cluster_size=7.0"]).faults.pattern.cluster_size == 7.0
+    empty = tmp_path / "empty.toml"
+    empty.write_text("")
+    named = ["faults.pattern=clustered", "faults.pattern.cluster_size=7.0", "fault_training.noise=stuck"]
+    named += [
+        "fault_training.noise.sa0_sa1=[1, 2]",
+        "map.protection.mine=optimal",
+        "map.protection.mine.sa0_sa1=[1, 2]",
+    ]
+    config = load_config(empty, named)
+    assert config.faults.pattern.cluster_size == 7.0
+    assert config.fault_training.noise.sa0_sa1 == (1, 2)
+    assert config.map.protection["mine"].sa0_sa1 == (1, 2)
+
+
+def test_every_key_that_takes_a_kind_is_known_as_one() -> None:
+    found = []
+    for section, field in get_type_hints(RunConfig, include_extras=True).items():
+        if not is_dataclass(field):
+            continue
+        for key, hint in get_type_hints(field, include_extras=True).items():
+            parts = [hint, *get_args(hint)]
+            if any(WithJsonSchema(KIND_SCHEMA) in getattr(part, "__metadata__", ()) for part in parts):
+                found.append(f"{section}.{key}")
+            elif AnyScheme in parts:
+                found.append(f"{section}.{key}.*")
+    assert sorted(found) == sorted(KINDS)
 
 
 def test_an_override_mistake_names_the_override(tmp_path):

@@ -16,6 +16,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.machine import is_installed
 from crossvote.sim.common.schema import build, to_mapping
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.engines import Engine, open_engine
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, Variant, variants
@@ -80,7 +81,7 @@ def driving(folder: Path) -> Iterator[Database]:
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    busy = f"{folder}: another driver runs this campaign; look at it with: crossvote sweep status {folder}"
+    busy = f"{folder}: another driver runs this campaign; look at it with: {command_line('sweep status', folder)}"
     with held(folder / _LOCK, busy), Database.open(folder / _FILE, write=True) as database:
         yield database
 

@@ -16,6 +16,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.evaluation.evaluation import summarize
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.ladder.config import FOLDER, LadderConfig, rung_schemes
@@ -50,7 +51,7 @@ def ladder_in_run(
     with RunDirectory.open(directory) as run:
         folder = run.path / FOLDER
         if not (run.path / MASKS).is_file():
-            raise UserError(f"{directory}: nothing is pruned there yet; run: crossvote prune {directory}")
+            raise UserError(f"{directory}: nothing is pruned there yet; run: {command_line('prune', directory)}")
         site = Site(run.path, config, settings)
         if workers > 1:
             from crossvote.swstack.experiment.ladder.workers import side_by_side

@@ -28,6 +28,7 @@ from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import check_folder, write_text_atomic, writing
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.schema import adapter
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.records import FORMAT, read_record
 
@@ -289,7 +290,7 @@ class RunDirectory:
                 if not there.exists() or file_digest(there) != expected:
                     raise UserError(
                         f"{there}: {'changed or damaged' if there.exists() else 'gone'} since the stage {path.stem} "
-                        f"left it; make it again with: crossvote run {self.path}"
+                        f"left it; make it again with: {command_line('run', self.path)}"
                     )
         return self.path / name
 

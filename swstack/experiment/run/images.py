@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.records import Mapped, read_record
@@ -19,7 +20,7 @@ def recorded_image(run: Path, scheme: str) -> Image:
     """
     path = run / paths.image(scheme)
     if not path.is_file():
-        raise UserError(f"{path}: no such image yet; make it with: crossvote map {run}")
+        raise UserError(f"{path}: no such image yet; make it with: {command_line('map', run)}")
     image = Image.load(path)
     record = RunDirectory(run).whole(paths.RESULTS["map"])
     entry = read_record(Mapped, record).scheme(scheme) if record.is_file() else None
@@ -27,6 +28,6 @@ def recorded_image(run: Path, scheme: str) -> Image:
         raise UserError(
             f"{path}: not the image that this run made of scheme '{scheme}' (it holds '{image.protection.get('name')}' "
             f"with hash {image.content_hash}, {record.name} records {entry.content_hash}); "
-            f"make it again with: crossvote map {run}"
+            f"make it again with: {command_line('map', run)}"
         )
     return image

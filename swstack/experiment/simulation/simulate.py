@@ -18,7 +18,6 @@ from crossvote.sim.common.csv_rows import to_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
-from crossvote.sim.common.schema import merge
 from crossvote.sim.kernel import Trace
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.system.cosim import CosimRequest
@@ -28,7 +27,8 @@ from crossvote.sim.system.placement import check_capacity
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.result import Resolution, SystemResult
 from crossvote.sim.system.workload import Workload
-from crossvote.swstack.experiment.config import RunConfig, load_config, parse_override
+from crossvote.swstack.experiment.config import RunConfig, load_config
+from crossvote.swstack.experiment.overrides import lay_over, parse_override
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.shipped import find_run_config
@@ -214,13 +214,12 @@ def _dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:
 
 
 def _chip_overrides(overrides: Sequence[str]) -> dict[str, object]:
-    merged: dict[str, object] = {}
-    for text in overrides:
-        parsed = parse_override(text)
-        if set(parsed) != {"chip"}:
+    parsed = {text: parse_override(text) for text in overrides}
+    for text, keys in parsed.items():
+        if set(keys) != {"chip"} or not isinstance(keys["chip"], dict):
             raise UserError(f"override '{text}': only keys of the chip can be changed here, as in chip.adc.bits=7.")
-        merged = merge(merged, parsed["chip"])
-    return merged
+    found: dict[str, object] = lay_over({}, parsed).get("chip", {})
+    return found
 
 
 def _own_config(run: Path) -> RunConfig:
