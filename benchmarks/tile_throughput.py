@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.measure import environment
 from benchmarks.sections import Section, measured_on
 from crossvote.rtl.tile_parameters import TileParameters
-from crossvote.sim.array.image import Vote
+from crossvote.sim.array.column_map import Vote
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral.tile import calibrated, tile_sums

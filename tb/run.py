@@ -32,7 +32,7 @@ from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.tile import Tile
 from crossvote.rtl.tile_axi import TileAxi
-from crossvote.sim.array.image import Vote
+from crossvote.sim.array.column_map import Vote
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
 from tb import march_case, tile_case, tile_layers

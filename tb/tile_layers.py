@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.sim.array.column_map import Vote
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import Bundle, GroupImage, Image, Vote
+from crossvote.sim.array.image import Bundle, GroupImage, Image
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.peripheral.base import OpcMap

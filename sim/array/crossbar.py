@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crossvote.sim.array import arithmetic
+from crossvote.sim.array.column_map import ColumnMap, Vote
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import ColumnMap, GroupImage, Vote
+from crossvote.sim.array.image import GroupImage
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.later import Later
 

@@ -59,9 +59,9 @@ class Sources:
     """The source files of the package at ``root``, each looked for and read once."""
 
     root: Path
-    _names: dict[str, frozenset[str]] = field(default_factory=dict)
-    _found: dict[str, Path | None] = field(default_factory=dict)
-    _data: dict[Path, dict[str, str]] = field(default_factory=dict)
+    _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _found: dict[str, str | None] = field(default_factory=dict)
+    _data: dict[str, dict[str, str]] = field(default_factory=dict)
     _read: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     _cache: dict[str, list[Any]] | None = None
     _new: dict[str, list[Any]] = field(default_factory=dict)
@@ -86,76 +86,86 @@ class Sources:
         if self._new:
             add_to_table(_TABLE, self._new)
             self._new = {}
-        folders = {path.parent for name in modules if (path := self._file(name))}
+        folders = {file.rpartition("/")[0] for name in modules if (file := self._file(name))}
         data = {name: content for folder in folders for name, content in self._beside(folder).items()}
         return digest({"modules": modules, "data": data})
 
-    def _beside(self, folder: Path) -> dict[str, str]:
+    def _beside(self, folder: str) -> dict[str, str]:
         """Digests of the files of a folder that are no Python."""
         if folder not in self._data:
             self._data[folder] = {
-                path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in folder.iterdir()
-                if path.suffix in _DATA
+                inside: hashlib.sha256(self._text(inside)).hexdigest()
+                for name in self._inside(folder)
+                if name.endswith(_DATA)
+                for inside in (f"{folder}/{name}".strip("/"),)
             }
         return self._data[folder]
+
+    def _text(self, file: str) -> bytes:
+        with open(f"{self.root}/{file}", "rb") as stream:
+            return stream.read()
 
     @staticmethod
     def _is_plumbing(name: str) -> bool:
         return name in PLUMBING or name.startswith(_INSIDE_PLUMBING)
 
-    def _file(self, name: str) -> Path | None:
+    def _file(self, name: str) -> str | None:
+        """A module's file, relative to the root; plain text, for thousands of names are looked for, most of them no
+        module.
+        """
         if name not in self._found:
             self._found[name] = self._look(name)
         return self._found[name]
 
-    def _look(self, name: str) -> Path | None:
+    def _look(self, name: str) -> str | None:
         package, _, inner = name.partition(".")
         if package != PACKAGE:
             return None
         folder, _, last = inner.replace(".", "/").rpartition("/")
         if last and f"{last}.py" in self._inside(folder):
-            return self.root / folder / f"{last}.py"
+            return f"{folder}/{last}.py".strip("/")
         if last and last not in self._inside(folder):  # a function or a class, as most names are
             return None
         own = f"{folder}/{last}".strip("/")
-        return self.root / own / "__init__.py" if "__init__.py" in self._inside(own) else None
+        return f"{own}/__init__.py".strip("/") if "__init__.py" in self._inside(own) else None
 
-    def _inside(self, folder: str) -> frozenset[str]:
-        """The names in a folder, a path relative to the root; thousands of modules are looked for in dozens of them."""
+    def _inside(self, folder: str) -> tuple[str, ...]:
+        """The names in a folder, sorted."""
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(os.listdir(self.root / folder))
+                self._names[folder] = tuple(sorted(os.listdir(f"{self.root}/{folder}")))
             except OSError:  # a file, or a folder that is not there
-                self._names[folder] = frozenset()
+                self._names[folder] = ()
         return self._names[folder]
 
     def _siblings(self, name: str) -> list[str]:
-        path = self._file(name)
-        assert path is not None
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        return [f"{package}.{other.stem}" for other in sorted(path.parent.glob("*.py")) if other.stem != "__init__"]
+        file = self._file(name)
+        assert file is not None
+        folder, _, last = file.rpartition("/")
+        package = name if last == "__init__.py" else name.rpartition(".")[0]
+        modules = (other[:-3] for other in self._inside(folder) if other.endswith(".py") and other != "__init__.py")
+        return [f"{package}.{module}" for module in modules]
 
     def _module(self, name: str) -> tuple[str, tuple[str, ...]]:
         """Digest of a module's code, and the CrossVote modules it uses, apart from the plumbing."""
         if name in self._read:
             return self._read[name]
-        path = self._file(name)
-        assert path is not None
-        source = path.read_bytes()
+        file = self._file(name)
+        assert file is not None
+        source = self._text(file)
         key = hashlib.sha256(source + f"{sys.version_info[:2]} {name} {_rules()}".encode()).hexdigest()
         cache = self._stored()
         entry = cache.get(key)
         if entry is None:
             tree = ast.parse(source)
-            names = sorted(set(_imported(tree, name, path.name == "__init__.py")))
+            names = sorted(set(_imported(tree, name, file.endswith("__init__.py"))))
             by_name = any(_imports_by_name(node) for node in ast.walk(tree))
             entry = [hashlib.sha256(without_text(tree).encode()).hexdigest(), names, by_name]
             cache[key] = self._new[key] = entry
         content, names, by_name = entry
         existing: list[str] = []
         for other in names:
-            if other.endswith(".*") and (found := self._file(other[:-2])) and found.name == "__init__.py":
+            if other.endswith(".*") and (found := self._file(other[:-2])) and found.endswith("__init__.py"):
                 existing += self._siblings(other[:-2])
             elif self._file(other) is not None:
                 existing.append(other)

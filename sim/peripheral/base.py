@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL, OpcParameters
-from crossvote.sim.array.image import Bundle, ColumnMap
+from crossvote.sim.array.column_map import ColumnMap
+from crossvote.sim.array.image import Bundle
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.scales import OpcScales
 

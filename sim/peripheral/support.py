@@ -17,7 +17,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image, Vote
+from crossvote.sim.array.column_map import ColumnMap, Vote
+from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError

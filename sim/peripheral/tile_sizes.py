@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from crossvote.rtl.tile_parameters import TileParameters
-from crossvote.sim.array.image import Vote
+from crossvote.sim.array.column_map import Vote
 from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError

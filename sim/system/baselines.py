@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image
+from crossvote.sim.array.column_map import ColumnMap
+from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.workload import LayerWork, Workload

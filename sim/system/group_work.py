@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.sim.array.image import GroupImage, Vote
+from crossvote.sim.array.column_map import Vote
+from crossvote.sim.array.image import GroupImage
 from crossvote.sim.chip.components.base import Variant
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError

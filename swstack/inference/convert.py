@@ -15,7 +15,8 @@ from torch import nn
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
-from crossvote.sim.array.read_model import ReadModel, loss
+from crossvote.sim.array.imperfect_reads import loss
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.self_test import RepeatedReads
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS, Program

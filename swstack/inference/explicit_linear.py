@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from crossvote.sim.array.arithmetic import bit_weights
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, MatrixImage
-from crossvote.sim.array.read_model import ReadModel, conductance_factors
+from crossvote.sim.array.imperfect_reads import conductance_factors
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.silicon import conductance_stream
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.mapped_linear import MappedLinear

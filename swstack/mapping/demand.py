@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crossvote.sim.array.image import ColumnMap, Vote
+from crossvote.sim.array.column_map import ColumnMap, Vote
 from crossvote.sim.peripheral.support import Demand
 from crossvote.swstack.mapping.scheme import GroupStatistics, Scheme, code_lines
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage
+from crossvote.sim.array.column_map import ColumnMap
+from crossvote.sim.array.image import GroupImage, Image, MatrixImage
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress

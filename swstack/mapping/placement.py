@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.sim.array.image import ColumnMap
+from crossvote.sim.array.column_map import ColumnMap
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.mapping.scheme import Allocation, Placement, code_lines
 

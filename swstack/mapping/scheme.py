@@ -1,7 +1,7 @@
 """What a protection scheme is: a code for every output, and where its bit lines go.
 
 A *code* says which planes of an output are kept, how many bit lines each has, and whether these vote or are summed
-(module ``crossvote.sim.array.image``, ``ColumnMap``). A scheme is a configuration class that gives every output of a
+(``crossvote.sim.array.column_map.ColumnMap``). A scheme is a configuration class that gives every output of a
 word-line group its code; each kind of scheme is a file in ``schemes`` that registers itself.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from crossvote.sim.array.column_map import Vote
     from crossvote.sim.array.faults import FaultMap
-    from crossvote.sim.array.image import Vote
 else:
     np = Later("numpy")
 

@@ -13,10 +13,11 @@ import torch
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "mapping"))
 from mapping_cases import driven_inputs, quantized
 
-from crossvote.sim.array import crossbar, read_model
+from crossvote.sim.array import crossbar, imperfect_reads
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
-from crossvote.sim.array.read_model import ReadModel, loss
+from crossvote.sim.array.imperfect_reads import loss
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.chip.shipped import chip_presets
@@ -123,7 +124,7 @@ def run(engine: str, chip: ChipConfig, group) -> None:
         layers = [ExplicitLinear(group, matrix, 8, chip.adc.bits, read) for matrix in group.matrices]
         for layer in layers:
             layer.program(faults)
-        expected = read_model.reference_outputs(group, x, 8, chip.adc.bits, read, faults)
+        expected = imperfect_reads.reference_outputs(group, x, 8, chip.adc.bits, read, faults)
         same(layers, x, None if read.disturbed else expected)
     else:
         tile = NumpyTile if engine == "tile" else None  # its Verilog takes minutes to compile for all these chips

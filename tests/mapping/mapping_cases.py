@@ -23,7 +23,8 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage, Vote
+from crossvote.sim.array.column_map import ColumnMap, Vote
+from crossvote.sim.array.image import GroupImage, Image, MatrixImage
 from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group, program
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.schemes.replicas import Replicas

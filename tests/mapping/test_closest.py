@@ -10,9 +10,10 @@ import pytest
 import torch
 from mapping_cases import driven_inputs, quantized, tiny_model, tokens
 
+from crossvote.sim.array.column_map import ColumnMap
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image
+from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.array.self_test import RepeatedReads
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.around import PROGRAMS

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping_cases import CODES, SCHEMES, coded, driven_inputs, placed
 
+from crossvote.sim.array.column_map import ColumnMap
 from crossvote.sim.array.crossbar import read_cells, reference_outputs
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image
+from crossvote.sim.array.image import GroupImage, Image
 from crossvote.swstack.inference import products
 from crossvote.swstack.inference.cell_program import CellProgram, cells_from
 from crossvote.swstack.inference.convert import ProgrammedGroup

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mapping_cases import CODES, SCHEMES, coded, driven_inputs, placed, random_masks, tiny_image, tiny_model, tokens
 
-from crossvote.sim.array import crossbar, read_model
+from crossvote.sim.array import crossbar, imperfect_reads
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
-from crossvote.sim.array.read_model import ReadModel, loss
+from crossvote.sim.array.imperfect_reads import loss
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference.calibration import calibrate
 from crossvote.swstack.inference.convert import convert, swap_faults
@@ -70,7 +71,7 @@ def test_outputs_equal_the_reference(seed, scheme, model, rate, inputs, cell_bit
     rng = np.random.default_rng(seed)
     _, group = placed(rng, SCHEMES[scheme], inputs=inputs, first_pair=1, cell_bits=cell_bits)
     faults, x = chip(group, rate, seed), driven_inputs(rng, group)
-    expected = read_model.reference_outputs(group, x, 8, 8, MODELS[model], faults)
+    expected = imperfect_reads.reference_outputs(group, x, 8, 8, MODELS[model], faults)
     np.testing.assert_array_equal(outputs(layers_of(group, MODELS[model], faults), x), expected)
 
 
@@ -101,7 +102,7 @@ def test_wide_inputs():
     _, group = placed(rng, SCHEMES["paper"])
     x = np.where(group.kept_inputs, rng.integers(-2048, 2048, (4, group.inputs)), 0)
     got = outputs(layers_of(group, MODELS["coarse"], None, input_bits=12), x)
-    np.testing.assert_array_equal(got, read_model.reference_outputs(group, x, 12, 8, MODELS["coarse"]))
+    np.testing.assert_array_equal(got, imperfect_reads.reference_outputs(group, x, 12, 8, MODELS["coarse"]))
 
 
 def test_chips_can_be_swapped_and_leave_no_trace():
@@ -112,7 +113,7 @@ def test_chips_can_be_swapped_and_leave_no_trace():
     for faults in (chip(group, 0.4, 1), chip(group, 0.02, 2), None, chip(group, 1.0, 3), chip(group, 0.02, 2)):
         for layer in layers:
             layer.program(faults)
-        expected = read_model.reference_outputs(group, x, 8, 8, MODELS["clipping"], faults)
+        expected = imperfect_reads.reference_outputs(group, x, 8, 8, MODELS["clipping"], faults)
         np.testing.assert_array_equal(outputs(layers, x), expected)
 
 
@@ -134,16 +135,18 @@ def test_verified_cells_are_those_that_count_most_and_vary_less():
     used = column_map.used
     counts = np.where(used, scale[column_map.output] * 2.0**column_map.shift, 0.0)
     for share in (0.0, 0.25, 0.5, 1.0):
-        chosen = read_model.verified_lines(group, share)
+        chosen = imperfect_reads.verified_lines(group, share)
         assert chosen.sum() == np.ceil(share * used.sum())
         assert not (chosen & ~used).any()
         if 0 < share < 1:
             assert counts[chosen].min() >= counts[used & ~chosen].max()
     plain, verified, perfect = (
-        read_model.conductance_factors(ReadModel(variation=0.3, verified_share=share, verified_variation=own), group, 0)
+        imperfect_reads.conductance_factors(
+            ReadModel(variation=0.3, verified_share=share, verified_variation=own), group, 0
+        )
         for share, own in ((0.0, 0.0), (0.25, 0.1), (1.0, 0.0))
     )
-    chosen = read_model.verified_lines(group, 0.25)
+    chosen = imperfect_reads.verified_lines(group, 0.25)
     np.testing.assert_array_equal(plain[..., ~chosen], verified[..., ~chosen])
     np.testing.assert_allclose(np.log(plain[..., chosen]) / 3, np.log(verified[..., chosen]), rtol=1e-9, atol=1e-12)
     assert (perfect[..., used] == 1).all()
@@ -152,16 +155,16 @@ def test_verified_cells_are_those_that_count_most_and_vary_less():
 def test_variation_belongs_to_the_silicon():
     """Crossbars vary alike whatever is mapped on them, log-normally with median 1, and seeds give other chips."""
     model = ReadModel(variation=0.3, seed=1)
-    first = read_model.variation(model, 64, 64, 5)
-    np.testing.assert_array_equal(first, read_model.variation(model, 64, 64, 5))
-    assert not np.array_equal(first, read_model.variation(model, 64, 64, 6))
-    assert not np.array_equal(first, read_model.variation(ReadModel(variation=0.3, seed=2), 64, 64, 5))
+    first = imperfect_reads.variation(model, 64, 64, 5)
+    np.testing.assert_array_equal(first, imperfect_reads.variation(model, 64, 64, 5))
+    assert not np.array_equal(first, imperfect_reads.variation(model, 64, 64, 6))
+    assert not np.array_equal(first, imperfect_reads.variation(ReadModel(variation=0.3, seed=2), 64, 64, 5))
     _, group = placed(np.random.default_rng(0), SCHEMES["none"])
-    chips = [read_model.variation(model, 64, 64, 5, chip(group, 0.01, seed)) for seed in (1, 2, 1)]
+    chips = [imperfect_reads.variation(model, 64, 64, 5, chip(group, 0.01, seed)) for seed in (1, 2, 1)]
     assert not np.array_equal(chips[0], first)
     assert not np.array_equal(chips[0], chips[1])
     np.testing.assert_array_equal(chips[0], chips[2])
-    logarithm = np.log(read_model.variation(model, 512, 512, 0))
+    logarithm = np.log(imperfect_reads.variation(model, 512, 512, 0))
     assert abs(logarithm.mean()) < 0.003
     assert logarithm.std() == pytest.approx(0.3, abs=0.003)
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_model
 
 from crossvote.sim.array.arithmetic import magnitude_planes
+from crossvote.sim.array.column_map import ColumnMap
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import ColumnMap, Image, MatrixImage
+from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.mapping import (

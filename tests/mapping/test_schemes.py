@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from mapping_cases import driven_inputs, quantized
 
+from crossvote.sim.array.column_map import ColumnMap
 from crossvote.sim.array.crossbar import reference_outputs
-from crossvote.sim.array.image import ColumnMap, Image, MatrixImage
+from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.mapping.mapping import QuantizedGroup, mapping_report, place_group
 from crossvote.swstack.mapping.placement import place_outputs

@@ -10,7 +10,7 @@ from opc_hardware import needs_compiler
 
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.tile_parameters import TileParameters
-from crossvote.sim.array.image import Vote
+from crossvote.sim.array.column_map import Vote
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.tile import calibrated, tile_sums

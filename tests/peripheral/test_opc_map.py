@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from crossvote.rtl.parameters import OpcParameters
-from crossvote.sim.array.image import Bundle, ColumnMap
+from crossvote.sim.array.column_map import ColumnMap
+from crossvote.sim.array.image import Bundle
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import OpcMap
 

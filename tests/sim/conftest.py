@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from crossvote.sim.array.arithmetic import magnitude_planes
-from crossvote.sim.array.image import ColumnMap, GroupImage, MatrixImage, Vote
+from crossvote.sim.array.column_map import ColumnMap, Vote
+from crossvote.sim.array.image import GroupImage, MatrixImage
 
 
 def random_group(

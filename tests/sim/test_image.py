@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image
+from crossvote.sim.array.column_map import ColumnMap
+from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.common.errors import UserError
 
 

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 
 from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.array.imperfect_reads import variation
 from crossvote.sim.array.patterns import parse_pattern
-from crossvote.sim.array.read_model import ReadModel, variation
+from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.silicon import Silicon
 
 CHIP = Silicon(7, 2, 0.01, 32, 16)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.laws import conservation
 from benchmarks.validation import IDEAL, SMALL
-from crossvote.sim.array.image import ColumnMap, GroupImage, Image, MatrixImage, Vote
+from crossvote.sim.array.column_map import ColumnMap, Vote
+from crossvote.sim.array.image import GroupImage, Image, MatrixImage
 from crossvote.sim.chip.bill import bill, estimate, prices
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.chip.shipped import chip_presets

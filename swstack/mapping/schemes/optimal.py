@@ -10,7 +10,6 @@ from crossvote.sim.array.faults import PAPER_SA0_SA1, FaultMap, Ratio
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.later import Later
 from crossvote.sim.common.schema import config_dataclass
-from crossvote.swstack.mapping.codes import FaultLaw, best_codes, deal_lines
 from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, Code, GroupStatistics, Placement, Scale, Scheme
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ class Optimal(Scheme):
         Raises:
             UserError: cells of several bits, or fewer bit lines than the shortest codes take.
         """
+        from crossvote.swstack.mapping.codes import FaultLaw, best_codes, deal_lines  # not to read a configuration
+
         if statistics.cell_bits != 1:
             raise UserError(
                 f"group {statistics.name}: codes are for one-bit cells, not for {statistics.cell_bits} bits."
