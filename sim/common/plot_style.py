@@ -11,6 +11,8 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 #: For more parts than the palette has colours, they come again with a hatch.
 HATCHES = ("", "///", "...")
 INK, MUTED, GRID = "#1f2933", "#5b6770", "#dde3e8"
+#: For what lies on a picture whose own colours are the same in both themes of a page: no colours that a theme changes.
+FIXED_INK, FIXED_PAPER = "#111111", "#fefefe"
 
 STYLE: dict[Any, Any] = {
     # Without it ids in an SVG are random, and equal results would not give equal bytes.

@@ -27,7 +27,7 @@ from crossvote.sim.array.crossbar import stuck_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.common.files import write_together
-from crossvote.sim.common.plot_style import GRID, INK, MARKERS, MUTED, PALETTE, STYLE
+from crossvote.sim.common.plot_style import FIXED_INK, FIXED_PAPER, GRID, INK, MARKERS, MUTED, PALETTE, STYLE
 from crossvote.swstack.report.claims import metric_title
 from crossvote.swstack.tasks.metrics import METRICS, in_percent
 
@@ -71,9 +71,9 @@ def _laid_out(figure: Figure) -> Bbox:
     return figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
 
 
-def inline_svg(svg: str, name: str, text: str, themed: bool = True) -> str:
+def inline_svg(svg: str, name: str, text: str) -> str:
     """An SVG picture as part of a page: ids of its own, colours of the page's theme, ``text`` for who cannot see it."""
-    for colour, variable in THEMED.items() if themed else ():
+    for colour, variable in THEMED.items():
         svg = svg.replace(colour, variable)
     svg = re.sub(r'(\bid=")', rf"\g<1>{name}-", svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
@@ -181,10 +181,10 @@ def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: 
             Patch(color=_plane_colour(planes // 2, planes), label=f"plane {planes // 2}"),
             Patch(color=_plane_colour(0, planes), label="plane 0 (LSB)"),
             Patch(color=PALETTE[3], label="replica"),
-            Patch(facecolor="white", edgecolor=MUTED, label="unused"),
+            Patch(facecolor=FIXED_PAPER, edgecolor=MUTED, label="unused"),
             Line2D([], [], marker="o", ls="", ms=6, color=PALETTE[0], label="stuck, changes a weight"),
             Line2D([], [], marker="o", ls="", ms=6, color=PALETTE[4], label="stuck, but outvoted"),
-            Line2D([], [], marker="o", ls="", ms=6, mfc="none", mec=INK, label="stuck, harmless"),
+            Line2D([], [], marker="o", ls="", ms=6, mfc=FIXED_PAPER, mec=FIXED_INK, label="stuck, harmless"),
         ]
         figure.legend(handles=handles, ncols=4, loc="lower center", fontsize=9, bbox_to_anchor=(0.5, 0.0))
     return figure
@@ -260,13 +260,13 @@ def _draw_crossbar(axes: Axes, scheme: str, group: GroupImage, faults: FaultMap)
     picture[idle] = 0.75 + 0.25 * picture[idle]
     axes.imshow(picture, interpolation="nearest", aspect="equal")
     word_line, bit_line, effect = fault_effects(group, faults)
-    for name, face, edge in (
-        ("harmless", "none", INK),
-        ("outvoted", PALETTE[4], INK),
-        ("changes a weight", PALETTE[0], INK),
+    for name, face in (
+        ("harmless", "none"),
+        ("outvoted", PALETTE[4]),
+        ("changes a weight", PALETTE[0]),
     ):
         chosen = effect == name
-        axes.scatter(bit_line[chosen], word_line[chosen], s=30, facecolors=face, edgecolors=edge, linewidths=0.9)
+        axes.scatter(bit_line[chosen], word_line[chosen], s=30, facecolors=face, edgecolors=FIXED_INK, linewidths=0.9)
     axes.set_title(f"{scheme}: {int(used.sum())} of {lines} bit lines used, {int(replica.sum())} hold replicas")
     axes.set_xlabel("bit line")
     axes.set_ylabel("word line")

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from crossvote.sim.common.plot_style import INK, MUTED, PALETTE, STYLE, look
+from crossvote.sim.common.plot_style import FIXED_INK, FIXED_PAPER, INK, MUTED, PALETTE, STYLE, look
 from crossvote.swstack.report.weights import plane_shares
 
 Record = Mapping[str, Any]
@@ -57,9 +57,9 @@ def head_figure(rows: Sequence[Record]) -> Figure:
         picture = axes.imshow(shares, aspect="auto", cmap="Blues", vmin=0, vmax=top)
         if heads <= 16 and len(matrices) <= 40:
             for (y, x), share in np.ndenumerate(shares):
-                # On the blues of the map, which are the same in both themes: no colour that a theme changes.
-                colour = "#fefefe" if share > 0.6 * top else "#111111"
-                axes.text(x, y, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
+                colour = FIXED_PAPER if share > 0.6 * top else FIXED_INK
+                number = axes.text(x, y, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
+                number.set_in_layout(False)  # inside the axes, so that it takes no room of its own
         axes.set_xticks(range(heads))
         axes.set_yticks(range(len(matrices)), [short(name) for name in matrices])
         axes.tick_params(labelsize=7.5)

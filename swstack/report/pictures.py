@@ -23,8 +23,6 @@ NAMES = (
     "accuracy", "difference", "sensitivity", "cost", "breakdown", "timeline", "occupancy", "sparsity", "heads",
     "weights",
 )  # fmt: skip
-#: Pictures of cells, whose colours mean something against white only.
-FIXED = ("occupancy",)
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,7 @@ def add_picture(folder: Path, name: str, figure: Figure, rows: Rows, title: str)
     svg = figures.save_figure(figure, folder, name)
     write_csv(folder / f"{name}.csv", rows)
     data = base64.b64encode(to_csv(rows).encode()).decode()
-    return Drawing(
-        figures.inline_svg(svg, name, title, themed=name not in FIXED), f"data:text/csv;base64,{data}", title
-    )
+    return Drawing(figures.inline_svg(svg, name, title), f"data:text/csv;base64,{data}", title)
 
 
 def protected(images: Mapping[str, Image]) -> dict[str, Image]:

@@ -46,16 +46,21 @@ def _block_magnitudes(group: GroupImage, block: int) -> Iterator[NDArray[np.uint
     lines = np.flatnonzero(column_map.used & ~column_map.repeats)
     if not len(lines) or not len(kept):
         return
-    # Bit lines first, so that what belongs to a plane lies side by side, and no wider than 15 bits of magnitude need.
-    levels = np.ascontiguousarray(group.block_cells(block)[:, kept].swapaxes(1, 2))[:, lines]
-    flipped = column_map.flipped[lines]
-    levels[:, flipped] = group.last_level - levels[:, flipped]
+    # Still packed, and bit lines before word lines, so that what belongs to a bit line lies side by side. In a flipped
+    # one every bit of a level is the other way round.
+    flipped = np.packbits(np.repeat(column_map.flipped, group.cell_bits))
+    packed = group.cells[:, block * group.rows + kept] ^ flipped
+    packed = np.ascontiguousarray(packed.swapaxes(1, 2))
     outputs, place = np.unique(column_map.output[lines], return_inverse=True)
-    total = np.zeros((2, len(outputs), len(kept)), np.uint16)
+    width = np.uint8 if group.planes <= 8 else np.uint16
+    total = np.zeros((2, len(outputs), len(kept)), width)
     planes = column_map.plane[lines]
     for plane in np.unique(planes):
         own = planes == plane  # repeats are left out, so an output has one line of a plane at most
-        total[:, place[own]] += levels[:, own].astype(np.uint16) << np.uint16(plane)
+        for digit in range(group.cell_bits):
+            bit = lines[own] * group.cell_bits + digit
+            ones = (packed[:, bit >> 3] >> (7 - (bit & 7)).astype(np.uint8)[:, None]) & np.uint8(1)
+            total[:, place[own]] += ones.astype(width) << width(plane + digit)
     yield total.max(axis=0)
 
 

@@ -60,7 +60,7 @@ def results(
     for scheme, row in means.items():
         points.append(_point(scheme, 0.0, 91.0, 0.0, 1))
         points += [_point(scheme, rate, mean, 3.1, 5) for rate, mean in zip(RATES, row, strict=True)]
-    schemes = []
+    schemes: list[dict[str, Any]] = []
     for name, image in images().items():
         report = mapping_report(image)
         schemes.append(
@@ -111,7 +111,7 @@ def results(
         "simulate": system(),
         "changes": [
             ["faults.chips", 5, 7],
-            ["map.schemes", ["best"], ["none", "best"]],
+            ["map.schemes", ["none", "paper", "best", "code"], ["none", "best"]],
             ["chip.opc.voter", True, False],
             ["task.glue_dir", None, "glue"],
         ],

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 import synthetic_run as synthetic
@@ -47,6 +48,7 @@ frame.addEventListener("load", () => {
   found.corner = told();
   found.drawn = new Set(canvas.getContext("2d").getImageData(0, 0, 200, 200).data).size;
   found.width = page.documentElement.scrollWidth;
+  found.tallest = Math.max(...[...page.querySelectorAll("td.text.wrap")].map((cell) => cell.clientHeight));
   found.buttons = [...page.querySelectorAll("button[data-svg]")].filter((button) => !button.hidden).length;
   document.getElementById("found").textContent = JSON.stringify(found);
 });
@@ -56,7 +58,7 @@ frame.srcdoc = PAGE;
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the driver saw, and what the browser wrote to its console."""
     folder = tmp_path_factory.mktemp("browser")
     report.write_report(folder, synthetic.results(), synthetic.images(), synthetic.chip())
@@ -74,11 +76,11 @@ def found(tmp_path_factory):
     return {**json.loads(seen.replace("&amp;", "&")), "console": re.findall(r".*CONSOLE.*", done.stderr)}
 
 
-def test_the_console_stays_empty(found):
+def test_the_console_stays_empty(found: dict[str, Any]) -> None:
     assert found["console"] == []
 
 
-def test_a_crossbar_is_explored_by_keyboard_lists_and_pointer(found):
+def test_a_crossbar_is_explored_by_keyboard_lists_and_pointer(found: dict[str, Any]) -> None:
     image = synthetic.images()
     assert found["shown"]
     assert found["schemes"] == list(image)
@@ -92,9 +94,13 @@ def test_a_crossbar_is_explored_by_keyboard_lists_and_pointer(found):
     assert found["drawn"] > 10
 
 
-def test_a_phone_does_not_scroll_sideways(found):
+def test_a_phone_does_not_scroll_sideways(found: dict[str, Any]) -> None:
     assert found["width"] <= 390
 
 
-def test_every_picture_can_be_saved(found):
+def test_values_of_keys_stay_on_one_line_of_a_phone(found: dict[str, Any]) -> None:
+    assert 20 < found["tallest"] < 2 * 21
+
+
+def test_every_picture_can_be_saved(found: dict[str, Any]) -> None:
     assert found["buttons"] == len(pictures.NAMES) - 1  # the made-up run has no heads

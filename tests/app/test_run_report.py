@@ -20,8 +20,10 @@ import synthetic_run as synthetic
 from matplotlib.figure import Figure
 
 from crossvote.sim.array.faults import FaultMap
-from crossvote.sim.array.image import GroupImage
-from crossvote.sim.common.plot_style import PALETTE
+from crossvote.sim.array.image import GroupImage, Image, MatrixImage
+from crossvote.sim.common.plot_style import FIXED_INK, FIXED_PAPER, PALETTE
+from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.scheme import scheme_from
 from crossvote.swstack.report import (
     chip_charts,
     claims,
@@ -36,6 +38,8 @@ from crossvote.swstack.report import (
 )
 from crossvote.swstack.report import page as report
 
+#: All planes flipped, nothing beside them.
+FLIPPED = scheme_from({"flip": "all"})
 #: The made-up run has no attention, so no heads.
 DRAWN = [name for name in pictures.NAMES if name != "heads"]
 
@@ -90,6 +94,15 @@ def test_a_dark_page_can_turn_every_colour_that_is_not_the_pictures_own() -> Non
     colours = {text.get_text(): text.get_color() for text in heads.axes[0].texts}
     assert set(colours) == {"10", "90"}
     assert not set(colours.values()) & set(figures.THEMED)
+
+
+def test_a_dark_page_turns_the_ground_of_the_crossbars_and_not_their_cells_or_marks(text: str) -> None:
+    (svg,) = re.findall(r'id="figure-occupancy".*?(<svg.*?</svg>)', text, re.DOTALL)
+    assert "fill: var(--paper)" in svg
+    assert "fill: var(--ink)" in svg
+    assert not set(figures.THEMED) & set(re.findall("#[0-9a-fA-F]{6}", svg))
+    assert f"stroke: {FIXED_INK}" in svg  # the rings of stuck cells lie on cells, whose colours stay
+    assert svg.count(f"fill: {FIXED_PAPER}") == 2  # in the legend: what is unused, and the cell under a ring
 
 
 def test_paper_has_every_colour_of_the_light_page_whatever_the_screen_shows() -> None:
@@ -369,6 +382,18 @@ def test_magnitudes_are_those_that_were_programmed() -> None:
     assert weights.plane_shares(expected).tolist() == pytest.approx(shares)
 
 
+@pytest.mark.parametrize("cell_bits", [2, 3])
+def test_magnitudes_are_read_from_cells_of_several_bits_too(cell_bits: int) -> None:
+    """Seven planes do not fill whole cells, and in flipped ones every level is the other way round."""
+    q = np.random.default_rng(cell_bits).integers(-127, 128, (200, 12)).astype(np.int32)
+    matrix = MatrixImage("layer.0.dense", 0, 12, np.ones(1, np.float32), None)
+    every = np.ones(200, np.bool_), np.ones(12, np.bool_)
+    group = place_group(QuantizedGroup("a", q, (matrix,), *every), FLIPPED, 7, 128, 128, cell_bits=cell_bits)
+    assert group.column_map.flipped.any()
+    counts, _ = weights.magnitudes(Image((group,), {}, input_bits=8, adc_bits=9))
+    assert counts.tolist() == np.bincount(np.abs(q).ravel(), minlength=128).tolist()
+
+
 def test_a_large_image_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "MOST_CELLS", 1)
     counts, complete = weights.magnitudes(synthetic.images()["none"])
@@ -457,7 +482,7 @@ def test_changed_keys_are_written_as_a_configuration_has_them(text: str) -> None
     rows = re.findall(row, text)
     assert [tuple(map(html.unescape, row)) for row in rows] == [
         ("faults.chips", "5", "7"),
-        ("map.schemes", '["best"]', '["none", "best"]'),
+        ("map.schemes", '["none", "paper", "best", "code"]', '["none", "best"]'),
         ("chip.opc.voter", "true", "false"),
         ("task.glue_dir", "\N{EN DASH}", "glue"),
     ]
