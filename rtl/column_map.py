@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL, OpcParameters
 
-#: Operations without a value: nothing is read; the column sum waits for the vote.
+#: Operations without a value: nothing is read, or with ``flip`` a checksum line; the column sum waits for the vote.
 SKIP, HOLD = range(2)
 #: Operations of one kind of value: every advance, then every tail.
 _KIND = MOST_ADVANCE + 1 + MOST_TAIL + 1
@@ -60,9 +60,10 @@ def step_layout(parameters: OpcParameters) -> data.StructLayout:
     """A column map entry on its way to read-out, its operation taken apart.
 
     read: the column sum is read at all. value, vote, end, advance: as in ``operation``. last: the end of the map.
+    check: the column sum is a checksum line's; only where there is a check.
     """
     fields = {"line": parameters.line_bits, "flip": 1, "read": 1, "value": 1, "vote": 1, "end": 1, "advance": 2}
-    return data.StructLayout(fields | {"last": 1})
+    return data.StructLayout(fields | {"last": 1} | ({"check": 1} if parameters.checksum_bits else {}))
 
 
 class WritableMap(wiring.Component):
@@ -137,6 +138,8 @@ class WritableMap(wiring.Component):
             decoded.read.eq(kept.operation != SKIP),
             decoded.value.eq(kept.operation > HOLD),
         ]
+        if p.checksum_bits:
+            m.d.comb += decoded.check.eq((kept.operation == SKIP) & kept.flip)
         with m.Switch(kept.operation):
             for number, vote, end, advance in operations():
                 with m.Case(number):

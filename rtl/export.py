@@ -30,7 +30,14 @@ from crossvote.rtl.column_map import HOLD, SKIP, operations
 from crossvote.rtl.memories import KINDS, WrappedMemories
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
-from crossvote.rtl.registers import ENTRY_WORD, SCALE_WORD, Register, Status, map_address, scale_address
+from crossvote.rtl.registers import (
+    ENTRY_WORD,
+    SCALE_WORD,
+    map_address,
+    registers_of,
+    scale_address,
+    status_bits,
+)
 
 #: What the registers can be reached through.
 BUSES: dict[str, type[Opc | OpcAxi]] = {"port": Opc, "axi": OpcAxi}
@@ -123,9 +130,6 @@ def describe(opc: Opc | OpcAxi | OpcAxiStream, name: str) -> dict[str, Any]:
         name: {field: [word[field].offset, word[field].width] for field in word.members}
         for name, word in (("map", ENTRY_WORD), ("scale", SCALE_WORD))
     }
-    absent = {Register.DISAGREEMENTS: not p.voter, Register.STEPS: not p.column_map}
-    absent |= dict.fromkeys((Register.LOG_LINE, Register.LOG_COUNT), not p.log_bits)
-    registers = {register.name: int(register) for register in Register if not absent.get(register)}
     return {
         "format": "crossvote-opc",
         "version": DESCRIPTION_VERSION,
@@ -139,8 +143,8 @@ def describe(opc: Opc | OpcAxi | OpcAxiStream, name: str) -> dict[str, Any]:
             "pipeline": p.pipeline,
         },
         "ports": ports(opc),
-        "register_words": registers,
-        "status_bits": {bit.name: int(bit) for bit in Status},
+        "register_words": {register.name: int(register) for register in registers_of(p)},
+        "status_bits": {bit.name: int(bit) for bit in status_bits(p)},
         "map": {
             "first_word": map_address(p, 0),
             "entries": p.columns if p.column_map else 0,

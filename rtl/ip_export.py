@@ -55,7 +55,8 @@ class WorkedExample:
 
     Attributes:
         writes: (byte address, word), each of which reads back as written. beats: payloads of the input stream.
-        outputs: payloads of the output stream. disagreements: votes that are not unanimous.
+        outputs: payloads of the output stream. disagreements: votes that are not unanimous. mismatches: vectors whose
+            checksum does not hold, in a tile's first OPC.
         crossbars: behind a tile; None for an OPC.
     """
 
@@ -63,6 +64,7 @@ class WorkedExample:
     beats: Sequence[int]
     outputs: Sequence[int]
     disagreements: int
+    mismatches: int = 0
     crossbars: ExampleCrossbars | None = None
 
 
@@ -239,8 +241,10 @@ def _example(
         "SUM_DATA_BITS": whole_bytes(given),
         "ADDRESS_BITS": index_bits(p) + 2 + 2 * (bus == "axi"),
         "DISAGREEMENTS": example.disagreements,
+        "MISMATCHES": example.mismatches,
         "PATIENCE": patience + 4000,
     }
+    flags |= {"CHECKED": bool(p.checksum_bits)}
     lines = ["// Sizes of the example."]
     lines += [f"`define {key}" for key, on in flags.items() if on]
     lines += [f"`define {key} {value}" for key, value in values.items()]
@@ -309,14 +313,16 @@ def _range(port: dict[str, Any]) -> str:
 
 
 def _crossbars(p: TileParameters, number: int, wires: set[str]) -> list[str]:
-    """Instance of the crossbars behind an OPC. Ports that the tile does not have are tied to 0."""
+    """Instance of the crossbars behind an OPC. Where the tile has no self-test, nothing is written: tied to 0."""
+    tied = "1'b0"
     sizes = {"ROWS": p.rows, "COLUMNS": p.opc.columns, "LANES": p.opc.lanes, "BLOCKS": p.opc.row_blocks}
     sizes |= {"OPCS": p.opcs, "ADC_BITS": p.opc.adc_bits, "NUMBER": number}
+    sizes |= {"BLOCK_BITS": p.block_bits, "GROUP_BITS": p.opc.group_bits}
     ports = {name: f"array__{name}" for name in ("load", "load_block", "drive", "sample")}
     ports |= {name: f"array__{name}" for name in ("convert_block", "convert_group")}
     ports |= {name: f"array__{name}__{number}" for name in ("word_lines", "codes")}
     ports |= {"write": "cells__program", "level": "cells__level"}
-    connected = [f"        .{name}({wire if wire in wires else 0})" for name, wire in ports.items()]
+    connected = [f"        .{name}({wire if wire in wires else tied})" for name, wire in ports.items()]
     # All are written in the same time.
     connected += ["        .clk(clk)", f"        .written({'cells__done' if p.self_test and number == 0 else ''})"]
     given = ", ".join(f".{name}({value})" for name, value in sizes.items())

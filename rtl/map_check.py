@@ -17,6 +17,7 @@ class MapCheck(wiring.Component):
     weights of an output's values add up to 2^B - 1 at most, so that no sum overflows; there are no more outputs than
     the OPC numbers; and the last entry completes one. The weights are added as the values are, by Horner's rule with 1
     for every value. The first one that is too many is reported; behind it the sum of an output's weights means nothing.
+    Checksum lines, where there is a check, come before anything that is read.
 
     Ports: take: an entry is read. step: the entry. illegal: it breaks the order (combinational, with ``take``).
     """
@@ -46,6 +47,12 @@ class MapCheck(wiring.Component):
             )
         with m.Else():
             m.d.comb += self.illegal.eq(self.take & (step.last | (step.read & (waiting == 2))))
+        if p.checksum_bits:
+            begun = Signal(name="begun")
+            with m.If(step.check & begun):
+                m.d.comb += self.illegal.eq(self.take)
+            with m.If(self.take):
+                m.d.sync += begun.eq((begun | step.read) & ~step.last)
         with m.If(self.take):
             with m.If(step.value):
                 m.d.sync += [waiting.eq(0), weight.eq(Mux(step.end, 0, total))]

@@ -176,6 +176,8 @@ class Opc(wiring.Component):
             ]
         if p.voter:
             m.d.comb += registers.disagreement.eq(readout.disagreement)
+        if p.checksum_bits:
+            m.d.comb += registers.mismatch.eq(readout.mismatch)
         leaving = readout.busy | scale.busy if p.scale_bits else readout.busy
         if p.log_bits:
             m.submodules.log = log = DisagreementLog(p)

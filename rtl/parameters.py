@@ -38,6 +38,7 @@ class OpcParameters:
         column_map: False replaces the writable map by a fixed one: no flips, outputs side by side, top plane first.
         scale_bits: bits of the multiplier with which each output is scaled; 0 leaves out the scale stage.
         log_bits: bits of the count per bit line of votes in which it was not the median; 0 leaves out this log.
+        checksum_bits: most checksum bit lines that column sums are checked against; 0 leaves out this check.
 
     Raises:
         ValueError: a value that the hardware cannot have.
@@ -53,6 +54,7 @@ class OpcParameters:
     column_map: bool = True
     scale_bits: int = 0
     log_bits: int = 0
+    checksum_bits: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -64,6 +66,7 @@ class OpcParameters:
             ("row_blocks", 1, 256),
             ("scale_bits", 0, 17),
             ("log_bits", 0, 24),
+            ("checksum_bits", 0, 16),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -78,6 +81,15 @@ class OpcParameters:
             raise ValueError("voter = True needs column_map = True, because only the map places replicas.")
         if self.log_bits and not self.voter:
             raise ValueError("log_bits above 0 needs voter = True, because the log counts what voters see.")
+        if self.checksum_bits and not self.column_map:
+            raise ValueError(
+                "checksum_bits above 0 needs column_map = True, because only the map names checksum lines."
+            )
+        if self.planes + self.checksum_bits > self.columns:
+            raise ValueError(
+                f"columns = {self.columns} cannot hold the {self.planes} planes of one output and "
+                f"{self.checksum_bits} checksum lines."
+            )
         if self.scale_bits and self.product_bits > 64:
             raise ValueError(
                 f"scale_bits = {self.scale_bits} makes products of {self.product_bits} bits from sums of "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from crossvote.rtl.accumulate import Accumulate
+from crossvote.rtl.checksum import ChecksumCheck
 from crossvote.rtl.column_map import step_layout
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.sequencer import mark_layout
@@ -37,15 +38,18 @@ class ReadOut(wiring.Component):
         read: a column sum is offered. step: its map entry. mark: of its vector. ready: it is taken in this clock.
         sums: ``choices`` of them, each from as many neighbouring lanes; the entry's line is in one of these.
         o: outputs. disagreement: a vote was not unanimous (one clock each). busy: something is in the pipeline.
-        With a log also vote: one is decided; lines, differs: as in ``DisagreementLog``.
+        With a log also vote: one is decided; lines, differs: as in ``DisagreementLog``. With a check also mismatch: the
+        checksum of a vector did not hold (one clock each).
     """
 
     def __init__(self, parameters: OpcParameters) -> None:
         self.parameters = p = parameters
         log = {"vote": Out(1), "lines": Out(p.line_bits).array(3), "differs": Out(3)} if p.log_bits else {}
+        check = {"mismatch": Out(1)} if p.checksum_bits else {}
         super().__init__(
             {
                 **log,
+                **check,
                 "read": In(1),
                 "step": In(step_layout(p)),
                 "mark": In(mark_layout()),
@@ -78,6 +82,10 @@ class ReadOut(wiring.Component):
                     column_sum.eq(self.sums[0]),
                 ]
             choosing = 0
+            ends: Value | int = 0
+            if p.checksum_bits:
+                with m.If(self.ready):
+                    m.d.sync += taken_entry.step.check.eq(self.read & self.step.check)
         else:
             offered = Signal(name="offered")
             offer = Signal(entry_shape, name="offer")
@@ -94,7 +102,10 @@ class ReadOut(wiring.Component):
                     taken_entry.eq(offer),
                     column_sum.eq(Array(sums)[chosen]),
                 ]
-            choosing = offered
+            choosing, ends = offered, offer.step.last
+            if p.checksum_bits:
+                with m.If(self.ready):
+                    m.d.sync += offer.step.check.eq(self.read & self.step.check)
 
         # The value of an entry: its column sum, or the median of the last three.
         if p.voter:
@@ -154,5 +165,18 @@ class ReadOut(wiring.Component):
             with m.If(step.last):
                 # Also where a map ends amid an output, which then spoils one vector only.
                 m.d.sync += [begins.eq(1), number.eq(0)]
-        m.d.comb += self.busy.eq(choosing | waiting | valued | self.o.valid)
+        busy = choosing | waiting | valued | self.o.valid
+        if p.checksum_bits:
+            m.submodules.checksum = checksum = ChecksumCheck(p)
+            busy = busy | ends | taken_entry.step.last | checksum.busy
+            m.d.comb += [
+                checksum.move.eq(self.ready),
+                checksum.adds.eq(taken),
+                checksum.checks.eq(taken_entry.step.check),
+                checksum.value.eq(column_sum),
+                checksum.last.eq(taken_entry.step.last),
+                checksum.spoilt.eq(taken_entry.mark.error),
+                self.mismatch.eq(checksum.mismatch),
+            ]
+        m.d.comb += self.busy.eq(busy)
         return m

@@ -64,6 +64,7 @@ def constants(parameters: OpcParameters | TileParameters) -> dict[str, int]:
         "P_SCALE_BITS": p.scale_bits,
         "P_VOTER": int(p.voter),
         "P_LOG_BITS": p.log_bits,
+        "P_CHECKSUM_BITS": p.checksum_bits,
         "P_COLUMN_MAP": int(p.column_map),
         "P_OUTPUTS": p.outputs,
         "P_WINDOW": 1 << index_bits(p),

@@ -37,15 +37,20 @@ class Register(IntEnum):
     OPTIONS = 8
     LOG_LINE = 9
     LOG_COUNT = 10
+    # Words 11 to 17 are a tile's (``crossvote.rtl.tile_registers``).
+    MISMATCHES = 18
 
 
 #: Content of ID: "OPC" and a zero byte, first letter in the highest byte.
 IDENTIFIER = 0x4F504300
-#: Content of VERSION: of this register map; the upper half counts changes that break drivers.
+#: Content of VERSION: of what every OPC has of this register map; the upper half counts changes that break drivers.
+#: OPTIONS says which registers there are beside it.
 REGISTERS_VERSION = 2 << 16 | 1
 #: Fields of SIZES and OPTIONS, by which a driver knows what it found.
 SIZES_WORD = data.StructLayout({"columns": 13, "lane_bits": 4, "planes": 4, "input_bits": 5, "adc_bits": 5})
-OPTIONS_WORD = data.StructLayout({"row_blocks": 9, "scale_bits": 5, "voter": 1, "column_map": 1, "log_bits": 5})
+OPTIONS_WORD = data.StructLayout(
+    {"row_blocks": 9, "scale_bits": 5, "voter": 1, "column_map": 1, "log_bits": 5, "checksum_bits": 5}
+)
 
 
 class Status(IntEnum):
@@ -55,6 +60,22 @@ class Status(IntEnum):
     MISFRAMED = 1
     REFUSED = 2
     ILLEGAL_MAP = 3
+    # Bit 4 is a tile's (``crossvote.rtl.tile_registers``).
+    CHECKSUM = 5
+
+
+def status_bits(parameters: OpcParameters) -> tuple[Status, ...]:
+    """The bits of STATUS and INTERRUPTS of an OPC with these parameters."""
+    return tuple(bit for bit in Status if bit != Status.CHECKSUM or parameters.checksum_bits)
+
+
+def registers_of(parameters: OpcParameters) -> tuple[Register, ...]:
+    """The registers in window 0 of an OPC with these parameters."""
+    p = parameters
+    absent = {Register.DISAGREEMENTS: not p.voter, Register.STEPS: not p.column_map}
+    absent |= dict.fromkeys((Register.LOG_LINE, Register.LOG_COUNT), not p.log_bits)
+    absent |= {Register.MISMATCHES: not p.checksum_bits}
+    return tuple(register for register in Register if not absent.get(register))
 
 
 def index_bits(parameters: OpcParameters) -> int:
@@ -128,7 +149,7 @@ class Registers(wiring.Component):
 
     Ports:
         bus: the register port. busy: a vector is in flight. irq: a status bit is set that INTERRUPTS lets through.
-        misframed, illegal_map, disagreement: events, one clock each.
+        misframed, illegal_map, disagreement, mismatch: events, one clock each.
         row_blocks: row blocks per vector. last_step: number of the map's last entry.
         map_index, map_write, map_entry, map_look, map_read, map_restart: the column map's side of the registers.
         scale_index, scale_write, scale_entry, scale_read: the scale stage's table port.
@@ -146,6 +167,8 @@ class Registers(wiring.Component):
         }
         if p.voter:
             ports |= {"disagreement": In(1)}
+        if p.checksum_bits:
+            ports |= {"mismatch": In(1)}
         if p.column_map:
             ports |= {
                 "illegal_map": In(1),
@@ -198,11 +221,14 @@ class Registers(wiring.Component):
         events = {Status.MISFRAMED: self.misframed, Status.REFUSED: bus.error}
         if p.column_map:
             events[Status.ILLEGAL_MAP] = self.illegal_map
+        if p.checksum_bits:
+            events[Status.CHECKSUM] = self.mismatch
+        width = max(status_bits(p)) + 1
         sticky = {bit: Signal(name=bit.name.lower()) for bit in events}
         enabled = {bit: Signal(name=f"{bit.name.lower()}_interrupts") for bit in (Status.BUSY, *events)}
-        clears = Signal(len(Status), name="clears")
-        status = Signal(len(Status), name="status")
-        interrupts = Signal(len(Status), name="interrupts")
+        clears = Signal(width, name="clears")
+        status = Signal(width, name="status")
+        interrupts = Signal(width, name="interrupts")
         m.d.comb += status[Status.BUSY].eq(self.busy)
         for bit, event in events.items():
             m.d.sync += sticky[bit].eq(sticky[bit] & ~clears[bit] | event)
@@ -234,7 +260,8 @@ class Registers(wiring.Component):
                 with m.If(write):
                     m.d.sync += self.row_blocks.eq(word)
             with m.Case(Register.INTERRUPTS):
-                m.d.comb += takes.eq(word < 1 << len(Status))
+                holes = [word[bit] for bit in range(width) if bit not in list(Status)]
+                m.d.comb += takes.eq((word < 1 << width) & ~Cat(holes).any() if holes else word < 1 << width)
                 m.d.sync += [read_word.eq(interrupts), known.eq(1)]
                 with m.If(write):
                     m.d.sync += [on.eq(word[bit]) for bit, on in enabled.items()]
@@ -250,6 +277,11 @@ class Registers(wiring.Component):
                 with m.Case(Register.DISAGREEMENTS):
                     m.d.comb += takes.eq(1)
                     m.d.sync += [read_word.eq(disagreements), known.eq(1)]
+            if p.checksum_bits:
+                mismatches = Signal(32)
+                with m.Case(Register.MISMATCHES):
+                    m.d.comb += takes.eq(1)
+                    m.d.sync += [read_word.eq(mismatches), known.eq(1)]
             if p.log_bits:
                 with m.Case(Register.LOG_LINE):
                     m.d.comb += takes.eq(word < p.columns)
@@ -269,6 +301,11 @@ class Registers(wiring.Component):
                 m.d.sync += disagreements.eq(word)
             with m.Elif(self.disagreement & ~disagreements.all()):
                 m.d.sync += disagreements.eq(disagreements + 1)
+        if p.checksum_bits:
+            with m.If(write & (window == 0) & (index == Register.MISMATCHES)):
+                m.d.sync += mismatches.eq(word)
+            with m.Elif(self.mismatch & ~mismatches.all()):
+                m.d.sync += mismatches.eq(mismatches + 1)
 
         m.d.comb += [bus.read_data.eq(read_word), bus.read_error.eq(~known)]
         if p.log_bits:

@@ -49,6 +49,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 #: Widths of the counts for which the log of disagreements is counted, in an OPC of eight lanes.
 LOGS = (8, 24)
+#: Bits of the check of checksums for which it is counted, likewise.
+CHECKS = (2, 16)
 #: Tiles that are counted: of the shipped chip with three row blocks, which vote each or are added before; others.
 TILES = tuple(
     TileParameters(
@@ -208,6 +210,18 @@ def count_logs(folder: Path) -> list[dict[str, int]]:
     ]
 
 
+def count_checks(folder: Path) -> list[dict[str, int]]:
+    """What a check of checksums of each width of ``CHECKS`` adds to an OPC with a voter: gates and flip-flops."""
+    plain, *checked = (
+        count_cells(OpcParameters(checksum_bits=bits), "map + voter", folder / f"checksum_{bits}")
+        for bits in (0, *CHECKS)
+    )
+    return [
+        {"checksum_bits": bits, "gates": own.gates - plain.gates, "flip_flops": own.flip_flops - plain.flip_flops}
+        for bits, own in zip(CHECKS, checked, strict=True)
+    ]
+
+
 def place_ecp5(parameters: OpcParameters, variant: str, folder: Path, seeds: Sequence[int] = SEEDS) -> Cost:
     """Synthesise, place and route one OPC for ECP5, once for each seed."""
     write_netlist(parameters, folder)
@@ -258,7 +272,9 @@ def table(rows: Sequence[CellCounts | Cost | AsicCost]) -> str:
     return "\n".join(lines)
 
 
-def cells_document(rows: Sequence[CellCounts], logs: Sequence[Mapping[str, int]]) -> str:
+def cells_document(
+    rows: Sequence[CellCounts], logs: Sequence[Mapping[str, int]], checks: Sequence[Mapping[str, int]]
+) -> str:
     """The table from which the system model takes the OPC's cells, as JSON."""
     p = OpcParameters()
     sizes = ("columns", "planes", "input_bits", "adc_bits", "row_blocks")
@@ -269,6 +285,7 @@ def cells_document(rows: Sequence[CellCounts], logs: Sequence[Mapping[str, int]]
         "parameters": {name: getattr(p, name) for name in sizes},
         "rows": [asdict(row) for row in rows],
         "log": list(logs),
+        "checksum": list(checks),
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -358,7 +375,8 @@ def main() -> None:
                 costs[target] = merged(costs[target], steps[target](parameters, variant, folder))
                 write_table(path, costs)
     if options.write_cells:
-        write_atomic(options.write_cells, cells_document(costs["cells"], count_logs(options.folder)))
+        added = count_logs(options.folder), count_checks(options.folder)
+        write_atomic(options.write_cells, cells_document(costs["cells"], *added))
     print("\n\n".join(table(costs[target]) for target in targets))
 
 

@@ -221,10 +221,14 @@ class TileControl(wiring.Component):
             # What happens in the tile is for the tile to report. An OPC may be done long before the tile is.
             given.eq(Mux(reported, bus.write_data & ~own_bits, bus.write_data)),
         ]
+        passed = bus.write & ~own_write & ~test_write
+        if p.opc.checksum_bits:
+            choice = Signal(name="choice_write")
+            passed = passed & ~choice
         for opc in opcs:
             m.d.comb += [
                 opc.bus.address.eq(bus.address),
-                opc.bus.write.eq(bus.write & ~own_write & ~test_write),
+                opc.bus.write.eq(passed),
                 # While the tile is busy the OPCs see writes to their settings without strobes, so they refuse them.
                 opc.bus.write_strobe.eq(Mux(busy & setting, 0, bus.write_strobe)),
                 # What is written to a counter of the whole tile is what the first OPC has, and the others begin at 0.
@@ -278,6 +282,8 @@ class TileControl(wiring.Component):
             m.d.comb += [bus.read_data.eq(Mux(own_known, found, 0)), bus.read_error.eq(~own_known)]
         if p.opc.log_bits:
             self._log_registers(m, window == 0, index, given)
+        if p.opc.checksum_bits:
+            self._checksum_registers(m, (window == 0, index), choice)
         if march:
             self._self_test_registers(m, march, (window == 0, index), test_write, busy)
 
@@ -317,6 +323,21 @@ class TileControl(wiring.Component):
             m.d.sync += chosen.eq(asked.opc)
         with m.If(was_line):
             m.d.comb += bus.read_data.eq(self.opcs[0].bus.read_data | chosen << LOG_LINE_WORD["opc"].offset)
+        with m.If(was_count):
+            m.d.comb += bus.read_data.eq(Choice([opc.bus.read_data for opc in self.opcs])[chosen])
+
+    def _checksum_registers(self, m: Module, at: tuple[Value, Value], choice: Signal) -> None:
+        """MISMATCH_OPC says whose count MISMATCHES shows; ``choice`` is set where it takes a write."""
+        bus, chosen = self.bus, Signal(range(self.parameters.opcs), name="checked_opc")
+        here, index = at
+        was_choice, was_count = Signal(name="was_mismatch_opc"), Signal(name="was_mismatches")
+        at_choice = here & (index == TileRegister.MISMATCH_OPC)
+        m.d.comb += choice.eq(bus.write & bus.write_strobe.all() & at_choice & (bus.write_data < self.parameters.opcs))
+        with m.If(choice):
+            m.d.sync += chosen.eq(bus.write_data)
+        m.d.sync += [was_choice.eq(at_choice), was_count.eq(here & (index == Register.MISMATCHES))]
+        with m.If(was_choice):
+            m.d.comb += [bus.read_data.eq(chosen), bus.read_error.eq(0)]
         with m.If(was_count):
             m.d.comb += bus.read_data.eq(Choice([opc.bus.read_data for opc in self.opcs])[chosen])
 

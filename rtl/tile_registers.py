@@ -12,7 +12,7 @@ from enum import IntEnum
 from amaranth.lib import data
 
 from crossvote.rtl.march_elements import SelfTest
-from crossvote.rtl.registers import Register, Status, capability_words, index_bits
+from crossvote.rtl.registers import Register, capability_words, index_bits, registers_of, status_bits
 from crossvote.rtl.tile_parameters import TileParameters
 
 #: Windows of the tile's registers beside those of an OPC: its scales take the place of the OPC's.
@@ -29,6 +29,7 @@ class TileRegister(IntEnum):
     VERDICT = 15
     TILE_SIZES = 16
     TILE_OPTIONS = 17
+    MISMATCH_OPC = 19
 
 
 #: Those that only a tile with a self-test has.
@@ -59,16 +60,15 @@ VERDICT_ADDRESS_WORD = data.StructLayout({"group": 12, "word_line": 12, "part": 
 def tile_registers(parameters: TileParameters) -> tuple[IntEnum, ...]:
     """The registers in window 0 of a tile with these parameters."""
     p = parameters
-    absent: set[IntEnum] = set() if p.opc.voter else {Register.DISAGREEMENTS}
-    absent |= set() if p.opc.column_map else {Register.STEPS}
-    absent |= set() if p.opc.log_bits else {Register.LOG_LINE, Register.LOG_COUNT}
-    absent |= set() if p.self_test else set(SELF_TEST_REGISTERS)
-    return tuple(register for register in (*Register, *TileRegister) if register not in absent)
+    absent: set[IntEnum] = set() if p.self_test else set(SELF_TEST_REGISTERS)
+    absent |= set() if p.opc.checksum_bits else {TileRegister.MISMATCH_OPC}
+    return (*registers_of(p.opc), *(register for register in TileRegister if register not in absent))
 
 
 def tile_status_bits(parameters: TileParameters) -> tuple[IntEnum, ...]:
     """The bits of STATUS and INTERRUPTS of a tile with these parameters."""
-    return (*Status, *(bit for bit in TileStatus if parameters.self_test))
+    own = (bit for bit in TileStatus if parameters.self_test)
+    return tuple(sorted((*status_bits(parameters.opc), *own)))
 
 
 def tile_capability_words(parameters: TileParameters) -> dict[int, int]:

@@ -174,6 +174,8 @@ class OpcBench:
         """Send vectors back to back; outputs in order, values and disagreements must equal the reference, returned."""
         expected = self.reference(opc_map).process(codes)
         assert await self.write(Register.DISAGREEMENTS, 0)
+        if PARAMETERS.checksum_bits:
+            assert await self.write(Register.MISMATCHES, 0)
         self.outputs.clear()
         self.marks.clear()
         sender = cocotb.start_soon(self.send(beat_payloads(PARAMETERS, codes), offer()))
@@ -184,7 +186,11 @@ class OpcBench:
         assert self.marks == self.whole_marks(opc_map, len(codes))
         assert await self.read(Register.DISAGREEMENTS) == expected.disagreements
         await self.idle()
-        assert await self.read(Register.STATUS) == 0
+        found = bool(expected.mismatches) << Status.CHECKSUM
+        assert await self.read(Register.STATUS) == found
+        if PARAMETERS.checksum_bits:
+            assert await self.read(Register.MISMATCHES) == expected.mismatches
+            assert await self.write(Register.STATUS, found)
         return expected
 
     @staticmethod

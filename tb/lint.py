@@ -30,9 +30,15 @@ VARIANTS: tuple[tuple[str, str, OpcParameters | TileParameters], ...] = (
     ("opc_scale", "port", OpcParameters(scale_bits=17)),
     ("opc_log", "port", OpcParameters(log_bits=16)),
     ("opc_map", "port", OpcParameters(voter=False)),
+    ("opc_checksum", "port", OpcParameters(checksum_bits=4)),
     ("opc_plain", "port", OpcParameters(voter=False, column_map=False)),
     ("tile", "axi", TileParameters(opc=OpcParameters(columns=32, row_blocks=2, log_bits=8), rows=32, self_test=True)),
     ("tile_votes", "port", TileParameters(opc=OpcParameters(columns=32, row_blocks=1), opcs=2, rows=32)),
+    (
+        "tile_checksum",
+        "port",
+        TileParameters(opc=OpcParameters(columns=32, row_blocks=1, checksum_bits=2), opcs=2, rows=32),
+    ),
 )
 
 

@@ -41,8 +41,9 @@ VERDICTS = ROOT / "benchmarks" / "results" / "mutants.json"
 DRAWN = VERDICTS.with_name("random_mutants.json")
 #: Benches in the order they are tried, fastest to find faults first.
 BENCHES = ("opc_axi", "opc_scale", "opc_wide", "opc_small")
+#: Those for what few OPCs have.
+LOG_BENCHES, CHECKSUM_BENCHES = ("opc_log",), ("opc_checksum",)
 #: Those for the files of the tile.
-LOG_BENCHES = ("opc_log",)
 TILE_FILES, TILE_BENCHES = (
     ("input_buffer.py", "march.py", "reader.py", "requantise.py", "tile_control.py"),
     ("tile_march", "tile"),
@@ -51,13 +52,13 @@ TILE_FILES, TILE_BENCHES = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """``old`` occurs once in rtl/``file`` and becomes ``new``; ``log``: it is about the log of disagreements."""
+    """``old`` occurs once in rtl/``file`` and becomes ``new``; ``benches``: those that are about it alone."""
 
     fault: str
     file: str
     old: str
     new: str
-    log: bool = False
+    benches: tuple[str, ...] = ()
 
 
 MUTANTS = (
@@ -269,20 +270,99 @@ MUTANTS = (
     Mutant("always the first row block", "march.py", "block.eq(self.block)", "block.eq(0)"),
     Mutant("verdicts of the first OPC", "march.py", "shown.eq(self.look_opc)", "shown.eq(0)"),
     Mutant("fails the other way", "march.py", "read_one.eq(differs & ~wanted)", "read_one.eq(differs & wanted)"),
-    Mutant("log counts the median", "voter.py", "~(is_b | is_a & same_ab | is_c & same_bc)", "~is_b", log=True),
+    Mutant(
+        "weights of checksum lines equal",
+        "checksum.py",
+        "(before << 1) + addend",
+        "before + addend",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "bit lines added to the checksum",
+        "checksum.py",
+        "Mux(self.checks, self.value, ~self.value)",
+        "self.value",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "bit lines taken off without carry",
+        "checksum.py",
+        "before + addend + 1",
+        "before + addend",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "residue of the vector before",
+        "checksum.py",
+        "before.eq(Mux(ended, 0, residue))",
+        "before.eq(residue)",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "more bits count than there are lines",
+        "checksum.py",
+        "(residue & counted).any()",
+        "residue.any()",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "bits of the vector before count",
+        "checksum.py",
+        "known.eq(Mux(ended, 0, counted))",
+        "known.eq(counted)",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "spoilt vectors are judged", "checksum.py", "self.last & ~self.spoilt", "self.last", benches=CHECKSUM_BENCHES
+    ),
+    Mutant(
+        "mismatch counted again under stall", "checksum.py", "self.move & judged", "judged", benches=CHECKSUM_BENCHES
+    ),
+    Mutant(
+        "checksum lines anywhere",
+        "map_check.py",
+        "with m.If(step.check & begun):",
+        "with m.If(0):",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "skips are checksum lines",
+        "column_map.py",
+        "(kept.operation == SKIP) & kept.flip",
+        "kept.operation == SKIP",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "mismatches run over",
+        "registers.py",
+        "self.mismatch & ~mismatches.all()",
+        "self.mismatch",
+        benches=CHECKSUM_BENCHES,
+    ),
+    Mutant(
+        "log counts the median", "voter.py", "~(is_b | is_a & same_ab | is_c & same_bc)", "~is_b", benches=LOG_BENCHES
+    ),
     Mutant(
         "log takes the line before",
         "readout.py",
         "newest.eq(taken_entry.step.line)",
         "newest.eq(self.step.line)",
-        log=True,
+        benches=LOG_BENCHES,
     ),
-    Mutant("counts run over", "disagreement_log.py", "read.data + ~read.data.all()", "read.data + 1", log=True),
     Mutant(
-        "one bit line per vote", "disagreement_log.py", "waiting.eq(waiting & (waiting - 1))", "waiting.eq(0)", log=True
+        "counts run over", "disagreement_log.py", "read.data + ~read.data.all()", "read.data + 1", benches=LOG_BENCHES
     ),
-    Mutant("count lost to a read", "disagreement_log.py", "with m.If(~self.look):", "with m.If(1):", log=True),
-    Mutant("counts cannot be set", "disagreement_log.py", "looked_up | self.write)", "looked_up)", log=True),
+    Mutant(
+        "one bit line per vote",
+        "disagreement_log.py",
+        "waiting.eq(waiting & (waiting - 1))",
+        "waiting.eq(0)",
+        benches=LOG_BENCHES,
+    ),
+    Mutant(
+        "count lost to a read", "disagreement_log.py", "with m.If(~self.look):", "with m.If(1):", benches=LOG_BENCHES
+    ),
+    Mutant("counts cannot be set", "disagreement_log.py", "looked_up | self.write)", "looked_up)", benches=LOG_BENCHES),
     Mutant("vectors enter a test", "tile_control.py", "buffer.valid & ~testing", "buffer.valid"),
     Mutant("busy only in OPCs", "tile_control.py", "said | still << Status.BUSY", "said"),
     Mutant(
@@ -316,9 +396,9 @@ MUTANTS = (
 def benches_of(mutant: Mutant | None) -> tuple[str, ...]:
     """The benches that may find a mutant; all of them for the unchanged hardware."""
     if mutant is None:
-        return (*BENCHES, *TILE_BENCHES, *LOG_BENCHES)
-    if mutant.log:
-        return LOG_BENCHES
+        return (*BENCHES, *TILE_BENCHES, *LOG_BENCHES, *CHECKSUM_BENCHES)
+    if mutant.benches:
+        return mutant.benches
     return TILE_BENCHES if mutant.file in TILE_FILES else BENCHES
 
 

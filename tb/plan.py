@@ -85,6 +85,13 @@ PLAN = (
         mutants=("disagreement_log.py: *", "voter.py: log*", "readout.py: log*"),
     ),
     Feature(
+        "checksum bit lines: vectors in which the crossbars contradict them",
+        ("test_checksum.*",),
+        mutants=(
+            "checksum.py: *", "map_check.py: checksum*", "column_map.py: skips are*", "registers.py: mismatches*",
+        ),
+    ),
+    Feature(
         "outputs: values with signs and weights, added in map order",
         ("test_opc.summed_and_missing_copies", "test_opc.unprotected_layout", "test_opc.extremes",
          "test_real_layers.*"),

@@ -46,9 +46,11 @@ SIMULATORS = ("icarus", "verilator")
 SMALL = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=5, row_blocks=3)
 #: Read-out takes longer than a vector, one bit line per lane, and lanes enough for a stage that chooses among them.
 WIDE = OpcParameters(columns=16, lanes=16, planes=2, input_bits=3, adc_bits=8, row_blocks=2)
+#: With a log of disagreements, and with a check of checksums.
+LOGGED = OpcParameters(columns=16, lanes=4, planes=2, input_bits=3, adc_bits=4, row_blocks=2, log_bits=2)
+CHECKED = OpcParameters(columns=16, lanes=4, planes=2, input_bits=3, adc_bits=4, row_blocks=2, checksum_bits=3)
 #: With a scale stage. Its sums have 19 bits, so that the multiplier works on two slices; outputs of two planes follow
 #: each other so closely that several are in the stage at once.
-LOGGED = OpcParameters(columns=16, lanes=4, planes=2, input_bits=3, adc_bits=4, row_blocks=2, log_bits=2)
 SCALED = OpcParameters(columns=16, lanes=8, planes=2, input_bits=4, adc_bits=10, row_blocks=3, scale_bits=6)
 
 
@@ -90,6 +92,7 @@ BENCHES = (
     Bench("opc_wide", WIDE, Opc, ("tb.test_opc", "tb.test_random")),
     Bench("opc_scale", SCALED, Opc, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
     Bench("opc_log", LOGGED, Opc, ("tb.test_log",)),
+    Bench("opc_checksum", CHECKED, Opc, ("tb.test_checksum",)),
     Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
     Bench("tile_axi", tile_case.PARAMETERS.opc, tile_behind_axi, ("tb.test_tile_axi",)),
     Bench("tile", tile_case.PARAMETERS.opc, tile_on_crossbars, ("tb.test_tile",)),

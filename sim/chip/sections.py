@@ -132,6 +132,13 @@ class OpcConfig:
         le=24,
         description="bits of the count, per bit line, of votes in which it was not the median; 0 leaves the log out",
     )
+    checksum_bits: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="most checksum bit lines that the column sums of a vector are checked against; 0 leaves the check "
+        "out",
+    )
     clock_ps: int = Field(ge=1, le=MOST_PS, description="clock period")
     queue_vectors: int = Field(
         ge=1, le=MOST, description="token vectors that fit between the converters and a group's OPCs"

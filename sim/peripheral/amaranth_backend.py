@@ -38,7 +38,7 @@ class AmaranthPeripheral(LoadedOpc):
         if self._scales is not None:
             writes += scale_writes(self.parameters, self._scales)
         outputs = np.zeros((len(codes), opc_map.outputs), np.int64)
-        cycles = disagreements = 0
+        cycles = disagreements = mismatches = 0
 
         async def write(ctx: SimulatorContext, address: int, word: int) -> None:
             ctx.set(dut.bus.address, address)
@@ -48,7 +48,7 @@ class AmaranthPeripheral(LoadedOpc):
             ctx.set(dut.bus.write, 0)
 
         async def testbench(ctx: SimulatorContext) -> None:
-            nonlocal cycles, disagreements
+            nonlocal cycles, disagreements, mismatches
             for address, word in writes:
                 await write(ctx, address, word)
             await write(ctx, Register.ROW_BLOCKS, codes.shape[1])
@@ -70,6 +70,8 @@ class AmaranthPeripheral(LoadedOpc):
                     delivered += 1
             ctx.set(dut.bus.address, Register.DISAGREEMENTS)
             *_, disagreements = await ctx.tick().sample(dut.bus.read_data).repeat(2)
+            ctx.set(dut.bus.address, Register.MISMATCHES)
+            *_, mismatches = await ctx.tick().sample(dut.bus.read_data).repeat(2)
 
         simulator = Simulator(dut)
         simulator.add_clock(1e-9)
@@ -79,4 +81,4 @@ class AmaranthPeripheral(LoadedOpc):
             simulator.run()
         if raw is not None and self.waveform is not None:
             finish_waveform(raw, self.waveform)
-        return PeripheralResult(outputs, disagreements, cycles)
+        return PeripheralResult(outputs, disagreements, cycles, mismatches)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -27,10 +27,13 @@ class OpcMap:
         output: int32, output of the OPC (0, 1, 2, ... without gaps), or -1 where the bit line is unused.
         plane: int8, bit plane. replica: int8, 0 for a line alone, 0 to 2 for three that vote.
         flipped: bool, the bit line stores 1-bit. shift: int8, left out it equals plane. copy: int8, left out it is 0.
+        checksum: int8, bit b of the checksum that the bit line holds (``crossvote.sim.array.checksum``), or -1; left
+            out there is none.
 
     Raises:
         UserError: two bit lines for the same (output, plane, shift, copy, replica), a number of replicas other than one
-            or three, a gap in the output numbers, or no output at all.
+            or three, a gap in the output numbers, no output at all, checksum bits other than 0, 1, 2, ... once each, or
+            on a bit line that is used.
     """
 
     output: NDArray[np.int32]
@@ -39,15 +42,20 @@ class OpcMap:
     flipped: NDArray[np.bool_]
     shift: NDArray[np.int8] = None  # type: ignore[assignment]
     copy: NDArray[np.int8] = None  # type: ignore[assignment]
+    checksum: NDArray[np.int8] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.checksum is None:
+            object.__setattr__(self, "checksum", np.full(len(self.plane), -1, np.int8))
         if self.shift is None:
             object.__setattr__(self, "shift", self.plane.copy())
         if self.copy is None:
             object.__setattr__(self, "copy", np.zeros_like(self.plane))
-        arrays = (self.output, self.plane, self.replica, self.flipped, self.shift, self.copy)
+        arrays = (self.output, self.plane, self.replica, self.flipped, self.shift, self.copy, self.checksum)
         if {array.shape for array in arrays} != {(len(self.output),)}:
-            raise UserError("an OPC map needs output, plane, replica, flipped, shift and copy for every bit line.")
+            raise UserError(
+                "an OPC map needs output, plane, replica, flipped, shift, copy and checksum for every bit line."
+            )
         lines = self.read_order
         if not len(lines):
             raise UserError("an OPC map needs at least one used bit line.")
@@ -66,6 +74,12 @@ class OpcMap:
             )
         if not np.array_equal(np.unique(self.output[lines]), np.arange(self.output.max() + 1)):
             raise UserError(f"the outputs of an OPC must be 0 to {self.output.max()} without gaps.")
+        held = self.checksum[self.checksum >= 0]
+        if sorted(held.tolist()) != list(range(len(held))):
+            raise UserError(f"the checksum bits of an OPC must be 0 to {max(held)}, each on one bit line.")
+        both = np.flatnonzero((self.checksum >= 0) & (self.output >= 0))
+        if both.size:
+            raise UserError(f"bit line {both[0]} holds both a checksum and {self._name(int(both[0]))}.")
         for start, count in zip(starts, counts, strict=True):
             if count not in (1, 3) or (replica[start : start + count] != np.arange(count)).any():
                 found = ", ".join(map(str, replica[start : start + count]))
@@ -112,6 +126,30 @@ class OpcMap:
         down = (-self.plane.astype(np.int64), -self.shift.astype(np.int64))
         keys = (self.replica, self.copy, *down, self.output)
         return lines[np.lexsort([key[lines] for key in keys])]
+
+    @cached_property
+    def checksum_lines(self) -> NDArray[np.int64]:
+        """Bit lines of the checksum in the order the OPC reads them: largest weight first, before all others."""
+        lines = np.flatnonzero(self.checksum >= 0)
+        return lines[np.argsort(-self.checksum[lines].astype(np.int64))]
+
+    @property
+    def steps(self) -> int:
+        """Entries of the map as the OPC reads it."""
+        return len(self.checksum_lines) + len(self.read_order)
+
+    def with_checksum(self, bits: int) -> OpcMap:
+        """The map with a checksum on its last ``bits`` unused bit lines, bit 0 on the first of these.
+
+        Raises:
+            UserError: fewer are unused.
+        """
+        unused = np.flatnonzero(self.output < 0)
+        if len(unused) < bits:
+            raise UserError(f"a checksum of {bits} bits needs as many unused bit lines; the map has {len(unused)}.")
+        checksum = np.full(len(self), -1, np.int8)
+        checksum[unused[len(unused) - bits :]] = np.arange(bits)
+        return replace(self, checksum=checksum)
 
     @cached_property
     def _begins(self) -> NDArray[np.bool_]:
@@ -183,7 +221,8 @@ class OpcMap:
 
         Raises:
             UserError: another number of bit lines, too high a plane or shift, too many outputs, replicas for an OPC
-                without voter or flipped in part, shifts too far apart, or too much weight in an output.
+                without voter or flipped in part, shifts too far apart, too much weight in an output, or more checksum
+                lines than the OPC's check has bits.
         """
         if not parameters.column_map:
             raise UserError("the OPC was built with column_map = False, so it has no writable column map.")
@@ -208,6 +247,11 @@ class OpcMap:
         if (voted != voted[:, :1]).any():
             raise UserError("the replicas of a term must be all flipped or all plain; the OPC changes a median's sign.")
         self._check_weights(parameters)
+        if (lines := len(self.checksum_lines)) > parameters.checksum_bits:
+            raise UserError(
+                f"the map has a checksum of {lines} bits, but the OPC was built with checksum_bits = "
+                f"{parameters.checksum_bits}."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,11 +261,13 @@ class PeripheralResult:
     Attributes:
         outputs: int64[V, outputs], in the order of the map's output numbers; scaled by an OPC with a scale stage.
         disagreements: votes whose three replicas were not equal. cycles: clock cycles, first beat to last output.
+        mismatches: vectors whose checksum did not hold; 0 where the map has none.
     """
 
     outputs: NDArray[np.int64]
     disagreements: int
     cycles: int
+    mismatches: int = 0
 
 
 class Peripheral(Protocol):

@@ -14,12 +14,20 @@ from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register
 from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
 from crossvote.rtl.tile_registers import self_test_word
+from crossvote.sim.array.checksum import checksum_cells
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.march import CellBank, self_test, verdict_words
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
 from crossvote.sim.peripheral.scales import OpcScales
-from crossvote.sim.peripheral.tile import activation_payloads, calibrated, requantised, tile_sums, tile_writes
+from crossvote.sim.peripheral.tile import (
+    activation_payloads,
+    calibrated,
+    requantised,
+    tile_mismatches,
+    tile_sums,
+    tile_writes,
+)
 
 VECTORS = 3
 #: Share of the cells of a tile's example that are stuck.
@@ -29,7 +37,8 @@ STUCK = 0.03
 def example(parameters: OpcParameters, seed: int = 0) -> WorkedExample:
     """An example for an OPC of any parameters: outputs side by side, the first one's top plane three times if it votes.
 
-    Some planes are flipped where there is a column map. The codes are random, so votes are not unanimous.
+    Some planes are flipped where there is a column map. The codes are random, so votes are not unanimous, and
+    checksums hold by chance only.
     """
     p, rng = parameters, np.random.default_rng(seed)
     # The fixed map of an OPC without a writable one is a map like others.
@@ -52,11 +61,13 @@ def example(parameters: OpcParameters, seed: int = 0) -> WorkedExample:
     for vector, values in enumerate(result.outputs.tolist()):
         outputs += _payloads(p, vector, values, p.sum_bits)
     beats = tuple(beat_payloads(p, codes))
-    return WorkedExample([(4 * address, word) for address, word in writes], beats, outputs, result.disagreements)
+    programmed = [(4 * address, word) for address, word in writes]
+    return WorkedExample(programmed, beats, outputs, result.disagreements, result.mismatches)
 
 
 def tile_example(parameters: TileParameters, seed: int = 0) -> WorkedExample:
-    """An example for a tile of any parameters, as ``example``: cells at random, equal in replicas but for stuck ones.
+    """An example for a tile of any parameters, as ``example``: cells at random, equal in replicas but for stuck ones,
+    which are also why checksums do not hold.
 
     If it has a self-test, the one that searches is run on the first row blocks.
     """
@@ -67,11 +78,16 @@ def tile_example(parameters: TileParameters, seed: int = 0) -> WorkedExample:
     levels = rng.integers(0, 2, shape).astype(np.uint8)
     for first, *others in opc_map.places[1].tolist():
         levels[..., others] = levels[..., [first]]
+    checksum = opc_map.checksum_lines[::-1]
+    if len(checksum):
+        for pair in levels.reshape(-1, 2, p.rows, p.opc.columns):
+            pair[..., checksum] = checksum_cells(pair[..., opc_map.read_order], len(checksum))
     stuck = np.where(rng.random(shape) < STUCK, rng.integers(0, 2, shape), -1).astype(np.int8)
     half = 1 << (p.opc.input_bits - 1)
     x = rng.integers(-half, half, (VECTORS, p.opcs * p.opc.row_blocks * p.rows))
     seen = np.where(stuck < 0, levels, stuck).astype(np.uint8)
     sums, disagreements = tile_sums(twin, opc_map, seen, x)
+    mismatches = tile_mismatches(twin, opc_map, seen, x)[0]
     scales, offsets = calibrated(p, sums)
     writes = tile_writes(twin, opc_map, p.opc.row_blocks, scales, offsets)
     if not p.opc.column_map:
@@ -92,7 +108,7 @@ def tile_example(parameters: TileParameters, seed: int = 0) -> WorkedExample:
             verdicts=verdict_words(p, verdicts),
         )
     programmed = [(4 * address, word & 0xFFFFFFFF) for address, word in writes]
-    return WorkedExample(programmed, tuple(activation_payloads(p, x)), outputs, disagreements, crossbars)
+    return WorkedExample(programmed, tuple(activation_payloads(p, x)), outputs, disagreements, mismatches, crossbars)
 
 
 def _payloads(p: OpcParameters, vector: int, values: list[int], bits: int) -> Iterator[int]:
@@ -112,7 +128,9 @@ def _cell_words(cells: NDArray[np.bool_]) -> tuple[int, ...]:
 
 def _map(p: OpcParameters, rng: np.random.Generator, flips: bool) -> OpcMap:
     extra = 2 if p.voter and p.columns >= p.planes + 2 else 0
-    count = min(p.outputs, (p.columns - extra) // p.planes)
+    count = min(p.outputs, (p.columns - extra - p.checksum_bits) // p.planes)
+    extra *= count > 0
+    count = max(1, count)
     planes = [p.planes - 1] * extra + list(range(p.planes - 1, -1, -1)) * count
     output = np.full(p.columns, -1, np.int32)
     plane, replica = np.zeros(p.columns, np.int8), np.zeros(p.columns, np.int8)
@@ -121,4 +139,5 @@ def _map(p: OpcParameters, rng: np.random.Generator, flips: bool) -> OpcMap:
     plane[:used] = planes
     replica[: extra + 1] = range(extra + 1)
     flipped = rng.random((p.outputs, p.planes)) < 0.3 if flips else np.zeros((p.outputs, p.planes), np.bool_)
-    return OpcMap(output, plane, replica, (output >= 0) & flipped[np.maximum(output, 0), plane])
+    opc_map = OpcMap(output, plane, replica, (output >= 0) & flipped[np.maximum(output, 0), plane])
+    return opc_map.with_checksum(p.checksum_bits)

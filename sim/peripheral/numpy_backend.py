@@ -45,6 +45,23 @@ class NumpyPeripheral(LoadedOpc):
                 np.add.at(counts, lines, (sums[:, lines] != median[..., None]).sum(axis=0))
         return counts
 
+    def residues(self, codes: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
+        """What the checksum finds in each vector, int64[V]: 0 where it holds or the map has none, else below 2^m.
+
+        The same as ``crossvote.sim.array.checksum.residues``, from codes: column sums as they are, without flips.
+
+        Raises:
+            UserError: there is no map.
+        """
+        sums = self.column_sums(codes)
+        assert self._map is not None
+        lines = self._map.checksum_lines
+        sums[:, self._map.flipped] *= -1  # back to what the codes say
+        held = sums[:, lines] << self._map.checksum[lines].astype(np.int64)
+        difference = sums[:, self._map.read_order].sum(axis=1) - held.sum(axis=1)
+        found: NDArray[np.int64] = difference & ((1 << len(lines)) - 1)
+        return found
+
     def process(self, codes: NDArray[np.unsignedinteger]) -> PeripheralResult:
         """See ``Peripheral.process``."""
         check_codes(self.parameters, codes)
@@ -62,5 +79,6 @@ class NumpyPeripheral(LoadedOpc):
         if self._scales is not None:
             shift = self.parameters.scale_bits + self._scales.shift
             outputs = arithmetic.scale(outputs, self._scales.multiplier[:, None], shift[:, None])
-        cycles = self.parameters.cycles(len(codes), codes.shape[1], len(opc_map.read_order))
-        return PeripheralResult(outputs.T, disagreements, cycles)
+        cycles = self.parameters.cycles(len(codes), codes.shape[1], opc_map.steps)
+        mismatches = int(np.count_nonzero(self.residues(codes))) if len(opc_map.checksum_lines) else 0
+        return PeripheralResult(outputs.T, disagreements, cycles, mismatches)

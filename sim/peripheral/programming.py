@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from crossvote.rtl.column_map import HOLD, operation
+from crossvote.rtl.column_map import HOLD, SKIP, operation
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register, entry_word, map_address, scale_address, scale_word
 from crossvote.sim.peripheral.base import OpcMap
@@ -17,14 +17,14 @@ from crossvote.sim.peripheral.scales import OpcScales
 def map_writes(parameters: OpcParameters, opc_map: OpcMap) -> list[tuple[int, int]]:
     """(address, word) of the register writes that program a column map and the number of its entries."""
     voted = set(opc_map.places[1].ravel().tolist())
-    writes = [(int(Register.STEPS), len(opc_map.read_order))]
+    words = [entry_word(line=line, operation=SKIP, flip=True) for line in opc_map.checksum_lines.tolist()]
     for step, line in enumerate(opc_map.read_order.tolist()):
         code = HOLD
         if line not in voted or opc_map.replica[line] == 2:
             code = operation(vote=line in voted, end=bool(opc_map.ends[step]), advance=int(opc_map.advances[step]))
-        word = entry_word(line=line, operation=code, flip=bool(opc_map.flipped[line]))
-        writes.append((map_address(parameters, step), word))
-    return writes
+        words.append(entry_word(line=line, operation=code, flip=bool(opc_map.flipped[line])))
+    writes = [(map_address(parameters, step), word) for step, word in enumerate(words)]
+    return [(int(Register.STEPS), opc_map.steps), *writes]
 
 
 def scale_writes(parameters: OpcParameters, scales: OpcScales) -> list[tuple[int, int]]:

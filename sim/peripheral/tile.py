@@ -60,6 +60,17 @@ def tile_sums(
     return total, disagreements
 
 
+def tile_mismatches(
+    parameters: TileParameters, opc_map: OpcMap, cells: NDArray[np.uint8], x: NDArray[np.integer]
+) -> tuple[int, ...]:
+    """Of each OPC the vectors whose checksum did not hold; 0 where the map has none."""
+    reference = NumpyPeripheral(parameters.opc)
+    reference.load_map(opc_map)
+    if not len(opc_map.checksum_lines):
+        return (0,) * parameters.opcs
+    return tuple(int(np.count_nonzero(reference.residues(codes))) for codes in tile_codes(parameters, cells, x))
+
+
 def tile_codes(
     parameters: TileParameters, cells: NDArray[np.uint8], x: NDArray[np.integer]
 ) -> Iterator[NDArray[np.uint16]]:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.registers import Register
 from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.rtl.tile_registers import TileRegister
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.scales import OpcScales
-from crossvote.sim.peripheral.tile import requantised, tile_sums, tile_writes
+from crossvote.sim.peripheral.tile import requantised, tile_mismatches, tile_sums, tile_writes
 from crossvote.sim.peripheral.verilator_build import Signatures, build_library, load_library
 
 
@@ -51,16 +52,18 @@ class TileResult:
         finished: int64[V], clock in which each vector's last output is delivered, counted from the first input beat;
             by formula where only the interval between vectors is known, and then from the first vector's on.
         cycles: clock cycles in all, or of the intervals.
+        mismatches: of each OPC, vectors whose checksum did not hold; all 0 where the map has none.
     """
 
     values: NDArray[np.int8]
     disagreements: int
     finished: NDArray[np.int64]
     cycles: int
+    mismatches: tuple[int, ...]
 
 
 class TileModel(Protocol):
-    """A tile with its crossbars; every back end gives the same values and disagreements."""
+    """A tile with its crossbars; every back end gives the same values and counts."""
 
     name: str
     parameters: TileParameters
@@ -102,8 +105,9 @@ class NumpyTile:
         program = _check_inputs(self.parameters, self._program, x)
         sums, disagreements = tile_sums(self.parameters, program.opc_map, program.cells, x)
         values = requantised(self.parameters, sums, program.scales, program.offsets)
-        interval = self.parameters.interval(program.blocks, len(program.opc_map.read_order))
-        return TileResult(values, disagreements, np.arange(len(x)) * interval, len(x) * interval)
+        mismatches = tile_mismatches(self.parameters, program.opc_map, program.cells, x)
+        interval = self.parameters.interval(program.blocks, program.opc_map.steps)
+        return TileResult(values, disagreements, np.arange(len(x)) * interval, len(x) * interval, mismatches)
 
 
 @cache
@@ -158,6 +162,8 @@ class VerilatorTile:
         finished = np.zeros(len(x), np.int64)
         if p.opc.voter:
             self.write(Register.DISAGREEMENTS, 0)
+        if p.opc.checksum_bits:
+            self.write(Register.MISMATCHES, 0)
         patience = 4 * (p.interval(program.blocks, p.opc.columns) + p.opc.columns) + 1000
         cycles = self._library.tile_run(
             self._handle,
@@ -171,7 +177,16 @@ class VerilatorTile:
         if cycles < 0:
             raise RuntimeError("the compiled tile stopped delivering outputs.")
         disagreements = self.read(Register.DISAGREEMENTS) if p.opc.voter else 0
-        return TileResult(values, disagreements, finished, cycles)
+        return TileResult(values, disagreements, finished, cycles, self._mismatches())
+
+    def _mismatches(self) -> tuple[int, ...]:
+        """Of each OPC since the count was cleared."""
+        counts = [0] * self.parameters.opcs
+        if self.parameters.opc.checksum_bits:
+            for opc in range(len(counts)):
+                self.write(TileRegister.MISMATCH_OPC, opc)
+                counts[opc] = self.read(Register.MISMATCHES)
+        return tuple(counts)
 
     def step(self, beat: bytes | None, ready: bool) -> tuple[bool, int | None]:
         """One clock cycle, for cycle-exact coupling; outputs are always taken.

@@ -76,15 +76,18 @@ class VerilatorPeripheral(LoadedOpc):
         vectors, blocks = codes.shape[:2]
         outputs = np.zeros((vectors, opc_map.outputs), np.int64)
         self.write(Register.ROW_BLOCKS, blocks)
-        voter = self.parameters.voter
-        if voter:
-            self.write(Register.DISAGREEMENTS, 0)
+        voter, checked = self.parameters.voter, bool(self.parameters.checksum_bits)
+        counters = [Register.DISAGREEMENTS] * voter + [Register.MISMATCHES] * checked
+        for register in counters:
+            self.write(register, 0)
         cycles = self._library.opc_run(
             self._handle, codes.ctypes.data, codes.itemsize, vectors, blocks, outputs.ctypes.data, opc_map.outputs
         )
         if cycles < 0:
             raise RuntimeError("the compiled OPC stopped delivering outputs.")
-        return PeripheralResult(outputs, self.read(Register.DISAGREEMENTS) if voter else 0, cycles)
+        counts = {register: self.read(register) for register in counters}
+        disagreements, mismatches = (counts.get(own, 0) for own in (Register.DISAGREEMENTS, Register.MISMATCHES))
+        return PeripheralResult(outputs, disagreements, cycles, mismatches)
 
     def write(self, address: int, word: int) -> None:
         """Write a register of the OPC.

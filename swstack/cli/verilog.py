@@ -57,6 +57,7 @@ def verilog(
     column_map: Flag = None,
     scale_bits: Whole = None,
     log_bits: Whole = None,
+    checksum_bits: Whole = None,
     tile: Annotated[int | None, typer.Option(min=1, help="Instead, a whole tile for so many row blocks.")] = None,
     vote: Annotated[str, typer.Option(help="Where the tile's replicas vote: output or crossbar.")] = "output",
     self_test: Annotated[bool, typer.Option("--self-test", help="The tile can test its crossbars.")] = False,
@@ -88,6 +89,7 @@ def verilog(
         "column_map": column_map,
         "scale_bits": scale_bits,
         "log_bits": log_bits,
+        "checksum_bits": checksum_bits,
     }
     config = load_chip(chip, where="--chip")
     given = {key: value for key, value in own.items() if value is not None}

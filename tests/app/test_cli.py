@@ -394,14 +394,15 @@ def test_verilog_is_written_where_asked(tmp_path):
 
 def test_verilog_takes_every_parameter_and_refuses_what_cannot_be(tmp_path):
     options = ["--lanes", "4", "--columns", "16", "--planes", "3", "--input-bits", "4", "--adc-bits", "5"]
-    options += ["--row-blocks", "3", "--no-voter", "--scale-bits", "6", "--bus", "axi", "--streams", "axi"]
+    options += ["--row-blocks", "3", "--no-voter", "--scale-bits", "6", "--checksum-bits", "2", "--bus", "axi"]
+    options += ["--streams", "axi"]
     # What is given counts, not what the chip has: this one has more planes than an output peripheral can.
     made = call("verilog", "--chip", "isaac-ce", "--out", str(tmp_path), "--name", "my_opc", *options)
     assert made.exit_code == 0, made.stderr
     described = json.loads((tmp_path / "my_opc.json").read_text())
     assert described["parameters"] == {
         "columns": 16, "lanes": 4, "planes": 3, "input_bits": 4, "adc_bits": 5, "row_blocks": 3, "voter": False,
-        "column_map": True, "scale_bits": 6, "log_bits": 0,
+        "column_map": True, "scale_bits": 6, "log_bits": 0, "checksum_bits": 2,
     }  # fmt: skip
     assert {"axi__awaddr", "s_axis__tdata", "irq"} <= {port["name"] for port in described["ports"]}
     for wrong, sentence in (

@@ -25,7 +25,9 @@ from crossvote.rtl.registers import (
     Status,
     capability_words,
     map_address,
+    registers_of,
     scale_address,
+    status_bits,
 )
 from crossvote.rtl.tile_parameters import TileParameters
 from crossvote.rtl.tile_registers import (
@@ -52,6 +54,7 @@ needs_verilator = pytest.mark.skipif(
 )
 SMALL = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=5, row_blocks=3)
 SCALED = OpcParameters(columns=16, lanes=8, planes=2, input_bits=4, adc_bits=10, row_blocks=3, scale_bits=6)
+CHECKED = dataclasses.replace(SMALL, checksum_bits=2)
 PLAIN = OpcParameters(
     columns=8, lanes=8, planes=3, input_bits=4, adc_bits=5, row_blocks=3, voter=False, column_map=False
 )
@@ -65,10 +68,11 @@ TILE = TileParameters(
     scale_bits=8,
     self_test=True,
 )
+CHECKED_TILE = dataclasses.replace(TILE, opc=dataclasses.replace(TILE.opc, planes=2, checksum_bits=2))
 #: One OPC of several row blocks; nothing that can be left out, and a group of all bit lines.
 PLAIN_TILE = dataclasses.replace(TILE, opc=dataclasses.replace(PLAIN, log_bits=0), opcs=1, self_test=False)
 #: Parameters, bus, streams: every bus and kind of stream, with and without each part.
-VARIANTS = ((SMALL, "axi", "plain"), (SMALL, "port", "axi"), (SCALED, "axi", "axi"), (PLAIN, "port", "plain"))
+VARIANTS = ((SMALL, "axi", "plain"), (CHECKED, "port", "axi"), (SCALED, "axi", "axi"), (PLAIN, "port", "plain"))
 
 
 def ip(
@@ -88,22 +92,20 @@ def ip(
 @needs_rdl
 @pytest.mark.parametrize(
     "p",
-    [OpcParameters(), SCALED, PLAIN, OpcParameters(log_bits=16)],
-    ids=["shipped", "scaled", "plain", "logged"],
+    [OpcParameters(), SCALED, PLAIN, OpcParameters(log_bits=16), OpcParameters(checksum_bits=4)],
+    ids=["shipped", "scaled", "plain", "logged", "checked"],
 )
 def test_the_description_is_the_hardwares(p: OpcParameters) -> None:
     """Addresses, fields and contents of the SystemRDL file are those that the registers have."""
     entries = {entry.name: entry for entry in register_map.registers(register_map.description(p, "opc"))}
-    absent = {Register.DISAGREEMENTS: not p.voter, Register.STEPS: not p.column_map}
-    absent |= dict.fromkeys((Register.LOG_LINE, Register.LOG_COUNT), not p.log_bits)
-    expected = {register.name: 4 * register for register in Register if not absent.get(register)}
+    expected = {register.name: 4 * register for register in registers_of(p)}
     if p.column_map:
         expected["MAP"] = 4 * map_address(p, 0)
     if p.scale_bits:
         expected["SCALE"] = 4 * scale_address(p, 0)
     assert {name: entry.address for name, entry in entries.items()} == expected
     fields = {name: [(f.name, f.low, f.width) for f in entry.fields] for name, entry in entries.items()}
-    assert fields["STATUS"] == fields["INTERRUPTS"] == [(bit.name, int(bit), 1) for bit in Status]
+    assert fields["STATUS"] == fields["INTERRUPTS"] == [(bit.name, int(bit), 1) for bit in status_bits(p)]
     words: dict[str, Any] = {"SIZES": SIZES_WORD, "OPTIONS": OPTIONS_WORD}
     if p.column_map:
         words["MAP"] = ENTRY_WORD
@@ -119,7 +121,7 @@ def test_the_description_is_the_hardwares(p: OpcParameters) -> None:
 
 
 @needs_rdl
-@pytest.mark.parametrize("p", [TILE, PLAIN_TILE], ids=["all", "plain"])
+@pytest.mark.parametrize("p", [TILE, PLAIN_TILE, CHECKED_TILE], ids=["all", "plain", "checked"])
 def test_the_description_of_a_tile_is_the_hardwares(p: TileParameters) -> None:
     entries = {entry.name: entry for entry in register_map.registers(register_map.description(p, "tile"))}
     expected = {register.name: 4 * register for register in tile_registers(p)}
@@ -151,8 +153,8 @@ def test_the_description_of_a_tile_is_the_hardwares(p: TileParameters) -> None:
 @pytest.mark.parametrize(
     ("page", "parameters"),
     [
-        ("opc-registers.md", OpcParameters(scale_bits=17, log_bits=16)),
-        ("tile-registers.md", TileParameters(opc=OpcParameters(log_bits=16), port=64, self_test=True)),
+        ("opc-registers.md", OpcParameters(scale_bits=17, log_bits=16, checksum_bits=4)),
+        ("tile-registers.md", TileParameters(opc=OpcParameters(log_bits=16, checksum_bits=4), port=64, self_test=True)),
     ],
 )
 def test_the_tables_in_the_documentation_are_generated(page: str, parameters: OpcParameters | TileParameters) -> None:
@@ -164,11 +166,11 @@ def test_the_tables_in_the_documentation_are_generated(page: str, parameters: Op
 @needs_rdl
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_the_c_header_has_the_layout(tmp_path: Path) -> None:
-    folder = ip(tmp_path / "ip", dataclasses.replace(SCALED, log_bits=8), name="my_opc")
+    folder = ip(tmp_path / "ip", dataclasses.replace(SCALED, log_bits=8, checksum_bits=2), name="my_opc")
     checks = "".join(f'_Static_assert(offsetof(my_opc_t, {r.name}) == {4 * r}, "{r.name}");\n' for r in Register)
-    tiles = ip(tmp_path / "tile", TILE, name="my_tile")
+    tiles = ip(tmp_path / "tile", CHECKED_TILE, name="my_tile")
     checks += "".join(
-        f'_Static_assert(offsetof(my_tile_t, {r.name}) == {4 * r}, "{r.name}");\n' for r in tile_registers(TILE)
+        f'_Static_assert(offsetof(my_tile_t, {r.name}) == {4 * r}, "{r.name}");\n' for r in tile_registers(CHECKED_TILE)
     )
     source = tmp_path / "check.c"
     source.write_text(
@@ -200,8 +202,9 @@ def test_the_example_passes_under_icarus(p: OpcParameters, bus: str, streams: st
 @pytest.mark.parametrize(
     ("p", "bus", "streams"),
     [
-        (TILE, "axi", "axi"),
+        (CHECKED_TILE, "axi", "axi"),
         (PLAIN_TILE, "port", "plain"),
+        pytest.param(TILE, "axi", "axi", marks=pytest.mark.slow),
         pytest.param(TILE, "port", "plain", marks=pytest.mark.slow),
         pytest.param(PLAIN_TILE, "axi", "axi", marks=pytest.mark.slow),
     ],
@@ -249,7 +252,8 @@ def _icarus(folder: Path, name: str = "opc", kind: str = "opc") -> str:
     """Output of the example, built in its folder as its head says."""
     sources = _sources(folder, name, kind)
     command = ["iverilog", "-g2005", "-o", "tb", "-I", ".", "-I", "..", *sources]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    built = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    assert built.stdout + built.stderr == "", "not even a warning"
     return subprocess.run(["vvp", "tb"], cwd=folder, check=True, capture_output=True, text=True, timeout=120).stdout
 
 

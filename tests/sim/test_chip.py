@@ -94,7 +94,7 @@ def test_a_chip_file_without_later_keys_is_the_same_chip(tmp_path):
     for key in ("format", "cell"):
         del old[key]
     del old["adc"]["may_clip"]
-    for key in ("row_blocks", "voter", "column_map", "scale_bits", "log_bits"):
+    for key in ("row_blocks", "voter", "column_map", "scale_bits", "log_bits", "checksum_bits"):
         del old["opc"][key]
     assert build(type(chip), old, "memory") == chip
 
@@ -128,10 +128,11 @@ def test_every_parameter_of_the_rtl_comes_from_the_chip():
     values |= {"column_map": False, "scale_bits": 3}
     parameters = opc_parameters(load_chip("crossvote", {"opc": values, "adc": {"bits": 9}}))
     plain = opc_parameters(load_chip("crossvote"))
-    logged = opc_parameters(load_chip("crossvote", {"opc": {"log_bits": 5}}))  # which needs a voter
+    others = {"log_bits": 5, "checksum_bits": 3}  # which need a voter, and a map
+    with_options = opc_parameters(load_chip("crossvote", {"opc": others}))
     for field in dataclasses.fields(parameters):
-        chosen = logged if field.name == "log_bits" else parameters
-        assert getattr(chosen, field.name) == {**values, "adc_bits": 9, "log_bits": 5}[field.name]
+        chosen = with_options if field.name in others else parameters
+        assert getattr(chosen, field.name) == {**values, "adc_bits": 9, **others}[field.name]
         assert getattr(chosen, field.name) != getattr(plain, field.name)
 
 

@@ -155,6 +155,15 @@ def test_a_log_follows_its_bits_and_needs_a_voter() -> None:
     assert opc_cells(OpcParameters(log_bits=24), "plain") == opc_cells(OpcParameters(), "plain")
 
 
+def test_a_check_of_checksums_follows_its_bits_and_needs_a_map() -> None:
+    none, two, wide = (opc_cells(OpcParameters(checksum_bits=bits), "map") for bits in (0, 2, 16))
+    counted = json.loads((ROOT / "sim" / "chip" / "components" / "opc_cells.json").read_text())["checksum"]
+    for cells, row in zip((two, wide), counted, strict=True):
+        assert cells.gates - none.gates == pytest.approx(row["gates"] + 5 * row["flip_flops"])
+        assert cells.memory_bits == none.memory_bits
+    assert opc_cells(OpcParameters(checksum_bits=4), "plain") == opc_cells(OpcParameters(), "plain")
+
+
 def counted_tile(**wanted: Any) -> dict[str, Any]:
     rows = read("tile_cells.json")["rows"]
     row: dict[str, Any]

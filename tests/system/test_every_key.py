@@ -116,6 +116,8 @@ RULES: dict[str, Rule] = {
     "opc.scale_bits": rule(4, 8, 17, ps=">=", pj=">", w=">", mm2=">"),
     # Nor has the plain one a log; the one that scales has voters as well.
     "opc.log_bits": rule(0, 8, 24, around={"opc": {"scale_bits": 17}}, w=">", mm2=">"),
+    # Nor a check of checksums, which only a map has lines for.
+    "opc.checksum_bits": rule(0, 2, 16, around={"opc": {"scale_bits": 17}}, w=">", mm2=">"),
     "opc.clock_ps": rule(500, 1000, 4000, ps=">="),
     "pipeline.fetch_cycles": rule(0, 1, 4, ps=">"),
     "pipeline.shift_add_cycles": rule(0, 1, 4, around={"pipeline": {"peripheral": "cycles"}}, ps=">"),

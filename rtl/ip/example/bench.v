@@ -250,6 +250,12 @@ module @KIND@_tb;
         read_word(`@UPPER@_DISAGREEMENTS_ADDRESS);
         if (word != `DISAGREEMENTS) fail("another number of disagreements");
 `endif
+`ifdef CHECKED
+        read_word(`@UPPER@_MISMATCHES_ADDRESS);
+        if (word != `MISMATCHES) fail("another number of mismatches");
+        read_word(`@UPPER@_STATUS_ADDRESS);
+        if (word[`@UPPER@_STATUS_CHECKSUM_LOW] != (`MISMATCHES != 0)) fail("another status of the checksum");
+`endif
         if (irq) fail("an interrupt without reason");
         write_word(`@UPPER@_INTERRUPTS_ADDRESS, 1 << `@UPPER@_INTERRUPTS_REFUSED_LOW);
         write_word(`@UPPER@_ROW_BLOCKS_ADDRESS, 0);

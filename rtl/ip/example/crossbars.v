@@ -3,16 +3,17 @@
 // part of a tile.
 `timescale 1ns / 1ps
 module crossbars #(
-    parameter ROWS = 128, COLUMNS = 128, LANES = 8, BLOCKS = 1, OPCS = 1, ADC_BITS = 8, NUMBER = 0, WRITE_CLOCKS = 3
+    parameter ROWS = 128, COLUMNS = 128, LANES = 8, BLOCKS = 1, OPCS = 1, ADC_BITS = 8, NUMBER = 0, WRITE_CLOCKS = 3,
+    parameter BLOCK_BITS = 1, GROUP_BITS = 4
 ) (
     input clk,
     input load,
-    input [15:0] load_block,
+    input [BLOCK_BITS - 1:0] load_block,
     input [ROWS - 1:0] word_lines,
     input drive,
     input sample,
-    input [15:0] convert_block,
-    input [15:0] convert_group,
+    input [BLOCK_BITS - 1:0] convert_block,
+    input [GROUP_BITS - 1:0] convert_group,
     output [2 * ADC_BITS * LANES - 1:0] codes,
     input write,
     input level,

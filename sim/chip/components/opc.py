@@ -1,12 +1,13 @@
 """The output peripheral component, from the project's own synthesis.
 
 ``opc_cells.json`` holds what ``python -m crossvote.rtl.synthesis`` counts: gates, flip-flops and memory bits over
-lanes and variant, and what a log of disagreements adds. Gates and flip-flops are linear in the lanes (interpolated
-between the counted ones, the last slope continued up to 256) and, per lane, in the width of a column sum; the rest
-grows with the width of an output sum. Areas and leakage are priced as logic (``logic.py``). ``opc_energy.json`` holds
-what ``python -m benchmarks.opc_power`` makes of the toggles of a real layer's simulation in a cell library: energy of
-each action outside memories, brought to ``NODE_NM`` by an assumption, ``shrink``. Bits of memories are priced as SRAM
-for energy as for area. ISAAC's shift-and-add, which has published power instead, is here too.
+lanes and variant, and what a log of disagreements and a check of checksums add. Gates and flip-flops are linear in the
+lanes (interpolated between the counted ones, the last slope continued up to 256) and, per lane, in the width of a
+column sum; the rest grows with the width of an output sum. Areas and leakage are priced as logic (``logic.py``).
+``opc_energy.json`` holds what ``python -m benchmarks.opc_power`` makes of the toggles of a real layer's simulation in a
+cell library: energy of each action outside memories, brought to ``NODE_NM`` by an assumption, ``shrink``. Bits of
+memories are priced as SRAM for energy as for area. ISAAC's shift-and-add, which has published power instead, is here
+too.
 """
 
 from __future__ import annotations
@@ -149,16 +150,20 @@ def opc_cells(parameters: OpcParameters, variant: Variant) -> CountedCells:
     others = (others + scaling) * parameters.sum_bits / reference.sum_bits
     sums = 2 * parameters.columns * parameters.column_sum_bits
     log = parameters.log_bits if "voter" in variant else 0  # it counts what voters see
+    check = parameters.checksum_bits if variant != "plain" else 0  # only a map names checksum lines
     return CountedCells(
-        lanes + others + (_log_gates(log) if log else 0.0),
+        lanes
+        + others
+        + (_option_gates("log", log) if log else 0.0)
+        + (_option_gates("checksum", check) if check else 0.0),
         sums + parameters.columns * ((extra + scales) / reference.columns + log),
     )
 
 
-def _log_gates(bits: int) -> float:
-    """Of the log of disagreements: linear in the width of its counts, through the two that were counted."""
-    counted = _document()["log"]
-    narrow, wide = (row["log_bits"] for row in counted)
+def _option_gates(name: str, bits: int) -> float:
+    """Of the log of disagreements or the check of checksums: linear in its bits, through the two that were counted."""
+    counted = _document()[name]
+    narrow, wide = (row[f"{name}_bits"] for row in counted)
     low, high = (row["gates"] + logic.FLIP_FLOP_GATES * row["flip_flops"] for row in counted)
     return float(low + (high - low) / (wide - narrow) * (bits - narrow))
 
@@ -169,7 +174,7 @@ def opc(parameters: OpcParameters, variant: Variant, clock_ps: float) -> Estimat
     Actions: ``opc_pair`` (a pair of codes accumulated, its column sum read and written), ``opc_step`` (a column sum
     read out, added to its output and, with a scale stage, its share of scaling), ``map_lookup`` (an entry read, checked
     and taken apart) and ``vote``. Widths of sums count in proportion. What a log counts is free: how often bit lines
-    disagree depends on the faults.
+    disagree depends on the faults. So is the check of checksums, a few bits wide, beside a step's sums.
 
     Raises:
         UserError: a clock above 2 GHz.
@@ -231,6 +236,7 @@ def opc_parameters(chip: Structure, given: Mapping[str, int] | None = None) -> O
         "column_map": o.column_map,
         "scale_bits": o.scale_bits,
         "log_bits": o.log_bits,
+        "checksum_bits": o.checksum_bits,
     }
     try:
         return OpcParameters(**{**own, **(given or {})})
