@@ -34,7 +34,8 @@ from crossvote.rtl.tile import Tile
 from crossvote.rtl.tile_axi import TileAxi
 from crossvote.sim.array.column_map import Vote
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.common.libraries import find_compiler
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from tb import march_case, tile_case, tile_layers
 from tb.code_coverage import read_coverage, summary
 from tb.crossbars import TileOnCrossbars

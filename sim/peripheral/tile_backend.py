@@ -17,10 +17,11 @@ from crossvote.rtl.registers import Register
 from crossvote.rtl.tile_parameters import TileParameters
 from crossvote.rtl.tile_registers import TileRegister
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.libraries import Signatures, load_library
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.scales import OpcScales
 from crossvote.sim.peripheral.tile import requantised, tile_mismatches, tile_sums, tile_writes
-from crossvote.sim.peripheral.verilator_build import Signatures, build_library, load_library
+from crossvote.sim.peripheral.verilator_build import build_library
 
 
 @dataclass(frozen=True, eq=False)

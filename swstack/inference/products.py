@@ -7,6 +7,11 @@ from functools import cache
 
 import torch
 
+from crossvote.swstack.inference.int8_product import PackedWeight, packed
+
+#: What an 8-bit matrix is multiplied as where torch has no product of integers: packed, or parts in float32.
+Prepared = PackedWeight | list[torch.Tensor]
+
 #: Most 8-bit inputs whose products with 8-bit weights float32 adds up exactly: 1024 * 128 * 127 < 2^24.
 _EXACT_INPUTS = 1024
 #: Largest sum of the magnitudes of an output's weights for which it does so of any number: 128 times it is 2^24.
@@ -53,17 +58,27 @@ def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return torch._int_mm(x, weight.T)
     if x.device.type != "cpu":
         return (x.double() @ weight.double().T).int()
-    return float_product(x.float(), _exact_parts(weight)).int()
+    own = packed(weight) or float_parts(weight)
+    return own.product(x) if isinstance(own, PackedWeight) else float_product(x.float(), own).int()
 
 
-def float_parts(weight: torch.Tensor) -> list[torch.Tensor] | None:
-    """Weights [N, K] as the parts that ``float_product`` takes; None where integers are multiplied instead."""
-    if weight.device.type != "cpu" or weight.dtype != torch.int8 or integer_matmul_is_exact("cpu"):
+def prepared(weight: torch.Tensor) -> Prepared | None:
+    """Weights [N, K] as ``integer_product`` takes them many times; None where they are multiplied as they are."""
+    if not _is_prepared(weight):
         return None
-    return _exact_parts(weight)
+    return packed(weight) or float_parts(weight)
 
 
-def _exact_parts(weight: torch.Tensor) -> list[torch.Tensor]:
+def packed_outputs(weight: torch.Tensor, places: torch.Tensor | None) -> PackedWeight | None:
+    """Weights [N, K] of which only the outputs at ``places`` count, packed; None where no such product is used."""
+    return packed(weight, places) if _is_prepared(weight) else None
+
+
+def _is_prepared(weight: torch.Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.int8 and not integer_matmul_is_exact("cpu")
+
+
+def float_parts(weight: torch.Tensor) -> list[torch.Tensor]:
     """Weights int8[N, K] as float32 parts over the inputs, whose products with 8-bit inputs float32 adds up exactly.
 
     One part where that holds of all inputs: in any order, a sum stays below 128 times the magnitudes of its weights,
@@ -89,16 +104,17 @@ def float_product(values: torch.Tensor, parts: list[torch.Tensor]) -> torch.Tens
 
 
 def integer_product(
-    x: torch.Tensor, weight: torch.Tensor, floats: torch.Tensor | None, parts: list[torch.Tensor] | None = None
+    x: torch.Tensor, weight: torch.Tensor, floats: torch.Tensor | None, ready: Prepared | None = None
 ) -> torch.Tensor:
     """``integer_matmul``, but float32 with the same integers where that spares a conversion there and back.
 
     Args:
-        floats: x in floating point, or None. parts: ``float_parts`` of the weight, if somebody has them already.
+        floats: x in floating point, or None. ready: ``prepared`` weight, if somebody has it already.
     """
-    if floats is not None and floats.dtype == torch.float32 and x.dtype == torch.int8:
-        own = float_parts(weight) if parts is None else parts
-        if own is not None:
+    if x.dtype == torch.int8 and (own := prepared(weight) if ready is None else ready) is not None:
+        if isinstance(own, PackedWeight):
+            return own.product(x)
+        if floats is not None and floats.dtype == torch.float32:
             return float_product(floats, own)
     return integer_matmul(x, weight)
 

@@ -43,18 +43,20 @@ def activation_scale(x: torch.Tensor, bits: int, activations: Literal["token", "
 
     1 where all inputs are 0, so that they stay 0.
     """
-    # abs().amax() is vectorised in torch; vector_norm(inf) and aminmax along rows are not, and 15 times slower.
-    magnitude = x.abs().amax(dim=-1 if activations == "token" else (0, 1), keepdim=True)
-    step = magnitude / ((1 << (bits - 1)) - 1)
+    # amax() and amin() are vectorised in torch; vector_norm(inf) and aminmax along rows are not, and 15 times slower.
+    dim = -1 if activations == "token" else (0, 1)
+    step = torch.maximum(x.amax(dim, keepdim=True), -x.amin(dim, keepdim=True)) / activation_top(bits)
     return step.masked_fill_(step == 0, 1.0)
 
 
-def round_activations(x: torch.Tensor, step: torch.Tensor, bits: int) -> torch.Tensor:
-    """round(x / step) clipped to +-(2^(bits-1) - 1): integers, still as float.
+def activation_top(bits: int) -> int:
+    """Largest integer that an input of ``bits`` bits becomes: the range is symmetric, without the most negative one."""
+    return (1 << (bits - 1)) - 1
 
-    The most negative two's complement value is left out, so that the range is symmetric.
-    """
-    top = (1 << (bits - 1)) - 1
+
+def round_activations(x: torch.Tensor, step: torch.Tensor, bits: int) -> torch.Tensor:
+    """round(x / step) clipped to +-``activation_top``: integers, still as float."""
+    top = activation_top(bits)
     return (x / step).round_().clamp_(-top, top)
 
 

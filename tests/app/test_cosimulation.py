@@ -11,8 +11,9 @@ import pytest
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices

@@ -7,7 +7,8 @@ import csv
 import pytest
 
 from benchmarks import paper_size_sequence as sequence
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.common.libraries import find_compiler
+from crossvote.sim.peripheral.verilator_build import find_verilator
 
 pytestmark = pytest.mark.skipif(
     find_verilator() is None or find_compiler() is None, reason="needs Verilator and a compiler"

@@ -22,6 +22,7 @@ from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.common.schema import merge
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.support import (
@@ -33,7 +34,7 @@ from crossvote.sim.peripheral.support import (
     refusal,
 )
 from crossvote.sim.peripheral.tile_backend import NumpyTile
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from crossvote.sim.system.cosim import CosimRequest, cosimulate
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.token_stages import GroupTiming

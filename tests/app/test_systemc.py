@@ -11,9 +11,10 @@ from transformers import BertConfig, BertForSequenceClassification
 from typer.testing import CliRunner
 
 from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from crossvote.sim.system import systemc as building
 from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.cosimulation import on_chip

@@ -252,8 +252,11 @@ def test_large_sums_stay_exact():
     assert (wide == 256 * torch.tensor(expected)).all()
 
 
-def test_without_the_integer_product_the_fall_back_is_exact(monkeypatch):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_without_the_integer_product_the_fall_backs_are_exact(compiled, monkeypatch):
     monkeypatch.setattr(products, "integer_matmul_is_exact", lambda device_type: False)
+    if not compiled:
+        monkeypatch.setattr(products, "packed", lambda weight, places=None: None)
     test_large_sums_stay_exact()
 
 
@@ -274,7 +277,7 @@ def test_float_products_are_exact_to_the_limit(magnitude, parts, monkeypatch):
 
 
 @pytest.mark.parametrize("activations", ["token", "tensor", "static"])
-@pytest.mark.parametrize("scheme", ["paper", "best"])
+@pytest.mark.parametrize("scheme", ["none", "paper", "best"])
 def test_forward_scales_the_integers_and_adds_the_bias(scheme, activations):
     rng = np.random.default_rng(8)
     _, group = placed(rng, SCHEMES[scheme])

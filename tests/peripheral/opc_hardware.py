@@ -13,10 +13,11 @@ from crossvote.rtl.column_map import MAP_REFILL
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import TAG_BITS, OpcParameters
 from crossvote.rtl.registers import Register
+from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.peripheral import OpcMap, OpcScales
 from crossvote.sim.peripheral.programming import map_writes, scale_writes
 from crossvote.sim.peripheral.verilator_backend import VerilatorPeripheral
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.peripheral.verilator_build import find_verilator
 
 #: (clock, "in") for an accepted beat, (clock, "out", payload) for a delivered output.
 Events = list[tuple[object, ...]]

@@ -16,11 +16,13 @@ from opc_hardware import needs_compiler
 
 from crossvote.rtl import parameters as rtl_parameters
 from crossvote.rtl.parameters import OpcParameters
+from crossvote.sim.common import libraries
 from crossvote.sim.common.code import Sources
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.libraries import without_comments
 from crossvote.sim.common.machine import cores
 from crossvote.sim.peripheral import OpcMap, create_peripheral, verilator_backend, verilator_build
-from crossvote.sim.peripheral.verilator_build import build_library, library_key, without_comments
+from crossvote.sim.peripheral.verilator_build import build_library, library_key
 
 TINY = OpcParameters(columns=2, lanes=2, planes=1, input_bits=2, adc_bits=1, row_blocks=1, voter=False)
 
@@ -127,14 +129,14 @@ def test_a_damaged_library_is_never_loaded(
     def compile_again(parameters: object, verilator: object, compiler: object, path: Path) -> None:
         fresh = path.with_name("fresh")
         fresh.write_bytes(good)
-        verilator_build._keep(fresh, path)
+        libraries.keep(fresh, path)
 
     monkeypatch.setattr(verilator_build, "_compile", compile_again)
     damage(library)
-    assert not verilator_build.intact(library)
+    assert not libraries.intact(library)
     assert build_library(TINY, kept) == library
     assert library.read_bytes() == good
-    assert verilator_build.intact(library)
+    assert libraries.intact(library)
 
 
 @needs_compiler
@@ -157,7 +159,7 @@ def test_a_cache_that_cannot_be_written_is_replaced_with_a_warning(
     monkeypatch.setattr(verilator_build, "_compile", lambda *arguments: Path(arguments[-1]).write_bytes(good))
     occupied = tmp_path / "file"
     occupied.write_text("a file where the folder should be")
-    with pytest.warns(UserWarning, match=r"not kept: .*file/opc cannot be written .* Set XDG_CACHE_HOME"):
+    with pytest.warns(UserWarning, match=r"not kept: .*file/opc cannot be written .* Set CROSSVOTE_CACHE_DIR"):
         library = build_library(TINY, occupied / "opc")
     assert library.read_bytes() == good
     assert occupied.is_file()
@@ -165,7 +167,7 @@ def test_a_cache_that_cannot_be_written_is_replaced_with_a_warning(
 
 @needs_compiler
 def test_a_cache_that_can_only_be_read_is_used(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verilator_build, "_writable", lambda folder: pytest.fail("nothing needs to be written"))
+    monkeypatch.setattr(libraries, "writable_folder", lambda folder: pytest.fail("nothing needs to be written"))
     assert build_library(TINY, kept) == library_of(kept)
 
 
@@ -207,7 +209,7 @@ def test_cxx_may_carry_arguments(
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setenv("CXX", value)
-    assert verilator_build.find_compiler() == (command or ["c++"])
+    assert libraries.find_compiler() == (command or ["c++"])
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,9 @@ from crossvote.rtl.tile_registers import (
     tile_scale_address,
     tile_status_bits,
 )
+from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.peripheral.example import example, tile_example
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from tb.lint import lint
 
 needs_rdl = pytest.mark.skipif(register_map.missing() is not None, reason=str(register_map.missing()))

@@ -14,8 +14,9 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import MatrixImage
 from crossvote.sim.chip.config import ChipConfig, load_chip
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.common.seeds import seed_sequence
-from crossvote.sim.peripheral.verilator_build import find_compiler, find_verilator
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.layer_file import layer_bytes
 from crossvote.sim.system.stream import StreamedLayer, log_text, outputs_of, stream

@@ -1,0 +1,123 @@
+"""The compiled product of 8-bit integers: exact at every size and corner, and equal to what torch makes of a layer."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference import int8_product, products
+from crossvote.swstack.inference.int8_product import packed
+from crossvote.swstack.mapping.quantization import activation_scale, round_activations
+
+if packed(torch.ones((1, 1), dtype=torch.int8)) is None:
+    pytest.skip("no AVX2, or no C++ compiler", allow_module_level=True)
+
+
+def random_int8(rng, *shape):
+    """Uniform, a quarter of them at the ends of the range."""
+    values = rng.integers(-128, 128, shape)
+    ends = rng.choice([-128, 127], shape)
+    return torch.from_numpy(np.where(rng.random(shape) < 0.25, ends, values).astype(np.int8))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 140), st.integers(1, 40), st.integers(1, 50), st.booleans(), st.integers(0, 1 << 30))
+def test_products_are_those_of_wide_integers(vectors, inputs, outputs, some, seed):
+    rng = np.random.default_rng(seed)
+    x, weight = random_int8(rng, vectors, inputs), random_int8(rng, outputs, inputs)
+    places = torch.from_numpy(np.flatnonzero(rng.random(outputs) < 0.6)) if some else None
+    expected = x.long() @ weight.long().T
+    if places is not None:
+        others = torch.ones(outputs, dtype=torch.bool)
+        others[places] = False
+        expected[:, others] = 0
+    assert torch.equal(packed(weight, places).product(x).long(), expected)
+
+
+@pytest.mark.parametrize("inputs", [1023, 1024, 1025, 2050, 5000])
+def test_long_sums_do_not_saturate(inputs):
+    x = torch.full((66, inputs), -128, dtype=torch.int8)
+    x[1] = 127
+    weight = torch.full((17, inputs), -128, dtype=torch.int8)
+    weight[3] = 127
+    assert torch.equal(packed(weight).product(x).long(), x.long() @ weight.long().T)
+
+
+def test_threads_share_the_vectors():
+    rng = np.random.default_rng(0)
+    x, weight = random_int8(rng, 261, 30), random_int8(rng, 20, 30)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert int8_product._threads(261) == 3
+        assert torch.equal(packed(weight).product(x).long(), x.long() @ weight.long().T)
+    finally:
+        torch.set_num_threads(before)
+    assert int8_product._threads(63) == 1
+
+
+@pytest.mark.parametrize("activations", ["token", "tensor"])
+@pytest.mark.parametrize("bits", [8, 4, 2])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_outputs_are_bit_for_bit_those_of_torch(activations, bits, with_bias):
+    rng = np.random.default_rng(bits)
+    generator = torch.Generator().manual_seed(bits)
+    x = torch.randn((133, 37), generator=generator)
+    x[5] = 0.0
+    x[6] = 1e-42
+    x[7, 3] = float("nan")
+    x[8, 2] = float("inf")
+    x[9] = torch.arange(37) / 2 - 9  # halves are rounded to even
+    weight = random_int8(rng, 45, 37)
+    places = torch.from_numpy(np.flatnonzero(rng.random(45) < 0.7))
+    weight[[n for n in range(45) if n not in places.tolist()]] = 0
+    scale = torch.rand(45 if activations == "token" else 1, generator=generator)
+    bias = torch.randn(45, generator=generator) if with_bias else None
+    if activations == "tensor":
+        x[7:9] = 0.5
+    step, top = activation_scale(x, bits, activations), (1 << (bits - 1)) - 1
+    integers = round_activations(x, step, bits).to(torch.int8)
+    expected = (integers.long() @ weight.long().T).int() * step * scale
+    if bias is not None:
+        expected += bias
+    for own in (step, None) if activations == "token" else (step,):
+        y = torch.full((133, 45), 7.0)
+        packed(weight, places).outputs_of(x, own, top, scale, bias, y)
+        np.testing.assert_array_equal(y.numpy(), expected.numpy())
+
+
+def test_what_does_not_fit_is_refused():
+    own = packed(torch.ones((3, 4), dtype=torch.int8))
+    for x in (torch.ones(2, 4), torch.ones((2, 5), dtype=torch.int8), torch.ones(4, dtype=torch.int8)):
+        with pytest.raises(ValueError, match=r"takes torch\.int8\[V, 4\] on the CPU"):
+            own.product(x)
+    x, scale = torch.ones(2, 4), torch.ones(3)
+    for y in (torch.ones(2, 4), torch.ones(3, 2).T, torch.ones((2, 3), dtype=torch.float64)):
+        with pytest.raises(ValueError, match=r"contiguous float32\[2, 3\]"):
+            own.outputs_of(x, None, 127, scale, None, y)
+
+
+@pytest.mark.parametrize("compiler", [None, "fails"])
+def test_without_it_products_are_of_floats_and_the_same(compiler, monkeypatch):
+    def fails(*arguments):
+        raise UserError("'c++' failed.")
+
+    monkeypatch.setattr(products, "integer_matmul_is_exact", lambda device: False)
+    monkeypatch.setattr(int8_product, "find_compiler", lambda: None if compiler is None else ["c++"])
+    monkeypatch.setattr(int8_product, "compiled_library", fails)
+    rng = np.random.default_rng(0)
+    x, weight = random_int8(rng, 5, 30), random_int8(rng, 20, 30)
+    int8_product._library.cache_clear()
+    try:
+        if compiler is None:
+            assert packed(weight) is None
+        else:
+            with pytest.warns(UserWarning, match=r"in float32, which is slower: 'c\+\+' failed"):
+                assert packed(weight) is None
+        assert isinstance(products.prepared(weight), list)
+        assert torch.equal(products.integer_matmul(x, weight).long(), x.long() @ weight.long().T)
+    finally:
+        monkeypatch.undo()
+        int8_product._library.cache_clear()
