@@ -29,5 +29,5 @@ def is_installed(package: str) -> bool:
     """Whether a package can be found; it is not loaded."""
     try:
         return importlib.util.find_spec(package) is not None
-    except ValueError:  # a stand-in for a module, which says nothing of where it comes from
+    except (ValueError, ModuleNotFoundError):  # a stand-in for a module, or no package that it could be in
         return False

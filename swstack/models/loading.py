@@ -43,9 +43,16 @@ from crossvote.swstack.models.sources import (
     check_words_can_be_read,
     locate,
     name_mapping,
+    sentencepiece_file,
     without_marks,
 )
-from crossvote.swstack.models.tokenizers import PictureInputs, check_unknown, check_words, fit_tokenizer
+from crossvote.swstack.models.tokenizers import (
+    PictureInputs,
+    check_unknown,
+    check_words,
+    fit_tokenizer,
+    say_how_words_are_read,
+)
 from crossvote.swstack.models.tracing import map_head, trace
 from crossvote.swstack.models.unpacking import unpack_attention
 
@@ -124,6 +131,9 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
         tokenizer = PictureInputs.of(model)
     else:
         check_words(tokenizer, location)
+        words = sentencepiece_file(location)
+        if words is not None:
+            say_how_words_are_read(tokenizer, words)
         fit_tokenizer(tokenizer, model)
         check_unknown(tokenizer, location)
     new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}

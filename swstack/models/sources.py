@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import json
+import logging
 import math
 import os
 import re
@@ -21,6 +22,8 @@ from crossvote.sim.common.files import LFS_POINTER, at_home
 from crossvote.sim.common.machine import is_installed
 from crossvote.sim.common.schema import flat_keys
 from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
+
+_log = logging.getLogger(__name__)
 
 #: Seconds to wait for the hub before it counts as out of reach.
 _HUB_SECONDS = 5.0
@@ -57,6 +60,8 @@ _SHARE = re.compile(r"(dropout|dropout_prob|dropout_rate|dropout_p|pdrop|layerdr
 _ADDED = re.compile(r"(^|_)(eps|epsilon)$")
 #: What wrappers of torch put before the names of weights.
 _WRAPPERS = re.compile(r"^((module|_orig_mod|_fsdp_wrapped_module)\.)+")
+#: What transformers reads a file of SentencePiece with: packages and their modules.
+_READERS = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
 #: Text files in which a byte-order mark would be part of the first word.
 _TEXT_FILES = ("*.json", "*.txt")
 
@@ -146,17 +151,15 @@ def check_directory(directory: Path) -> dict[str, Any]:
     for pattern in ("*.json", "*.txt", "*.model"):
         for path in sorted(directory.glob(pattern)):
             _check_file(path)
-    if not weights:
+    whole, index = (directory / name for name in _WEIGHTS)
+    if not weights and not index.is_file():
         raise UserError(
             f"{directory}: no *.safetensors file; save the model with safe_serialization=True "
             "(pickled weights are not read)."
         )
-    if not any((directory / name).is_file() for name in _WEIGHTS):
-        raise UserError(
-            f"{directory}: no {' or '.join(_WEIGHTS)} (the index of several files) beside {weights[0].name}; fetch or "
-            "save the model again."
-        )
-    tensors = {name: sizes for path in weights for name, sizes in _check_file(path).items()}
+    if whole.is_file() and index.is_file():  # left by an earlier saving; transformers does the same, and says nothing
+        _log.warning("%s: %s is read, and %s beside it is left out.", directory, whole.name, index.name)
+    tensors = {name: sizes for path in weight_files(directory) for name, sizes in _check_file(path).items()}
     config = _read_json(config_file)
     quantized = config.get("quantization_config")
     if quantized:
@@ -168,6 +171,24 @@ def check_directory(directory: Path) -> dict[str, Any]:
     _check_config(config, config_file)
     _check_sizes(config, config_file, tensors)
     return config
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The files that weights are read from: the whole one if there is one, else those of the index.
+
+    What else lies there (an index of an earlier saving, other precisions, an optimizer) is neither read nor looked at.
+    Raises UserError if there is neither, or the index is damaged or names what is not there.
+    """
+    whole, index = (directory / name for name in _WEIGHTS)
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        beside = min(directory.glob("*.safetensors"), default=None)
+        raise UserError(
+            f"{directory}: no {' or '.join(_WEIGHTS)} (the index of several files)"
+            f"{f' beside {beside.name}' if beside else ''}; fetch or save the model again."
+        )
+    return [directory / name for name in _shards(index)]
 
 
 def _check_sizes(config: dict[str, Any], path: Path, tensors: dict[str, tuple[int, ...]]) -> None:
@@ -223,13 +244,11 @@ def _check_file(path: Path) -> dict[str, tuple[int, ...]]:
                 sizes = {name: tuple(one.get_shape()) for name, one in slices.items()}
                 kinds = {name: one.get_dtype() for name, one in slices.items()}
             for name, kind in kinds.items():
-                if path.name.startswith("model") and _needs_scales(name, kind):
+                if _needs_scales(name, kind):
                     raise UserError(
                         f"{path}: {name} is stored as {kind} and not in floating point, as quantized weights are; save "
                         "the model in floating point (dequantize it) and quantize it here."
                     )
-        elif path.name in _WEIGHTS:  # and not the index of pickled weights, which may well be left out
-            _check_index(path)
         elif path.name in _TOKENIZER_FILES:
             _read_json(path)
     except SafetensorError as error:
@@ -239,8 +258,8 @@ def _check_file(path: Path) -> dict[str, tuple[int, ...]]:
     return sizes
 
 
-def _check_index(path: Path) -> None:
-    """Refuse an index whose files are not all beside it: what lies elsewhere is no part of the model's content."""
+def _shards(path: Path) -> list[str]:
+    """The files that an index names; refused if one is not beside it, for such is no part of the model's content."""
     index = _read_json(path)
     shards = index.get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(isinstance(shard, str) for shard in shards.values()):
@@ -252,16 +271,29 @@ def _check_index(path: Path) -> None:
             raise UserError(f"{path}: names {shard!r}: weights are read from .safetensors files beside it only.")
         if not (path.parent / shard).is_file():
             raise UserError(f"{path.parent}: {shard} is missing, which {path.name} names.")
+    return sorted(set(shards.values()))
+
+
+def sentencepiece_file(location: str) -> Path | None:
+    """The file that alone has the words of a directory's tokenizer, and is read by packages of its own; None if there
+    is none.
+    """
+    directory = Path(location)
+    words = sorted(directory.glob("*.model"))
+    return words[0] if words and not (directory / "tokenizer.json").is_file() else None
 
 
 def check_words_can_be_read(location: str) -> None:
-    """Refuse a directory whose words are in a file that a package reads which is not installed."""
-    directory = Path(location)
-    words = sorted(directory.glob("*.model"))
-    if words and not (directory / "tokenizer.json").is_file() and not is_installed("sentencepiece"):
+    """Refuse a directory whose words are in a file that packages read which are not installed."""
+    words = sentencepiece_file(location)
+    absent = [name for name, module in _READERS.items() if not is_installed(module)]
+    if words is not None and absent:
+        packages = " and ".join(f"'{name}'" for name in absent)
+        there = "is" if len(absent) == 1 else "are"
         raise UserError(
-            f"{directory}: {words[0].name} has the words of the tokenizer, and the package 'sentencepiece' is not "
-            "installed; install it, or save the tokenizer as tokenizer.json where it is."
+            f"{words.parent}: {words.name} has the words of the tokenizer, and {packages} {there} not installed; run "
+            f"pip install {' '.join(absent)}, or save the tokenizer as tokenizer.json on a machine that has "
+            f"{'it' if len(absent) == 1 else 'them'}."
         )
 
 
@@ -290,7 +322,8 @@ def name_mapping(location: str) -> dict[str, str] | None:
 
     ``torch.compile``, DataParallel and their like put a word before the name of every weight.
     """
-    names = [name for path in sorted(Path(location).glob("*.safetensors")) for name in _names(path)]
+    directory = Path(location)
+    names = [name for path in weight_files(directory) for name in _names(path)] if directory.is_dir() else []
     matches = [_WRAPPERS.match(name) for name in names]
     return {_WRAPPERS.pattern: ""} if names and all(matches) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.common.errors import UserError
 
+_log = logging.getLogger(__name__)
+
 #: Attribute of a fitted tokenizer: rows of the model's table of token embeddings.
 ROWS = "crossvote_embedding_rows"
 _NO_LIMIT = 1 << 30
+#: Tokenizers of no family.
+_GENERAL = ("TokenizersBackend", "PreTrainedTokenizerFast")
 #: No vocabulary holds it whole.
 _ANY_WORD = "\u2603qzx\u00f8"
 
@@ -44,6 +49,18 @@ def check_words(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         files = ", ".join(sorted(set(tokenizer.vocab_files_names.values())))
         where = f"{source}: " if Path(source).is_dir() else f"model {source!r}: "
         raise UserError(f"{where}has no tokenizer files ({files} or tokenizer.json), so every word would be unknown.")
+
+
+def say_how_words_are_read(tokenizer: PreTrainedTokenizerBase, words: Path) -> None:
+    """Say that nothing but general rules says how a file of SentencePiece is to be read, which cut some words in
+    another way than the model's own tokenizer.
+    """
+    if type(tokenizer).__name__ in _GENERAL:
+        _log.warning(
+            "%s: no 'tokenizer_class' says how the words of %s are read (tokenizer_config.json of a tokenizer that was "
+            "saved whole has it), so some may be cut in another way than in the model's training.",
+            words.parent, words.name,
+        )  # fmt: skip
 
 
 def check_unknown(tokenizer: PreTrainedTokenizerBase, source: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from transformers import (
 )
 
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.models import sources
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.heads import Head
 from crossvote.swstack.models.loading import load, load_model
@@ -160,10 +160,28 @@ def test_indices_and_counters_are_no_quantized_weights(changed):
 )
 def test_damaged_files_are_named(changed, name, content, message):
     folder = changed()
+    if name == "model.safetensors.index.json":  # which is read where there is no whole file
+        (folder / "model.safetensors").rename(folder / "model-1.safetensors")
     (folder / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
         open_model(folder)
     assert str(folder) in str(caught.value)
+
+
+def test_beside_a_whole_file_of_weights_others_do_not_count(
+    changed: Callable[..., Path], tiny_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The index of an earlier saving, whose files are gone, and what trainers leave."""
+    folder = changed()
+    weight_map = {"a": "model-00001-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    (folder / "optimizer.safetensors").write_bytes(b"cut off")
+    save_file({"weight": torch.ones(2, dtype=torch.int8)}, folder / "model-00002-of-00002.safetensors")
+    expected = weights_of(tiny_directory)
+    with caplog.at_level(logging.WARNING):
+        found = weights_of(folder)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert f"{folder}: model.safetensors is read, and model.safetensors.index.json beside it is left out" in caplog.text
 
 
 def test_an_adapter_alone_is_no_model(changed):
@@ -317,10 +335,14 @@ def test_words_that_only_sentencepiece_can_read_are_said_with_the_way_out(
     with pytest.raises(UserError, match=r"spiece\.model: is a Git LFS pointer"):
         open_model(folder)
     words.write_bytes(b"\x0a\x00")
-    monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    message = r"spiece\.model has the words.*'sentencepiece' is not installed.*tokenizer\.json"
-    with pytest.raises(UserError, match=message):
-        open_model(folder)
+    for absent, said in {
+        ("sentencepiece",): "'sentencepiece' is not installed; run pip install sentencepiece, or",
+        ("google.protobuf",): "'protobuf' is not installed; run pip install protobuf, or",
+        ("sentencepiece", "google.protobuf"): "'sentencepiece' and 'protobuf' are not installed; run pip install sent",
+    }.items():
+        monkeypatch.setattr(sources, "is_installed", lambda module, absent=absent: module not in absent)
+        with pytest.raises(UserError, match=rf"spiece\.model has the words of the tokenizer, and {said}"):
+            open_model(folder)
 
 
 def test_a_directory_without_tokenizer_files_is_refused(changed):
