@@ -38,6 +38,12 @@ __m256i pair(const int16_t *x) {
     return _mm256_set1_epi32(both);
 }
 
+// sum + more, in place: left to itself, GCC 12 adds into new registers and copies all of them at the loop's end.
+__m256i plus(__m256i sum, __m256i more) {
+    asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(more));
+    return sum;
+}
+
 void add(int32_t *sums, __m256i low, __m256i high) {
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(sums), _mm256_add_epi32(load(sums), low));
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(sums + 8), _mm256_add_epi32(load(sums + 8), high));
@@ -61,14 +67,14 @@ void four(const int16_t *x, int64_t stride, const int16_t *panel, int64_t pairs,
     for (int64_t k = 0; k < pairs; ++k) {
         const __m256i low = load(panel + 32 * k), high = load(panel + 32 * k + 16);
         const __m256i v0 = pair(x0 + 2 * k), v1 = pair(x1 + 2 * k), v2 = pair(x2 + 2 * k), v3 = pair(x3 + 2 * k);
-        a0 = _mm256_add_epi32(a0, _mm256_madd_epi16(v0, low));
-        b0 = _mm256_add_epi32(b0, _mm256_madd_epi16(v0, high));
-        a1 = _mm256_add_epi32(a1, _mm256_madd_epi16(v1, low));
-        b1 = _mm256_add_epi32(b1, _mm256_madd_epi16(v1, high));
-        a2 = _mm256_add_epi32(a2, _mm256_madd_epi16(v2, low));
-        b2 = _mm256_add_epi32(b2, _mm256_madd_epi16(v2, high));
-        a3 = _mm256_add_epi32(a3, _mm256_madd_epi16(v3, low));
-        b3 = _mm256_add_epi32(b3, _mm256_madd_epi16(v3, high));
+        a0 = plus(a0, _mm256_madd_epi16(v0, low));
+        b0 = plus(b0, _mm256_madd_epi16(v0, high));
+        a1 = plus(a1, _mm256_madd_epi16(v1, low));
+        b1 = plus(b1, _mm256_madd_epi16(v1, high));
+        a2 = plus(a2, _mm256_madd_epi16(v2, low));
+        b2 = plus(b2, _mm256_madd_epi16(v2, high));
+        a3 = plus(a3, _mm256_madd_epi16(v3, low));
+        b3 = plus(b3, _mm256_madd_epi16(v3, high));
     }
     add(sums, a0, b0);
     add(sums + WIDTH, a1, b1);
