@@ -5,13 +5,17 @@ from __future__ import annotations
 import calendar
 import dataclasses
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
 import sys
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache, cached_property
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -31,7 +35,8 @@ from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.cosimulation import CosimRecord
 from crossvote.swstack.evaluation.evaluation import Point, Sweep, Trial
 from crossvote.swstack.experiment.config_reference import all_keys, file_kinds, files_reference, keys_of, reference
-from crossvote.swstack.tasks import Task
+from crossvote.swstack.tasks import Task, TaskConfig, load_task
+from crossvote.swstack.tasks.base import Example
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -43,12 +48,12 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def test_the_tutorials_have_code():
+def test_the_tutorials_have_code() -> None:
     assert all(blocks(page) for page in PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
-def test_the_code_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs_in_its_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "examples")
     names: dict[str, object] = {"__name__": "page"}
@@ -56,25 +61,80 @@ def test_the_code_of_a_page_runs_in_its_order(page, tmp_path, monkeypatch):
         exec(compile(block, f"{page.name}, block {number}", "exec"), names)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["chip.md", "explore.md", "verilog.md"])
-def test_what_a_page_says_to_type_works_in_its_folder(name, tmp_path, monkeypatch):
-    """With the files that the page's own code has written, and no others."""
-    page = DOCS / "tutorials" / name
-    monkeypatch.chdir(tmp_path)
+def typed(text: str) -> list[tuple[str, str]]:
+    """What a reader types, in the order of the page: ("python", block) and ("crossvote", command line).
+
+    Commands stand in blocks of their own, or in running text with arguments.
+    """
+    pattern = r"^```python\n(.*?)^```|^    (crossvote [^\n]*)|`(crossvote [a-z][^`\n]* [^`\n]*)`"
+    found = re.findall(pattern, text, re.DOTALL | re.MULTILINE)
+    return [("python", block) if block else ("crossvote", line or inline) for block, line, inline in found]
+
+
+def test_what_is_typed_is_found_in_its_order() -> None:
+    page = "    crossvote run x  # why\n    ls\n```python\n1 + 1\n```\n`crossvote config chip` or `crossvote run`.\n"
+    assert typed(page) == [
+        ("crossvote", "crossvote run x  # why"),
+        ("python", "1 + 1\n"),
+        ("crossvote", "crossvote config chip"),
+    ]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the tutorials take for granted: the examples, an encoder of one's own, SST-2 at home."""
     monkeypatch.syspath_prepend(ROOT / "examples")
+    from tiny_encoder import tiny_encoder
+
+    known = load_task(TaskConfig(name="grammar-single"), 0).dev[:32]  # of words that the encoder has
+    pairs = [(one.sentence1, one.label) for one in known if isinstance(one, Example)]
+    rows = "sentence\tlabel\n" + "".join(f"{sentence}\t{label}\n" for sentence, label in pairs)
+    home = tmp_path / "home"
+    (home / "glue" / "SST-2").mkdir(parents=True)
+    for part in ("train", "dev"):
+        (home / "glue" / "SST-2" / f"{part}.tsv").write_text(rows)
+    desk = tmp_path / "desk"
+    tiny_encoder(desk / "my-encoder")
+    monkeypatch.chdir(desk)
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))
+    monkeypatch.setenv("HOME", str(home))
+    return desk
+
+
+@pytest.fixture
+def scheduler() -> Iterator[Callable[[], str]]:
+    """The address of a Dask scheduler with two workers, which are started when it is first asked for."""
+    with ExitStack() as running:
+
+        @cache
+        def address() -> str:
+            distributed = pytest.importorskip("distributed")
+            cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+            return str(running.enter_context(cluster).scheduler_address)
+
+        yield address
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: str(page.name))
+def test_a_tutorial_can_be_typed_as_it_stands(page: Path, desk: Path, scheduler: Callable[[], str]) -> None:
+    """Its blocks of Python and its commands in their order and nothing else, but for SLURM, which is not here."""
     names: dict[str, object] = {"__name__": "page"}
-    for block in blocks(page):
-        exec(compile(block, name, "exec"), names)
-    typed = re.findall(r"^    (crossvote .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert typed
-    for line in typed:
-        done = CliRunner().invoke(application(), shlex.split(line, comments=True)[1:])
-        assert done.exit_code == 0, (line, done.stderr)
+    for kind, text in typed(page.read_text(encoding="utf-8")):
+        if kind == "python":
+            exec(compile(text, page.name, "exec"), names)
+        elif "slurm:" not in text:
+            if "tcp://" in text:
+                text = text.replace("tcp://head:8786", scheduler())
+            line, _, target = text.partition(" > ")
+            done = CliRunner().invoke(application(), shlex.split(line, comments=True)[1:])
+            assert done.exit_code == 0, (line, done.stderr, done.exception)
+            if target:
+                (desk / target).write_text(done.stdout, encoding="utf-8")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="no MkDocs: pip install 'crossvote[docs]'")
-def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path):
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -97,7 +157,7 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
         assert re.findall(r'<link[^>]* rel="stylesheet"[^>]* href="https?:[^"]*"', text) == []
 
 
-def test_every_name_of_the_public_face_says_what_it_is():
+def test_every_name_of_the_public_face_says_what_it_is() -> None:
     for name in crossvote.__all__:
         found = getattr(crossvote, name)
         assert name == "__version__" or (found.__doc__ and len(found.__doc__) > 20), name
@@ -111,7 +171,7 @@ GIVEN = (
 
 
 @pytest.mark.parametrize("kind", [crossvote.Image, crossvote.Model, *GIVEN], ids=lambda kind: kind.__name__)
-def test_every_member_of_what_a_program_gets_says_what_it_is(kind):
+def test_every_member_of_what_a_program_gets_says_what_it_is(kind: Any) -> None:
     assert kind.__doc__
     members = {name: member for name, member in vars(kind).items() if not name.startswith("_")}
     fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
@@ -121,7 +181,7 @@ def test_every_member_of_what_a_program_gets_says_what_it_is(kind):
     assert [name for name, member in properties.items() if not member.__doc__] == []
 
 
-def test_every_key_of_a_campaign_and_of_an_exploration_says_what_it_means():
+def test_every_key_of_a_campaign_and_of_an_exploration_says_what_it_means() -> None:
     page = files_reference()
     for kind in file_kinds().values():
         keys = keys_of(kind)
@@ -137,7 +197,7 @@ MARKDOWN = [
     *sorted((ROOT / "benchmarks").rglob("*.md")),
 ]
 #: Pages of the site that are generated when it is built.
-GENERATED = {
+GENERATED: dict[str, Callable[[], str]] = {
     "reference/configuration.md": reference,
     "reference/campaign-files.md": files_reference,
     "reference/commands.md": lambda: commands.reference(application()),
@@ -160,7 +220,7 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_to_a_file_or_a_heading_leads_somewhere(page):
+def test_every_link_to_a_file_or_a_heading_leads_somewhere(page: Path) -> None:
     for link in links(page.read_text(encoding="utf-8")):
         if re.match(r"[a-z]+:", link):
             assert re.match(r"https?://[\w.-]+(/|$)|mailto:", link), f"{page}: {link}"
@@ -189,13 +249,13 @@ CALLS = sorted(
 
 
 @pytest.fixture(scope="module")
-def whole():
+def whole() -> Any:
     """The command with all its subcommands."""
     return typer.main.get_command(application())
 
 
 @pytest.mark.parametrize(("page", "line"), CALLS)
-def test_every_command_in_the_documentation_is_understood(whole, page, line):
+def test_every_command_in_the_documentation_is_understood(whole: Any, page: str, line: str) -> None:
     """Arguments and options are parsed as they stand; capitals and dots stand for the reader's own. Nothing is run."""
     command = whole
     # What follows a sign of the shell's is not ours.
@@ -207,12 +267,12 @@ def test_every_command_in_the_documentation_is_understood(whole, page, line):
         context = command.make_context(name, list(words), parent=context)
 
 
-def test_a_link_that_leads_nowhere_would_be_found():
+def test_a_link_that_leads_nowhere_would_be_found() -> None:
     assert links("see [a](b.md#c), `[x](y)` and ![p](q.svg)") == ["b.md#c", "q.svg"]
     assert anchors("# One `two`\n## A: b, c\n```\n# no\n```\n") == {"one-two", "a-b-c"}
 
 
-def test_facts_about_other_tools_are_dated():
+def test_facts_about_other_tools_are_dated() -> None:
     text = (DOCS / "comparison.md").read_text(encoding="utf-8")
     months = "|".join(calendar.month_name[1:])
     assert re.search(rf"as of ({months}) 20\d\d", text)
