@@ -24,6 +24,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     accuracy = results["eval"]
     return [
         *chance_claims(accuracy),
+        *unknown_claims(results.get("score-dense")),
         *training_claims(results.get("fault-training"), accuracy),
         *accuracy_claims(accuracy),
         *space_claims(results["map"]),
@@ -64,6 +65,16 @@ def chance_claims(accuracy: Record) -> list[str]:
             f"{score_text(pruned, chance.metric)}; {limit}. How it stands faults says nothing about fault tolerance."
         ]
     return []
+
+
+def unknown_claims(score: Record | None) -> list[str]:
+    """How much of the text the model could not read, if anything."""
+    if score is None or not score["unknown_tokens"]:
+        return []
+    share = f"{100 * score['unknown_tokens']:.2g}"
+    return [
+        f"{share} % of the tokens of the {score['dev_examples']} dev examples are unknown to the model's tokenizer."
+    ]
 
 
 def training_claims(training: Record | None, accuracy: Record) -> list[str]:

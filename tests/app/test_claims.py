@@ -64,6 +64,16 @@ def test_a_model_trained_for_faults_is_said_to_be_one():
     assert "accuracy is 90.3 %, 91.2 % before that training" in sentence
 
 
+@pytest.mark.parametrize(("share", "said"), [(0.0, None), (0.0004, "0.04 %"), (0.123, "12 %")])
+def test_what_the_tokenizer_does_not_know_is_said(share, said):
+    results = synthetic.results()
+    assert "unknown" not in " ".join(claims.verdict(results))
+    results["score-dense"] = {"unknown_tokens": share, "dev_examples": 872}
+    found = [text for text in claims.verdict(results) if "unknown" in text]
+    sentence = f"{said} of the tokens of the 872 dev examples are unknown to the model's tokenizer."
+    assert found == ([sentence] if said else [])
+
+
 def test_a_scheme_that_no_output_peripheral_runs_is_said_to_be_left_out():
     results = synthetic.results()
     results["cosim"]["left_out"] = [{"scheme": "five", "reason": "it has five replicas"}]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -297,17 +298,35 @@ def test_a_model_that_gives_no_numbers_is_refused_first(home, tmp_path, monkeypa
     assert [entry.name for entry in tmp_path.iterdir()] == ["other"]
 
 
-def test_a_family_that_cannot_be_mapped_is_refused_first(tmp_path, monkeypatch, home):
+def squeezebert():
+    """Its matrices are convolutions."""
     from transformers import SqueezeBertConfig, SqueezeBertModel
 
+    sizes = {"hidden_size": 32, "embedding_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    return SqueezeBertModel(SqueezeBertConfig(num_hidden_layers=1, **sizes))
+
+
+def mobilebert(**changes):
+    """It has BERT's layout and more matrices in it."""
+    from transformers import MobileBertConfig, MobileBertModel
+
+    sizes = {"hidden_size": 32, "embedding_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = {"intra_bottleneck_size": 16, "num_hidden_layers": 1, **sizes, **changes}
+    return MobileBertModel(MobileBertConfig(**sizes))
+
+
+@pytest.mark.parametrize(
+    "make", [squeezebert, mobilebert, partial(mobilebert, use_bottleneck=False, intra_bottleneck_size=32)]
+)
+def test_a_family_that_cannot_be_mapped_is_refused_first(tmp_path, monkeypatch, home, make):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(home / "tiny", tmp_path / "other")
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "other" / name).unlink()
-    sizes = {"hidden_size": 32, "embedding_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
-    SqueezeBertModel(SqueezeBertConfig(num_hidden_layers=1, **sizes)).save_pretrained(tmp_path / "other")
+    make().save_pretrained(tmp_path / "other")
     result = CliRunner().invoke(cli.application(), ["run", str(home / "own.toml"), "-o", "model.source=other"])
     assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["other"]
 
 

@@ -181,6 +181,15 @@ def test_a_file_without_a_header_keeps_its_first_example(tmp_path):
     assert rows.notes == ("train.tsv has no header line",)
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n \t\r\n", "\n\n\n"])
+def test_blank_lines_at_the_end_are_no_rows(tmp_path, end):
+    path = tmp_path / "dev.tsv"
+    path.write_bytes(b"sentence\tlabel\ngood film\t1\nbad film\t0" + end.encode())
+    rows = read_tsv(SST2, path)
+    assert [(e.sentence1, e.label) for e in rows.examples] == [("good film", 1), ("bad film", 0)]
+    assert rows.notes == ()
+
+
 def test_columns_are_found_by_name_in_any_order(tmp_path):
     path = tmp_path / "dev.tsv"
     path.write_text("label\tsentence2\tindex\tsentence1\nentailment\thypothesis\t0\tpremise\n")
