@@ -14,8 +14,8 @@ class ChecksumCheck(wiring.Component):
 
     D are the column sums of all bit lines that are read: as they are, without flips, votes or shifts. Checksum lines
     come first and highest weight first, so one register holds it all: it is doubled and added to for each of them, and
-    each D is taken from it. How many have come says which of its bits count; without any, none does. It has
-    ``checksum_bits`` of them, as more could not be told apart from what they leave.
+    each D is taken from it. How many have come says which of its bits count; without any, none does. What the vector
+    before left has then been doubled out of these bits, so the register is never cleared.
 
     Nothing of this is in the way of an output, and it is known one clock behind the last entry of the map.
 
@@ -35,11 +35,9 @@ class ChecksumCheck(wiring.Component):
         m = Module()
         bits = self.parameters.checksum_bits
         residue, counted = Signal(bits, name="residue"), Signal(bits, name="counted")
-        before, known = Signal(bits, name="before"), Signal(bits, name="known")
-        addend = Signal(bits, name="addend")
+        known, addend = Signal(bits, name="known"), Signal(bits, name="addend")
         ended, judged = Signal(name="ended"), Signal(name="judged")
         m.d.comb += [
-            before.eq(Mux(ended, 0, residue)),
             known.eq(Mux(ended, 0, counted)),
             # Cut to its low bits, or extended by its sign where it has fewer.
             addend.eq(Mux(self.checks, self.value, ~self.value)),
@@ -50,11 +48,10 @@ class ChecksumCheck(wiring.Component):
             m.d.sync += [
                 ended.eq(self.last),
                 judged.eq(self.last & ~self.spoilt),
-                residue.eq(before),
                 counted.eq(known),
             ]
             with m.If(self.checks):
-                m.d.sync += [residue.eq((before << 1) + addend), counted.eq(Cat(Const(1, 1), known))]
+                m.d.sync += [residue.eq((residue << 1) + addend), counted.eq(Cat(Const(1, 1), known))]
             with m.Elif(self.adds):
-                m.d.sync += residue.eq(before + addend + 1)
+                m.d.sync += residue.eq(residue + addend + 1)
         return m

@@ -149,30 +149,43 @@ async def registers_of_the_check(dut: HierarchyObject) -> None:
 
 
 @cocotb.test()
-@cocotb.parametrize(place=["first", "behind a value", "last"])
+@cocotb.parametrize(place=["first", "behind a skip", "behind a value", "last"])
 async def checksum_lines_come_first(dut: HierarchyObject, place: str) -> None:
-    """Anywhere else the map is said to be out of order; the output is right all the same, and the OPC comes to rest."""
+    """Anywhere else the map is said to be out of order; outputs are right all the same, and the OPC comes to rest.
+
+    A skip is passed, whatever its bit line is.
+    """
     rng = np.random.default_rng(66)
     bench = OpcBench(dut)
     await bench.start()
     check = entry_word(line=0, operation=SKIP, flip=True)
     go = entry_word(line=1, operation=operation(vote=False, end=False, advance=1), flip=False)
     end = entry_word(line=2, operation=operation(vote=False, end=True, advance=0), flip=False)
-    entries = {"first": [check, go, end], "behind a value": [go, check, end], "last": [go, end, check]}[place]
+    skip = entry_word(line=3, operation=SKIP, flip=False)
+    entries = {
+        "first": [check, go, end],
+        "behind a skip": [skip, check, skip, go, skip, end],
+        "behind a value": [go, check, end],
+        "last": [go, end, check],
+    }[place]
     assert await bench.write(Register.STEPS, len(entries))
     for step, word in enumerate(entries):
         assert await bench.write(map_address(P, step), word)
         assert await bench.read(map_address(P, step)) == word
     for _ in range(MAP_REFILL):
         await RisingEdge(dut.clk)
-    codes = random_codes(rng, P, 1, 1)
+    codes = random_codes(rng, P, 20, 1)
     sums = arithmetic.column_sums(arithmetic.differences(codes[:, 0, ..., 0], codes[:, 0, ..., 1], np.bool_(False)))
     cocotb.start_soon(bench.send(beat_payloads(P, codes), always()))
-    await bench.receive(1, always())
+    await bench.receive(len(codes), always())
     await bench.idle()
-    assert bench.outputs == [(0, 2 * int(sums[0, 1]) + int(sums[0, 2]))]
+    assert bench.outputs == [(0, value) for value in (2 * sums[:, 1] + sums[:, 2]).tolist()]
     illegal = await bench.read(Register.STATUS) & 1 << Status.ILLEGAL_MAP
-    assert bool(illegal) == (place != "first")
+    assert bool(illegal) == (place in ("behind a value", "last"))
+    if not illegal:
+        odd = np.count_nonzero((sums[:, 1] + sums[:, 2] - sums[:, 0]) % 2)
+        assert 0 < odd < len(codes)
+        assert await bench.read(Register.MISMATCHES) == odd
     opc_map = checked_map(rng, P.checksum_bits)
     assert await bench.write(Register.STATUS, CHECKSUM | 1 << Status.ILLEGAL_MAP)
     await bench.program(opc_map, 1)
