@@ -15,6 +15,10 @@ class StorageError(UserError):
     """
 
 
+class Notice(UserWarning):
+    """Something that the user should know and that stops nothing, in one sentence; the command line prints it alone."""
+
+
 def counted(number: int, noun: str) -> str:
     """A number and what it counts, as a sentence has it: "1 weight", "2 weights"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

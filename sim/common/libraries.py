@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from crossvote.sim.common.cache import cache_folder
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import Notice, UserError
 from crossvote.sim.common.files import write_text_atomic, writing
 
 #: What the functions of a library return, and their arguments.
@@ -152,6 +152,7 @@ def writable_folder(folder: Path) -> Path:
         warnings.warn(
             f"A compiled library is not kept: {folder} cannot be written ({error.strerror or error}). Set "
             "CROSSVOTE_CACHE_DIR to a folder that can.",
+            Notice,
             stacklevel=4,
         )
         return own

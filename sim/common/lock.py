@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import Notice, UserError
 from crossvote.sim.common.files import writing
 from crossvote.sim.common.later import Later
 
@@ -53,6 +53,7 @@ def _acquired(lock: filelock.BaseFileLock, path: Path) -> filelock.BaseFileLock:
             raise
     warnings.warn(
         f"{path}: this file system has no locks; a marker file takes their place, so do not work on it from two hosts.",
+        Notice,
         stacklevel=4,
     )
     soft = filelock.SoftFileLock(path.with_name(f"{path.name}.held"), timeout=0)

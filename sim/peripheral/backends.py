@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import Notice, UserError
 
 if TYPE_CHECKING:
     from crossvote.rtl.parameters import OpcParameters
@@ -95,7 +95,7 @@ def create_peripheral(name: str, parameters: OpcParameters) -> Peripheral:
         try:
             return _verilator(parameters)
         except UserError as error:
-            warnings.warn(f"The NumPy peripheral stands in for the compiled one: {error}", stacklevel=2)
+            warnings.warn(f"The NumPy peripheral stands in for the compiled one: {error}", Notice, stacklevel=2)
             return _numpy(parameters)
     if name not in BACKENDS:
         raise UserError(f"unknown peripheral '{name}'; known are {', '.join(BACKENDS)} and auto.")

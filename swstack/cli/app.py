@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import Notice, UserError
 from crossvote.sim.common.files import at_home
 from crossvote.swstack.cli.output import Output
 
@@ -100,7 +101,7 @@ def command(
         @functools.wraps(function)
         def run(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> None:
             out = Output(as_json, quiet)
-            with clean_exit(out):
+            with clean_exit(out), _notices(out):
                 function(*args, out=out, **{name: _at_home(value) for name, value in kwargs.items()})
 
         parameters = [parameter.replace(kind=kind) for parameter in own] + common
@@ -126,6 +127,22 @@ def _at_home(value: Any) -> Any:
     if isinstance(value, list):
         return [_at_home(item) for item in value]
     return at_home(value) if isinstance(value, Path) else value
+
+
+@contextmanager
+def _notices(out: Output) -> Iterator[None]:
+    """What the user should know is said as a sentence, without the line of the program that says it."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, Notice):
+                out.warn(str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = told
+        yield
 
 
 @contextmanager

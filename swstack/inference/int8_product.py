@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import Notice, UserError
 from crossvote.sim.common.libraries import compiled_library, find_compiler, load_library
 
 _FLAGS = ("-O3", "-std=c++17", "-mavx2", "-ffp-contract=off")
@@ -136,7 +136,7 @@ def _library() -> ctypes.CDLL | None:
             return None
         return load_library(compiled_library(Path(__file__).with_suffix(".cpp"), _FLAGS), _SIGNATURES)
     except (UserError, OSError) as error:
-        warnings.warn(f"Products of 8 bits are computed in float32, which is slower: {error}", stacklevel=2)
+        warnings.warn(f"Products of 8 bits are computed in float32, which is slower: {error}", Notice, stacklevel=2)
         return None
 
 

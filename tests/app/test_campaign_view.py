@@ -6,28 +6,33 @@ import dataclasses
 import io
 import json
 import os
+import random
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from heeding import heed_signals
 from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks import campaign as benchmark
-from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.sim.common.errors import Notice, StorageError, UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import live
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.cli.sweep import tolerance
-from crossvote.swstack.experiment.campaign import driver
+from crossvote.swstack.experiment.campaign import driver, summary
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import State, database_path, run_campaign
+from crossvote.swstack.experiment.campaign.measure import write_shard
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec
 from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome
 
@@ -167,7 +172,7 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 import test_campaign_view as own
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment.campaign import driver
+from crossvote.swstack.experiment.campaign import driver, summary
 
 def slow(chunk):
     time.sleep(0.3)
@@ -239,6 +244,95 @@ def test_a_store_that_cannot_be_written_is_one_sentence_and_nothing_is_lost(
     monkeypatch.undo()
     assert database_path(finished).read_bytes() == before
     assert run_campaign(finished, more, "serial", work=stub)["done"] == 22
+
+
+def _look(folder: Path) -> str:
+    """All that is told of a campaign."""
+    with Database.open(database_path(folder)) as database:
+        database.check()
+        told = [
+            dataclasses.asdict(summary.summarize(database)),
+            summary.trial_rows(database),
+            driver.manifest(database),
+        ]
+    return json.dumps(told, sort_keys=True)
+
+
+def test_a_bit_that_flips_in_the_store_is_a_sentence_or_nothing_at_all(finished: Path, tmp_path: Path) -> None:
+    """In what was planned and found, in what is said beside it, in the index, in SQLite's own pages: never another
+    result, never a traceback.
+    """
+    with Database.open(database_path(finished), write=True) as database:
+        database.set_meta(chances={"0": {"metric": "accuracy", "score": 50.0, "noise": 3.0, "examples": 100}})
+    whole, good = database_path(finished).read_bytes(), _look(finished)
+    marks = [b"paper", struct.pack(">d", 0.001), b'"noise"', b'"numpy"', b"CREATE TABLE about", b"identity TEXT"]
+    places = [whole.index(mark) + 1 for mark in [*marks, b'{"accuracy"']] + [
+        whole.rindex(b"done") - 1,
+        whole.rindex(b"done") - 7,
+    ]
+    draw = random.Random(0)
+    flips = [(at, bit) for at in places for bit in (0, 7)] + [
+        (draw.randrange(len(whole)), draw.randrange(8)) for _ in range(30)
+    ]
+    (tmp_path / "x").mkdir()
+    said = []
+    for at, bit in flips:
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << bit
+        database_path(tmp_path / "x").write_bytes(flipped)
+        try:
+            assert _look(tmp_path / "x") == good, (at, bit)
+        except UserError as error:
+            said.append(str(error))
+    assert len(said) >= len(places)
+    assert all("campaign.db: " in sentence for sentence in said)
+
+
+def test_a_campaign_of_another_format_is_said_as_such(finished: Path) -> None:
+    connection = sqlite3.connect(database_path(finished))
+    with connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
+    connection.close()
+    with pytest.raises(UserError, match="a campaign of format 1, not"):
+        _look(finished)
+
+
+def test_examples_that_are_gone_or_cut_off_are_measured_again_and_that_is_said(tmp_path: Path) -> None:
+    keeping = build(CampaignSpec, {**KEYS, "examples": True}, "test")
+
+    def work(chunk: Chunk) -> list[Outcome]:
+        assert chunk.shards is not None
+        name = write_shard(chunk.shards, [(trial.key, np.ones((2, 2))) for trial in chunk.trials])
+        return [dataclasses.replace(outcome, shard=name) for outcome in stub(chunk)]
+
+    run_campaign(tmp_path / "c", keeping, "serial", work=work)
+    before = _look(tmp_path / "c")
+    first, second, *others = sorted((tmp_path / "c" / "examples").iterdir())
+    assert others
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1])
+    with pytest.warns(
+        UserWarning, match=r"examples: 2 of \d+ files of examples are missing or cut off; trials measured"
+    ):
+        assert run_campaign(tmp_path / "c", None, "serial", work=work)["done"] == 14
+    assert _look(tmp_path / "c") == before
+    with Database.open(database_path(tmp_path / "c")) as database:
+        shards = {row.shard for row in database.rows()}
+    assert all(driver.is_whole(tmp_path / "c" / "examples" / str(name)) for name in shards)
+
+
+def test_a_notice_is_a_sentence_on_a_command_line(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the line of the program that gives it, and of another's warning nothing is lost."""
+
+    def counts(database: Database) -> dict[str, int]:
+        warnings.warn("take care.", Notice, stacklevel=1)
+        warnings.warn("of others.", UserWarning, stacklevel=1)
+        return {"done": 14}
+
+    monkeypatch.setattr(Database, "counts", counts)
+    with pytest.warns(UserWarning, match=r"of others\."):
+        result = CliRunner().invoke(cli.application(), ["sweep", "status", str(finished)])
+    assert (result.exit_code, result.stderr) == (0, "crossvote: take care.\n")
 
 
 def test_a_clock_set_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

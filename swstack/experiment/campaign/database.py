@@ -9,32 +9,33 @@ import sqlite3
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.errors import StorageError, UserError
+from crossvote.sim.common.errors import Notice, StorageError, UserError
 from crossvote.sim.common.files import replacing
 from crossvote.swstack.experiment.campaign.trials import Outcome, PlannedTrial
 
-FORMAT = 2
+FORMAT = 3
 
 _BEGINNING = b"SQLite format 3\0"
 _ADVICE = "the runs and the examples beside it are whole, so move this file away and run the campaign again."
 
 _SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, seal TEXT NOT NULL);
 CREATE TABLE trials (
     key TEXT PRIMARY KEY, number INTEGER NOT NULL, planned INTEGER NOT NULL DEFAULT 1,
     variant INTEGER NOT NULL, scheme TEXT NOT NULL, rate REAL NOT NULL, chip INTEGER NOT NULL, scope TEXT NOT NULL,
     status TEXT NOT NULL DEFAULT 'open', attempts INTEGER NOT NULL DEFAULT 0,
-    metrics TEXT, faults INTEGER, error TEXT, shard TEXT, seal TEXT
+    metrics TEXT, faults INTEGER, error TEXT, shard TEXT, seal TEXT, identity TEXT NOT NULL
 );
 CREATE TABLE about (key TEXT PRIMARY KEY, seconds REAL, worker TEXT, finished TEXT);
 CREATE INDEX by_status ON trials (planned, status, number);
 """
+_STATUSES = ("open", "done", "failed", "enough")
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,31 @@ class Database:
             check_sqlite(path, _ADVICE)
             mode = "rw" if write else "ro"
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30)
-            try:
+        try:
+            with _in_words(path):
                 if write:
                     (journal,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
                     if journal != "wal":
                         connection.execute("PRAGMA journal_mode=DELETE")
-                        warnings.warn(f"{path}: no write-ahead log here; use one host at a time.", stacklevel=3)
+                        warnings.warn(f"{path}: no write-ahead log here; use one host at a time.", Notice, stacklevel=4)
                     connection.execute("PRAGMA synchronous=NORMAL")
-                database = cls(connection, path, write)
-                if database.meta("format") != FORMAT:
-                    raise UserError(f"{path}: a campaign of format {database.meta('format')}, not {FORMAT}.")
-                yield database
-            finally:
-                connection.close()
+                # Without the seal, which older files lack.
+                row = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+            if row != (str(FORMAT),):
+                raise UserError(f"{path}: a campaign of format {row[0] if row else '?'}, not {FORMAT}.")
+            yield cls(connection, path, write)
+        finally:
+            connection.close()
 
     def meta(self, key: str) -> Any:
         """A value kept beside the trials, or None."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else self._value(row[0])
+        with _in_words(self.path):
+            row = self._connection.execute("SELECT value, seal FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        if row[1] != _seal(key, row[0]):
+            raise UserError(_damaged(self.path, f"what it says of '{key}' is not what was written"))
+        return self._value(row[0])
 
     def _value(self, text: str) -> Any:
         try:
@@ -101,24 +109,39 @@ class Database:
 
     def set_meta(self, **values: Any) -> None:
         """Keep values beside the trials."""
-        with self._connection:
-            rows = [(key, json.dumps(value)) for key, value in values.items()]
-            self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+        with _in_words(self.path), self._connection:
+            self._set_meta(values)
+
+    def _set_meta(self, values: Mapping[str, Any]) -> None:
+        texts = {key: json.dumps(value) for key, value in values.items()}
+        rows = [(key, text, _seal(key, text)) for key, text in texts.items()]
+        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", rows)
+
+    def check(self) -> None:
+        """Look through the whole file, indices too, which a single look at it does not.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        with _in_words(self.path):
+            (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise UserError(_damaged(self.path, " ".join(found.split())))
 
     def plan(self, trials: Iterable[PlannedTrial]) -> int:
         """Make these the campaign's trials, in this order; results stay. Returns how many are new."""
         self._counts = None
-        with self._connection:
+        with _in_words(self.path), self._connection:
             self._connection.execute("UPDATE trials SET planned = 0")
             before = self._count()
             self._connection.executemany(
-                "INSERT INTO trials (key, number, variant, scheme, rate, chip, scope) VALUES (?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET planned = 1, number = excluded.number, variant = excluded.variant",
-                (
-                    (trial.key, number, trial.variant, trial.scheme, trial.rate, trial.chip, trial.scope)
-                    for number, trial in enumerate(trials)
-                ),
+                "INSERT INTO trials (number, key, variant, scheme, rate, chip, scope, identity) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET planned = 1, "
+                "number = excluded.number, variant = excluded.variant, identity = excluded.identity",
+                ((*fields, _seal(*fields)) for fields in _fields(trials)),
             )
+            (planned,) = self._connection.execute("SELECT count(*) FROM trials WHERE planned = 1").fetchone()
+            self._set_meta({"trials": planned})
             # What was enough under another stopping rule may not be under this one.
             self._connection.execute("UPDATE trials SET status = 'open' WHERE status = 'enough'")
             return self._count() - before
@@ -174,29 +197,41 @@ class Database:
                 "UPDATE trials SET status = ? WHERE key = ? AND status != 'done'", [(status, key) for key in keys]
             )
 
+    def reopen(self, keys: Iterable[str]) -> None:
+        """Have trials that are done measured again."""
+        self._counts = None
+        with _in_words(self.path), self._connection:
+            self._connection.executemany("UPDATE trials SET status = 'open' WHERE key = ?", [(key,) for key in keys])
+
     def rows(self, status: str | None = None) -> Iterator[Row]:
         """The planned trials in order, of one status or all."""
         with _in_words(self.path):
             found = self._connection.execute(
-                "SELECT key, variant, scheme, rate, chip, scope, status, attempts, metrics, faults, error, shard, seal "
-                "FROM trials WHERE planned = 1 AND (? IS NULL OR status = ?) ORDER BY number",
+                "SELECT identity, number, key, variant, scheme, rate, chip, scope, status, attempts, metrics, faults, "
+                "error, shard, seal FROM trials WHERE planned = 1 AND (? IS NULL OR status = ?) ORDER BY number",
                 (status, status),
             )
-            for key, variant, scheme, rate, chip, scope, state, attempts, metrics, faults, error, shard, seal in found:
-                if seal is not None and seal != _seal(key, metrics, faults, error, shard):
-                    raise UserError(_damaged(self.path, f"the trial {key} is not what was recorded"))
-                trial = PlannedTrial(key, variant, scheme, rate, chip, scope)
+            for identity, *fields, state, attempts, metrics, faults, error, shard, seal in found:
+                trial = self._trial(identity, fields)
+                if seal is not None and seal != _seal(trial.key, metrics, faults, error, shard):
+                    raise UserError(_damaged(self.path, f"the trial {trial.key} is not what was recorded"))
                 yield Row(trial, state, attempts, self._value(metrics) if metrics else {}, error, shard)
+
+    def _trial(self, identity: str, fields: Sequence[Any]) -> PlannedTrial:
+        """The trial of a row's number, key, variant, scheme, rate, chip and scope."""
+        if identity != _seal(*fields):
+            raise UserError(_damaged(self.path, f"the trial {fields[1]} is not what was planned"))
+        return PlannedTrial(*fields[1:])
 
     def open_trials(self, after: int, most: int) -> list[tuple[int, PlannedTrial]]:
         """Open trials with a number above ``after``, the first ``most`` of them, each with its number."""
         with _in_words(self.path):
             rows = self._connection.execute(
-                "SELECT number, key, variant, scheme, rate, chip, scope FROM trials "
+                "SELECT identity, number, key, variant, scheme, rate, chip, scope FROM trials "
                 "WHERE planned = 1 AND status = 'open' AND number > ? ORDER BY number LIMIT ?",
                 (after, most),
             )
-            return [(number, PlannedTrial(*fields)) for number, *fields in rows]
+            return [(fields[0], self._trial(identity, fields)) for identity, *fields in rows]
 
     def open_variants(self) -> set[int]:
         """Variants that have open trials."""
@@ -218,7 +253,10 @@ class Database:
             return dict(self._counts)
         with _in_words(self.path):
             rows = self._connection.execute("SELECT status, count(*) FROM trials WHERE planned = 1 GROUP BY status")
-            found = {"open": 0, "done": 0, "failed": 0, "enough": 0, **dict(rows)}
+            found = {**dict.fromkeys(_STATUSES, 0), **dict(rows)}
+        planned = self.meta("trials") or 0
+        if sum(found[status] for status in _STATUSES) != planned:
+            raise UserError(_damaged(self.path, f"it does not hold the {planned} trials that were planned"))
         if self._writes:
             self._counts = found
         return dict(found)
@@ -236,8 +274,14 @@ def _found(outcome: Outcome) -> tuple[str | None, int | None, str | None, str | 
     return metrics, outcome.faults, outcome.error, outcome.shard
 
 
-def _seal(*values: str | int | None) -> str:
-    """Digest of what was found of a trial, so that a bit that flips in the file is no other result."""
+def _fields(trials: Iterable[PlannedTrial]) -> Iterator[tuple[Any, ...]]:
+    """Number, key, variant, scheme, rate, chip and scope of every trial, as SQLite gives them back."""
+    for number, trial in enumerate(trials):
+        yield number, trial.key, trial.variant, trial.scheme, float(trial.rate), trial.chip, trial.scope
+
+
+def _seal(*values: str | int | float | None) -> str:
+    """Digest of what was written, so that a bit that flips in the file is no other trial and no other result."""
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
@@ -248,7 +292,8 @@ def _create(path: Path) -> None:
         try:
             with connection:
                 connection.executescript(_SCHEMA)
-                connection.execute("INSERT INTO meta VALUES ('format', ?)", (json.dumps(FORMAT),))
+                text = json.dumps(FORMAT)
+                connection.execute("INSERT INTO meta VALUES ('format', ?, ?)", (text, _seal("format", text)))
         finally:
             connection.close()
 
@@ -279,7 +324,7 @@ def _in_words(path: Path) -> Iterator[None]:
         if isinstance(error, sqlite3.OperationalError):
             raise StorageError(f"{path}: cannot be used ({text}).") from None
         raise UserError(_damaged(path, text)) from None
+    except UnicodeDecodeError as error:
+        raise UserError(_damaged(path, f"letters that cannot be: {error.reason}")) from None
     except OSError as error:
-        if isinstance(error, BrokenPipeError) or error.filename not in (None, path, str(path)):
-            raise  # of whoever uses it: a reader that has read enough, another file
         raise StorageError(f"{path}: cannot be used ({error.strerror or error}).") from None

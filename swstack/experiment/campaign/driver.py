@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import Notice, UserError
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.machine import is_installed
 from crossvote.sim.common.schema import build, to_mapping
@@ -33,6 +35,8 @@ from crossvote.swstack.experiment.work import chosen_stages
 #: Seconds that a chunk should take: long against what handing it over costs, short against what a loss costs.
 TARGET_SECONDS = 4.0
 _MOST_IN_CHUNK = 256
+#: How a Parquet file begins and ends.
+_PARQUET = b"PAR1"
 _FILE, _LOCK, _RUNS, _STORE, _EXAMPLES = paths.CAMPAIGN, paths.LOCK, "runs", "store", "examples"
 
 
@@ -391,12 +395,15 @@ def run_campaign(
     if spec is not None and spec.examples and not is_installed("pyarrow"):
         raise UserError("keeping every example needs pyarrow (pip install pyarrow); or say examples = false.")
     with driving(folder) as database:
+        database.check()
         if spec is None:
             spec = planned_spec(database)
             known = variants(spec)
             check_unchanged(database, spec, known)
         else:
             plan(database, spec, known)
+        if spec.examples:
+            _reopen_lost(database, folder / _EXAMPLES)
         if retry:
             database.set_status([row.trial.key for row in database.rows("failed")], "open")
         _take_over(folder, spec)
@@ -408,6 +415,35 @@ def run_campaign(
             counts = driver.run()
         database.set_meta(engine=engine)
         return counts
+
+
+def _reopen_lost(database: Database, folder: Path) -> None:
+    """Have the trials measured again whose examples are no longer there, and say so."""
+    keys: dict[str, list[str]] = {}
+    for row in database.rows("done"):
+        if row.shard is not None:
+            keys.setdefault(row.shard, []).append(row.trial.key)
+    lost = {name: own for name, own in keys.items() if not is_whole(folder / name)}
+    if lost:
+        trials = [key for own in lost.values() for key in own]
+        database.reopen(trials)
+        warnings.warn(
+            f"{folder}: {len(lost)} of {len(keys)} files of examples are missing or cut off; trials measured again: "
+            f"{len(trials)}.",
+            Notice,
+            stacklevel=3,
+        )
+
+
+def is_whole(shard: Path) -> bool:
+    """Whether a Parquet file is there from its first to its last bytes."""
+    try:
+        with shard.open("rb") as file:
+            first, size = file.read(len(_PARQUET)), file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(_PARQUET)))
+            return first == file.read() == _PARQUET
+    except OSError:
+        return False
 
 
 def _take_over(folder: Path, spec: CampaignSpec) -> None:

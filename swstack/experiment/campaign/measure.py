@@ -167,7 +167,7 @@ def write_shard(folder: Path, logits: Sequence[tuple[str, NDArray[Any]]]) -> str
         }
     )
     with replacing(folder / name) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
     return name
 
 

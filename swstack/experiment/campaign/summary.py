@@ -194,6 +194,7 @@ def export(database: Database, folder: Path) -> list[Path]:
     Raises:
         UserError: nothing is done yet.
     """
+    database.check()
     findings = summarize(database)
     if not findings.cells:
         raise UserError(f"{database.path}: no trial on a faulty chip is done yet.")
