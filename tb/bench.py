@@ -20,7 +20,7 @@ from crossvote.sim.peripheral.base import OpcMap, PeripheralResult
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
 from crossvote.sim.peripheral.scales import OpcScales
-from tb.stimulus import random_scales
+from tb.stimulus import always, random_scales
 
 #: Clock cycles after which a bench gives up waiting.
 PATIENCE = 5000
@@ -35,19 +35,6 @@ async def settle() -> None:
 def corners(low: int, high: int) -> list[int]:
     """Values at and next to the ends of a range, and around zero."""
     return sorted({v for v in (low, low + 1, -1, 0, 1, high - 1, high) if low <= v <= high})
-
-
-def always() -> Iterator[bool]:
-    """A stall pattern without stalls."""
-    while True:
-        yield True
-
-
-def sometimes(seed: int, probability: float) -> Iterator[bool]:
-    """True with the given probability in each clock."""
-    rng = np.random.default_rng(seed)
-    while True:
-        yield bool(rng.random() < probability)
 
 
 class OpcBench:

@@ -1,6 +1,8 @@
-"""Random column maps, scales and ADC codes that reach the corners; every draw comes from the generator given."""
+"""Random column maps, scales and ADC codes that reach the corners, and stalls; all draws come from what is given."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,3 +134,16 @@ def extreme_codes(parameters: OpcParameters, opc_map: OpcMap, blocks: int) -> ND
     codes[0, ..., 0], codes[0, ..., 1] = full * positive, full * ~positive
     codes[1] = codes[0, ..., ::-1]
     return codes
+
+
+def always() -> Iterator[bool]:
+    """A stall pattern without stalls."""
+    while True:
+        yield True
+
+
+def sometimes(seed: int, probability: float) -> Iterator[bool]:
+    """True with the given probability in each clock."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield bool(rng.random() < probability)

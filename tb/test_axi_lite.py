@@ -13,8 +13,8 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 from crossvote.rtl.column_map import HOLD
 from crossvote.rtl.registers import Register, Status, entry_word, map_address
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes, scale_writes
-from tb.bench import PARAMETERS, OpcBench, sometimes
-from tb.stimulus import agreeing_codes, random_map
+from tb.bench import PARAMETERS, OpcBench
+from tb.stimulus import agreeing_codes, random_map, sometimes
 
 P = PARAMETERS
 

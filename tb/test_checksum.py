@@ -14,8 +14,8 @@ from crossvote.sim.array import arithmetic
 from crossvote.sim.array.checksum import checksum_cells
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.programming import beat_payloads
-from tb.bench import PARAMETERS, OpcBench, always, sometimes
-from tb.stimulus import random_codes, random_map
+from tb.bench import PARAMETERS, OpcBench
+from tb.stimulus import always, random_codes, random_map, sometimes
 
 P = PARAMETERS
 CHECKSUM = 1 << Status.CHECKSUM

@@ -9,8 +9,8 @@ from cocotb.triggers import RisingEdge
 
 from crossvote.rtl.registers import Register, Status
 from crossvote.sim.peripheral.programming import beat_payloads
-from tb.bench import PARAMETERS, OpcBench, always, sometimes
-from tb.stimulus import agreeing_codes, random_codes, random_map
+from tb.bench import PARAMETERS, OpcBench
+from tb.stimulus import agreeing_codes, always, random_codes, random_map, sometimes
 
 P = PARAMETERS
 LARGEST = (1 << P.log_bits) - 1

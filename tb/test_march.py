@@ -15,9 +15,8 @@ from crossvote.rtl.tile_registers import TileRegister, TileStatus, self_test_wor
 from crossvote.sim.peripheral.march import CellBank, Verdicts, self_test
 from crossvote.sim.peripheral.tile import calibrated, requantised, tile_sums
 from tb.array_model import WRITE_CLOCKS, ArrayModel
-from tb.bench import always
 from tb.march_case import PARAMETERS, bank
-from tb.stimulus import random_map
+from tb.stimulus import always, random_map
 from tb.tile_bench import TileBench, expected_outputs
 
 

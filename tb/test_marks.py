@@ -12,8 +12,8 @@ from crossvote.rtl.registers import Register, Status
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.programming import beat_payloads
 from tb.bench import PARAMETERS as P
-from tb.bench import OpcBench, always
-from tb.stimulus import random_codes, random_map
+from tb.bench import OpcBench
+from tb.stimulus import always, random_codes, random_map
 
 #: Bits of a beat's marks.
 FIRST, LAST, TAG = (1 << 2 * P.adc_bits * P.lanes + place for place in (0, 1, 2))

@@ -21,8 +21,17 @@ from crossvote.rtl.registers import (
 )
 from crossvote.sim.array import arithmetic
 from crossvote.sim.peripheral.programming import beat_payloads, map_writes
-from tb.bench import PARAMETERS, PATIENCE, OpcBench, always, sometimes
-from tb.stimulus import agreeing_codes, coded_map, extreme_codes, random_codes, random_map, random_scales
+from tb.bench import PARAMETERS, PATIENCE, OpcBench
+from tb.stimulus import (
+    agreeing_codes,
+    always,
+    coded_map,
+    extreme_codes,
+    random_codes,
+    random_map,
+    random_scales,
+    sometimes,
+)
 
 P = PARAMETERS
 

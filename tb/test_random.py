@@ -16,9 +16,9 @@ from crossvote.rtl.registers import Register
 from crossvote.sim.peripheral.base import OpcMap
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import beat_payloads
-from tb.bench import PARAMETERS, OpcBench, always, sometimes
+from tb.bench import PARAMETERS, OpcBench
 from tb.coverage import Coverage
-from tb.stimulus import agreeing_codes, coded_map, extreme_codes, random_codes, random_map
+from tb.stimulus import agreeing_codes, always, coded_map, extreme_codes, random_codes, random_map, sometimes
 
 P = PARAMETERS
 COPIES = ("only", "first", "second", "third")

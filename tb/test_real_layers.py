@@ -9,8 +9,9 @@ from typing import Any
 import cocotb
 from cocotb.handle import HierarchyObject
 
-from tb.bench import OpcBench, sometimes
+from tb.bench import OpcBench
 from tb.real_layers import read
+from tb.stimulus import sometimes
 
 STIMULI = read(Path(os.environ["OPC_STIMULUS"]))
 

@@ -13,8 +13,8 @@ from crossvote.rtl.registers import Register, Status, scale_address, scale_word
 from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.programming import beat_payloads, scale_writes
 from crossvote.sim.peripheral.scales import OpcScales
-from tb.bench import PARAMETERS, OpcBench, always, sometimes
-from tb.stimulus import extreme_codes, random_codes, random_map, random_scales
+from tb.bench import PARAMETERS, OpcBench
+from tb.stimulus import always, extreme_codes, random_codes, random_map, random_scales, sometimes
 
 P = PARAMETERS
 LARGEST = (1 << P.scale_bits) - 1

@@ -7,7 +7,7 @@ from cocotb.handle import HierarchyObject
 
 from crossvote.rtl.registers import Register, Status
 from crossvote.sim.peripheral.tile import activation_payloads, tile_outputs, tile_sums
-from tb.bench import always, sometimes
+from tb.stimulus import always, sometimes
 from tb.tile_bench import TileBench, expected_outputs
 from tb.tile_case import PARAMETERS, tile_case
 

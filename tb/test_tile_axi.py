@@ -9,7 +9,7 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 from crossvote.rtl.registers import Register, Status, scale_word
 from crossvote.rtl.tile_registers import offset_address, tile_scale_address
 from crossvote.sim.peripheral.tile import tile_outputs, tile_sums, tile_writes
-from tb.bench import always, sometimes
+from tb.stimulus import always, sometimes
 from tb.tile_bench import TileBench, expected_outputs
 from tb.tile_case import PARAMETERS as P
 from tb.tile_case import tile_case

@@ -15,7 +15,7 @@ from crossvote.rtl.registers import Register
 from crossvote.sim.peripheral.march import behind_tile, tile_bank, tile_fault_map
 from crossvote.sim.peripheral.tile import tile_cells, tile_inputs, tile_sums
 from tb.array_model import ArrayModel
-from tb.bench import sometimes
+from tb.stimulus import sometimes
 from tb.tile_bench import TileBench, expected_outputs
 from tb.tile_layers import bench_parameters, read
 

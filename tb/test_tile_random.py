@@ -20,10 +20,9 @@ from crossvote.sim.peripheral.march import CellBank, Verdicts, self_test
 from crossvote.sim.peripheral.scales import OpcScales
 from crossvote.sim.peripheral.tile import activation_payloads, calibrated, requantised, tile_sums
 from tb.array_model import ArrayModel
-from tb.bench import always, sometimes
 from tb.coverage import Coverage
 from tb.march_case import PARAMETERS, bank
-from tb.stimulus import random_map
+from tb.stimulus import always, random_map, sometimes
 from tb.tile_bench import TileBench, expected_outputs
 
 P = PARAMETERS

@@ -45,23 +45,6 @@ def input_bits(x: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:
     return ((x.astype(np.int64)[..., None, :] >> shifts) & 1).astype(np.uint8)
 
 
-def magnitude_planes(q: NDArray[np.integer], planes: int) -> NDArray[np.uint8]:
-    """Bits of the positive and the negative part of ``q`` [K, N], as uint8[2, planes, K, N].
-
-    Index 0 of the first axis holds the bits of max(q, 0), index 1 those of max(-q, 0).
-
-    Raises:
-        ValueError: a magnitude does not fit into ``planes`` bits.
-    """
-    q = np.asarray(q, dtype=np.int64)
-    top = (1 << planes) - 1
-    if q.size and np.abs(q).max() > top:
-        raise ValueError(f"a weight of magnitude {np.abs(q).max()} does not fit into {planes} planes (at most {top}).")
-    parts = np.stack([np.maximum(q, 0), np.maximum(-q, 0)])
-    shifts = np.arange(planes, dtype=np.int64)[:, None, None]
-    return ((parts[:, None] >> shifts) & 1).astype(np.uint8)
-
-
 def adc_codes(bits: NDArray[np.uint8], cells: NDArray[np.uint8], adc_bits: int) -> NDArray[np.uint16]:
     """ADC codes of one crossbar: for every read, the number of driven cells at 1 on each bit line, clipped.
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,15 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import OpcMap, Peripheral, PeripheralResult
 from crossvote.sim.peripheral.support import pair_votes_refusal
+
+
+class Worked(Protocol):
+    """What an OPC or a tile says of its work."""
+
+    @property
+    def cycles(self) -> int: ...
+    @property
+    def disagreements(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +48,17 @@ class OpcRun:
     cycles: int
     disagreements: int
     seconds: float
+
+    @classmethod
+    def of(cls, outputs: NDArray[np.int64], results: Sequence[Worked], pairs: int, seconds: float) -> OpcRun:
+        """The outputs, with what OPCs or tiles say of their work added up."""
+        cycles = sum(result.cycles for result in results)
+        return cls(outputs, pairs, cycles, sum(result.disagreements for result in results), seconds)
+
+
+def code_pairs(group: GroupImage, chip: ChipConfig, bundles: int) -> int:
+    """ADC code pairs that go through the OPCs for a token vector."""
+    return group.row_blocks * bundles * chip.opc.input_bits * chip.opc.columns
 
 
 def check_votes(group: GroupImage) -> None:
@@ -118,14 +139,8 @@ class OpcArray:
             for bundle, result in zip(self.bundles, of_span, strict=True):
                 outputs[:, bundle.outputs] += result.outputs
             results += of_span
-        opc = self.chip.opc
-        return OpcRun(
-            outputs,
-            code_pairs=len(x) * self.group.row_blocks * len(self.bundles) * opc.input_bits * opc.columns,
-            cycles=sum(result.cycles for result in results),
-            disagreements=sum(result.disagreements for result in results),
-            seconds=seconds,
-        )
+        pairs = len(x) * code_pairs(self.group, self.chip, len(self.bundles))
+        return OpcRun.of(outputs, results, pairs, seconds)
 
     def opc_codes(self, x: NDArray[np.integer], span: range, bundle: Bundle) -> NDArray[np.unsignedinteger]:
         """What the OPC of a bundle gets for row blocks ``span``, as ``Peripheral.process`` takes it."""

@@ -15,7 +15,7 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Bundle, GroupImage
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.peripheral.base import OpcMap
-from crossvote.sim.peripheral.opc_array import OpcRun, check_votes
+from crossvote.sim.peripheral.opc_array import OpcRun, check_votes, code_pairs
 from crossvote.sim.peripheral.scales import OpcScales
 from crossvote.sim.peripheral.tile import calibrated, requantised, tile_cells, tile_inputs
 from crossvote.sim.peripheral.tile_backend import TileModel, TileProgram, TileResult
@@ -118,11 +118,5 @@ class TileArray:
         seconds = time.perf_counter() - start
         for bundle, result in zip(self.bundles, results, strict=True):
             outputs[:, bundle.outputs] = result.values
-        opc = self.chip.opc
-        return OpcRun(
-            outputs,
-            code_pairs=len(x) * self.group.row_blocks * len(self.bundles) * opc.input_bits * opc.columns,
-            cycles=sum(result.cycles for result in results),
-            disagreements=sum(result.disagreements for result in results),
-            seconds=seconds,
-        )
+        pairs = len(x) * code_pairs(self.group, self.chip, len(self.bundles))
+        return OpcRun.of(outputs, results, pairs, seconds)

@@ -31,11 +31,6 @@ class Band:
     low: float
     high: float
 
-    @property
-    def half_width(self) -> float:
-        """Half of the interval's width."""
-        return (self.high - self.low) / 2
-
 
 def mean_band(scores: ArrayLike, confidence: float = CONFIDENCE) -> Band:
     """Mean of the scores over chips with its bootstrap interval.

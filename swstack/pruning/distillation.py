@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Protocol
 
 import torch
 from torch.nn import functional
@@ -10,7 +11,25 @@ from transformers import PreTrainedModel
 
 from crossvote.swstack.tasks.encoded import Batch
 from crossvote.swstack.tasks.kinds import kind_of
-from crossvote.swstack.training.loop import Forward, forward, task_loss
+from crossvote.swstack.training.loop import Forward, LossFunction, forward, task_loss
+
+
+class Distilled(Protocol):
+    """The part of a configuration that says how a dense model teaches."""
+
+    @property
+    def distillation(self) -> float: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def layer_distillation(self) -> float: ...
+
+
+def loss_for(model: PreTrainedModel, cfg: Distilled) -> LossFunction:
+    """The loss that a configuration asks for: the task's own, or with ``model`` as it is now for a teacher."""
+    if cfg.distillation or cfg.layer_distillation:
+        return Distillation(model, cfg.distillation, cfg.temperature, cfg.layer_distillation)
+    return task_loss
 
 
 class Distillation:

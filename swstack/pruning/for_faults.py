@@ -24,12 +24,12 @@ from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.models.layouts import is_transposed
 from crossvote.swstack.models.masks import MatrixMask, apply_masks
 from crossvote.swstack.pruning.code_law import MatrixLaw
-from crossvote.swstack.pruning.distillation import Distillation
+from crossvote.swstack.pruning.distillation import loss_for
 from crossvote.swstack.pruning.fault_training_config import FaultTrainingConfig
 from crossvote.swstack.pruning.noise import Noise
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
-from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, task_loss, train
+from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, train
 
 STAGE = "fault_training"
 
@@ -64,8 +64,7 @@ def train_for_faults(
     """
     model.to(best_device())  # type: ignore[arg-type]
     encoded = encode(tokenizer, task.train, task.max_length)
-    distilled = bool(cfg.distillation or cfg.layer_distillation)
-    loss = Distillation(model, cfg.distillation, cfg.temperature, cfg.layer_distillation) if distilled else task_loss
+    loss = loss_for(model, cfg)
     faults = FaultyWeights(laws, masks, cfg, seed, cfg.epochs * steps_per_epoch(len(encoded), cfg.batch_size))
     with faults.attached(model):
         run = train(

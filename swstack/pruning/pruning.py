@@ -18,13 +18,13 @@ from crossvote.swstack.models.masks import Masks, MatrixMask, Sparsity, apply_ma
 from crossvote.swstack.pruning.augmentation import TokenExchange
 from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
 from crossvote.swstack.pruning.config import NO_PRUNING, GateGradient, PruneConfig
-from crossvote.swstack.pruning.distillation import Distillation
+from crossvote.swstack.pruning.distillation import loss_for
 from crossvote.swstack.pruning.folding import fold
 from crossvote.swstack.pruning.method import PruningMethod, make_method
 from crossvote.swstack.pruning.straight_through import gated_weight
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
-from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, task_loss, train
+from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, train
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ def prune(
         ramp_share=cfg.ramp_share,
         gradient=cfg.gate_gradient,
     )
-    distilled = bool(cfg.distillation or cfg.layer_distillation)
-    loss = Distillation(model, cfg.distillation, cfg.temperature, cfg.layer_distillation) if distilled else task_loss
+    loss = loss_for(model, cfg)
     with pruner.attached(model):
         run = train(
             model,

@@ -122,9 +122,3 @@ class Task:
     def primary_metric(self) -> str:
         """The metric by which results are reported."""
         return self.metrics[0]
-
-    @property
-    def is_pair(self) -> bool:
-        """Whether examples have a second sentence."""
-        first = self.train[0]
-        return isinstance(first, Example) and first.sentence2 is not None

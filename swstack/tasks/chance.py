@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,15 +63,7 @@ def chance_level(
     guesses = [_scores(metrics, rng.permutation(truth), truth, num_labels, regression) for _ in range(_GUESSES)]
     answers = [float(truth.mean())] if regression else range(num_labels)
     constant = [_scores(metrics, np.full(len(truth), answer), truth, num_labels, regression) for answer in answers]
-    return {
-        name: Chance(
-            metric=name,
-            score=max((scores[name] for scores in constant), key=lambda score: goodness(name, score)),
-            noise=_DEVIATIONS * float(np.std([scores[name] for scores in guesses])),
-            examples=len(truth),
-        )
-        for name in metrics
-    }
+    return _levels(metrics, constant, guesses, len(truth))
 
 
 def chance_without_input(metrics: Sequence[str], encoded: Encoded, labels: Sequence[str]) -> dict[str, Chance]:
@@ -87,12 +79,22 @@ def chance_without_input(metrics: Sequence[str], encoded: Encoded, labels: Seque
     rng = np.random.default_rng(seed_sequence(0, "chance"))
     constant = [kind.score(metrics, outcomes, encoded, labels) for outcomes in kind.constant(encoded, labels)]
     guesses = [kind.score(metrics, kind.exchanged(encoded, labels, rng), encoded, labels) for _ in range(_EXCHANGES)]
+    return _levels(metrics, constant, guesses, len(encoded))
+
+
+def _levels(
+    metrics: Sequence[str],
+    constant: Sequence[Mapping[str, float]],
+    guesses: Sequence[Mapping[str, float]],
+    examples: int,
+) -> dict[str, Chance]:
+    """The best score of the constant answers, and how far those of the guesses scatter, by metric."""
     return {
         name: Chance(
             metric=name,
             score=max((scores[name] for scores in constant), key=lambda score: goodness(name, score)),
             noise=_DEVIATIONS * float(np.std([scores[name] for scores in guesses])),
-            examples=len(encoded),
+            examples=examples,
         )
         for name in metrics
     }

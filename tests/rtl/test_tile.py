@@ -21,7 +21,7 @@ from crossvote.sim.peripheral.tile_sizes import tile_parameters
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.token_stages import GroupTiming
 from tb.crossbars import TileOnCrossbars
-from tb.stimulus import coded_map, random_map, random_scales
+from tb.stimulus import always, coded_map, random_map, random_scales, sometimes
 from tb.tile_case import THREE_OPCS
 
 OPC = OpcParameters(columns=16, lanes=4, planes=3, input_bits=4, adc_bits=3, row_blocks=2)
@@ -110,17 +110,6 @@ class Run:
         simulator.add_clock(1e-9)
         simulator.add_testbench(testbench)
         simulator.run()
-
-
-def always() -> Iterator[bool]:
-    while True:
-        yield True
-
-
-def sometimes(seed: int, probability: float) -> Iterator[bool]:
-    rng = np.random.default_rng(seed)
-    while True:
-        yield bool(rng.random() < probability)
 
 
 @pytest.mark.parametrize(

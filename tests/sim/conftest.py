@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from crossvote.sim.array.arithmetic import magnitude_planes
 from crossvote.sim.array.column_map import ColumnMap, Vote
 from crossvote.sim.array.image import GroupImage, MatrixImage
 
@@ -47,10 +46,10 @@ def random_group(
     shift, copy = np.zeros(lines, np.int8), np.zeros(lines, np.int8)
     row_blocks = -(-inputs // rows)
     cells = np.zeros((2, row_blocks * rows, lines), np.uint8)
-    bits = magnitude_planes(q, planes)
+    parts = np.stack([np.maximum(q, 0), np.maximum(-q, 0)])
     for line, (j, b, s, c, r) in zip(where, places, strict=True):
         output[line], plane[line], shift[line], copy[line], replica[line], flip[line] = j, b, s, c, r, b in flipped
-        cells[:, :inputs, line] = bits[:, b, :, j] ^ (b in flipped)
+        cells[:, :inputs, line] = (parts[:, :, j] >> b & 1) ^ (b in flipped)
     group = GroupImage(
         name="g",
         inputs=inputs,

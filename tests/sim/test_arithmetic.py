@@ -24,22 +24,6 @@ def test_input_outside_the_range_is_refused(value):
         arithmetic.input_bits(np.array([[value]]), 8)
 
 
-@given(st.integers(1, 10), st.integers(0, 2**32 - 1))
-def test_magnitude_planes_rebuild_the_weight(planes, seed):
-    top = 2**planes - 1
-    q = np.random.default_rng(seed).integers(-top, top, (5, 4), endpoint=True)
-    q[0, :2] = top, -top
-    bits = arithmetic.magnitude_planes(q, planes)
-    parts = np.einsum("sbkn,b->skn", bits.astype(np.int64), 1 << np.arange(planes))
-    assert np.array_equal(parts[0] - parts[1], q)
-    assert not (parts[0].astype(bool) & parts[1].astype(bool)).any()
-
-
-def test_too_large_a_weight_is_refused():
-    with pytest.raises(ValueError, match="does not fit into 7 planes"):
-        arithmetic.magnitude_planes(np.array([[-128]]), 7)
-
-
 def test_adc_clips_at_its_last_code():
     bits, cells = np.ones((1, 128), np.uint8), np.ones((128, 2), np.uint8)
     cells[1:, 1] = 0

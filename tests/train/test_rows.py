@@ -74,7 +74,7 @@ def test_numbers_of_a_frame_and_pairs_of_texts_keep_what_they_are():
     columns = {"sentence1": "a", "sentence2": "b", "label": "stars"}
     task = cv.task("own", train=train, dev=train, columns=columns)
     assert task.labels == ("1", "3")
-    assert task.is_pair
+    assert [example.sentence2 for example in task.train] == ["u", "v"]
     pairs = task_from_rows("own", [("x", "u", 1), ("y", "v", 3)], [("x", "u", 1)])
     assert pairs.train == task.train
     train.loc[0, "b"] = None
