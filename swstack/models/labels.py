@@ -35,7 +35,7 @@ def adopt_labels(model: nn.Module, head: Head, found: Mapping[int, str], fresh: 
             _log.warning(
                 "model %s has a head for the classes %s; they are taken, in this order, for %s.",
                 source,
-                ", ".join(found[index] for index in sorted(found)),
+                ", ".join(str(found[index]) for index in sorted(found)),
                 ", ".join(head.labels),
             )
     config: Any = model.config

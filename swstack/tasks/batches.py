@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,6 +15,7 @@ from crossvote.swstack.models.tokenizers import ROWS
 from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.encoded import Batch, Encoded, collate
 from crossvote.swstack.tasks.kinds import kind_of
+from crossvote.swstack.tasks.words import dropped_share
 
 __all__ = ["Batch", "Encoded", "batch_indices", "batches", "collate", "encode"]
 
@@ -38,6 +40,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[AnyExample, ...],
             f"the model's tokenizer makes no token of example {int(np.argmin(encoded.lengths)) + 1}; it is of another "
             "model, or the text is empty."
         )
+    encoded = dataclasses.replace(encoded, unknown=max(encoded.unknown, dropped_share(tokenizer, examples)))
     rows = getattr(tokenizer, ROWS, None)
     highest = max((int(row.max()) for row in encoded.features.get("input_ids", ())), default=0)
     if rows is not None and highest >= rows:

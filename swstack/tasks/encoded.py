@@ -21,7 +21,8 @@ class Encoded:
     padding: name of the model's input -> value that fills up a batch.
     labels: int64[n], for a regression float32[n], or one int64 vector per example: a class for each token (`IGNORED`
         where none is asked for), or the first and last token of an answer.
-    unknown: share of the tokens, special ones left out, that the tokenizer does not know.
+    unknown: share of the tokens, special ones left out, that the tokenizer does not know, or of the letters that are in
+        no token, whichever is more.
     asks: the kind of the task. notes: what scoring needs besides, per example.
     """
 

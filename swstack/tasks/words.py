@@ -11,12 +11,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.encoded import Encoded
 
 _log = logging.getLogger(__name__)
 
 #: Share of unknown tokens above which a tokenizer is refused, and above which the share is said.
 UNKNOWN_LIMIT, UNKNOWN_NOTED = 0.2, 0.01
+#: Examples, and letters of each text, that are looked at for letters without a token.
+_LOOKED_AT, _LONGEST = 200, 2000
 
 
 def encoded_tokens(
@@ -58,14 +61,47 @@ def unknown_share(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[in
     ids = np.concatenate([np.asarray(row, np.int64) for row in rows])
     missed = int((ids == unknown).sum())
     words = int((~np.isin(ids, list({*tokenizer.all_special_ids} - {unknown}))).sum())
-    share = missed / max(1, words)
+    return _judged(missed / max(1, words), "the tokens are unknown to")
+
+
+def dropped_share(tokenizer: PreTrainedTokenizerBase, examples: Sequence[AnyExample]) -> float:
+    """Share of the letters of some examples that are in no token, as what a tokenizer without an unknown token does not
+    know is left out (one of bytes read with the words of another model); 0 for one that cannot say.
+
+    Raises UserError above `UNKNOWN_LIMIT`; warns above `UNKNOWN_NOTED`.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        return 0.0
+    chosen = examples[:: max(1, len(examples) // _LOOKED_AT)]
+    texts = [text[:_LONGEST] for example in chosen for text in _texts(example)]
+    letters = held = 0
+    if texts:
+        spans = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        for text, places in zip(texts, spans, strict=True):
+            inside = np.zeros(len(text), np.bool_)
+            for start, end in places:
+                inside[start:end] = True
+            seen = np.array([not letter.isspace() for letter in text], np.bool_)
+            letters += int(seen.sum())
+            held += int((seen & inside).sum())
+    return _judged(1 - held / max(1, letters) if letters else 0.0, "the letters are in no token of")
+
+
+def _texts(example: AnyExample) -> list[str]:
+    """What an example says: its texts, and words that are told apart already."""
+    values = vars(example).values()
+    told = [" ".join(value) for value in values if isinstance(value, tuple) and value and isinstance(value[0], str)]
+    return [text for text in (*(value for value in values if isinstance(value, str)), *told) if text]
+
+
+def _judged(share: float, what: str) -> float:
     if share > UNKNOWN_LIMIT:
         raise UserError(
-            f"{100 * share:.1f} % of the tokens are unknown to the model's tokenizer, more than "
-            f"{100 * UNKNOWN_LIMIT:g} %: it is of another model, or made for another language than the data."
+            f"{100 * share:.1f} % of {what} the model's tokenizer, more than {100 * UNKNOWN_LIMIT:g} %: it is of "
+            "another model, or made for another language than the data."
         )
     if share > UNKNOWN_NOTED:
-        _log.warning("%.1f %% of the tokens are unknown to the model's tokenizer.", 100 * share)
+        _log.warning("%.1f %% of %s the model's tokenizer.", 100 * share, what)
     return share
 
 

@@ -373,6 +373,15 @@ def test_a_head_with_other_classes_is_said(changed, caplog):
     assert model.config.id2label == {0: "no", 1: "yes"}
 
 
+@pytest.mark.parametrize("names", [{"0": 0, "1": 1}, {"0": None, "1": None}, {"0": "no", "1": 1.5}])
+def test_class_names_that_are_no_text_are_taken_as_they_are_written(changed, caplog, names):
+    folder = changed({"id2label": names})
+    with caplog.at_level(logging.WARNING):
+        model, _ = load(ModelConfig(source=str(folder)), Head(outputs=2, labels=("no", "yes")), seed=0)
+    assert f"classes {names['0']}, {names['1']}; they are taken, in this order, for no, yes" in caplog.text
+    assert model.config.id2label == {0: "no", 1: "yes"}
+
+
 def test_a_fresh_head_just_takes_the_names(changed, caplog):
     folder = changed({"id2label": {"0": "spam", "1": "ham"}})
     with caplog.at_level(logging.WARNING):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.tasks import Example
 from crossvote.swstack.tasks.batches import batch_indices, batches, encode
+from crossvote.swstack.tasks.words import dropped_share
 
 
 @pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])
@@ -53,6 +57,22 @@ def test_the_share_of_unknown_tokens_is_counted_said_and_limited(tiny_directory,
     assert "14.3 % of the tokens are unknown" in caplog.text
     with pytest.raises(UserError, match=r"75\.0 % of the tokens are unknown .* another model"):
         encode(tokenizer, texts("der Apfel ist red"), 16)
+
+
+def test_letters_that_get_no_token_are_unknown_too(tiny_directory, tmp_path, caplog):
+    """A tokenizer of bytes with the words of a BERT leaves out what it does not know, and has no token for it."""
+    shutil.copytree(tiny_directory, tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "GPT2Tokenizer"}))
+    _, tokenizer = load_model(ModelConfig(source=str(tmp_path / "model")), 2, False, seed=0)
+    with pytest.raises(UserError, match=r"\d\d\.\d % of the letters are in no token of .* another model"):
+        encode(tokenizer, texts("red green", "blue"), 16)
+    _, known = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    whole = ("red green blue and the",) * 9
+    assert dropped_share(known, texts(*whole, "red \u200b\u200b\u200b\u200b\u200b")) == pytest.approx(
+        5 / (9 * 18 + 3 + 5)
+    )
+    assert "2.9 % of the letters are in no token of the model's tokenizer" in caplog.text
 
 
 def test_an_example_without_a_token_is_named():
