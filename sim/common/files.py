@@ -35,6 +35,13 @@ def at_home(path: str | Path) -> Path:
         raise UserError(f"{path}: there is no such user, so no home folder.") from None
 
 
+def refused_by_machine(error: BaseException | None) -> bool:
+    """Whether the machine did not take or give a file, so that nothing is wrong with what was asked for."""
+    return isinstance(error, StorageError) or (
+        isinstance(error, OSError) and error.errno in (*_FULL, errno.EROFS, errno.EIO)
+    )
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say in a sentence why ``path`` cannot be written, whatever in the block wanted to write it.

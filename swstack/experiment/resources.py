@@ -64,16 +64,17 @@ def check_resources(model: PreTrainedModel, config: RunConfig, directory: Path, 
     free = shutil.disk_usage(place).free
     if free < found.disk:
         raise StorageError(
-            f"{directory}: the run takes at least {_gb(found.disk)} of disk, but {_gb(free)} are free; make room, or "
-            "name another place with --run-dir."
+            f"{directory}: the run takes at least {_told(found.disk)} of disk, but {_told(free)} are free; make room, "
+            "or name another place with --run-dir."
         )
     memory = free_memory()
     if memory is not None and memory < found.memory:
         raise StorageError(
-            f"{directory}: the run takes at least {_gb(found.memory)} of memory, but {_gb(memory)} are free; end other "
-            "programs, or take a smaller model."
+            f"{directory}: the run takes at least {_told(found.memory)} of memory, but {_told(memory)} are free; end "
+            "other programs, or take a smaller model."
         )
 
 
-def _gb(size: int) -> str:
-    return f"{size / 1e9:,.2f} GB"
+def _told(size: int) -> str:
+    unit, length = next((one for one in (("GB", 1e9), ("MB", 1e6)) if size >= 0.1 * one[1]), ("kB", 1e3))
+    return f"{size / length:,.2f} {unit}"

@@ -29,12 +29,13 @@ from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import live
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.cli.sweep import tolerance
-from crossvote.swstack.experiment.campaign import driver, summary
+from crossvote.swstack.experiment.campaign import driver, measure, summary
 from crossvote.swstack.experiment.campaign.database import Database
 from crossvote.swstack.experiment.campaign.driver import State, database_path, run_campaign
 from crossvote.swstack.experiment.campaign.measure import write_shard
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec
-from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome
+from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, PlannedTrial
+from crossvote.swstack.experiment.campaign.work import do_prepare
 
 KEYS = {"name": "c", "schemes": ["none", "paper"], "rates": [0.001, 0.01], "chips": 3, "examples": False}
 
@@ -172,7 +173,7 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 import test_campaign_view as own
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment.campaign import driver, summary
+from crossvote.swstack.experiment.campaign import driver
 
 def slow(chunk):
     time.sleep(0.3)
@@ -256,6 +257,38 @@ def _look(folder: Path) -> str:
             driver.manifest(database),
         ]
     return json.dumps(told, sort_keys=True)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), StorageError("c: no room.")])
+def test_a_full_disk_of_a_worker_blames_no_trial(tmp_path: Path, error: Exception) -> None:
+    """The campaign ends with the sentence, and goes on from there: nothing has failed."""
+    done: list[str] = []
+
+    def fills(chunk: Chunk) -> list[Outcome]:
+        if len(done) >= 4:
+            raise error
+        done.extend(trial.key for trial in chunk.trials)
+        return stub(chunk)
+
+    with pytest.raises(StorageError, match="c: "):
+        run_campaign(tmp_path / "c", spec(), "serial", work=fills)
+    with Database.open(database_path(tmp_path / "c")) as database:
+        found = database.counts()
+    assert (found["done"], found["failed"], found["open"]) == (len(done), 0, 14 - len(done))
+    assert run_campaign(tmp_path / "c", None, "serial", work=stub)["done"] == 14
+
+
+def test_a_worker_says_that_the_disk_is_full_and_calls_nothing_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(measure, "prepare", full)
+    with pytest.raises(OSError, match="No space left"):
+        do_prepare(Path("run"), {}, "finetune", Path("store"))
+    monkeypatch.setattr(measure, "_workbench", full)
+    trial = PlannedTrial("k", 0, "none", 0.1, 0, "all")
+    with pytest.raises(OSError, match="No space left"):
+        measure.measure_chunk(Chunk(Path("run"), {"faults": {}}, (trial,)))
 
 
 def test_a_bit_that_flips_in_the_store_is_a_sentence_or_nothing_at_all(finished: Path, tmp_path: Path) -> None:

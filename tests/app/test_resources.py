@@ -11,7 +11,7 @@ from crossvote.sim.common.errors import StorageError
 from crossvote.sim.common.machine import free_memory
 from crossvote.swstack.experiment import resources
 from crossvote.swstack.experiment.checks import check_pending
-from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.shipped import shipped_configs
 
 ALL = ("finetune", "prune", "map", "eval")
@@ -19,14 +19,14 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture
-def config(tiny_bert):
+def config(tiny_bert: Path) -> RunConfig:
     return load_config(
         shipped_configs()["default"],
         [f'model.source="{tiny_bert}"', 'task.name="grammar-single"', 'map.schemes=["none", "best"]'],
     )
 
 
-def test_needs_follow_the_model_and_the_stages(config, tiny_bert):
+def test_needs_follow_the_model_and_the_stages(config: RunConfig, tiny_bert: Path) -> None:
     from crossvote.swstack.models.config import ModelConfig
     from crossvote.swstack.models.loading import load_model
 
@@ -41,7 +41,7 @@ def test_needs_follow_the_model_and_the_stages(config, tiny_bert):
     assert resources.needs(model, config, ("eval",)).disk == 0
 
 
-def test_a_model_taken_as_it_is_needs_no_room_to_train(tiny_bert):
+def test_a_model_taken_as_it_is_needs_no_room_to_train(tiny_bert: Path) -> None:
     from crossvote.swstack.models.config import ModelConfig
     from crossvote.swstack.models.loading import load_model
 
@@ -57,19 +57,21 @@ def test_a_model_taken_as_it_is_needs_no_room_to_train(tiny_bert):
 
 
 @pytest.mark.parametrize("short", ["disk", "memory"])
-def test_too_little_says_how_much_before_the_start(config, tmp_path, monkeypatch, short):
+def test_too_little_says_how_much_before_the_start(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: str
+) -> None:
     if short == "disk":
-        monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: Usage(1, 1, 1000))
+        monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(1, 1, 1000))
     else:
         monkeypatch.setattr(resources, "free_memory", lambda: 1000)
     run = tmp_path / "not" / "there"
-    with pytest.raises(StorageError, match=rf"the run takes at least [\d.]+ GB of {short}, but 0\.00 GB are free"):
+    with pytest.raises(StorageError, match=rf"the run takes at least [\d.]+ MB of {short}, but 1\.00 kB are free"):
         check_pending(config, run, ALL)
     assert not Path(tmp_path / "not").exists()
 
 
-def test_enough_is_enough(config, tmp_path, monkeypatch):
-    assert free_memory() > 1 << 20
+def test_enough_is_enough(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (free_memory() or 0) > 1 << 20
     check_pending(config, tmp_path, ("finetune", "map"))
     monkeypatch.setattr(resources, "free_memory", lambda: None)
     check_pending(config, tmp_path, ("finetune", "map"))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crossvote.sim.common.errors import Notice, UserError
+from crossvote.sim.common.files import refused_by_machine, writing
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.machine import is_installed
 from crossvote.sim.common.schema import build, to_mapping
@@ -81,8 +82,6 @@ def driving(folder: Path) -> Iterator[Database]:
         raise UserError(f"{folder}: is a file; a campaign is a folder.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / _LOCK).exists() and not (folder / _FILE).exists():
         raise UserError(f"{folder}: holds other files; name an empty or new folder with --dir.")
-    from crossvote.sim.common.files import writing
-
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another driver runs this campaign; look at it with: {command_line('sweep status', folder)}"
@@ -175,11 +174,13 @@ class Driver:
     _running: dict[Future[list[Outcome]], Chunk] = field(default_factory=dict)
     _seconds_each: float = TARGET_SECONDS
     _done: int = 0
+    _refused: BaseException | None = None
 
     def run(self) -> dict[str, int]:
         """Do all open trials; returns the counts by status.
 
-        Interrupted, it lets the chunks that are under way finish, records them, and passes the interrupt on.
+        Interrupted, it lets the chunks that are under way finish, records them, and passes the interrupt on. So it does
+        where the disk is full.
         """
         self._started = time.monotonic()
         self._settings = {v.number: to_mapping(v.config) for v in self.variants if v.config is not None}
@@ -189,7 +190,8 @@ class Driver:
         chunks = self._chunks()
         try:
             while True:
-                self._fill(chunks)
+                if self._refused is None:
+                    self._fill(chunks)
                 if not self._running:
                     break
                 self._collect()
@@ -198,7 +200,22 @@ class Driver:
                 self._collect()
             raise
         self._tell()
+        self.check()
         return self.database.counts()
+
+    def refuse(self, error: BaseException | None) -> None:
+        """Begin nothing more, because the machine does not take a file: what is open stays open."""
+        self._refused = self._refused or error
+
+    def check(self) -> None:
+        """End here if the machine did not take a file.
+
+        Raises:
+            StorageError: saying so.
+        """
+        if self._refused is not None:
+            with writing(self.folder):
+                raise self._refused
 
     def _fill(self, chunks: Iterator[Chunk]) -> None:
         """Keep one chunk waiting behind each that runs; what may have cost a worker runs alone."""
@@ -258,6 +275,8 @@ class Driver:
                 outcomes += future.result()
             elif isinstance(error, self.engine.lost):
                 lost.append((chunk, error))
+            elif refused_by_machine(error):
+                self.refuse(error)
             else:  # of the engine or of this program: every trial of the chunk says so
                 text = "".join(_lines(error))
                 outcomes += [Outcome(trial.key, {}, error=text) for trial in chunk.trials]
@@ -314,6 +333,9 @@ def prepare(driver: Driver) -> None:
     """Fine-tune, prune and map what the open trials need, each distinct model once; failures become their trials'.
 
     A stage of one variant waits for nothing but the stage before it, so that different models are made side by side.
+
+    Raises:
+        StorageError: the machine does not take a file; what is open stays open.
     """
     wanted = driver.database.open_variants()
     todo = [v for v in driver.variants if v.config is not None and v.number in wanted]
@@ -339,11 +361,15 @@ def prepare(driver: Driver) -> None:
                 for future in finished:
                     variant = waiting.pop(future)
                     error = future.exception()
+                    if refused_by_machine(error):
+                        driver.refuse(error)
+                        continue
                     text = "".join(_lines(error)) if error is not None else future.result()
                     if isinstance(error, driver.engine.lost):
                         driver.engine.renew()
                     if text is not None:
                         broken[run_path(driver.folder, variant)] = text
+            driver.check()
     for variant in todo:
         text = broken.get(run_path(driver.folder, variant))
         if text is not None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.read_model import ReadModel
-from crossvote.sim.common.files import replacing
+from crossvote.sim.common.files import refused_by_machine, replacing
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import Chip, chips_for, draw_chip, table_crossbars
 from crossvote.swstack.experiment.campaign.scopes import restrict, scope_names
@@ -130,6 +130,9 @@ def measure_chunk(chunk: Chunk) -> list[Outcome]:
 
     Examples' logits are written here, as one Parquet file with a name made of the trials, before the outcomes are
     returned: a chunk that is done again writes the same file again.
+
+    Raises:
+        StorageError, OSError: no room, say, of which no trial is to blame.
     """
     outcomes, logits = [], []
     key = _key(chunk)
@@ -141,7 +144,9 @@ def measure_chunk(chunk: Chunk) -> list[Outcome]:
             metrics, faults, scores = _workbench(chunk, key).measure(trial)
             outcome = Outcome(trial.key, metrics, faults)
             logits.append((trial.key, scores))
-        except Exception:
+        except Exception as error:
+            if refused_by_machine(error):
+                raise
             outcome = Outcome(trial.key, {}, error=traceback.format_exc())
         worker = f"{platform.node()}:{os.getpid()}"
         outcomes.append(replace(outcome, seconds=time.perf_counter() - started, worker=worker))

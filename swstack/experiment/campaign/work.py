@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from crossvote.sim.common.files import refused_by_machine
 from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome
 
 #: A worker with several threads measures one chunk at a time: the model in its memory is one.
@@ -21,7 +22,11 @@ def do_chunk(chunk: Chunk) -> list[Outcome]:
 
 
 def do_prepare(run: Path, settings: dict[str, Any], command: str, store: Path) -> str | None:
-    """Bring a run directory up to a stage; the traceback if that fails."""
+    """Bring a run directory up to a stage; the traceback if that fails.
+
+    Raises:
+        StorageError, OSError: no room, say, of which the run is not to blame.
+    """
     import traceback
 
     from crossvote.swstack.experiment.campaign.measure import prepare
@@ -29,6 +34,8 @@ def do_prepare(run: Path, settings: dict[str, Any], command: str, store: Path) -
     with _measuring:
         try:
             prepare(run, settings, command, store)
-        except Exception:
+        except Exception as error:
+            if refused_by_machine(error):
+                raise
             return traceback.format_exc()
     return None
