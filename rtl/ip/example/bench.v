@@ -5,6 +5,7 @@
 //   with Icarus:    iverilog -g2005 -o tb -I . -I .. @SOURCES@ ../@NAME@.v && vvp tb
 //   with Verilator: verilator --binary -CFLAGS -std=c++20 -Wno-lint -I. -I.. --top-module @KIND@_tb @SOURCES@ ../@NAME@.v
 //                   obj_dir/V@KIND@_tb
+//   with its wheel: MAKEFLAGS=CFG_CXXFLAGS_PCH_I=-include python -m verilator --binary ..., the rest as before
 `timescale 1ns / 1ps
 `include "@KIND@_registers.vh"
 `include "@KIND@_tb.vh"
