@@ -21,6 +21,7 @@ from crossvote.swstack.evaluation import cosimulation
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run import paths, pipeline
 from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.images import recorded_image
 from crossvote.swstack.experiment.run.records import Accuracy, FaultTrained, Mapped, Score
 from crossvote.swstack.experiment.work import bring_up, chosen_stages
 from crossvote.swstack.tasks import TaskConfig, load_task
@@ -390,6 +391,16 @@ def test_another_schemes_image_copied_over_is_refused(again):
     result = CliRunner().invoke(cli.application(), ["simulate", str(again.directory), "--tokens", "4"])
     assert result.exit_code == 2, result.output
     assert "none.safetensors: not the image that this run made of scheme 'none' (it holds 'paper'" in result.stderr
+
+
+def test_so_it_is_where_no_record_knows_its_hash(again):
+    images = again.directory / "images"
+    shutil.copy(images / "paper.safetensors", images / "none.safetensors")
+    for record in (paths.RESULTS["map"], paths.record("map")):
+        (again.directory / record).unlink()
+    with pytest.raises(UserError, match=r"not the image of scheme 'none' \(it holds 'paper'\); make it again with"):
+        recorded_image(again.directory, "none")
+    assert recorded_image(again.directory, "paper").protection["name"] == "paper"
 
 
 def test_a_damaged_artefact_is_made_again_and_nothing_after_it(again):

@@ -30,4 +30,9 @@ def recorded_image(run: Path, scheme: str) -> Image:
             f"with hash {image.content_hash}, {record.name} records {entry.content_hash}); "
             f"make it again with: {command_line('map', run)}"
         )
+    if entry is None and image.protection.get("name", scheme) != scheme:
+        raise UserError(
+            f"{path}: not the image of scheme '{scheme}' (it holds '{image.protection['name']}'); make it again with: "
+            f"{command_line('map', run)}"
+        )
     return image
