@@ -20,7 +20,7 @@ def adopt_labels(model: nn.Module, head: Head, found: Mapping[int, str], fresh: 
 
     found: index -> name of the classes of the head as it came. fresh: whether its weights were drawn anew.
 
-    A head that names other classes than the task keeps its order, and that is said.
+    A head that names other classes than the task, or none, keeps its order, and that is said.
 
     Raises UserError if the weights of a head whose classes are to be reordered cannot be found.
     """
@@ -31,16 +31,19 @@ def adopt_labels(model: nn.Module, head: Head, found: Mapping[int, str], fresh: 
     if not fresh and own != wanted:
         if sorted(own) == sorted(wanted) and len(set(own)) == len(own):
             _reorder(model, [own.index(label) for label in wanted])
-        elif not all(label.startswith("label_") or not label for label in own):
-            _log.warning(
-                "model %s has a head for the classes %s; they are taken, in this order, for %s.",
-                source,
-                ", ".join(str(found[index]) for index in sorted(found)),
-                ", ".join(head.labels),
-            )
+        else:
+            # Nameless ones as well: published models of NLI have their classes in any of the six orders.
+            nameless = all(label.startswith("label_") or not label for label in own)
+            classes = "classes without names" if nameless else f"the classes {_listed(found)}"
+            order = ", ".join(head.labels)
+            _log.warning("model %s has a head for %s; they are taken, in this order, for %s.", source, classes, order)
     config: Any = model.config
     config.id2label = dict(enumerate(head.labels))
     config.label2id = {label: index for index, label in enumerate(head.labels)}
+
+
+def _listed(found: Mapping[int, str]) -> str:
+    return ", ".join(str(found[index]) for index in sorted(found))
 
 
 def _plain(label: str) -> str:

@@ -382,6 +382,13 @@ def test_class_names_that_are_no_text_are_taken_as_they_are_written(changed, cap
     assert model.config.id2label == {0: "no", 1: "yes"}
 
 
+def test_a_head_whose_classes_have_no_names_is_said(changed, caplog):
+    folder = changed({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}})
+    with caplog.at_level(logging.WARNING):
+        load(ModelConfig(source=str(folder)), Head(outputs=2, labels=("no", "yes")), seed=0)
+    assert "has a head for classes without names; they are taken, in this order, for no, yes" in caplog.text
+
+
 def test_a_fresh_head_just_takes_the_names(changed, caplog):
     folder = changed({"id2label": {"0": "spam", "1": "ham"}})
     with caplog.at_level(logging.WARNING):
