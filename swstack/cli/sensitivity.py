@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -38,5 +39,8 @@ def sensitivity(
             [row["part"], f"{row['points lost']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}", str(row["chips"])]
         )
     out.table(table)
+    ranking = [row["part"].removeprefix("group.") for row in rows if row["part"].startswith("group.")]
+    if ranking:
+        out.line(f"ranking = {json.dumps(ranking)}  # for a scheme of kind layered: crossvote config map.protection")
     out.line(f"in the report with: {command_line('report', run)}")
     out.result(rows)

@@ -134,6 +134,7 @@ def smallest_image(model: PreTrainedModel, config: RunConfig, scheme: str) -> Im
     """
     try:
         protection, groups = config.scheme(scheme), [smallest_group(model)]
+        protection.check_groups([group.name for group in word_line_groups(model)])
         return map_model(model, None, protection, config.quantization, config.chip, groups=groups, name=scheme)
     except UserError as error:
         raise UserError(f"scheme '{scheme}': {error}") from None

@@ -146,10 +146,17 @@ def map_model(
     name: str = "",
     progress: Progress = no_progress,
 ) -> Image:
-    """``build_image`` of all word-line groups of a model, or of some, on the crossbars that ``chip`` describes."""
+    """``build_image`` of all word-line groups of a model, or of some, on the crossbars that ``chip`` describes.
+
+    Raises:
+        UserError: as ``build_image``; or the scheme names groups that the model does not have.
+    """
+    if groups is None:
+        groups = word_line_groups(model)
+        scheme.check_groups([group.name for group in groups])
     return build_image(
         model,
-        word_line_groups(model) if groups is None else groups,
+        groups,
         masks,
         scheme,
         quantization,

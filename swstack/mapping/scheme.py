@@ -7,7 +7,7 @@ word-line group its code; each kind of scheme is a file in ``schemes`` that regi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -174,6 +174,13 @@ class Scheme:
             UserError: a plane that the weights do not have, or too few bit lines.
         """
         raise NotImplementedError
+
+    def check_groups(self, names: Sequence[str]) -> None:
+        """Refuse a scheme that speaks of word-line groups that a model, which has these, does not have.
+
+        Raises:
+            UserError: naming the group.
+        """
 
     def describe(self) -> str:
         """The scheme in words."""

@@ -12,6 +12,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from tiny_run import write_tiny
 from typer.testing import CliRunner
 
 from crossvote.sim.common.errors import StorageError, UserError
-from crossvote.sim.common.schema import build
+from crossvote.sim.common.schema import build, merge, to_mapping
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment.campaign import driver as driving
 from crossvote.swstack.experiment.campaign import exploration as exploring
@@ -31,9 +33,10 @@ from crossvote.swstack.experiment.campaign.exploration import Candidate, Explora
 from crossvote.swstack.experiment.campaign.spec import load_spec, variants
 from crossvote.swstack.experiment.campaign.summary import export, summarize
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, expand
-from crossvote.swstack.experiment.config import load_config
+from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
+from crossvote.swstack.experiment.run.images import recorded_image
 from crossvote.swstack.experiment.run.records import Accuracy, Costs
 
 CAMPAIGN = """
@@ -523,6 +526,14 @@ def test_a_scope_restricts_the_faults_to_a_part(serial, home, tmp_path):
     assert "'layer.7' names nothing of this model" in errors["layer.7"]
 
 
+def with_ranking(config: RunConfig, ranking: Sequence[str]) -> RunConfig:
+    """The configuration with a scheme that gives the groups in front more copies."""
+    att = {"kind": "layered", "ranking": list(ranking), "copies": [3, 1], "shares": [0.25]}
+    return build(
+        RunConfig, merge(to_mapping(config), {"map": {"schemes": ["att"], "protection": {"att": att}}}), "test"
+    )
+
+
 def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_path):
     from crossvote.swstack.experiment.run.store import StageStore
     from crossvote.swstack.experiment.work import bring_up
@@ -539,6 +550,16 @@ def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_
     (trained,) = (run / "sensitivity" / "store" / "finetune").iterdir()
     assert (trained / "model" / "model.safetensors").samefile(run / "model" / "model.safetensors")
     assert (run / "sensitivity" / "sensitivity.csv").is_file()
+    groups = CliRunner().invoke(cli.application(), ["group" if word == "layer" else word for word in arguments])
+    (ranking,) = (line for line in groups.stdout.splitlines() if line.startswith("ranking = "))
+    own = tomllib.loads(ranking)["ranking"]
+    assert len(own) == 8
+    # What it says is an input of allocation as it stands; what is no group of this model is refused.
+    again = bring_up(run, with_ranking(first.config, own), "map").path
+    assert {group.name for group in recorded_image(again, "att").groups} == set(own)
+    with pytest.raises(UserError, match=r"scheme 'att': ranking: 'layer\.7\.o' names none"):
+        bring_up(tmp_path / "new", with_ranking(first.config, ["layer.7.o"]), "map")
+    assert not (tmp_path / "new").exists()
     for wrong, message in ((["--part", "head"], "must be one of layer"), (["--scheme", "mine"], "'mine' is not one")):
         refused = CliRunner().invoke(cli.application(), [*arguments, *wrong])
         assert refused.exit_code == 2

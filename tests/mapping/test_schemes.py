@@ -18,6 +18,7 @@ from crossvote.swstack.mapping.placement import place_outputs
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import Allocation, Term, code_lines, equal_shares, scheme_from
 from crossvote.swstack.mapping.schemes.fixed import Fixed
+from crossvote.swstack.mapping.schemes.layered import Layered
 
 
 def partitions(total: int, parts: int, largest: int):
@@ -181,6 +182,22 @@ def test_sensitive_groups_get_more_copies_and_pay_for_them():
         np.testing.assert_array_equal(reference_outputs(image, x, 8, 8), x @ group.q)
     assert lines == {"a": 5, "b": 3, "c": 3, "d": 1, "e": 1, "x": 5}
     assert scheme.describe().startswith("copies of all planes: 5 for 0.2 of the ranking and 3 for 0.3 of the ranking")
+
+
+def test_a_ranking_names_groups_of_the_model_or_the_ends_of_their_names() -> None:
+    names = [f"bert.encoder.layer.{layer}.{role}" for layer in (1, 11) for role in ("qkv", "o")]
+
+    def ranked(*ranking: str) -> Layered:
+        found = scheme_from({"kind": "layered", "ranking": ranking, "copies": [3, 1], "shares": [0.5]})
+        assert isinstance(found, Layered)
+        return found
+
+    scheme = ranked("layer.1.o", names[0])
+    scheme.check_groups(names)
+    assert [scheme.copies_of(name) for name in names] == [1, 3, 3, 3]
+    for wrong, said in (("layer.2.o", "names none"), ("o", "names 2"), ("encoder", "names none")):
+        with pytest.raises(UserError, match=f"ranking: '{wrong}' {said} of the model's word-line groups"):
+            ranked(wrong).check_groups(names)
 
 
 def test_codes_that_the_weights_cannot_hold_are_refused():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.mapping.scheme import SCHEMES, Allocation, GroupStatistics, Placement, Scale, Scheme
 from crossvote.swstack.mapping.schemes.replicas import Flip, Replicas
@@ -24,8 +26,8 @@ class Layered(Scheme):
     kind: Literal["layered"] = Field(default="layered", description="whole copies, more where errors hurt most")
     ranking: tuple[str, ...] = Field(
         default=(),
-        description="word-line groups from the most sensitive to the least, as crossvote sensitivity --part group "
-        "finds them; groups that are not named count as the most sensitive",
+        description="word-line groups, or the ends of their names, from the most sensitive to the least, as crossvote "
+        "sensitivity --part group finds them; groups that are not named count as the most sensitive",
     )
     copies: tuple[int, ...] = Field(
         default=(3, 1), min_length=1, description="copies of every plane in each class, the most sensitive first; odd"
@@ -56,11 +58,20 @@ class Layered(Scheme):
             raise ValueError(f"ranking names group '{twice}' twice.")
         return self
 
+    def check_groups(self, names: Sequence[str]) -> None:
+        for entry in self.ranking:
+            found = sum(_is_named(name, entry) for name in names)
+            if found != 1:
+                raise UserError(
+                    f"ranking: '{entry}' names {found or 'none'} of the model's word-line groups, which are called "
+                    f"{names[0]} to {names[-1]}; name one, or the end of its name."
+                )
+
     def copies_of(self, group: str) -> int:
         """Copies of every plane of a word-line group."""
-        if group not in self.ranking:
+        place, taken = next((i for i, entry in enumerate(self.ranking) if _is_named(group, entry)), None), 0
+        if place is None:
             return max(self.copies)
-        place, taken = self.ranking.index(group), 0
         for share, count in zip(self.shares, self.copies, strict=False):
             taken += math.ceil(share * len(self.ranking))
             if place < taken:
@@ -81,3 +92,8 @@ class Layered(Scheme):
         copies = " and ".join(f"{count} for {own}" for count, own in zip(self.copies, classes, strict=True))
         vote = {"output": "at the output", "crossbar": "in each crossbar pair"}[self.vote]
         return ", ".join([f"copies of all planes: {copies}", f"vote {vote}", flip, *self._common()])
+
+
+def _is_named(group: str, entry: str) -> bool:
+    """Whether an entry is a group's name, or the end of it from a dot on."""
+    return f".{group}".endswith(f".{entry}")
