@@ -11,10 +11,11 @@ from tb.run import BENCHES, missing, run_bench
 
 @pytest.mark.slow
 @pytest.mark.parametrize("simulator", ["icarus", "verilator"])
-def test_log_of_disagreements(simulator: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["opc_log", "opc_checksum", "opc_scale"])
+def test_a_bench_passes(name: str, simulator: str, tmp_path: Path) -> None:
     if hint := missing(simulator):
         pytest.skip(hint)
-    bench = next(bench for bench in BENCHES if bench.name == "opc_log")
+    bench = next(bench for bench in BENCHES if bench.name == name)
     passed, failed, log = run_bench(bench, simulator, tmp_path / "bench")
     assert failed == 0, log.read_text(errors="replace")[-4000:]
-    assert passed == 8
+    assert passed > 5
