@@ -38,7 +38,7 @@ def at_home(path: str | Path) -> Path:
 def refused_by_machine(error: BaseException | None) -> bool:
     """Whether the machine did not take or give a file, so that nothing is wrong with what was asked for."""
     return isinstance(error, StorageError) or (
-        isinstance(error, OSError) and error.errno in (*_FULL, errno.EROFS, errno.EIO)
+        isinstance(error, OSError) and error.errno in (*_FULL, errno.EFBIG, errno.EROFS, errno.EIO)
     )
 
 

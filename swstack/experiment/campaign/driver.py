@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.errors import Notice, UserError
+from crossvote.sim.common.errors import Notice, StorageError, UserError
 from crossvote.sim.common.files import refused_by_machine, writing
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.machine import is_installed
@@ -213,6 +213,8 @@ class Driver:
         Raises:
             StorageError: saying so.
         """
+        if isinstance(self._refused, StorageError):  # which has said it all
+            raise self._refused
         if self._refused is not None:
             with writing(self.folder):
                 raise self._refused
