@@ -87,7 +87,9 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
     if traced_groups(model) or isinstance(head_count(model), list | tuple):
         return ()
     modules = dict(model.named_modules())
-    found, known = [], tuple(LAYOUTS.values())
+    family = family_name(model)
+    # A family's own layout before another's with modules of the same names, which says nothing about this one.
+    found, known = [], sorted(LAYOUTS.values(), key=lambda layout: family not in layout.families)
     for path, module in modules.items():
         layout = _layout_of(path, modules, known)
         if layout is None:
@@ -97,7 +99,7 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
             matrices = tuple(_join(path, name) for name in names)
             heads = _heads(model, module, layout, len(names)) if role == "qkv" else (1,) * len(names)
             groups[role] = WordLineGroup(_join(path, role), matrices, heads)
-        found.append(Layer(path, layout, groups, family_name(model)))
+        found.append(Layer(path, layout, groups, family))
     return tuple(found)
 
 

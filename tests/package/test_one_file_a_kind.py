@@ -20,7 +20,7 @@ from crossvote.sim.common.schema import build
 from crossvote.swstack.experiment.config_reference import all_keys, explain
 from crossvote.swstack.mapping.scheme import SCHEMES, scheme_from
 from crossvote.swstack.models.families import LAYOUTS
-from crossvote.swstack.models.layouts import word_line_groups
+from crossvote.swstack.models.layouts import layers, word_line_groups
 from crossvote.swstack.pruning.axes import pruning_axes
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.method import make_method
@@ -286,6 +286,21 @@ def test_a_layer_layout(add):
     groups = word_line_groups(model)
     assert [group.name for group in groups][:4] == ["0.qkv", "0.o", "0.ffn1", "0.ffn2"]
     assert groups[0].matrices == ("0.look.a", "0.look.b", "0.look.c")
+
+
+def test_a_familys_own_layout_comes_before_another_with_the_same_modules(add):
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertForSequenceClassification(BertConfig(vocab_size=16, **sizes))
+    model.config.model_type = "mine"
+    modules = "attention.self.query attention.self.key attention.self.value", "attention.output.dense"
+    text = LAYOUT.replace('"look.a look.b look.c", "look.d"', str(modules)[1:-1])
+    text = text.replace('"think.up", "think.down"', '"intermediate.dense", "output.dense"')
+    (before,) = layers(model)
+    assert "nobody has proven" in before.no_folding
+    add(LAYOUTS, "crossvote.swstack.models.families", "mine", text)
+    (layer,) = layers(model)
+    assert layer.no_folding == "nobody looked"
+    assert layer.groups["qkv"].matrices == before.groups["qkv"].matrices
 
 
 def test_a_component_of_the_chip(tmp_path):
