@@ -20,8 +20,8 @@ from crossvote.swstack.tasks import TaskConfig, load_task
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^    (crossvote .*)$", TEXT, re.MULTILINE)
-#: Commands in running text, but bare names such as `crossvote`.
-INLINE = re.findall(r"`(crossvote \S[^`]*)`", TEXT)
+#: Commands in running text with their arguments, but bare names such as `crossvote fork`.
+INLINE = re.findall(r"`(crossvote \S+ [^`]*)`", TEXT)
 MAKE = sorted({*re.findall(r"`make ([a-z]+)", TEXT), *re.findall(r"^    make ([a-z]+)", TEXT, re.MULTILINE)})
 SMALL = """
 [model]
@@ -48,7 +48,7 @@ backend = "numpy"
 
 
 def write_glue(folder: Path) -> None:
-    """MRPC and RTE of a few pairs, of words that the stand-in knows."""
+    """MRPC and RTE of a few pairs and SST-2 of a few sentences, of words that the stand-in knows."""
     texts = [example.sentence1 for example in load_task(TaskConfig(name="grammar-single"), 0).dev[:48]]  # type: ignore[union-attr]
     for name, header, labels in (
         ("MRPC", ("Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"), ("0", "1")),
@@ -62,6 +62,11 @@ def write_glue(folder: Path) -> None:
                 for i, (one, other) in enumerate(zip(texts[::2], texts[1::2], strict=True)):
                     label = labels[i % 2]
                     writer.writerow((label, i, i, one, other) if name == "MRPC" else (i, one, other, label))
+
+    (folder / "SST-2").mkdir()
+    rows = "sentence\tlabel\n" + "".join(f"{text}\t{i % 2}\n" for i, text in enumerate(texts))
+    for part in ("train", "dev"):
+        (folder / "SST-2" / f"{part}.tsv").write_text(rows)
 
 
 @pytest.fixture(scope="module")
