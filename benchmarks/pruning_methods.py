@@ -31,7 +31,7 @@ from crossvote.sim.common.schema import build, merge, to_mapping
 from crossvote.swstack.cli.console import progress_display
 from crossvote.swstack.experiment.comparison.methods import Comparison, compare_methods, comparison_rows
 from crossvote.swstack.experiment.comparison.paper_tables import to_markdown
-from crossvote.swstack.experiment.config import parse_override
+from crossvote.swstack.experiment.overrides import parse_override
 from crossvote.swstack.models.config import EMBEDDED_MODEL, ModelConfig
 from crossvote.swstack.models.loading import load_model, save_model
 from crossvote.swstack.pruning.config import PruneConfig

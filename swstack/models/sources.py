@@ -151,14 +151,14 @@ def check_directory(directory: Path) -> dict[str, Any]:
     for pattern in ("*.json", "*.txt", "*.model"):
         for path in sorted(directory.glob(pattern)):
             _check_file(path)
-    whole, index = (directory / name for name in _WEIGHTS)
+    single, index = (directory / name for name in _WEIGHTS)
     if not weights and not index.is_file():
         raise UserError(
             f"{directory}: no *.safetensors file; save the model with safe_serialization=True "
             "(pickled weights are not read)."
         )
-    if whole.is_file() and index.is_file():  # left by an earlier saving; transformers does the same, and says nothing
-        _log.warning("%s: %s is read, and %s beside it is left out.", directory, whole.name, index.name)
+    if single.is_file() and index.is_file():  # left by an earlier saving; transformers does the same, and says nothing
+        _log.warning("%s: %s is read, and %s beside it is left out.", directory, single.name, index.name)
     tensors = {name: sizes for path in weight_files(directory) for name, sizes in _check_file(path).items()}
     config = _read_json(config_file)
     quantized = config.get("quantization_config")
