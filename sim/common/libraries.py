@@ -103,7 +103,7 @@ def without_comments(text: str) -> str:
 
 
 def load_library(path: Path, signatures: Signatures) -> ctypes.CDLL:
-    """The library of ``build_library`` with its functions typed."""
+    """A compiled library with its functions typed."""
     library = ctypes.CDLL(str(path))
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)

@@ -11,6 +11,7 @@ from torch import nn
 
 from crossvote.sim.array.image import GroupImage
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.mapping.quantization import activation_top
 from crossvote.swstack.models.layouts import WordLineGroup
 
 #: Called with a name and the token vectors [V, K] that just went into the module of that name.
@@ -71,4 +72,4 @@ def calibrate(
     unseen = [name for name, _ in modules if name not in largest]
     if unseen:
         raise UserError(f"calibration never used group {unseen[0]}.")
-    return {name: value / ((1 << (input_bits - 1)) - 1) or 1.0 for name, value in largest.items()}
+    return {name: value / activation_top(input_bits) or 1.0 for name, value in largest.items()}
