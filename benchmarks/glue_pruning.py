@@ -207,7 +207,8 @@ def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> No
             f"Mean loss over {len(means)} tasks: {statistics.mean(means.values()):.2f} points; "
             f"largest: {means[worst]:.2f} ({worst}).\n"
         )
-    others = [mismatched(one) for one in runs if one.task == "mnli"]
+    # Models that were removed after they were measured can answer nothing more.
+    others = [mismatched(one) for one in runs if one.task == "mnli" and (one.run / PRUNED / "config.json").is_file()]
     if others:
         write_csv(folder / "mnli_mismatched.csv", [_rounded(row) for row in others])
         mean = statistics.mean(row["loss"] for row in others)

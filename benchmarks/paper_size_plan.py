@@ -140,7 +140,7 @@ def jobs(
     ]
     curves = [_comparison(one, "curve", ("gates",), SHARES) for one in plans if one.seed == 0 and one.task in SWEPT]
     system = [_system(one, out) for one in plans if (one.task, one.seed) == (SYSTEM_TASK, 0)]
-    order = [small, first, large, readings, high, system, compared[0], curves, last, compared[1], compared[2]]
+    order = [small, first, large, readings, system, curves, high, last, *compared]
     return [job for part in order for job in part], plans
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import glue_pruning
 from benchmarks.glue_pruning import Plan
-from benchmarks.paper_size_plan import PAPER_RATES, SWEPT, VARIANTS, _pruned
+from benchmarks.paper_size_plan import PAPER_RATES, SWEPT, VARIANTS, SweepPlan, _pruned, sweep_plans
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
@@ -121,6 +122,31 @@ def compared_rows(plans: Sequence[Plan]) -> list[dict[str, Any]]:
     ]
 
 
+def complete_rates(plan: SweepPlan, out: Path) -> dict[str, Any] | None:
+    """What an interrupted sweep has of rates with all their chips, as `do_sweep` gives it; None if there is no rate."""
+    trials: dict[float, list[dict[str, Any]]] = {}
+    metric = ""
+    for name, _, metrics in KeyedResults(out / "sweeps" / plan.name).named():
+        found = re.fullmatch(rf"{plan.variant}(?:-rate-(.+)-chip-(\d+))?", name)
+        if found is not None:
+            rate, chip = (float(found[1]), int(found[2])) if found[1] else (0.0, -1)
+            metric = next(iter(metrics))
+            trials.setdefault(rate, []).append({"rate": rate, "chip": chip, **metrics})
+    complete = [rate for rate in sorted(trials) if len(trials[rate]) == (plan.chips if rate else 1)]
+    if not any(complete):
+        return None
+    scheme, scale = VARIANTS[plan.variant]
+    config = load_config(find_config(str(out / f"{plan.task}-0")), [f'map.schemes=["{scheme}"]'])
+    return {
+        "task": plan.task,
+        "variant": plan.variant,
+        "planes": plan.planes,
+        "scale": scale or config.protections()[scheme].scale,
+        "metric": metric,
+        "trials": [trial for rate in complete for trial in sorted(trials[rate], key=lambda own: own["chip"])],
+    }
+
+
 def report(out: Path, folder: Path, plans: Sequence[Plan]) -> None:
     """Write everything that is finished into `folder`."""
     glue_pruning.report(plans, folder)
@@ -128,7 +154,11 @@ def report(out: Path, folder: Path, plans: Sequence[Plan]) -> None:
         write_csv(folder / "methods.csv", rows)
     for path in (out / "system").glob("*.csv"):
         write_text_atomic(folder / f"system_{path.name}", path.read_text())
-    results = [json.loads(path.read_text()) for path in sorted((out / "sweeps").glob("*.json"))]
+    finished = sorted((out / "sweeps").glob("*.json"))
+    results = [json.loads(path.read_text()) for path in finished]
+    names = {path.stem for path in finished}
+    whole = len(results)
+    results += [own for one in sweep_plans() if one.name not in names and (own := complete_rates(one, out)) is not None]
     if not results:
         return
     points = points_of(results)
@@ -142,7 +172,7 @@ def report(out: Path, folder: Path, plans: Sequence[Plan]) -> None:
                 "faulted planes": one["planes"],
                 "rate": trial["rate"],
                 "chip": trial["chip"],
-                "faults": trial["faults"],
+                "faults": trial.get("faults", ""),
                 "metric": f"{trial[one['metric']]:.3f}",
             }
             for one in results
@@ -154,7 +184,7 @@ def report(out: Path, folder: Path, plans: Sequence[Plan]) -> None:
         [
             {name: value for name, value in one.items() if name != "trials"}
             | {"wall_seconds": f"{one['wall_seconds']:.0f}", "command": f"benchmarks.paper_size --sweep {path.stem}"}
-            for path, one in zip(sorted((out / "sweeps").glob("*.json")), results, strict=True)
+            for path, one in zip(finished, results[:whole], strict=True)
         ],
     )
     curves = {(point["task"], point["variant"], point["faulted planes"]) for point in points}

@@ -33,12 +33,16 @@ class KeyedResults:
         content = _whole(self.path(name, identity))
         return content["result"] if content is not None and content["key"] == digest(identity) else None
 
-    def entries(self) -> Iterator[tuple[Any, Any]]:
-        """Identity and result of all that are kept, by name; damaged ones are passed over."""
+    def named(self) -> Iterator[tuple[str, Any, Any]]:
+        """Name (as in its file), identity and result of all that are kept, by name; damaged ones are passed over."""
         for path in sorted(self.folder.glob("*.json")):
             content = _whole(path)
             if content is not None and content["key"] == digest(content["identity"]):
-                yield content["identity"], content["result"]
+                yield path.stem[: -len("-0123456789abcdef")], content["identity"], content["result"]
+
+    def entries(self) -> Iterator[tuple[Any, Any]]:
+        """Identity and result of all that are kept, by name; damaged ones are passed over."""
+        return ((identity, result) for _, identity, result in self.named())
 
     def put(self, name: str, identity: Any, result: Any) -> None:
         """Keep a result, a JSON value in which numbers may be NaN or infinite.

@@ -14,6 +14,7 @@ from benchmarks import paper_size_plan as plan
 from benchmarks import paper_size_tables as tables
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
+from crossvote.sim.common.keyed import KeyedResults
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.shipped import shipped_configs
@@ -141,3 +142,23 @@ def test_the_command_plans_its_jobs_from_its_own_options(tmp_path, monkeypatch, 
     paper_size.main()
     assert planned == [("mpnet-base", "glue", 0.3, tmp_path / "out", ["mrpc"], 7)]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_complete_rates_of_an_interrupted_sweep_are_reported(tmp_path):
+    one = replace(next(p for p in plan.sweep_plans() if p.variant == "paper-column"), chips=2)
+    config = tmp_path / f"{one.task}-0" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(shipped_configs()["default"].read_text())
+    kept = KeyedResults(tmp_path / "sweeps" / one.name)
+    assert tables.complete_rates(one, tmp_path) is None
+    kept.put("paper-column", {"chip": None}, {"f1": 90.0})
+    assert tables.complete_rates(one, tmp_path) is None
+    for rate, chips in ((0.0001, 2), (0.00025, 1)):
+        for chip in range(chips):
+            kept.put(f"paper-column-rate-{rate!r}-chip-{chip}", {"rate": rate, "chip": chip}, {"f1": 80.0 + chip})
+    found = tables.complete_rates(one, tmp_path)
+    assert found is not None
+    assert (found["metric"], found["scale"]) == ("f1", "column")
+    assert [(trial["rate"], trial["chip"], trial["f1"]) for trial in found["trials"]] == [
+        (0.0, -1, 90.0), (0.0001, 0, 80.0), (0.0001, 1, 81.0),
+    ]  # fmt: skip
