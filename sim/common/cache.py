@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.lock import held
@@ -26,7 +24,12 @@ MOST = 4096
 
 def cache_folder() -> Path:
     """The user's folder for what can be computed again; ``CROSSVOTE_CACHE_DIR`` names another."""
-    return Path(os.environ.get("CROSSVOTE_CACHE_DIR") or platformdirs.user_cache_dir("crossvote"))
+    named = os.environ.get("CROSSVOTE_CACHE_DIR")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("crossvote"))
 
 
 def read_table(name: str) -> dict[str, list[Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import io
 import os
@@ -78,6 +80,8 @@ def main() -> None:
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) is signal.SIG_DFL:  # what is ignored (nohup) stays so
             signal.signal(number, _interrupted)
+    # At exit Python looks through all objects for circles, twice; the process ends, and its memory with it.
+    atexit.register(gc.freeze)
     try:
         run = application(sys.argv[1] if len(sys.argv) > 1 else None)
     except KeyboardInterrupt:  # later ones are the commands' own

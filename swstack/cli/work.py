@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,19 +51,17 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
     from crossvote.swstack.experiment.shipped import find_config
 
     path = find_config(source)  # before the classes of the configuration are loaded: a wrong name is answered at once
+    from crossvote.sim.common.schema import to_mapping
     from crossvote.swstack.experiment.config import load_config
-    from crossvote.swstack.experiment.run.directory import check_outside
+    from crossvote.swstack.experiment.run.directory import RunDirectory, check_outside
 
     if glue_dir is not None:
-        import tomli_w
-
         if not glue_dir.is_dir():
             raise UserError(f"--glue-dir {glue_dir}: no such directory.")
-        # As TOML writes it, so that quotes, backslashes and any letter in a path survive.
-        overrides = [*overrides, f"task.{tomli_w.dumps({'glue_dir': str(glue_dir.resolve())}).strip()}"]
+        overrides = [*overrides, _glue_at(glue_dir)]
     is_run = path == at_home(source) / CONFIG
     own = path.parent if is_run else Path("runs") / path.stem
-    config = load_config(path, overrides, was_checked=is_run and not overrides)
+    config = load_config(path, overrides, was_checked=True)
     named = os.environ.get("CROSSVOTE_GLUE_DIR")
     if named and config.task.glue_dir is None:
         from crossvote.swstack.tasks.named import known_name
@@ -72,11 +69,20 @@ def resolve(source: str, overrides: list[str], run_dir: Path | None, glue_dir: P
 
         task = known_name(config.task.name)
         if task in GLUE_TASKS and (at_home(named) / GLUE_TASKS[task].folder).is_dir():
-            here = str(at_home(named).resolve())
-            config = replace(config, task=replace(config.task, glue_dir=here))
+            config = load_config(path, [*overrides, _glue_at(at_home(named))], was_checked=True)
+    directory = run_dir or own
+    if not (is_run and not overrides) and not RunDirectory(directory).is_configured(to_mapping(config)):
+        load_config(path, overrides)  # what goes together is looked up once, where the sentence names the file
     if run_dir is not None:
         check_outside(run_dir)
-    return config, run_dir or own
+    return config, directory
+
+
+def _glue_at(folder: Path) -> str:
+    """The override, as TOML writes it, so that quotes, backslashes and any letter in a path survive."""
+    import tomli_w
+
+    return f"task.{tomli_w.dumps({'glue_dir': str(folder.resolve())}).strip()}"
 
 
 def update(out: Output, directory: Path, config: RunConfig, target: str, force: bool, last: bool = True) -> None:

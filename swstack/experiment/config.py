@@ -17,7 +17,7 @@ from crossvote.sim.common.schema import build, config_dataclass, merge, read_tom
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig, FaultsConfig, SimulateConfig
 from crossvote.swstack.experiment.overrides import lay_over, parse_override
 from crossvote.swstack.mapping.config import QuantizationConfig
-from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.mapping.protection import PRESETS, Schemes
 from crossvote.swstack.mapping.scheme import AnyScheme, Scheme
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.packaged import PACKAGED_MODELS
@@ -82,7 +82,7 @@ class RunConfig:
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> RunConfig:
-        known = {**PRESETS, **self.map.protection}
+        known = Schemes(self.map.protection)
         for name in self.map.schemes:
             if name not in known:
                 raise ValueError(f"key 'map.schemes': '{name}' is no protection scheme; known are {', '.join(known)}.")
@@ -129,7 +129,7 @@ class RunConfig:
 
     def scheme(self, name: str) -> Scheme:
         """A protection scheme by name, own ones before shipped ones."""
-        return {**PRESETS, **self.map.protection}[name]
+        return Schemes(self.map.protection)[name]
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), *, was_checked: bool = False) -> RunConfig:

@@ -2,52 +2,91 @@
 
 from __future__ import annotations
 
-from crossvote.sim.common.errors import UserError
-from crossvote.swstack.mapping.scheme import Scheme
-from crossvote.swstack.mapping.schemes.closest import Closest
-from crossvote.swstack.mapping.schemes.fixed import Fixed
-from crossvote.swstack.mapping.schemes.optimal import Optimal
-from crossvote.swstack.mapping.schemes.permuted import Permuted
-from crossvote.swstack.mapping.schemes.placed import Placed
-from crossvote.swstack.mapping.schemes.replicas import Replicas
-from crossvote.swstack.mapping.schemes.turned import Turned
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
 
-PRESETS: dict[str, Scheme] = {
-    "none": Replicas(),
-    "none-column": Replicas(scale="column"),
-    "paper": Replicas(flip="msb", replicas={"msb": 3}, vote="output"),
-    "best": Replicas(flip="all", replicas={"msb": 3}, vote="crossbar", scale="column", placement="packed"),
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.mapping.scheme import Scheme, scheme_from
+
+#: What ``[map.protection.NAME]`` would say of each; without a ``kind``, it is one of "replicas".
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "none-column": {"scale": "column"},
+    "paper": {"flip": "msb", "replicas": {"msb": 3}, "vote": "output"},
+    "best": {"flip": "all", "replicas": {"msb": 3}, "vote": "crossbar", "scale": "column", "placement": "packed"},
     # The paper's stages alone and together, one scale per column.
-    "flip-msb": Replicas(flip="msb", scale="column"),
-    "flip-all": Replicas(flip="all", scale="column"),
-    "vote-msb": Replicas(replicas={"msb": 3}, vote="output", scale="column"),
-    "paper-column": Replicas(flip="msb", replicas={"msb": 3}, vote="output", scale="column"),
-    "paper-crossbar": Replicas(flip="msb", replicas={"msb": 3}, vote="crossbar", scale="column"),
-    "paper-alone": Replicas(flip="msb", replicas={"msb": 3}, vote="alone", scale="column"),
+    "flip-msb": {"flip": "msb", "scale": "column"},
+    "flip-all": {"flip": "all", "scale": "column"},
+    "vote-msb": {"replicas": {"msb": 3}, "vote": "output", "scale": "column"},
+    "paper-column": {"flip": "msb", "replicas": {"msb": 3}, "vote": "output", "scale": "column"},
+    "paper-crossbar": {"flip": "msb", "replicas": {"msb": 3}, "vote": "crossbar", "scale": "column"},
+    "paper-alone": {"flip": "msb", "replicas": {"msb": 3}, "vote": "alone", "scale": "column"},
     # Copies that are not embedded into the bit lines of pruned outputs: their true overhead.
-    "msb-beside": Replicas(replicas={"msb": 3}, vote="output", scale="column", placement="beside"),
-    "triplicated": Replicas(replicas={"all": 3}, vote="output", scale="column", placement="beside"),
+    "msb-beside": {"replicas": {"msb": 3}, "vote": "output", "scale": "column", "placement": "beside"},
+    "triplicated": {"replicas": {"all": 3}, "vote": "output", "scale": "column", "placement": "beside"},
     # Codes of the top planes, copies summed or voted on.
-    "mean5": Fixed(lines=(4, 3, 1, 1, 1), scale="column", placement="free"),
-    "mean4": Fixed(lines=(5, 3, 1, 1), scale="column", placement="free"),
-    "vote5": Fixed(lines=(3, 3, 2, 1, 1), voted=(0, 1), scale="column", placement="free"),
+    "mean5": {"kind": "fixed", "lines": (4, 3, 1, 1, 1), "scale": "column", "placement": "free"},
+    "mean4": {"kind": "fixed", "lines": (5, 3, 1, 1), "scale": "column", "placement": "free"},
+    "vote5": {"kind": "fixed", "lines": (3, 3, 2, 1, 1), "voted": (0, 1), "scale": "column", "placement": "free"},
     # Codes by optimisation, summed copies only: nothing votes.
-    "code": Optimal(),
-    "code-group": Optimal(per="group"),
-    "code-apart": Optimal(placement="apart"),
-    "code-tensor": Optimal(scale="tensor"),
-    "code-vote": Optimal(votes=True),
+    "code": {"kind": "optimal"},
+    "code-group": {"kind": "optimal", "per": "group"},
+    "code-apart": {"kind": "optimal", "placement": "apart"},
+    "code-tensor": {"kind": "optimal", "scale": "tensor"},
+    "code-vote": {"kind": "optimal", "votes": True},
     # One step for a whole matrix leaves most weights few of them: no plane can be given up, and only small rates are
     # stood, at which votes are far stronger than sums.
-    "code-vote-tensor": Optimal(scale="tensor", design_rate=0.001, votes=True),
+    "code-vote-tensor": {"kind": "optimal", "scale": "tensor", "design_rate": 0.001, "votes": True},
     # The fault map is known, and cells are programmed around it: to be compared with each other only.
-    "closest": Closest(scale="column", flip="none"),
-    "closest5": Closest(lines=(4, 3, 1, 1, 1), scale="column", flip="none", placement="free"),
-    "turned": Turned(scale="column", flip="none"),
-    "permuted": Permuted(scale="column", flip="none"),
-    "placed": Placed(scale="column", flip="none"),
-    "placed7": Placed(lines=(3, 2, 1, 1, 1, 1, 1), scale="column", flip="none", placement="free"),
+    "closest": {"kind": "closest", "scale": "column", "flip": "none"},
+    "closest5": {
+        "kind": "closest",
+        "lines": (4, 3, 1, 1, 1),
+        "scale": "column",
+        "flip": "none",
+        "placement": "free",
+    },
+    "turned": {"kind": "turned", "scale": "column", "flip": "none"},
+    "permuted": {"kind": "permuted", "scale": "column", "flip": "none"},
+    "placed": {"kind": "placed", "scale": "column", "flip": "none"},
+    "placed7": {
+        "kind": "placed",
+        "lines": (3, 2, 1, 1, 1, 1, 1),
+        "scale": "column",
+        "flip": "none",
+        "placement": "free",
+    },
 }
+
+
+@cache
+def _made(name: str) -> Scheme:
+    return scheme_from(_SETTINGS[name], name)
+
+
+class Schemes(Mapping[str, Scheme]):
+    """The shipped schemes and a run's ``own`` by name. A shipped one is made when it is asked for: a run has a few of
+    them, and loads the kinds of no other.
+    """
+
+    def __init__(self, own: Mapping[str, Scheme]) -> None:
+        self._own = own
+
+    def __getitem__(self, name: str) -> Scheme:
+        return self._own[name] if name in self._own else _made(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in _SETTINGS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*_SETTINGS, *self._own)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+PRESETS = Schemes({})
 
 
 def preset(name: str) -> Scheme:

@@ -204,7 +204,7 @@ class Scheme:
         return 1.0 if self.compensated_rate is None else 1 / (1 - self.compensated_rate)
 
 
-SCHEMES: Registry[type[Scheme]] = Registry("kind of scheme", "crossvote.swstack.mapping.schemes")
+SCHEMES: Registry[type[Scheme]] = Registry("kind of scheme", "crossvote.swstack.mapping.schemes", lazy=True)
 
 
 def scheme_from(values: Mapping[str, Any] | Scheme, where: str = "protection") -> Scheme:

@@ -23,12 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import platformdirs
-
+from crossvote.sim.common.cache import cache_folder
 from crossvote.sim.common.errors import UserError
 
 _CHUNK = 1 << 20
-_CACHE_VARIABLE = "CROSSVOTE_CACHE_DIR"
 #: Says of a directory whose files were made here what they are.
 _MADE = "made.json"
 
@@ -152,8 +150,7 @@ PACKAGED_MODELS: dict[str, PackagedModel] = {
 
 def model_cache() -> Path:
     """Where models are put together: $CROSSVOTE_CACHE_DIR/models, or the user's cache of this system."""
-    named = os.environ.get(_CACHE_VARIABLE)
-    return (Path(named) if named else Path(platformdirs.user_cache_dir("crossvote"))) / "models"
+    return cache_folder() / "models"
 
 
 def packaged_directory(name: str) -> Path | None:
@@ -194,7 +191,7 @@ def install(name: str, wheels: Path | None = None) -> Path:
     if (free := shutil.disk_usage(cache).free) < model.needed_bytes:
         raise UserError(
             f"{cache}: putting {name} together takes {model.needed_bytes / 1e6:,.0f} MB, but {free / 1e6:,.0f} MB are "
-            f"free; make room or set {_CACHE_VARIABLE}."
+            f"free; make room or set CROSSVOTE_CACHE_DIR."
         )
     with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}.") as folder:
         work = Path(folder)

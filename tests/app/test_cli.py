@@ -119,12 +119,19 @@ def test_drawing_the_laws_of_chips_loads_neither_torch_nor_simulators(tmp_path):
     assert (HEAVY - {"numpy", "safetensors"}).isdisjoint(loaded_by(("faults", "--run-dir", "chips"), tmp_path))
 
 
-@pytest.mark.parametrize("arguments", [("status", "run"), ("list", "."), ("run", "run")])
+@pytest.mark.parametrize(
+    "arguments", [("status", "run"), ("list", "."), ("run", "run"), ("run", "run.toml", "--run-dir", "run")]
+)
 def test_a_finished_run_answers_without_numbers(arguments, workplace):
-    """What is finished is known by digests: nothing that computes is loaded to say so, nor bars without progress."""
+    """What is finished is known by digests: nothing that computes is loaded to say so, nor bars without progress.
+
+    That holds by the name of its configuration, too: what goes together was checked when the run was made.
+    """
     loaded = loaded_by(arguments, workplace.folder)
     assert (HEAVY | ARITHMETIC).isdisjoint(loaded)
     assert {"rich.console", "rich.progress"}.isdisjoint(loaded)
+    schemes = {name.rpartition(".")[2] for name in loaded if name.startswith("crossvote.swstack.mapping.schemes.")}
+    assert schemes <= {"replicas"}  # those of the run, which has "none" and "best"
     if arguments[0] != "run":  # who looks only holds no lock
         assert "filelock" not in loaded
 

@@ -12,7 +12,7 @@ from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.evaluation.config import FaultsConfig
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.support import check_run
-from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.mapping.protection import Schemes
 from crossvote.swstack.mapping.scheme import Scheme
 from crossvote.swstack.pruning.fault_training_config import FaultTrainingConfig
 
@@ -88,7 +88,7 @@ def rung_schemes(settings: LadderConfig, config: RunConfig) -> dict[str, Scheme]
     Raises:
         UserError: a rung that is no scheme, or that cannot be on this chip.
     """
-    known = {**PRESETS, **config.map.protection}
+    known = Schemes(config.map.protection)
     found = {}
     for name in settings.rungs:
         plain = name.removesuffix(TRAINED)

@@ -35,7 +35,7 @@ from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.error_law import matrix_laws
 from crossvote.swstack.mapping.mapping import map_model
-from crossvote.swstack.mapping.protection import PRESETS
+from crossvote.swstack.mapping.protection import Schemes
 from crossvote.swstack.mapping.scheme import Scheme
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load, save_model
@@ -104,7 +104,7 @@ class Site:
     @property
     def schemes(self) -> Mapping[str, Scheme]:
         """All schemes by name."""
-        return {**PRESETS, **self.config.map.protection}
+        return Schemes(self.config.map.protection)
 
     def law(self, rung: str) -> str | None:
         """``law_of`` a rung."""

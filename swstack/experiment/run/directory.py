@@ -150,8 +150,7 @@ class RunDirectory:
         """
         path = self.path / paths.CONFIG
         before = path.read_text(encoding="utf-8") if path.is_file() else None
-        header = "# The resolved configuration of this run, every default written out.\n"
-        write_text_atomic(path, header + tomli_w.dumps(dict(config)))
+        write_text_atomic(path, _resolved(config))
         try:
             yield
         except StorageError:
@@ -160,6 +159,13 @@ class RunDirectory:
             if before is not None:
                 write_text_atomic(path, before)
             raise
+
+    def is_configured(self, config: Mapping[str, Any]) -> bool:
+        """Whether the run has just this configuration, so that it was checked before."""
+        try:
+            return (self.path / paths.CONFIG).read_text(encoding="utf-8") == _resolved(config)
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def record(self, stage: str) -> StageRecord | None:
         """The record of a finished stage, ``None`` when there is none that this version of CrossVote can read."""
@@ -375,6 +381,11 @@ def _place(source: Path, target: Path, move: bool) -> None:
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _resolved(config: Mapping[str, Any]) -> str:
+    """The file of a run's configuration."""
+    return "# The resolved configuration of this run, every default written out.\n" + tomli_w.dumps(dict(config))
 
 
 def _seconds(folder: Path) -> float:

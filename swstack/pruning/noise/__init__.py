@@ -35,7 +35,7 @@ class Noise:
         return None
 
 
-NOISES: Registry[type[Noise]] = Registry("noise", __name__)
+NOISES: Registry[type[Noise]] = Registry("noise", __name__, lazy=True)
 
 
 def parse_noise(value: Any) -> Noise:
