@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 import pytest
 
 from crossvote.sim.common.progress import no_progress
+from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.pipeline import Stage, bring_up_to_date, needed
 from crossvote.swstack.experiment.run.sources import Source
 from crossvote.swstack.experiment.run.store import StageStore
+from crossvote.swstack.experiment.shipped import find_config
+from crossvote.swstack.experiment.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -189,3 +192,22 @@ def test_an_interrupted_stage_goes_on_with_its_partial_results(machine, tmp_path
     assert machine.said["sum"] == "continued where it was interrupted"
     with RunDirectory.open(tmp_path / "r") as run:
         assert run.read("sum.json", Value).attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [
+        ("task.eval_limit=7", {"score-dense", "score-pruned", "eval", "cosim", "simulate", "report"}),
+        ("finetune.epochs=9", {"finetune", "report"}),
+        ("finetune.checkpoint_steps=9", {"report"}),
+        ("faults.chips=7", {"faults", "report"}),
+        ("map.schemes=['none']", {"map", "eval", "cosim", "simulate", "report"}),
+        ("chip.adc.conversion_ps=900", {"cosim", "simulate", "report"}),
+        ("simulate.stream=5", {"simulate", "report"}),
+    ],
+)
+def test_a_key_counts_in_the_stages_that_read_it(change, redone):
+    """Those after them follow by what they are given; the report shows the whole configuration."""
+    path = find_config("default")
+    before, after = load_config(path), load_config(path, [change])
+    assert {stage.name for stage in STAGES if stage.settings(before) != stage.settings(after)} == redone
