@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from crossvote.sim.array.faults import PAPER_SA0_SA1, UNIFORM, FaultMap
-from crossvote.sim.array.patterns import FaultPattern
+from crossvote.sim.array.patterns import FaultPattern, parse_pattern
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.files import at_home, reading, write_text_atomic
 from crossvote.sim.common.later import Later
 from crossvote.sim.common.registry import kind_mapping
 from crossvote.sim.common.seeds import seed_sequence
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
 else:
     np = Later("numpy")
+
+#: What of a chip is meant if nothing else is said.
+CROSSBARS = "crossbars"
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Silicon:
     columns: int
     pattern: FaultPattern = UNIFORM
     sa0_sa1: tuple[float, float] = PAPER_SA0_SA1
-    part: str = "crossbars"
+    part: str = CROSSBARS
 
     def faults(self, crossbars: int) -> FaultMap:
         """The stuck cells of the first ``crossbars`` crossbars.
@@ -61,6 +68,58 @@ class Silicon:
             self.pattern,
             (self.seed, self.number),
         )
+
+    def record(self) -> dict[str, Any]:
+        """The chip as plain values, with a fingerprint that ``of_record`` checks."""
+        return {
+            "seed": self.seed,
+            "number": self.number,
+            "rate": self.rate,
+            "rows": self.rows,
+            "columns": self.columns,
+            "pattern": kind_mapping(self.pattern),
+            "sa0_sa1": list(self.sa0_sa1),
+            "fingerprint": self.fingerprint,
+            **({} if self.part == CROSSBARS else {"part": self.part}),
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Silicon:
+        """The chip of a record.
+
+        Raises:
+            UserError: the program draws another chip from the record than the one that made it.
+        """
+        silicon = cls(
+            record["seed"],
+            record["number"],
+            record["rate"],
+            record["rows"],
+            record["columns"],
+            parse_pattern(record["pattern"]),
+            (record["sa0_sa1"][0], record["sa0_sa1"][1]),
+            record.get("part", CROSSBARS),
+        )
+        if silicon.fingerprint != record["fingerprint"]:
+            raise UserError(
+                f"chip {silicon.number} at rate {silicon.rate!r} is not the one that was drawn before, because this "
+                "version of CrossVote or NumPy draws others; draw the chips again."
+            )
+        return silicon
+
+    def save(self, path: str | Path) -> None:
+        """Write the chip's record as JSON."""
+        write_text_atomic(at_home(path), json.dumps(self.record(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Silicon:
+        """What ``save`` wrote.
+
+        Raises:
+            UserError: no such file, another kind of file, or a chip that this program draws otherwise.
+        """
+        with reading(at_home(path), "chip"):
+            return cls.of_record(json.loads(at_home(path).read_text(encoding="utf-8")))
 
     def of_part(self, part: str) -> Silicon:
         """Another part of the same chip."""

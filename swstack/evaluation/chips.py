@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
-from crossvote.sim.array.patterns import parse_pattern
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.registry import kind_mapping
 from crossvote.swstack.evaluation.config import FaultsConfig
 
 if TYPE_CHECKING:  # drawing chips needs no model
@@ -45,43 +43,6 @@ def draw_silicon(faults: FaultsConfig, seed: int, rows: int, columns: int) -> tu
 def draw_chip(faults: FaultsConfig, seed: int, rate: float, number: int, rows: int, columns: int) -> Silicon:
     """Chip ``number`` at ``rate``, whether or not it is one of ``draw_silicon``'s."""
     return Silicon(seed, number, rate, rows, columns, faults.pattern, faults.sa0_sa1)
-
-
-def silicon_record(silicon: Silicon) -> dict[str, Any]:
-    """The chip as plain values, with a fingerprint that ``silicon_of`` checks."""
-    return {
-        "seed": silicon.seed,
-        "number": silicon.number,
-        "rate": silicon.rate,
-        "rows": silicon.rows,
-        "columns": silicon.columns,
-        "pattern": kind_mapping(silicon.pattern),
-        "sa0_sa1": list(silicon.sa0_sa1),
-        "fingerprint": silicon.fingerprint,
-    }
-
-
-def silicon_of(record: Mapping[str, Any]) -> Silicon:
-    """The chip of a record.
-
-    Raises:
-        UserError: the program draws another chip from the record than the one that made it.
-    """
-    silicon = Silicon(
-        record["seed"],
-        record["number"],
-        record["rate"],
-        record["rows"],
-        record["columns"],
-        parse_pattern(record["pattern"]),
-        (record["sa0_sa1"][0], record["sa0_sa1"][1]),
-    )
-    if silicon.fingerprint != record["fingerprint"]:
-        raise UserError(
-            f"chip {silicon.number} at rate {silicon.rate!r} is not the one that was drawn before, because this "
-            "version of CrossVote or NumPy draws others; draw the chips again."
-        )
-    return silicon
 
 
 def chips_for(silicon: Sequence[Silicon], images: Sequence[Image], table_crossbars: int = 0) -> tuple[Chip, ...]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
+import pytest
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.imperfect_reads import variation
 from crossvote.sim.array.patterns import parse_pattern
 from crossvote.sim.array.read_model import ReadModel
 from crossvote.sim.array.silicon import Silicon
+from crossvote.sim.common.errors import UserError
 
 CHIP = Silicon(7, 2, 0.01, 32, 16)
 
@@ -84,3 +87,28 @@ def test_the_fingerprint_tells_chips_apart():
     chips = [CHIP, Silicon(7, 1, 0.01, 32, 16), Silicon(7, 2, 0.02, 32, 16)]
     assert len({chip.fingerprint for chip in chips}) == 3
     assert CHIP.fingerprint == Silicon(7, 2, 0.01, 32, 16).fingerprint
+
+
+def test_a_chip_comes_back_from_its_file(tmp_path):
+    chip = Silicon(7, 2, 0.00100000001, 32, 16, parse_pattern({"kind": "clustered", "cluster_size": 9.0}), (1.0, 3.0))
+    chip.save(tmp_path / "chip.json")
+    assert Silicon.load(tmp_path / "chip.json") == chip
+    chip.of_part("embeddings").save(str(tmp_path / "part.json"))
+    assert Silicon.load(str(tmp_path / "part.json")) == chip.of_part("embeddings")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"fingerprint": "0" * 64}, "is not the one that was drawn before"),
+        ({"rows": "x"}, "damaged chip file"),
+        ({"pattern": {"kind": "stripes"}}, "unknown fault pattern 'stripes'"),
+    ],
+)
+def test_a_file_of_another_chip_is_one_sentence(change, sentence, tmp_path):
+    path = tmp_path / "chip.json"
+    path.write_text(json.dumps({**CHIP.record(), **change}))
+    with pytest.raises(UserError, match=sentence):
+        Silicon.load(path)
+    with pytest.raises(UserError, match="no such file"):
+        Silicon.load(tmp_path / "absent.json")

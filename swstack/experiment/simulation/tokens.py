@@ -13,7 +13,6 @@ from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.shell import command_line
-from crossvote.swstack.evaluation.chips import silicon_of
 from crossvote.swstack.evaluation.cosimulation import OnChip, dev_batches, on_chip
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.run import paths
@@ -74,7 +73,7 @@ def _silicon(run: Path, rate: float) -> Silicon:
     path = RunDirectory(run).whole(paths.CHIPS)
     if not path.is_file():
         raise UserError(f"{path}: no chips yet; draw them with: {command_line('faults', run)}")
-    return silicon_of(read_record(Chips, path).first(rate))
+    return Silicon.of_record(read_record(Chips, path).first(rate))
 
 
 def _steps(run: Path) -> dict[str, float] | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
-    from crossvote.swstack.evaluation.chips import silicon_of
+    from crossvote.sim.array.silicon import Silicon
     from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
     from crossvote.swstack.experiment.run.images import recorded_image
     from crossvote.swstack.experiment.support import cosim_engines
@@ -31,7 +31,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     engines, left_out = cosim_engines(
         config.chip, config.protections(), config.quantization.planes, config.cosim.backend, row_blocks
     )
-    silicon = silicon_of(run.read(paths.CHIPS, Chips).first(rate))
+    silicon = Silicon.of_record(run.read(paths.CHIPS, Chips).first(rate))
     matrices: list[CosimRecord] = []
     for backend in dict.fromkeys(engines.values()):
         matrices += cosimulate_matrices(

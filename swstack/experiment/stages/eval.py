@@ -18,7 +18,8 @@ from crossvote.swstack.experiment.stages.common import load_part, settings
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
-    from crossvote.swstack.evaluation.chips import chips_for, silicon_of
+    from crossvote.sim.array.silicon import Silicon
+    from crossvote.swstack.evaluation.chips import chips_for
     from crossvote.swstack.evaluation.evaluation import rows, sweep
     from crossvote.swstack.experiment.run.images import recorded_image
     from crossvote.swstack.experiment.stages.score import chance
@@ -33,7 +34,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     mapped = load_part(run.path / paths.TRAINED, config)[0] if trained else pruned
     images = {name: recorded_image(run.path, name) for name in config.map.schemes}
     table = embedding_crossbars(mapped, crossbar.rows, crossbar.columns) if config.faults.embeddings else 0
-    silicon = [silicon_of(chip) for chip in run.read(paths.CHIPS, Chips).chips]
+    silicon = [Silicon.of_record(chip) for chip in run.read(paths.CHIPS, Chips).chips]
     chips = chips_for(silicon, list(images.values()), table)
     fault_free = {}
     for name, model in {"dense": dense, "pruned": pruned, **({"trained": mapped} if trained else {})}.items():

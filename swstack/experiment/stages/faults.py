@@ -13,12 +13,12 @@ from crossvote.swstack.experiment.stages.common import settings
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
-    from crossvote.swstack.evaluation.chips import draw_silicon, silicon_record
+    from crossvote.swstack.evaluation.chips import draw_silicon
 
     config, crossbar = context.config, context.config.chip.crossbar
     config.faults.pattern.check(crossbar.rows, crossbar.columns)
     silicon = draw_silicon(config.faults, config.seed, crossbar.rows, crossbar.columns)
-    return [context.write(paths.CHIPS, Chips(tuple(silicon_record(chip) for chip in silicon)))]
+    return [context.write(paths.CHIPS, Chips(tuple(chip.record() for chip in silicon)))]
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -22,8 +22,8 @@ _NEEDS = (
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
+    from crossvote.sim.array.silicon import Silicon
     from crossvote.sim.chip.components.opc import opc_parameters, synthesis
-    from crossvote.swstack.evaluation.chips import silicon_of
     from crossvote.swstack.experiment.config_changes import changed_keys
     from crossvote.swstack.experiment.run.images import recorded_image
     from crossvote.swstack.report.claims import telling_rate, verdict
@@ -45,7 +45,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
         "opc": {**synthesis(), "lanes": opc_parameters(config.chip).lanes},
     }
     images = {name: recorded_image(run.path, name) for name in config.map.schemes}
-    silicon = silicon_of(run.read(paths.CHIPS, Chips).first(rate))
+    silicon = Silicon.of_record(run.read(paths.CHIPS, Chips).first(rate))
     chip = silicon.faults(max(image.crossbars for image in images.values()))
     written = write_report(context.out, results, images, chip)
     write_text_atomic(context.out / paths.VERDICT, "\n".join(verdict(results)) + "\n")
