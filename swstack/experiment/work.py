@@ -10,7 +10,7 @@ from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory, check_place
-from crossvote.swstack.experiment.run.pipeline import Stage, bring_up_to_date, needed, pending
+from crossvote.swstack.experiment.run.pipeline import UNCHANGED, Stage, bring_up_to_date, needed, pending
 from crossvote.swstack.experiment.run.records import Cosimulated
 from crossvote.swstack.experiment.run.store import StageStore
 from crossvote.swstack.experiment.stages import NEED_TASK, STAGES, targets
@@ -40,7 +40,7 @@ def bring_up(
     """Bring a run directory up to and including the stages of ``command`` (a stage's name).
 
     What a later stage would refuse is refused before the first one starts and before anything is written. Finished
-    stages need none of the files they were made from.
+    stages need none of the files they were made from, and where all are, the directory is neither held nor written to.
 
     Raises:
         UserError: the configuration asks for something that cannot be, or the directory is not free.
@@ -48,14 +48,19 @@ def bring_up(
     check_place(directory)
     stages = chosen_stages(command)
     forced = command if force else None
-    missing = pending(RunDirectory(directory), config, stages, forced)
+    run, resolved = RunDirectory(directory), to_mapping(config)
+    missing = pending(run, config, stages, forced)
+    if not missing and store is None and run.is_configured(resolved):
+        for stage in stages:
+            say(stage.name, UNCHANGED)
+        return run
     if missing:
         config.check_support()
     if NEED_TASK.intersection(missing):  # for which PyTorch is loaded
         from crossvote.swstack.experiment.checks import check_pending
 
         check_pending(config, directory, missing)
-    with RunDirectory.open(directory) as run, run.configured(to_mapping(config)):
+    with RunDirectory.open(directory) as run, run.configured(resolved):
         bring_up_to_date(run, config, stages, progress, say, forced, store)
         return run
 

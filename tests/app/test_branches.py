@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run.branches import find_runs, fork, status
+from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.work import bring_up
 
 
@@ -138,3 +139,14 @@ def test_list_finds_runs_and_passes_over_what_it_cannot_read(run, tmp_path):
     assert (row["stages done"], row["stages"]) == (4, 12)
     assert isinstance(row["schemes"], list)
     assert "not a TOML file" in result.stderr
+
+
+def test_a_finished_run_is_neither_held_nor_written_to(run):
+    config = load_config(run / "config.toml")
+    bring_up(run, config, "prune")  # the copy's times are known from here on
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    said = {}
+    with RunDirectory.open(run):  # another process works in it
+        bring_up(run, config, "prune", say=said.__setitem__)
+    assert set(said.values()) == {"unchanged"}
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

@@ -132,8 +132,7 @@ def test_a_finished_run_answers_without_numbers(arguments, workplace):
     assert {"rich.console", "rich.progress"}.isdisjoint(loaded)
     schemes = {name.rpartition(".")[2] for name in loaded if name.startswith("crossvote.swstack.mapping.schemes.")}
     assert schemes <= {"replicas"}  # those of the run, which has "none" and "best"
-    if arguments[0] != "run":  # who looks only holds no lock
-        assert "filelock" not in loaded
+    assert "filelock" not in loaded  # who finds everything done holds no lock
 
 
 def test_a_record_is_checked_by_what_was_built_for_the_first_of_its_kind(monkeypatch, workplace):

