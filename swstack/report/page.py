@@ -49,7 +49,7 @@ def page(
     chip: FaultMap,
 ) -> str:
     """The HTML text of ``write_report`` around the pictures of ``write_pictures``."""
-    accuracy, system = results["eval"], results["simulate"]
+    accuracy, system, parts = results["eval"], results["simulate"], tables.scheme_parts(images)
     return (
         environment()
         .get_template("page.html.j2")
@@ -72,7 +72,8 @@ def page(
             cost_rows=tables.cost_rows(system),
             groups=tables.group_rows(results),
             rates=sorted({point["rate"] for point in accuracy["points"]}),
-            table=tables.accuracy_table(accuracy),
+            parts=parts,
+            table=tables.accuracy_table(accuracy, parts),
             further=tables.further_metrics(accuracy),
             synthesis=tables.synthesis_rows(results),
             paper_source=paper.SOURCE,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from crossvote.sim.array.image import Image
 from crossvote.sim.peripheral import backend_kind
 from crossvote.sim.system.cost_tables import COMPARED
 from crossvote.swstack.evaluation import statistics
@@ -14,6 +15,8 @@ from crossvote.swstack.tasks.chance import Chance
 from crossvote.swstack.tasks.metrics import goodness
 
 Record = Mapping[str, Any]
+#: Schemes that are compared with each other: words for a caption, and their names.
+Parts = Sequence[tuple[str, Set[str]]]
 
 
 def accuracy_rows(points: Sequence[Record]) -> list[dict[str, Any]]:
@@ -32,18 +35,27 @@ def crossbar_rows(mapping: Record) -> list[dict[str, Any]]:
     return [{"scheme": scheme["name"], **group} for scheme in mapping["schemes"] for group in scheme["groups"]]
 
 
-def accuracy_table(accuracy: Record) -> dict[str, dict[float, Record]]:
-    """Points by scheme, then by rate; the best mean of each rate is marked unless it is at chance level."""
+def scheme_parts(images: Mapping[str, Image]) -> Parts:
+    """Those schemes that know the stuck cells of each chip stand apart from those that do not."""
+    knowing = frozenset(name for name, image in images.items() if image.protection.get("knows_faults"))
+    parts = [("", frozenset(images) - knowing), (", programmed around the known stuck cells of each chip", knowing)]
+    return [part for part in parts if part[1]]
+
+
+def accuracy_table(accuracy: Record, parts: Parts = ()) -> dict[str, dict[float, Record]]:
+    """Points by scheme, then by rate; of each rate the best mean of each part is marked, unless at chance level."""
     points, chance = accuracy["points"], claims.chance_of(accuracy)
-    best: dict[float, float] = {}
+    part = {name: number for number, (_, names) in enumerate(parts) for name in names}
+    best: dict[tuple[float, int], float] = {}
     for point in points:
-        own = goodness(accuracy["metric"], point["mean"])
-        best[point["rate"]] = max(best.get(point["rate"], float("-inf")), own)  # what is no number is never more
+        own, among = goodness(accuracy["metric"], point["mean"]), (point["rate"], part.get(point["scheme"], 0))
+        best[among] = max(best.get(among, float("-inf")), own)  # what is no number is never more
     table: dict[str, dict[float, Record]] = {}
     for point in points:
         lucky = chance is not None and chance.holds(point["mean"])
         own = goodness(accuracy["metric"], point["mean"])
-        marked = {**point, "best": point["rate"] > 0 and own == best[point["rate"]] and not lucky}
+        among = (point["rate"], part.get(point["scheme"], 0))
+        marked = {**point, "best": point["rate"] > 0 and own == best[among] and not lucky}
         table.setdefault(point["scheme"], {})[point["rate"]] = marked
     return table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import html
 import json
 import re
@@ -275,6 +276,25 @@ def test_best_scheme_of_each_rate_is_marked_unless_it_is_at_chance_level() -> No
     assert not table["best"][0.0]["best"]
     accuracy["chance"]["noise"] = 45.0
     assert not tables.accuracy_table(accuracy)["best"][0.002]["best"]
+
+
+def test_schemes_that_know_the_stuck_cells_have_tables_of_their_own() -> None:
+    results, images = synthetic.results(), synthetic.images()
+    images["best"] = dataclasses.replace(images["best"], protection={"name": "best", "knows_faults": True})
+    stub = pictures.Drawing("<svg></svg>", "data:,", "a picture")
+    found = report.page(results, dict.fromkeys(pictures.NAMES, stub), images, synthetic.chip())
+    parts = re.findall(r"<caption>([^<]*)</caption>.*?<tbody>(.*?)</tbody>", found, re.DOTALL)
+    for title in ("Protection schemes on the same chips", "mean ± standard deviation"):
+        rows = {
+            caption.endswith("known stuck cells of each chip"): re.findall(r'<th scope="row">(\w+)</th>', body)
+            for caption, body in parts
+            if title in caption
+        }
+        assert rows == {False: ["none", "paper"], True: ["best"]}
+    table = tables.accuracy_table(results["eval"], tables.scheme_parts(images))
+    assert table["best"][0.002]["best"]
+    assert table["paper"][0.002]["best"]
+    assert len(tables.scheme_parts(synthetic.images())) == 1
 
 
 @pytest.mark.parametrize("equal", [True, False])
