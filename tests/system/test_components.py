@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +21,6 @@ from crossvote.sim.chip.components.router import router
 from crossvote.sim.chip.components.tile_control import tile_cells, tile_control
 from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +144,7 @@ def test_the_scale_stage_follows_its_bits() -> None:
 
 def test_a_log_follows_its_bits_and_needs_a_voter() -> None:
     none, eight, wide = (opc_cells(OpcParameters(log_bits=bits), "map + voter") for bits in (0, 8, 24))
-    counted = json.loads((ROOT / "sim" / "chip" / "components" / "opc_cells.json").read_text())["log"]
+    counted = read("opc_cells.json")["log"]
     for cells, row in zip((eight, wide), counted, strict=True):
         assert cells.gates - none.gates == pytest.approx(row["gates"] + 5 * row["flip_flops"])
     assert (eight.memory_bits - none.memory_bits, wide.memory_bits - none.memory_bits) == (128 * 8, 128 * 24)
@@ -157,7 +153,7 @@ def test_a_log_follows_its_bits_and_needs_a_voter() -> None:
 
 def test_a_check_of_checksums_follows_its_bits_and_needs_a_map() -> None:
     none, two, wide = (opc_cells(OpcParameters(checksum_bits=bits), "map") for bits in (0, 2, 16))
-    counted = json.loads((ROOT / "sim" / "chip" / "components" / "opc_cells.json").read_text())["checksum"]
+    counted = read("opc_cells.json")["checksum"]
     for cells, row in zip((two, wide), counted, strict=True):
         assert cells.gates - none.gates == pytest.approx(row["gates"] + 5 * row["flip_flops"])
         assert cells.memory_bits == none.memory_bits
