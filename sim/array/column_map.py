@@ -50,11 +50,14 @@ class ColumnMap:
         replica: int8, 0 to r-1 within the vote; 0 where nothing votes. flipped: bool, stores 1-bit.
         shift: int8, the line counts 2^shift; left out, every line carries its plane's whole weight (shift = plane).
         copy: int8, numbers terms of equal (output, plane, shift), which are added, from 0; left out, it is 0.
+        check: int32, of a line of an output the number of the checksum that covers it, of a checksum line the one that
+            it belongs to (``crossvote.sim.array.checksum``), else -1; left out, nothing is checked.
+        checksum: int8, bit of its checksum that a line holds, -1 where it is no checksum line.
 
     Raises:
         UserError: two bit lines for the same (output, plane, shift, copy, replica), copies or replicas that are not
-            numbered from 0, an even number of replicas, replicas flipped in part, or terms of a plane whose weights
-            do not add up to the plane's.
+            numbered from 0, an even number of replicas, replicas flipped in part, terms of a plane whose weights
+            do not add up to the plane's, or checksums that do not hold all bits or do not cover whole outputs.
     """
 
     output: NDArray[np.int32]
@@ -63,16 +66,25 @@ class ColumnMap:
     flipped: NDArray[np.bool_]
     shift: NDArray[np.int8] = None  # type: ignore[assignment]
     copy: NDArray[np.int8] = None  # type: ignore[assignment]
+    check: NDArray[np.int32] = None  # type: ignore[assignment]
+    checksum: NDArray[np.int8] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.shift is None:
             object.__setattr__(self, "shift", self.plane.copy())
         if self.copy is None:
             object.__setattr__(self, "copy", np.zeros_like(self.plane))
-        arrays = (self.output, self.plane, self.replica, self.flipped, self.shift, self.copy)
+        for name, kind in (("check", np.int32), ("checksum", np.int8)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(len(self.output), -1, kind))
+        arrays = (self.output, self.plane, self.replica, self.flipped, self.shift, self.copy, self.check, self.checksum)
         if len({array.shape for array in arrays}) != 1:
-            raise UserError("a column map needs output, plane, replica, flipped, shift and copy for every bit line.")
+            raise UserError(
+                "a column map needs output, plane, replica, flipped, shift, copy, check and checksum for every bit "
+                "line, or leaves the last four out."
+            )
         _ = self.vote_groups
+        self._check_checksums()
 
     @classmethod
     def unused(cls, lines: int) -> ColumnMap:
@@ -89,8 +101,29 @@ class ColumnMap:
 
     @property
     def used(self) -> NDArray[np.bool_]:
-        """bool[lines], True where the bit line holds something."""
+        """bool[lines], True where the bit line holds something of an output."""
         return self.output >= 0
+
+    @property
+    def read(self) -> NDArray[np.bool_]:
+        """bool[lines], True where the bit line is read: it holds something of an output or of a checksum."""
+        return self.used | (self.checksum >= 0)
+
+    @property
+    def checksum_bits(self) -> int:
+        """Bit lines of each checksum; 0 where there is none."""
+        return int(self.checksum.max(initial=-1)) + 1
+
+    @property
+    def checksums(self) -> int:
+        """How many checksums there are."""
+        return int(self.check.max(initial=-1)) + 1
+
+    def checked_lines(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The lines that a checksum covers, ascending, and those that hold it, lowest bit first."""
+        own = np.flatnonzero(self.check == number)
+        holds = self.checksum[own] >= 0
+        return own[~holds], own[holds][np.argsort(self.checksum[own[holds]])]
 
     @cached_property
     def term(self) -> NDArray[np.int64]:
@@ -153,6 +186,28 @@ class ColumnMap:
             )
             for r in np.unique(counts)
         )
+
+    def _check_checksums(self) -> None:
+        """Refuse checksums that are not numbered, that lack a bit or outputs, and outputs that are covered in part."""
+        bits, number = self.checksum_bits, self.checksums
+        if not bits and not number:
+            return
+        held = self.checksum >= 0
+        both = np.flatnonzero(held & self.used)
+        if both.size:
+            raise UserError(f"bit line {both[0]} holds both a checksum and {self._name(int(both[0]))}.")
+        astray = np.flatnonzero((self.check >= 0) != self.read)
+        if astray.size:
+            what = "is part of no checksum" if self.read[astray[0]] else "is part of a checksum, but holds nothing"
+            raise UserError(f"bit line {astray[0]} {what}.")
+        places = np.sort(self.check[held].astype(np.int64) * bits + self.checksum[held])
+        covering = np.unique(self.check[self.used])
+        if not np.array_equal(places, np.arange(number * bits)) or len(covering) != number:
+            raise UserError(f"{number} checksums need the bits 0 to {bits - 1} on one bit line each, and outputs.")
+        lines, _ = self._sorted_lines
+        torn = np.flatnonzero((np.diff(self.output[lines]) == 0) & (np.diff(self.check[lines]) != 0))
+        if torn.size:
+            raise UserError(f"output {self.output[lines[torn[0]]]} is covered by two checksums.")
 
     def _check_weights(self, lead: NDArray[np.int64]) -> None:
         """Refuse copies that are not numbered, and weights that do not add up; ``lead``: first line of each term."""

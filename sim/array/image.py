@@ -28,6 +28,8 @@ else:
 
 FORMAT = "crossvote-image"
 FORMAT_VERSION = 2
+#: Arrays of a column map that only images with checksums have.
+_CHECKS = ("check", "checksum")
 _GROUP_KEYS = ("name", "inputs", "planes", "rows", "columns", "vote", "first_pair")
 
 
@@ -53,11 +55,36 @@ class Bundle:
     """The bit lines one OPC serves: whole outputs, the same lines in every row block.
 
     Attributes:
-        lines: int64[n], bit lines of the group, ascending. outputs: int64[m], the outputs they make, ascending.
+        lines: int64[n], bit lines of the group, ascending; those of a checksum are among them. outputs: int64[m], the
+            outputs they make, ascending.
     """
 
     lines: NDArray[np.int64]
     outputs: NDArray[np.int64]
+
+
+def next_fit(column_map: ColumnMap, capacity: int, most_outputs: int, name: str) -> tuple[Bundle, ...]:
+    """The bit lines of each OPC of ``capacity`` lines and ``most_outputs``, outputs in order of their first line.
+
+    Raises:
+        UserError: one output alone has more bit lines than an OPC serves; ``name`` is the group's.
+    """
+    lines = np.flatnonzero(column_map.used)
+    outputs = column_map.output[lines]
+    lines_of: dict[int, list[int]] = {}
+    for line, output in zip(lines.tolist(), outputs.tolist(), strict=True):
+        lines_of.setdefault(output, []).append(line)
+    bundles: list[tuple[list[int], list[int]]] = []
+    for output, own in lines_of.items():
+        if len(own) > capacity:
+            raise UserError(
+                f"group {name}: output {output} has {len(own)} bit lines, an OPC serves {capacity} at most."
+            )
+        if not bundles or len(bundles[-1][0]) + len(own) > capacity or len(bundles[-1][1]) == most_outputs:
+            bundles.append(([], []))
+        bundles[-1][0].extend(own)
+        bundles[-1][1].append(output)
+    return tuple(Bundle(np.sort(np.array(a)), np.sort(np.array(b))) for a, b in bundles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +129,8 @@ class GroupImage:
             raise UserError(f"group {self.name}: kept_inputs needs {self.inputs} entries, one per input.")
         if lines and (self.column_map.output.max() >= self.outputs or self.column_map.plane.max() >= self.planes):
             raise UserError(f"group {self.name}: the column map names an output or a plane that does not exist.")
+        if self.cell_bits > 1 and self.column_map.checksum_bits:
+            raise UserError(f"group {self.name}: checksums are for one-bit cells, not for {self.cell_bits} bits.")
         if self.vote not in get_args(Vote):
             raise UserError(f"group {self.name}: vote '{self.vote}' is none of {', '.join(get_args(Vote))}.")
         if self.vote == "none" and any(group.lines.shape[1] > 1 for group in self.column_map.vote_groups):
@@ -155,31 +184,30 @@ class GroupImage:
         return levels
 
     def bundles(self, capacity: int, most_outputs: int) -> tuple[Bundle, ...]:
-        """The bit lines of each OPC: next-fit over the outputs, in order of first bit line.
+        """The bit lines of each OPC: those of a checksum with what it covers, or else next-fit over the outputs.
 
         Args:
             capacity: bit lines of an OPC. most_outputs: outputs that it can number; fewer planes than it is built for
                 do not make it serve more.
 
         Raises:
-            UserError: one output alone has more bit lines than an OPC serves.
+            UserError: one output alone, or a checksum with what it covers, has more bit lines or outputs than an OPC.
         """
-        lines = np.flatnonzero(self.column_map.used)
-        outputs = self.column_map.output[lines]
-        lines_of: dict[int, list[int]] = {}
-        for line, output in zip(lines.tolist(), outputs.tolist(), strict=True):
-            lines_of.setdefault(output, []).append(line)
-        bundles: list[tuple[list[int], list[int]]] = []
-        for output, own in lines_of.items():
-            if len(own) > capacity:
+        own = self.column_map
+        if not own.checksums:
+            return next_fit(own, capacity, most_outputs, self.name)
+        bundles = []
+        for number in range(own.checksums):
+            covered, held = own.checked_lines(number)
+            bundle = Bundle(np.union1d(covered, held), np.unique(own.output[covered]).astype(np.int64))
+            if len(bundle.lines) > capacity or len(bundle.outputs) > most_outputs:
                 raise UserError(
-                    f"group {self.name}: output {output} has {len(own)} bit lines, an OPC serves {capacity} at most."
+                    f"group {self.name}: checksum {number} takes {len(bundle.lines)} bit lines of "
+                    f"{len(bundle.outputs)} outputs, an OPC serves {capacity} of {most_outputs} at most; map it again "
+                    "for this chip."
                 )
-            if not bundles or len(bundles[-1][0]) + len(own) > capacity or len(bundles[-1][1]) == most_outputs:
-                bundles.append(([], []))
-            bundles[-1][0].extend(own)
-            bundles[-1][1].append(output)
-        return tuple(Bundle(np.sort(np.array(a)), np.sort(np.array(b))) for a, b in bundles)
+            bundles.append(bundle)
+        return tuple(bundles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +295,8 @@ class Image:
             for key in ("output", "plane", "replica", "shift", "copy"):
                 arrays[f"{g}.map.{key}"] = getattr(group.column_map, key)
             arrays[f"{g}.map.flipped"] = group.column_map.flipped.astype(np.uint8)
+            if group.column_map.checksums:
+                arrays |= {f"{g}.map.{key}": getattr(group.column_map, key) for key in _CHECKS}
             arrays[f"{g}.cells"] = group.cells
             arrays[f"{g}.kept_inputs"] = group.kept_inputs.astype(np.uint8)
             for i, matrix in enumerate(group.matrices):
@@ -323,6 +353,7 @@ class Image:
                             arrays[f"{g}.map.flipped"].astype(np.bool_),
                             arrays[f"{g}.map.shift"],
                             arrays[f"{g}.map.copy"],
+                            **{key: arrays[f"{g}.map.{key}"] for key in _CHECKS if f"{g}.map.{key}" in arrays},
                         ),
                         cells=arrays[f"{g}.cells"],
                         kept_inputs=arrays[f"{g}.kept_inputs"].astype(np.bool_),

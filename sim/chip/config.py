@@ -105,6 +105,8 @@ class ChipConfig:
             "adc_bits": self.adc.bits,
             "input_bits": self.opc.input_bits,
             "cell_bits": self.crossbar.cell_bits,
+            "opc_columns": self.opc.columns,
+            "opc_outputs": self.opc.outputs,
         }
 
     @property

@@ -98,9 +98,10 @@ class OpcMap:
         if missing < 0:
             raise UserError(f"a bundle of {len(bundle.lines)} bit lines does not fit into an OPC of {columns}.")
         pad = (0, missing)
+        places = np.searchsorted(bundle.outputs, column_map.output[bundle.lines])
         return cls(
             np.pad(
-                np.searchsorted(bundle.outputs, column_map.output[bundle.lines]).astype(np.int32),
+                np.where(column_map.used[bundle.lines], places, -1).astype(np.int32),
                 pad,
                 constant_values=-1,
             ),
@@ -109,6 +110,7 @@ class OpcMap:
             np.pad(column_map.flipped[bundle.lines], pad),
             np.pad(column_map.shift[bundle.lines], pad),
             np.pad(column_map.copy[bundle.lines], pad),
+            np.pad(column_map.checksum[bundle.lines], pad, constant_values=-1),
         )
 
     def __len__(self) -> int:

@@ -31,6 +31,8 @@ class Worked(Protocol):
     def cycles(self) -> int: ...
     @property
     def disagreements(self) -> int: ...
+    @property
+    def mismatches(self) -> int | tuple[int, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,7 @@ class OpcRun:
         outputs: int64[V, N], outputs of the group; 0 where no OPC makes them.
         code_pairs: (positive, negative) ADC code pairs that went through the OPCs. cycles: clock cycles of all OPCs
         together. disagreements: votes that were not unanimous. seconds: wall time inside the peripherals.
+        checksum_mismatches: how often a checksum did not hold, vectors of all OPCs.
     """
 
     outputs: NDArray[np.int64]
@@ -48,12 +51,14 @@ class OpcRun:
     cycles: int
     disagreements: int
     seconds: float
+    checksum_mismatches: int = 0
 
     @classmethod
     def of(cls, outputs: NDArray[np.int64], results: Sequence[Worked], pairs: int, seconds: float) -> OpcRun:
         """The outputs, with what OPCs or tiles say of their work added up."""
         cycles = sum(result.cycles for result in results)
-        return cls(outputs, pairs, cycles, sum(result.disagreements for result in results), seconds)
+        mismatches = sum(int(np.sum(result.mismatches)) for result in results)
+        return cls(outputs, pairs, cycles, sum(result.disagreements for result in results), seconds, mismatches)
 
 
 def code_pairs(group: GroupImage, chip: ChipConfig, bundles: int) -> int:

@@ -40,12 +40,14 @@ class Demand:
     Attributes:
         planes: magnitude planes of a weight. codes: the bit lines of one output for each different code in use.
         vote: where replicas vote. row_blocks: most row blocks of a word-line group, 1 while that is not known.
+        checksum_bits: bit lines of the checksum of an output peripheral.
     """
 
     planes: int
     codes: ColumnMap
     vote: Vote
     row_blocks: int = 1
+    checksum_bits: int = 0
 
 
 Rule = Callable[[ChipConfig, Demand], str | None]
@@ -83,6 +85,21 @@ def _clipping(chip: ChipConfig, demand: Demand) -> str | None:
         f"a full bit line sums to {chip.largest_sum} levels, but the ADC's last code (chip.adc.bits = {chip.adc.bits}) "
         f"stands for {last:g}; use more bits or fewer chip.crossbar.rows, or set chip.adc.may_clip = true"
     )
+
+
+def _checksums(chip: ChipConfig, demand: Demand) -> str | None:
+    bits = demand.checksum_bits
+    if not bits:
+        return None
+    if bits > chip.opc.checksum_bits:
+        return f"checksums of {bits} bits are placed, but chip.opc.checksum_bits = {chip.opc.checksum_bits}"
+    if chip.crossbar.cell_bits > 1:
+        return f"checksums are for 1-bit cells, but chip.crossbar.cell_bits = {chip.crossbar.cell_bits}"
+    if (width := _widest(demand) + bits) > chip.opc.columns:
+        return f"an output and its checksum take {width} bit lines, but chip.opc.columns = {chip.opc.columns}"
+    if (why := _lossless(chip, demand)) is not None:
+        return f"a checksum holds for exact sums only, and {why}"
+    return None
 
 
 def _lossless(chip: ChipConfig, demand: Demand) -> str | None:
@@ -203,7 +220,7 @@ def _voter(chip: ChipConfig, demand: Demand) -> str | None:
     return "replicas vote, but chip.opc.voter = false"
 
 
-_IMAGE: tuple[Rule, ...] = (_pairs, _planes, _width, _clipping)
+_IMAGE: tuple[Rule, ...] = (_pairs, _planes, _width, _clipping, _checksums)
 _PERIPHERAL: tuple[Rule, ...] = (
     *_IMAGE,
     _ideal,
@@ -223,7 +240,7 @@ RULES: dict[Engine, tuple[Rule, ...]] = {
     "verilator": _PERIPHERAL,
     "amaranth": _PERIPHERAL,
     "tile": (*_PERIPHERAL, _tile),
-    "system": (_planes, _opc_width, _timed_rtl(_buildable, _voter, _row_blocks)),
+    "system": (_planes, _opc_width, _checksums, _timed_rtl(_buildable, _voter, _row_blocks)),
 }
 
 
@@ -298,6 +315,7 @@ def group_demand(group: GroupImage) -> Demand:
         ColumnMap(output, plane, replica, flipped.astype(np.bool_), shift, copy),
         group.vote,
         group.row_blocks,
+        column_map.checksum_bits,
     )
 
 

@@ -50,6 +50,9 @@ class TileArray:
         make_tile: called once per bundle. expected: int64[V, N], integers from which outputs get their 8-bit range.
         threads: bundles that are simulated at the same time.
 
+    Attributes:
+        spans: the row blocks that each OPC of a tile adds.
+
     Raises:
         UserError: an image the tile cannot serve, or a fault map for another chip.
     """
@@ -70,6 +73,8 @@ class TileArray:
         outputs = np.concatenate([b.outputs for b in bundles]) if bundles else np.zeros(0, np.int64)
         scales, offsets = calibrated(p, expected[:, outputs])
         self.requantise = Requantisation(p, outputs, scales, offsets)
+        blocks = group.row_blocks // p.opcs
+        self.spans = [range(opc * blocks, (opc + 1) * blocks) for opc in range(p.opcs)]
         self.tiles: list[TileModel] = []
         self.programs: list[TileProgram] = []
         first = 0

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.rtl.tile_parameters import TileParameters
+from crossvote.sim.array.checksum import mismatches
 from crossvote.sim.array.crossbar import combine, read_cells, reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Bundle, GroupImage, MatrixImage
@@ -71,6 +72,9 @@ class Cosimulation:
         simulated_ps: time on the chip from the first read to the last output; 0 inside a system run, which has its own.
         peripheral_seconds: wall time inside the peripherals. evidence: files about the first mismatch.
         requantise: what the hardware makes of integers int64[V, N] before they come out; None: nothing.
+        spans: row blocks that each OPC of a bundle adds. checksums: those of the column map that OPCs checked.
+        checksum_mismatches: how often one of them did not hold, as the OPCs counted it. checksum_reference: as often as
+            that must be.
     """
 
     group: str
@@ -86,6 +90,10 @@ class Cosimulation:
     peripheral_seconds: float = 0.0
     evidence: tuple[Path, ...] = field(default=())
     requantise: Requantisation | None = None
+    spans: tuple[range, ...] = ()
+    checksums: tuple[int, ...] = ()
+    checksum_mismatches: int = 0
+    checksum_reference: int = 0
 
     @property
     def compared(self) -> int:
@@ -126,6 +134,8 @@ class CosimRun:
             expected = requantise(expected)
         reference = np.zeros_like(expected)
         reference[:, simulated] = expected[:, simulated]
+        checked = image.column_map.checksums > 0
+        checksums = tuple(int(image.column_map.check[bundle.lines[0]]) for bundle in bundles if checked)
         self.result = Cosimulation(
             group=image.name,
             backend=self.opcs.backend,
@@ -134,6 +144,9 @@ class CosimRun:
             reference=reference,
             simulated=simulated,
             requantise=requantise,
+            spans=tuple(self.opcs.spans),
+            checksums=checksums,
+            checksum_reference=mismatches(image, request.x, request.faults, self.opcs.spans, checksums),
         )
         self.done = 0
 
@@ -147,6 +160,7 @@ class CosimRun:
         result.code_pairs += run.code_pairs
         result.cycles += run.cycles
         result.disagreements += run.disagreements
+        result.checksum_mismatches += run.checksum_mismatches
         result.peripheral_seconds += run.seconds
         self.done = until
         wrong = np.argwhere(result.outputs[chunk] != result.reference[chunk])
@@ -217,7 +231,7 @@ def cosimulate(request: CosimRequest, chip: ChipConfig, progress: Progress = no_
 def of_matrix(result: Cosimulation, matrix: MatrixImage) -> Cosimulation:
     """The integers of one matrix of a group that was computed as a whole.
 
-    Code pairs, clock cycles and disagreements stay those of the group, because output peripherals are shared.
+    Code pairs, clock cycles, disagreements and checksums stay those of the group: output peripherals are shared.
     """
     own = np.zeros(result.outputs.shape[1], np.bool_)
     own[matrix.first_output : matrix.first_output + matrix.outputs] = True

@@ -47,7 +47,7 @@ class GroupWork:
     Attributes:
         inputs, outputs: K and N, pruned ones included.
         driven: int64[row_blocks], word lines that are driven (pruned inputs are not).
-        lines: int64[column_blocks], bit lines in use (replicas included, holes not).
+        lines: int64[column_blocks], bit lines in use (replicas and checksums included, holes not).
         copies: int64[column_blocks], of these, how many are not the first of their output and plane.
         opc_lines: int64[output peripherals of a row block], bit lines that each of them serves.
         sums: column sums of one token vector that become a weighted plane after the vote, per row block.
@@ -100,14 +100,14 @@ class GroupWork:
         kept = np.zeros(group.row_blocks * group.rows, np.int64)
         kept[: group.inputs] = group.kept_inputs
         places = group.column_map.vote_groups
-        used = group.column_map.used
+        used, read = group.column_map.used, group.column_map.read
         votes = sum(len(p.output) for p in places if p.lines.shape[1] > 1)
         return cls(
             name=group.name,
             inputs=group.inputs,
             outputs=group.outputs,
             driven=kept.reshape(group.row_blocks, group.rows).sum(axis=1),
-            lines=used.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
+            lines=read.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
             copies=group.column_map.repeats.reshape(-1, group.columns).sum(axis=1, dtype=np.int64),
             opc_lines=np.array(
                 [len(bundle.lines) for bundle in group.bundles(chip.opc.columns, chip.opc.outputs)], np.int64
@@ -117,7 +117,7 @@ class GroupWork:
             vote=group.vote,
             kept=len(np.unique(group.column_map.output[used])),
             conducting=_conducting(group, chip),
-            programmed=2 * int(used.sum()) * int(group.kept_inputs.sum()),
+            programmed=2 * int(read.sum()) * int(group.kept_inputs.sum()),
             variant="map + voter" if votes else "plain" if _fixed(group) else "map",
         )
 
@@ -209,11 +209,11 @@ def _off(chip: ChipConfig) -> float:
 def _fixed(group: GroupImage) -> bool:
     """Whether every output holds each of its planes once, not flipped and with its own weight: fixed bit lines do that.
 
-    Any other code, one that leaves planes out included, needs a map that says what a bit line holds.
+    Any other code, one that leaves planes out included, needs a map that says what a bit line holds; so do checksums.
     """
     own = group.column_map
     used = own.used
-    if (own.flipped | own.repeats)[used].any() or (own.shift != own.plane)[used].any():
+    if own.checksums or (own.flipped | own.repeats)[used].any() or (own.shift != own.plane)[used].any():
         return False
     lines = np.bincount(own.output[used])
     return bool((lines[lines > 0] == -(-group.planes // group.cell_bits)).all())
@@ -232,7 +232,7 @@ def _conducting(group: GroupImage, chip: ChipConfig) -> float:
         else:
             total += int(group.block_cells(block)[:, rows].sum(dtype=np.int64))
     full = total / group.last_level
-    cells = 2 * int(kept.sum()) * int(group.column_map.used.sum())
+    cells = 2 * int(kept.sum()) * int(group.column_map.read.sum())
     return full + (cells - full) * _off(chip)
 
 

@@ -28,6 +28,7 @@ from crossvote.sim.peripheral.tile_backend import VerilatorTile
 from crossvote.sim.system.cosim import CosimRequest, Cosimulation, cosim_requests, cosimulate
 from crossvote.swstack.evaluation.captured import captured_inputs
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig
+from crossvote.swstack.inference.checksums import checksum_mismatches
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.mapping.config import Activations
@@ -41,9 +42,11 @@ class CosimRecord:
 
     name: of the matrix, or of a word-line group computed as a whole. backend: the one that ran.
     outputs: integers compared. mismatches: those that differ from the integer reference.
-    equal: something was compared, and simulated hardware, reference and torch evaluation agree on every integer.
+    equal: something was compared, and simulated hardware, reference and torch evaluation agree on every integer, and on
+        the count of checksums that did not hold.
     faults: stuck cells of the chip. opcs: output peripherals that ran. codes: pairs of ADC codes that went through
         them. cycles: their clock cycles, all together. simulated_ps: time on the chip, 0 inside a system run.
+    checksum_mismatches: how often a checksum did not hold, as the hardware counted it over all output peripherals.
     """
 
     name: str
@@ -59,6 +62,7 @@ class CosimRecord:
     cycles: int
     disagreements: int
     simulated_ps: int
+    checksum_mismatches: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +107,9 @@ class OnChip:
         """Compare what came out of a group with the torch evaluation; only a matrix of it where one is named."""
         group = self.image.group(result.group)
         x = torch.from_numpy(self.inputs[result.group]).to(torch.int32)
+        counted = checksum_mismatches(self.image.group(result.group), x, self.faults, result.spans, result.checksums)
         equal = result.mismatches == 0 and result.compared > 0
+        equal = equal and result.checksum_mismatches == result.checksum_reference == counted
         for own in group.matrices if matrix is None else (matrix,):
             layer = self.model.get_submodule(own.name)
             assert isinstance(layer, MappedLinear)
@@ -128,6 +134,7 @@ class OnChip:
             cycles=result.cycles,
             disagreements=result.disagreements,
             simulated_ps=result.simulated_ps,
+            checksum_mismatches=result.checksum_mismatches,
         )
 
 

@@ -74,8 +74,8 @@ def _placed(q: NDArray[np.integer], scheme: Scheme, chip: ChipConfig) -> GroupIm
         np.ones(inputs, np.bool_),
         np.any(q, axis=0),
     )
-    crossbar = chip.crossbar
-    return place_group(quantized, scheme, planes, crossbar.rows, crossbar.columns, cell_bits=crossbar.cell_bits)
+    crossbar, opc = chip.crossbar, (chip.opc.columns, chip.opc.outputs)
+    return place_group(quantized, scheme, planes, crossbar.rows, crossbar.columns, 0, crossbar.cell_bits, *opc)
 
 
 def _checked_inputs(x: NDArray[np.integer], group: GroupImage, chip: ChipConfig) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ def scheme_demand(scheme: Scheme, planes: int, cell_bits: int, row_blocks: int =
     if key not in _FOUND:
         _FOUND[key] = _codes(scheme, planes, cell_bits)
     codes, vote = _FOUND[key]
-    return Demand(planes, codes, vote, row_blocks)
+    return Demand(planes, codes, vote, row_blocks, scheme.checksum_bits or 0)
 
 
 #: Codes that were asked for before: a configuration is read several times, and choosing codes can take seconds.

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from crossvote.sim.array.checksum import with_checksums
 from crossvote.sim.array.column_map import ColumnMap
 from crossvote.sim.array.image import GroupImage, Image, MatrixImage
 from crossvote.sim.chip.config import ChipConfig
@@ -18,7 +19,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.mapping.config import QuantizationConfig
-from crossvote.swstack.mapping.placement import dense_lines, home_lines, place_outputs
+from crossvote.swstack.mapping.placement import dense_lines, home_lines, place_checksums, place_outputs
 from crossvote.swstack.mapping.quantization import quantize_weights
 from crossvote.swstack.mapping.scheme import Allocation, GroupStatistics, Scale, Scheme
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_bias, matrix_weight, word_line_groups
@@ -111,13 +112,16 @@ def build_image(
     adc_bits: int = 8,
     input_bits: int = 8,
     cell_bits: int = 1,
+    opc_columns: int | None = None,
+    opc_outputs: int | None = None,
     name: str = "",
     progress: Progress = no_progress,
 ) -> Image:
     """Quantize and place the word-line groups of a model on crossbars of ``rows`` x ``columns`` cells.
 
     Groups take consecutive crossbars in the order given. ``name`` names the scheme in the image. Time grows with the
-    number of cells; the largest temporary is one row block of one group.
+    number of cells; the largest temporary is one row block of one group. ``opc_columns`` and ``opc_outputs``: what an
+    output peripheral serves, which checksums go by; left out, the lines of a crossbar and as many outputs as have room.
 
     Raises:
         UserError: a crossbar too narrow for one output, or anything ``quantize_group`` refuses.
@@ -128,7 +132,8 @@ def build_image(
     for done, group in enumerate(groups):
         progress(f"map {name}".rstrip(), done, len(groups))
         quantized = quantize_group(model, group, masks, quantization.weight_bits, scheme.scale)
-        images.append(place_group(quantized, scheme, quantization.planes, rows, columns, first_pair, cell_bits))
+        planes, opc = quantization.planes, (opc_columns, opc_outputs)
+        images.append(place_group(quantized, scheme, planes, rows, columns, first_pair, cell_bits, *opc))
         first_pair += images[-1].pairs
     progress(f"map {name}".rstrip(), len(groups), len(groups))
     known = {"knows_faults": True} if scheme.knows_faults else {}
@@ -174,10 +179,13 @@ def place_group(
     columns: int,
     first_pair: int = 0,
     cell_bits: int = 1,
+    opc_columns: int | None = None,
+    opc_outputs: int | None = None,
 ) -> GroupImage:
     """Place one quantized word-line group under a protection scheme.
 
     Where a code leaves out low planes, its output's integers are rounded to multiples of the lowest one kept.
+    ``opc_columns``, ``opc_outputs``: as in ``build_image``.
 
     Raises:
         UserError: a crossbar too narrow for one output, or a scheme that does not fit.
@@ -189,8 +197,9 @@ def place_group(
             f"group {quantized.name}: an output takes {slices} bit lines, more than the {columns} of a crossbar; "
             "use wider crossbars or fewer weight bits."
         )
-    allocation = scheme.allocate(statistics, dense_lines(len(statistics.kept), slices, columns))
-    column_map = place_outputs(allocation, slices, columns, scheme.placement, quantized.name, cell_bits)
+    opc = (opc_columns or columns, opc_outputs or columns // planes)
+    allocation, column_map = _placed(scheme, statistics, columns, *opc)
+    cells = program(rounded(quantized.q, allocation, planes), column_map, rows, cell_bits)
     return GroupImage(
         name=quantized.name,
         inputs=len(quantized.q),
@@ -202,12 +211,32 @@ def place_group(
             for matrix in quantized.matrices
         ),
         column_map=column_map,
-        cells=program(rounded(quantized.q, allocation, planes), column_map, rows, cell_bits),
+        cells=with_checksums(cells, column_map, rows) if column_map.checksums else cells,
         kept_inputs=quantized.kept_inputs,
         vote=allocation.vote,
         first_pair=first_pair,
         cell_bits=cell_bits,
     )
+
+
+def _placed(
+    scheme: Scheme, statistics: GroupStatistics, columns: int, opc_columns: int, opc_outputs: int
+) -> tuple[Allocation, ColumnMap]:
+    """The codes of a group and their bit lines, checksums included."""
+    slices, bits = len(statistics.cell_planes), scheme.checksum_bits or 0
+    name, cell_bits = statistics.name, statistics.cell_bits
+    room = dense = dense_lines(len(statistics.kept), slices, columns)
+    while True:
+        allocation = scheme.allocate(statistics, room)
+        column_map = place_outputs(allocation, slices, columns, scheme.placement, name, cell_bits, spare=bits)
+        if not bits:
+            return allocation, column_map
+        checked = place_checksums(column_map, bits, columns, opc_columns, opc_outputs, name)
+        over = int(checked.read.sum()) > dense
+        if not over or room < dense:
+            return allocation, checked
+        # A scheme that fills the room there is leaves some for its checksums; others place the same once more.
+        room = dense - bits * checked.checksums
 
 
 def group_statistics(quantized: QuantizedGroup, planes: int, cell_bits: int, rows: int) -> GroupStatistics:
@@ -273,7 +302,7 @@ class GroupMapping:
         zero_space: crossbars <= dense_crossbars.
         hosts_needed: bit lines of replicas and summed copies beside the originals. hosts_available: bit lines that
             pruned outputs free in the dense layout.
-        appended_lines: used bit lines beyond the dense column blocks.
+        appended_lines: used bit lines beyond the dense column blocks, those of checksums included (here and below).
         outputs_protected_in_dense: kept outputs all of whose bit lines are within the dense column blocks.
         former_holes, occupied_holes: bit lines of pruned outputs in the dense layout, and how many are used now.
         column_map_entries: used bit lines whose content is not where the dense layout has it.
@@ -317,15 +346,18 @@ def _group_mapping(group: GroupImage) -> GroupMapping:
     home = home_lines(group.outputs, width, group.columns)
     former_holes = home[~kept].ravel()
     used = np.zeros(max(lines_dense, len(column_map)), np.bool_)
-    used[: len(column_map)] = column_map.used
+    used[: len(column_map)] = column_map.read
 
-    lines = np.flatnonzero(column_map.used)
+    lines = np.flatnonzero(column_map.read)
     at_home = (
-        home[column_map.output[lines], column_map.plane[lines] // group.cell_bits] == lines
-    ) & ~column_map.repeats[lines]
+        (home[column_map.output[lines], column_map.plane[lines] // group.cell_bits] == lines)
+        & ~column_map.repeats[lines]
+        & column_map.used[lines]
+    )
     entries = int(len(lines) - at_home.sum())
     outside = np.zeros(group.outputs, np.bool_)
-    outside[column_map.output[lines[lines >= lines_dense]]] = True
+    beyond = lines[lines >= lines_dense]
+    outside[column_map.output[beyond[column_map.used[beyond]]]] = True
     crossbars, dense_crossbars = 2 * group.pairs, 2 * group.row_blocks * lines_dense // group.columns
     return GroupMapping(
         name=group.name,

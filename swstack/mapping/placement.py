@@ -8,6 +8,9 @@
 * ``apart``: only kept outputs, as many crossbars as ``free`` takes, and line after line dealt to the next column block:
   the lines of an output, its copies among them, lie in different crossbars as long as there are enough, else far apart.
 * ``beside``: every output, pruned ones too, has room for its copies; whole outputs in a crossbar.
+
+Checksums (``crossvote.sim.array.checksum``) come last, one for what each output peripheral serves, on bit lines that
+are left: in the column block where it begins first, then in the nearest, then in appended ones.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.sim.array.column_map import ColumnMap
+from crossvote.sim.array.image import next_fit
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.mapping.scheme import Allocation, Placement, code_lines
 
@@ -28,13 +32,19 @@ def dense_lines(outputs: int, slices: int, columns: int) -> int:
 
 
 def place_outputs(
-    allocation: Allocation, slices: int, columns: int, placement: Placement, name: str = "", cell_bits: int = 1
+    allocation: Allocation,
+    slices: int,
+    columns: int,
+    placement: Placement,
+    name: str = "",
+    cell_bits: int = 1,
+    spare: int = 0,
 ) -> ColumnMap:
     """Give every line of every kept output's code a bit line.
 
     Args:
         slices: bit lines of an unprotected output. columns: bit lines of a crossbar. name: of the group, for messages.
-        cell_bits: planes per bit line.
+        cell_bits: planes per bit line. spare: bit lines of each crossbar that ``packed`` leaves free, where it can.
 
     In place, a plane's first line stays at home; the others go to holes of their own column block first, then to those
     of the nearest block (the lower one of two), and to appended blocks when no hole is left. At least one column block
@@ -67,7 +77,7 @@ def place_outputs(
         lines[moved], blocks = _hosts(outputs[moved] // per_block, np.flatnonzero(free), columns, blocks)
     else:
         if placement == "packed":
-            first, used = _next_fit(widths[kept], columns)
+            first, used = _next_fit(widths[kept], columns, columns - spare if widest + spare <= columns else columns)
         elif placement in ("free", "apart"):
             first, used = np.cumsum(widths[kept]) - widths[kept], int(widths.sum())
         else:
@@ -84,6 +94,36 @@ def place_outputs(
     output[lines] = outputs
     plane, shift, copy, replica, flipped = fields
     return ColumnMap(output, plane, replica, flipped.astype(np.bool_), shift, copy)
+
+
+def place_checksums(
+    column_map: ColumnMap, bits: int, columns: int, opc_columns: int, opc_outputs: int, name: str = ""
+) -> ColumnMap:
+    """The map with a checksum of ``bits`` bit lines for each output peripheral of ``opc_columns`` and ``opc_outputs``.
+
+    Raises:
+        UserError: one output and its checksum do not fit into an output peripheral.
+    """
+    widest = int(np.bincount(column_map.output[column_map.used], minlength=1).max())
+    if widest + bits > opc_columns:
+        raise UserError(
+            f"group {name}: an output and its checksum take {widest + bits} bit lines, more than the {opc_columns} of "
+            "an output peripheral; use fewer checksum bits, or one that serves more."
+        )
+    bundles = next_fit(column_map, opc_columns - bits, opc_outputs, name)
+    home = np.repeat([bundle.lines[0] // columns for bundle in bundles], bits).astype(np.int64)
+    free = np.flatnonzero(~column_map.used)
+    hosts, blocks = _hosts(home, free, columns, len(column_map) // columns)
+    pad = (0, blocks * columns - len(column_map))
+    check, checksum = np.full(blocks * columns, -1, np.int32), np.full(blocks * columns, -1, np.int8)
+    for number, bundle in enumerate(bundles):
+        check[bundle.lines] = number
+    check[hosts] = np.repeat(np.arange(len(bundles)), bits)
+    checksum[hosts] = np.tile(np.arange(bits), len(bundles))
+    output = np.pad(column_map.output, pad, constant_values=-1)
+    others = ("plane", "replica", "flipped", "shift", "copy")
+    padded = {field: np.pad(getattr(column_map, field), pad) for field in others}
+    return ColumnMap(output, **padded, check=check, checksum=checksum)
 
 
 def _dealt(lines: int, blocks: int, columns: int) -> NDArray[np.int64]:
@@ -110,12 +150,15 @@ def home_lines(outputs: int, slices: int, columns: int) -> NDArray[np.int64]:
     return _first_lines(outputs, columns // slices, slices, columns)[:, None] + np.arange(slices)
 
 
-def _next_fit(widths: NDArray[np.int64], columns: int) -> tuple[NDArray[np.int64], int]:
-    """First line of each output when none is split over two crossbars, and the lines used up to the last one."""
+def _next_fit(widths: NDArray[np.int64], columns: int, room: int) -> tuple[NDArray[np.int64], int]:
+    """First line of each output when none is split over two crossbars, and the lines used up to the last one.
+
+    room: lines of each crossbar that are taken.
+    """
     first = np.zeros(len(widths), np.int64)
     at = 0
     for i, width in enumerate(widths.tolist()):
-        if at % columns + width > columns:
+        if at % columns + width > room:
             at = (at // columns + 1) * columns
         first[i] = at
         at += width

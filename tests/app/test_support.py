@@ -245,6 +245,8 @@ def test_auto_takes_numpy_where_only_that_runs(monkeypatch):
             "peripheral 'amaranth'",
         ),
         (["chip.cell.variation=0.1", "map.schemes=['closest']"], "'closest' programs around known faults"),
+        (["map.protection.mine={checksum_bits=2}", "map.schemes=['mine']"], "but chip.opc.checksum_bits = 0"),
+        (["map.protection.mine={kind='turned', checksum_bits=2}"], "checksum_bits is for schemes that are blind"),
         (["chip.opc.lanes=3", "chip.opc.columns=129", "cosim.backend=numpy"], "lanes = 3 must be a power of two"),
         (["faults.pattern={kind='clustered', cluster_size=900, cluster_radius=0.5}"], "do not fit within a radius"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping_cases import SCHEMES, driven_inputs, placed, random_masks, tiny_model
 
@@ -28,6 +28,7 @@ from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
 from crossvote.swstack.models.masks import MatrixMask
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     scheme=st.sampled_from(sorted(SCHEMES)),

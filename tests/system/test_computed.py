@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -20,6 +21,8 @@ from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
 CHIP = load_chip("crossvote")
+CHECKING = load_chip("crossvote", {"opc": {"checksum_bits": 4}})
+SCHEMES = {**PRESETS, "checked": dataclasses.replace(PRESETS["best"], checksum_bits=4)}
 SHAPES = {"qkv": (150, 60), "o": (40, 36), "ffn1": (40, 50), "ffn2": (300, 30)}
 TOKENS = 6
 
@@ -33,7 +36,7 @@ def image(scheme):
         q = (rng.integers(-127, 128, (inputs, outputs)) * kept * rows[:, None]).astype(np.int32)
         matrices = (MatrixImage(f"l.0.{role}.m", 0, outputs, np.ones(1, np.float32), None),)
         quantized = QuantizedGroup(f"l.0.{role}", q, matrices, rows, kept)
-        groups.append(place_group(quantized, PRESETS[scheme], 7, 128, 128, pair))
+        groups.append(place_group(quantized, SCHEMES[scheme], 7, 128, 128, pair))
         pair += groups[-1].pairs
     return Image(tuple(groups), {"name": scheme}, input_bits=8, adc_bits=8)
 
@@ -43,21 +46,21 @@ def inputs():
     return {f"l.0.{role}": rng.integers(-128, 128, (TOKENS, shape[0])) for role, shape in SHAPES.items()}
 
 
-def run(scheme, backend="numpy", **options):
+def run(scheme, backend="numpy", chip=CHIP, **options):
     mapped = image(scheme)
     faults = FaultMap.sample(128, 128, mapped.crossbars, 0.01, seed_sequence(1))
-    parameters = opc_parameters(CHIP)
+    parameters = opc_parameters(chip)
     groups = {group.name: group for group in mapped.groups}
     real = cosim_requests(
-        CHIP,
+        chip,
         groups,
         inputs(),
         make_peripheral=lambda: create_peripheral(backend, parameters),
         faults=faults,
         **options,
     )
-    workload = Workload.from_image(mapped, CHIP, 2, TOKENS)
-    return simulate(workload, CHIP, computed=real), groups, faults, workload
+    workload = Workload.from_image(mapped, chip, 2, TOKENS)
+    return simulate(workload, chip, computed=real), groups, faults, workload
 
 
 @pytest.mark.parametrize("scheme", ["none", "paper", "best"])
@@ -74,6 +77,24 @@ def test_real_tokens_come_out_of_the_system_run(scheme):
     assert any(c.disagreements for c in result.computed.values()) == (scheme != "none")
     timed = simulate(workload, CHIP)
     assert timed.actions == result.actions
+
+
+def test_checksums_are_counted_and_their_lines_are_paid_for():
+    result, groups, _, workload = run("checked", chip=CHECKING)
+    plain = run("best", chip=CHECKING)[0]
+    lines = 0
+    for name, computed in result.computed.items():
+        assert (computed.mismatches, computed.checksum_mismatches) == (0, computed.checksum_reference)
+        np.testing.assert_array_equal(computed.outputs.any(), True)
+        lines += int((groups[name].column_map.checksum >= 0).sum()) * groups[name].row_blocks
+    assert sum(computed.checksum_mismatches for computed in result.computed.values()) > 0
+    assert sum(computed.checksum_mismatches for computed in plain.computed.values()) == 0
+    assert result.latency_ps == simulate(workload, CHECKING).latency_ps  # the steps of the formula are those of the map
+    for action, each in (("conversion", 2 * 8), ("opc_pair", 8), ("opc_step", 1), ("map_lookup", 1)):
+        paid, before = (
+            sum(one.actions[name].get(action, 0) for name in groups if name in one.actions) for one in (result, plain)
+        )
+        assert paid - before == each * lines * TOKENS, action
 
 
 @pytest.mark.parametrize("scheme", ["none", "paper", "best"])

@@ -123,14 +123,14 @@ def costs(image: Image, chip: ChipConfig, heads: int | None) -> dict[str, Any]:
     crossbars, dense = sum(g.crossbars for g in report), sum(g.dense_crossbars for g in report)
     lines = conversions = conducting = weights = 0
     for group in image.groups:
-        used = int(group.column_map.used.sum())
+        used = int(group.column_map.read.sum())
         lines += used
         conversions += 2 * used * group.row_blocks * image.input_bits
         kept = np.unique(group.column_map.output[group.column_map.used]).size
         weights += kept * int(group.kept_inputs.sum())
         for block in range(group.row_blocks):
             span = group.kept_inputs[block * group.rows : (block + 1) * group.rows]
-            cells = group.block_cells(block)[:, : len(span)][:, span][:, :, group.column_map.used]
+            cells = group.block_cells(block)[:, : len(span)][:, span][:, :, group.column_map.read]
             conducting += int((cells > 0).sum())
     return {
         "extra crossbars": crossbars - dense,
