@@ -87,6 +87,7 @@ PLAN = (
     Feature(
         "checksum bit lines: vectors in which the crossbars contradict them",
         ("test_checksum.*",),
+        properties=("mismatches_are_those",),
         mutants=(
             "checksum.py: *", "map_check.py: checksum*", "column_map.py: skips are*", "registers.py: mismatches*",
         ),

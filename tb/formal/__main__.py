@@ -58,6 +58,9 @@ FAULTS = {
         "return signed_bits(largest + half)",
         "return signed_bits(largest + half) - 1",
     ),
+    "mismatches_are_those": Mutant(
+        "bits of the vector before count", "checksum.py", "known.eq(Mux(ended, 0, counted))", "known.eq(counted)"
+    ),
     "only_whole_vectors": Mutant("what strays is kept", "input_buffer.py", "m.If(astray | strays)", "m.If(strays)"),
     "cells_are_asked_in_turn": Mutant(
         "no time to settle", "march.py", "settling.eq(p.read_clocks - 1)", "settling.eq(0)"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tb.formal import axi, framing, marching, specs, steps
+from tb.formal import axi, checking, framing, marching, specs, steps
 from tb.formal.specs import Spec
 
 
@@ -51,6 +51,7 @@ PROPERTIES: tuple[Property | Exchange, ...] = (
     Property("axi_responses_are_stable", axi.ResponsesAreStable, "prove", 8),
     Property("axi_no_response_unasked", axi.NoResponseUnasked, "prove", 8),
     Property("axi_responses_are_bounded", axi.ResponsesAreBounded, "prove", 8),
+    Property("mismatches_are_those", checking.MismatchesAreThose, "bmc", 10),
     Property("only_whole_vectors", framing.OnlyWholeVectors, "bmc", 14),
     Property("cells_are_asked_in_turn", marching.CellsAreAskedInTurn, "bmc", 16),
     Exchange("beats_may_wait", steps.beats_may_wait, 6),
