@@ -35,7 +35,7 @@ def checksum_mismatches(
     driven = torch.zeros(len(x), group.row_blocks * group.rows, dtype=torch.float64)
     driven[:, : group.inputs] = torch.where(torch.from_numpy(group.kept_inputs), x.to(torch.float64), 0.0)
     count = 0
-    for span in spans:
+    for span in spans if weight.numel() else ():
         total = torch.zeros(len(x), weight.shape[1], dtype=torch.float64)
         for block in span:
             cells = torch.from_numpy(read_cells(group, block, faults)).double()
