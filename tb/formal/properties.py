@@ -51,7 +51,7 @@ PROPERTIES: tuple[Property | Exchange, ...] = (
     Property("axi_responses_are_stable", axi.ResponsesAreStable, "prove", 8),
     Property("axi_no_response_unasked", axi.NoResponseUnasked, "prove", 8),
     Property("axi_responses_are_bounded", axi.ResponsesAreBounded, "prove", 8),
-    Property("mismatches_are_those", checking.MismatchesAreThose, "bmc", 10),
+    Property("mismatches_are_those", checking.MismatchesAreThose, "bmc", 8),
     Property("only_whole_vectors", framing.OnlyWholeVectors, "bmc", 14),
     Property("cells_are_asked_in_turn", marching.CellsAreAskedInTurn, "bmc", 16),
     Exchange("beats_may_wait", steps.beats_may_wait, 6),
