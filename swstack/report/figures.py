@@ -186,6 +186,8 @@ def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: 
             Line2D([], [], marker="o", ls="", ms=6, color=PALETTE[4], label="stuck, but outvoted"),
             Line2D([], [], marker="o", ls="", ms=6, mfc=FIXED_PAPER, mec=FIXED_INK, label="stuck, harmless"),
         ]
+        if any(image.group(group_name).column_map.checksums for _, image, _ in panels):
+            handles.insert(4, Patch(color=MUTED, label="checksum"))
         figure.legend(handles=handles, ncols=4, loc="lower center", fontsize=9, bbox_to_anchor=(0.5, 0.0))
     return figure
 
@@ -247,10 +249,10 @@ def _stuck_cells(
 def _draw_crossbar(axes: Axes, scheme: str, group: GroupImage, faults: FaultMap) -> None:
     lines = group.columns
     bits = group.block_cells(0)[0][:, :lines]
-    used = group.column_map.used[:lines]
-    replica = group.column_map.repeats[:lines]
+    used = group.column_map.read[:lines]
+    replica, checksum = group.column_map.repeats[:lines], group.column_map.checksum[:lines] >= 0
     colour = np.array([_plane_colour(int(plane), group.planes) for plane in group.column_map.plane[:lines]])
-    colour[replica] = to_rgb(PALETTE[3])
+    colour[replica], colour[checksum] = to_rgb(PALETTE[3]), to_rgb(MUTED)
     picture = np.ones((group.rows, lines, 3))
     # A cell that stores 1 has the full colour of its bit line, a 0 a light tint of it.
     strength = np.where(bits == 1, 1.0, 0.38)[:, :, None]
@@ -267,7 +269,8 @@ def _draw_crossbar(axes: Axes, scheme: str, group: GroupImage, faults: FaultMap)
     ):
         chosen = effect == name
         axes.scatter(bit_line[chosen], word_line[chosen], s=30, facecolors=face, edgecolors=FIXED_INK, linewidths=0.9)
-    axes.set_title(f"{scheme}: {int(used.sum())} of {lines} bit lines used, {int(replica.sum())} hold replicas")
+    checks = f", {int(checksum.sum())} checksums" if checksum.any() else ""
+    axes.set_title(f"{scheme}: {int(used.sum())} of {lines} bit lines used, {int(replica.sum())} hold replicas{checks}")
     axes.set_xlabel("bit line")
     axes.set_ylabel("word line")
     axes.spines[:].set_visible(True)

@@ -351,6 +351,22 @@ def test_fault_effects() -> None:
     assert effect(at, single, not bits[at, single]) == "changes a weight"
 
 
+@pytest.mark.parametrize("checked", [False, True])
+def test_the_lines_of_checksums_are_drawn_as_used(checked: bool) -> None:
+    q = np.random.default_rng(1).integers(-127, 128, (40, 12)).astype(np.int32)
+    matrix = MatrixImage("layer.0.dense", 0, 12, np.ones(1, np.float32), None)
+    scheme = scheme_from({"checksum_bits": 3} if checked else {})
+    group = place_group(
+        QuantizedGroup("a", q, (matrix,), np.ones(40, np.bool_), np.ones(12, np.bool_)), scheme, 7, 128, 128
+    )
+    image = Image((group,), {}, input_bits=8, adc_bits=8)
+    figure = figures.occupancy_figure([("own", image, FaultMap.empty(128, 128, 2 * group.pairs))], "a")
+    title = figure.axes[0].get_title(loc="left")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert f"{84 + 3 * checked} of 128 bit lines used" in title
+    assert (", 3 checksums" in title, "checksum" in labels) == (checked, checked)
+
+
 def test_two_wrong_replicas_are_not_outvoted() -> None:
     group = synthetic.images()["paper"].groups[0]
     at = np.flatnonzero(group.kept_inputs[:128])[0]
