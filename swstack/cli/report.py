@@ -9,10 +9,11 @@ import typer
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import check_folder
+from crossvote.sim.common.shell import command_line
 from crossvote.swstack.cli.app import command
 from crossvote.swstack.cli.options import Force, GlueDir, Overrides, RunDir
 from crossvote.swstack.cli.output import Output
-from crossvote.swstack.cli.work import work
+from crossvote.swstack.cli.work import resolve, update
 
 
 @command(
@@ -25,7 +26,7 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] | RUN RUN...",
-            help="A configuration or run directory as for 'run'; or several finished runs to compare.",
+            help="A finished run, by its folder or its configuration; or several to compare.",
         ),
     ] = None,
     override: Overrides = [],  # noqa: B006 - typer copies it
@@ -37,15 +38,16 @@ def report(
         typer.Option("--out", metavar="DIR", help="Where the page of several runs goes; 'comparison' unless named."),
     ] = None,
 ) -> None:
-    """Write the HTML report and its tables and figures. Earlier stages are done first where they are missing.
+    """Write the HTML report of a finished run again, with its tables and figures.
 
-    Several runs are only read: one page then shows their schemes side by side and which keys differ.
+    Several runs: one page then shows their schemes side by side and which keys differ. A run that is not finished is
+    refused with what it lacks; 'run' finishes it and writes its page.
     """
     sources = sources or ["default"]
     if len(sources) == 1:
         if folder is not None:
             raise UserError("--out is where a page of several runs goes; that of one run lies in the run.")
-        work(out, "report", sources[0], override, run_dir, glue_dir, force)
+        _report(out, sources[0], override, run_dir, glue_dir, force)
         return
     if override or run_dir or glue_dir or force:
         raise UserError("several runs are compared as they are: leave out --override, --run-dir, --glue-dir, --force.")
@@ -57,3 +59,24 @@ def report(
         out.text(line)
     out.text(f"report: {page}")
     out.result({"runs": sources, "page": str(page), "summary": lines})
+
+
+def _report(
+    out: Output, source: str, override: list[str], run_dir: Path | None, glue_dir: Path | None, force: bool
+) -> None:
+    """Write the page of one run, if all is there that it shows: nobody who asks for a page expects hours of training.
+
+    Raises:
+        UserError: something is missing or outdated.
+    """
+    config, directory = resolve(source, override, run_dir, glue_dir)
+    from crossvote.swstack.experiment.work import not_reportable
+
+    lacks = not_reportable(directory, config)
+    if lacks:
+        options = [word for change in override for word in ("--override", change)]
+        options += ["--glue-dir", str(glue_dir)] if glue_dir else []
+        options += ["--run-dir", str(run_dir)] if run_dir else []
+        do = command_line("run", source, *options)
+        raise UserError(f"{directory}: there is no page to write yet ({lacks}); finish the run with: {do}")
+    update(out, directory, config, "report", force)

@@ -18,6 +18,7 @@ from crossvote.swstack.evaluation.cosimulation import find_matrices
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.resources import check_resources
 from crossvote.swstack.experiment.run import paths
+from crossvote.swstack.experiment.run.task import task_of_run
 from crossvote.swstack.experiment.stages import NEED_MODEL, NEED_TASK
 from crossvote.swstack.inference.convert import convert
 from crossvote.swstack.inference.embedding_faults import embedding_crossbars
@@ -58,7 +59,10 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
         tools()
     if not NEED_TASK.intersection(pending):
         return Found()
-    task = load_task(config.task, config.seed)
+    if "finetune" in pending:
+        task = load_task(config.task, config.seed)
+    else:
+        task = task_of_run(directory, config, train=bool(_learning(config).intersection(pending)))
     if not NEED_MODEL.intersection(pending):
         return Found(task)
     dense = directory / paths.DENSE
@@ -80,6 +84,12 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
     if "cosim" in pending:
         find_matrices([name for group in word_line_groups(model) for name in group.matrices], config.cosim.matrices)
     return Found(task, model, tokenizer)
+
+
+def _learning(config: RunConfig) -> set[str]:
+    """Stages that look at the train examples."""
+    measured = {"calibrate"} if config.quantization.activations == "static" else set()
+    return {"prune", "fault-training"} | measured
 
 
 def _check_outputs(model: PreTrainedModel, batch: Batch, source: str) -> None:

@@ -27,6 +27,18 @@ def chosen_stages(command: str) -> list[Stage[RunConfig]]:
     return [stage for stage in STAGES if stage.name in wanted]
 
 
+def not_reportable(directory: Path, config: RunConfig) -> str:
+    """What a run lacks of what its page is made of, in words; empty: nothing."""
+    before = [stage for stage in chosen_stages("report") if stage.name != "report"]
+    run, missing = RunDirectory(directory), pending(RunDirectory(directory), config, before)
+    if len(missing) == len(before) and not any(run.record(name) for name in missing):
+        return "none of its stages is done"
+    outdated = [name for name in missing if run.record(name)]
+    never = [name for name in missing if name not in outdated]
+    parts = [f"{', '.join(names)} {what}" for names, what in ((never, "not done"), (outdated, "outdated")) if names]
+    return "; ".join(parts)
+
+
 def bring_up(
     directory: Path,
     config: RunConfig,

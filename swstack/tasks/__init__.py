@@ -29,20 +29,30 @@ def task_names() -> tuple[str, ...]:
     return TASKS.names()
 
 
-def load_task(cfg: TaskConfig, seed: int) -> Task:
+def load_task(cfg: TaskConfig, seed: int, train: bool = True) -> Task:
     """The task of `cfg`; embedded sentences and subsets are drawn from `seed`.
+
+    train: whether the train examples are needed; where not, there are none, and their file is read only if dev
+    examples, the kind of the task or its classes come from it.
 
     Raises UserError for an unknown task, or data that is absent or broken (naming file and line).
     """
+    train_too = train or cfg.holdout > 0
     if cfg.train is not None:
-        return task_of_rows(cfg, cfg.train, cfg.dev, seed)
+        told = cfg.kind is not None and (bool(cfg.labels) or not kind_of(cfg.kind).classes_in)
+        task = task_of_rows(cfg, cfg.train if train_too or not told else None, cfg.dev, seed)
+        return task if train else dataclasses.replace(task, train=())
     name = known_name(cfg.name)
     if name is None:
         raise UserError(f"task.name = {cfg.name!r}: unknown task; known are {', '.join(TASKS)}.")
-    task = TASKS[name].load(cfg, seed)
+    load_dev = None if train_too else TASKS[name].load_dev
+    task = (load_dev or TASKS[name].load)(cfg, seed)
+    if not train_too:
+        task = dataclasses.replace(task, train=())
     if cfg.kind is not None:
         task = running_text(task, masked=cfg.kind == "masked-lm")
-    return _settled(task, cfg, seed)
+    task = _settled(task, cfg, seed)
+    return task if train else dataclasses.replace(task, train=())
 
 
 def task_of_rows(cfg: TaskConfig, train: Any, dev: Any, seed: int) -> Task:
@@ -65,7 +75,7 @@ def _settled(task: Task, cfg: TaskConfig, seed: int) -> Task:
         train=_subset(task.train, cfg.train_limit, seed, "train"),
         dev=_subset(task.dev, cfg.eval_limit, seed, "dev"),
         provenance=task.provenance
-        + limit_note("train", cfg.train_limit, len(task.train))
+        + (limit_note("train", cfg.train_limit, len(task.train)) if task.train else "")
         + limit_note("dev", cfg.eval_limit, len(task.dev)),
     )
 
@@ -81,11 +91,12 @@ def running_text(task: Task, masked: bool = False) -> Task:
         return tuple(Passage(text, masked) for text in dict.fromkeys(texts) if text.strip())
 
     train, dev = passages(task.train), passages(task.dev)
-    if not train or not dev:
+    if (task.train and not train) or not dev:
         raise UserError(f"task.kind: '{task.name}' has no sentences of which running text could be made.")
-    provenance = f"{task.provenance}; as running text: {len(train)} train and {len(dev)} dev sentences"
+    sentences = f"{len(train)} train and {len(dev)} dev" if train else f"{len(dev)} dev"
+    provenance = f"{task.provenance}; as running text: {sentences} sentences"
     return dataclasses.replace(
-        task, train=train, dev=dev, labels=(), metrics=kind_of(train[0].asks).usual_metrics(()), provenance=provenance
+        task, train=train, dev=dev, labels=(), metrics=kind_of(dev[0].asks).usual_metrics(()), provenance=provenance
     )
 
 
@@ -109,4 +120,4 @@ def _hold_out(task: Task, share: float, seed: int) -> Task:
 
 def _subset(examples: tuple[AnyExample, ...], limit: int | None, seed: int, part: str) -> tuple[AnyExample, ...]:
     chosen = drawn(len(examples), limit, seed, part)
-    return examples if chosen is None else tuple(examples[i] for i in np.flatnonzero(chosen))
+    return examples if chosen is None or not examples else tuple(examples[i] for i in np.flatnonzero(chosen))

@@ -89,6 +89,7 @@ class AnyExample(Protocol):
 class Task:
     """A task with its data.
 
+    train: empty where a task was loaded to be measured alone.
     labels: class names in index order; empty where there are no classes.
     metrics: names known to `crossvote.swstack.tasks.metrics`; the first is the primary one.
     provenance: where the data came from and how many rows there are, for reports.
@@ -105,7 +106,7 @@ class Task:
     @property
     def asks(self) -> str:
         """The kind of task."""
-        kind = self.train[0].asks
+        kind = self.dev[0].asks
         return "regression" if kind == "classification" and not self.labels else kind
 
     @property

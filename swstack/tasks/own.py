@@ -24,7 +24,8 @@ _LOOKED_AT = 1000
 def own_task(cfg: TaskConfig, train: Any, dev: Any, seed: int = 0) -> Task:
     """The task of a configuration with own data; limits are drawn from ``seed``.
 
-    train, dev: a file or another source that ``task.train`` may name, or rows as ``task_from_rows`` takes them.
+    train, dev: a file or another source that ``task.train`` may name, or rows as ``task_from_rows`` takes them; train
+    may be None, if the configuration names kind and classes.
 
     Raises UserError if data are absent or broken, naming the source, the row and the column.
     """
@@ -47,7 +48,7 @@ def own_task(cfg: TaskConfig, train: Any, dev: Any, seed: int = 0) -> Task:
 
 def task_from_rows(
     name: str,
-    train: Iterable[Row],
+    train: Iterable[Row] | None,
     dev: Iterable[Row],
     *,
     kind: str | None = None,
@@ -64,6 +65,7 @@ def task_from_rows(
     Rows are gone through twice and never held together: with limits, memory is what the chosen examples take, however
     large a file is. Rows that can be gone through once only (a generator) are held.
 
+    train: None where the dev rows alone are wanted; what is not named is then guessed by them.
     kind: absent, it is classification, or regression where every label is a number that is no whole one.
     columns: name of the column for each part of an example that is called otherwise.
     labels: classes in index order; by default those of the train rows, sorted. where: what to call both in messages.
@@ -71,10 +73,15 @@ def task_from_rows(
 
     Raises UserError naming part, row and column of the first broken value.
     """
-    parts = [as_rows(rows) for rows in (train, dev)]
+    given = [
+        (as_rows(rows), place, part, limit)
+        for rows, place, part, limit in zip((train, dev), where, ("train", "dev"), limits, strict=True)
+        if rows is not None
+    ]
+    leading, source, *_ = given[0]
     names = columns or {}
-    firsts = [list(islice(iter(rows), _LOOKED_AT)) for rows in parts]
-    for first, place in zip(firsts, where, strict=True):
+    firsts = [list(islice(iter(rows), _LOOKED_AT)) for rows, *_ in given]
+    for first, (_, place, *_) in zip(firsts, given, strict=True):
         if not first:
             raise UserError(f"{place}: no rows.")
     twice = next((column for column in names.values() if list(names.values()).count(column) > 1), None)
@@ -90,10 +97,10 @@ def task_from_rows(
         )
     classes = tuple(str(label) for label in labels)
     if not classes and asked.classes_in:
-        classes = _classes(parts[0], asked, names, where[0])
-    examples: list[tuple[AnyExample, ...]] = []
+        classes = _classes(leading, asked, names, source)
+    examples: dict[str, tuple[AnyExample, ...]] = {}
     said, form = [], ""
-    for rows, place, part, limit in zip(parts, where, ("train", "dev"), limits, strict=True):
+    for rows, place, part, limit in given:
         count = sum(1 for _ in rows)
         chosen = drawn(count, limit, seed, part)
         own: list[AnyExample] = []
@@ -105,7 +112,7 @@ def task_from_rows(
                 if found != form:
                     raise UserError(f"{place}, row {number}: {found}, but the first one is {form}.")
                 own.append(example)
-        examples.append(tuple(own))
+        examples[part] = tuple(own)
         said.append(f"{part}: {count} rows of {place}{limit_note(part, limit, count)}")
         if part == "train" and len(classes) == count > _ALL_DIFFERENT:
             raise UserError(
@@ -113,15 +120,23 @@ def task_from_rows(
                 "column of the labels?"
             )
     if len(classes) == 1:
-        raise UserError(f"{where[0]}: all rows have the class '{classes[0]}'; at least two classes are needed.")
+        raise UserError(f"{source}: all rows have the class '{classes[0]}'; at least two classes are needed.")
     provenance = f"own data; {', '.join(said)}"
-    empty = sum(isinstance(example, Example) and not example.sentence1.strip() for part in examples for example in part)
-    if empty == sum(map(len, examples)):
-        raise UserError(f"{where[0]}: every first sentence is empty; does task.columns name the column of the text?")
+    empty = sum(
+        isinstance(example, Example) and not example.sentence1.strip() for part in examples.values() for example in part
+    )
+    if empty == sum(map(len, examples.values())):
+        raise UserError(f"{source}: every first sentence is empty; does task.columns name the column of the text?")
     if empty:
         provenance += f"; {empty} of their first sentences are empty"
     return Task(
-        name, examples[0], examples[1], classes, tuple(metrics) or asked.usual_metrics(classes), provenance, max_length
+        name,
+        examples.get("train", ()),
+        examples["dev"],
+        classes,
+        tuple(metrics) or asked.usual_metrics(classes),
+        provenance,
+        max_length,
     )
 
 

@@ -103,8 +103,33 @@ def test_a_finished_run_needs_no_data_and_what_does_is_refused_by_its_name(place
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         refused = call("eval", run, "-o", "faults.chips=2")
         assert refused.exit_code == 2
-        assert refused.stderr == f"crossvote: {place / 'train.csv'}: no such file.\n"
+        assert refused.stderr == f"crossvote: {place / 'dev.csv'}: no such file.\n"
         assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     finally:
         for name in ("train.csv", "dev.csv"):
             (place / f"{name}.away").rename(place / name)
+
+
+def test_what_only_measures_needs_no_train_data(place: Path, tmp_path: Path) -> None:
+    """Its results are those of a machine that has them, byte for byte; what learns from them is refused."""
+    results = []
+    for name in ("with", "without"):
+        run = shutil.copytree(place / "run", tmp_path / name)
+        if name == "without":
+            (place / "train.csv").rename(place / "train.csv.away")
+        try:
+            for command in ("eval", "cosim"):
+                done = call(command, run, "-o", "faults.chips=2", "-o", "cosim.tokens=3", "-o", "cosim.backend='numpy'")
+                assert done.exit_code == 0, done.output
+            results.append([(run / "results" / f"{name}.json").read_bytes() for name in ("accuracy", "cosimulation")])
+            assert call("simulate", run, "--resolution", "analytic").exit_code == 0
+            if name == "without":
+                refused = call("prune", run, "-o", "prune.column_sparsity=0.1")
+                assert refused.exit_code == 2
+                assert refused.stderr == f"crossvote: {place / 'train.csv'}: no such file.\n"
+        finally:
+            if name == "without":
+                (place / "train.csv.away").rename(place / "train.csv")
+    assert results[0] == results[1]
+    assert json.loads(results[0][0])["data"].startswith("own data; dev: 16 rows of ")
+    assert "train: 32 rows of " in (place / "run" / "report" / "index.html").read_text(encoding="utf-8")

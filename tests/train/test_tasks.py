@@ -87,6 +87,26 @@ def test_a_holdout_takes_the_place_of_dev_and_is_not_trained_on():
         load_task(TaskConfig(name="grammar-pair", holdout=1e-9), 0)
 
 
+@pytest.mark.parametrize("more", [{}, {"holdout": 0.25}, {"kind": "causal-lm"}, {"eval_limit": 7}])
+def test_a_task_to_be_measured_has_the_same_dev_examples_and_no_others(more):
+    config = TaskConfig(name="grammar-pair", train_limit=100, **more)
+    whole, measured = load_task(config, 0), load_task(config, 0, train=False)
+    assert measured.dev == whole.dev
+    assert not measured.train
+    assert (measured.asks, measured.labels, measured.metrics) == (whole.asks, whole.labels, whole.metrics)
+
+
+def test_glue_is_measured_where_its_train_file_is_not(tmp_path):
+    (tmp_path / "RTE").mkdir()
+    rows = "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n"
+    (tmp_path / "RTE" / "dev.tsv").write_text(rows)
+    config = TaskConfig(name="rte", glue_dir=str(tmp_path))
+    assert load_task(config, 0, train=False).dev[0].sentence1 == "a"
+    for needed in (config, TaskConfig(name="rte", glue_dir=str(tmp_path), holdout=0.5)):
+        with pytest.raises(UserError, match=r"train\.tsv: no such file"):
+            load_task(needed, 0, train=needed is config)
+
+
 def test_folder_names_are_task_names():
     assert [known_name(name) for name in ("SST-2", "sts-b", "CoLA", "MNLI", "mnli-mismatched")] == [
         "sst2", "stsb", "cola", "mnli", "mnli-mismatched",

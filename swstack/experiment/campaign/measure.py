@@ -51,7 +51,7 @@ class Workbench:
     converted: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.model, self.tokenizer, self.task = load_part(self.run / paths.mapped_model(self.config), self.config)
+        self.model, self.tokenizer, self.task = load_part(self.run, paths.mapped_model(self.config), self.config)
         self.images = {scheme: recorded_image(self.run, scheme) for scheme in self.config.map.schemes}
         examples = self.task.dev[: self.config.eval.limit]
         self.encoded = encode(self.tokenizer, examples, self.task.max_length)

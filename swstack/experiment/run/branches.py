@@ -61,10 +61,12 @@ def _config(run: Path) -> RunConfig:
 
 
 def fork(run: Path, new: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]:
-    """Make ``new`` a run of its own that starts from everything ``run`` has finished, with changed keys.
+    """Make ``new`` a run of its own that starts from what ``run`` has finished and the changed keys leave valid.
 
     Files are shared by hard links where the file system has them, so a fork costs next to nothing; neither run ever
-    changes a file of the other. Returns the stages that are finished under the new configuration.
+    changes a file of the other. Returns the stages that are finished under the new configuration; of the others nothing
+    is taken over, so that no page or table in the fork tells of another configuration than its own. Trials are: each
+    has a key of its own.
     The new run is whole or not there: a part of it would look like a run whose later stages were never done.
 
     Raises:
@@ -76,15 +78,18 @@ def fork(run: Path, new: Path, overrides: Sequence[str] = ()) -> tuple[str, ...]
         raise UserError(f"{new}: is there already; name a new or empty folder.")
     check_outside(new)
     source = RunDirectory(run)
+    finished: list[str] = []
     with RunDirectory.open(new, whole=True) as target, target.configured(to_mapping(config)):
+        missing = pending(source, config, STAGES)
         for stage in STAGES:
+            beside = any((run / name).is_file() for name in stage.beside)  # of which the fork has none
             record = source.record(stage.name)
-            if record is not None and source.intact(record):
+            if stage.name not in missing and not beside and record is not None:
                 target.adopt(source, record)
+                finished.append(stage.name)
         for trial in sorted((run / paths.TRIALS).glob("*.json")):
             link(trial, new / paths.TRIALS / trial.name)
-        missing = pending(target, config, STAGES)
-    return tuple(stage.name for stage in STAGES if stage.name not in missing)
+    return tuple(finished)
 
 
 def status(run: Path) -> RunStatus:

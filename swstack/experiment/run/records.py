@@ -26,10 +26,16 @@ Rows = tuple[dict[str, Any], ...]
 
 @dataclass(frozen=True)
 class Finetuned:
-    """Fine-tuning. history: one row per epoch: epoch, loss, and score where early stopping is on."""
+    """Fine-tuning. history: one row per epoch: epoch, loss, and score where early stopping is on.
+
+    kind, labels: what the train examples asked for and their classes; what is measured later reads them here.
+    """
 
     task: str
+    kind: str
+    labels: tuple[str, ...]
     metric: str
+    provenance: str
     train_examples: int
     history: Rows
 

@@ -26,6 +26,6 @@ def plain_results(run: RunDirectory, config: RunConfig) -> dict[str, Any]:
     model = Path(config.model.source).name
     return {
         **plain,
-        "finetune": {"model": model, **plain["finetune"], **plain["score-dense"]},
+        "finetune": {"model": model, **plain["score-dense"], **plain["finetune"]},
         "prune": {**plain["prune"], **plain["score-pruned"]},
     }

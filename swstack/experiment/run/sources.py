@@ -49,8 +49,8 @@ def train_source(config: RunConfig) -> Source | None:
 
 
 def dev_source(config: RunConfig) -> Source | None:
-    """The dev examples; None where the configuration alone decides them."""
-    return _task_source(config, "dev")
+    """What the dev examples are made of; None where the configuration alone decides them."""
+    return _task_source(config, "train" if config.task.holdout else "dev")
 
 
 def _task_source(config: RunConfig, part: str) -> Source | None:

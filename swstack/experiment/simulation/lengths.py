@@ -12,7 +12,7 @@ from crossvote.sim.common.files import reading
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
-from crossvote.swstack.tasks import load_task
+from crossvote.swstack.experiment.run.task import task_of_run
 from crossvote.swstack.tasks.batches import encode
 
 #: Files of which one at least is there where a tokenizer is.
@@ -33,5 +33,5 @@ def dev_lengths(run: Path, config: RunConfig) -> NDArray[np.int64] | None:
         RunDirectory(run).whole(f"{paths.PRUNED}/{name}")
     with reading(model, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    task = load_task(config.task, config.seed)
+    task = task_of_run(run, config)
     return np.asarray(encode(tokenizer, task.dev, task.max_length).lengths, np.int64)

@@ -19,12 +19,12 @@ from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.images import recorded_image
 from crossvote.swstack.experiment.run.records import Calibration, Chips, read_record
+from crossvote.swstack.experiment.run.task import task_of_run
 from crossvote.swstack.experiment.shipped import find_run_config
 from crossvote.swstack.mapping.mapping import map_model
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load
 from crossvote.swstack.models.masks import load_masks
-from crossvote.swstack.tasks import load_task
 from crossvote.swstack.tasks.kinds import head_of
 
 
@@ -36,7 +36,7 @@ def schemes_on_chip(run: Path, schemes: Sequence[str], tokens: int) -> dict[str,
     """
     config = load_config(find_run_config(run))
     silicon = _silicon(run, max(config.faults.rates))
-    task = load_task(config.task, config.seed)
+    task = task_of_run(run, config)
     source = _mapped_model(run, config)
     model, tokenizer = load(source, head_of(task), config.seed)
     inputs, steps = dev_batches(tokenizer, task, tokens, config.eval.batch_size), _steps(run)
@@ -55,7 +55,7 @@ def real_inputs(run: Path, scheme: str, tokens: int) -> dict[str, NDArray[np.int
     that a run calibrates may not be there yet.
     """
     config = load_config(find_run_config(run))
-    task = load_task(config.task, config.seed)
+    task = task_of_run(run, config)
     source = _mapped_model(run, config)
     model, tokenizer = load(source, head_of(task), config.seed)
     batches = dev_batches(tokenizer, task, tokens, config.eval.batch_size)
@@ -83,7 +83,7 @@ def _steps(run: Path) -> dict[str, float] | None:
 
 def mapped_anew(run: Path, config: RunConfig, chip: ChipConfig, schemes: Sequence[str]) -> dict[str, Image]:
     """The run's model mapped onto another chip, by scheme; nothing is written."""
-    task = load_task(config.task, config.seed)
+    task = task_of_run(run, config)
     source = _mapped_model(run, config)
     model, _ = load(source, head_of(task), config.seed)
     masks, protections = load_masks(RunDirectory(run).whole(paths.MASKS)), config.protections()

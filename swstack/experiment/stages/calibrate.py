@@ -22,7 +22,7 @@ def _steps(context: Context[RunConfig]) -> dict[str, float]:
     from crossvote.swstack.evaluation.calibration import static_steps
     from crossvote.swstack.experiment.run.images import recorded_image
 
-    model, tokenizer, task = load_part(context.run.path / paths.mapped_model(context.config), context.config)
+    model, tokenizer, task = load_part(context.run.path, paths.mapped_model(context.config), context.config, train=True)
     return static_steps(model, tokenizer, task, recorded_image(context.run.path, context.config.map.schemes[0]))
 
 

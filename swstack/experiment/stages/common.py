@@ -42,14 +42,19 @@ def settings(
 TRAIN_ONLY: Mapping[str, set[str]] = {"task": {"eval_limit"}}
 
 
-def load_part(folder: Path, config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Task]:
-    """A model that an earlier stage left in ``folder``, its tokenizer, and the task."""
+def load_part(
+    run: Path, part: str, config: RunConfig, train: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Task]:
+    """A model that an earlier stage left in the folder ``part`` of a run, its tokenizer, and the task.
+
+    train: whether the task is to have its train examples.
+    """
+    from crossvote.swstack.experiment.run.task import task_of_run
     from crossvote.swstack.models.config import ModelConfig
     from crossvote.swstack.models.loading import load
-    from crossvote.swstack.tasks import load_task
     from crossvote.swstack.tasks.kinds import head_of
 
-    task = load_task(config.task, config.seed)
-    source = ModelConfig(source=str(folder.resolve()), layout=config.model.layout)
+    task = task_of_run(run, config, train)
+    source = ModelConfig(source=str((run / part).resolve()), layout=config.model.layout)
     model, tokenizer = load(source, head_of(task), config.seed)
     return model, tokenizer, task

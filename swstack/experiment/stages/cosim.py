@@ -10,7 +10,7 @@ from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.pipeline import Context, Stage
 from crossvote.swstack.experiment.run.records import Calibration, Chips, Cosimulated
-from crossvote.swstack.experiment.run.sources import dev_source, train_source
+from crossvote.swstack.experiment.run.sources import dev_source
 from crossvote.swstack.experiment.stages.common import load_part, settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.experiment.support import cosim_engines
 
     run, config = context.run, context.config
-    model, tokenizer, task = load_part(run.path / paths.mapped_model(config), config)
+    model, tokenizer, task = load_part(run.path, paths.mapped_model(config), config)
     rate = max(config.faults.rates)
     images = {name: recorded_image(run.path, name) for name in config.map.schemes}
     row_blocks = max(group.row_blocks for image in images.values() for group in image.groups)
@@ -67,7 +67,7 @@ STAGE = Stage[RunConfig](
         "schemes": list(config.map.schemes),
     },
     perform,
-    lambda config: (train_source(config), dev_source(config)),
+    lambda config: (dev_source(config),),
     (
         __name__,
         "crossvote.sim.array.image",

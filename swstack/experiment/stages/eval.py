@@ -13,7 +13,7 @@ from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.pipeline import Context, Stage
 from crossvote.swstack.experiment.run.records import Accuracy, Calibration, Chips
-from crossvote.swstack.experiment.run.sources import dev_source, train_source
+from crossvote.swstack.experiment.run.sources import dev_source
 from crossvote.swstack.experiment.stages.common import load_part, settings
 
 
@@ -28,10 +28,10 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.training.predict import evaluate
 
     run, config, crossbar = context.run, context.config, context.config.chip.crossbar
-    dense, tokenizer, task = load_part(run.path / paths.DENSE, config)
-    pruned, _, _ = load_part(run.path / paths.PRUNED, config)
+    dense, tokenizer, task = load_part(run.path, paths.DENSE, config)
+    pruned, _, _ = load_part(run.path, paths.PRUNED, config)
     trained = config.fault_training.epochs > 0
-    mapped = load_part(run.path / paths.TRAINED, config)[0] if trained else pruned
+    mapped = load_part(run.path, paths.TRAINED, config)[0] if trained else pruned
     images = {name: recorded_image(run.path, name) for name in config.map.schemes}
     table = embedding_crossbars(mapped, crossbar.rows, crossbar.columns) if config.faults.embeddings else 0
     silicon = [Silicon.of_record(chip) for chip in run.read(paths.CHIPS, Chips).chips]
@@ -83,7 +83,7 @@ STAGE = Stage[RunConfig](
         "reads": to_mapping(ReadModel.of_chip(config.chip, config.seed)),
     },
     perform,
-    lambda config: (train_source(config), dev_source(config)),
+    lambda config: (dev_source(config),),
     (
         __name__,
         "crossvote.sim.array.image",

@@ -25,7 +25,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.pruning.for_faults import train_for_faults
 
     config, training = context.config, context.config.fault_training
-    model, tokenizer, task = load_part(context.run.path / paths.PRUNED, config)
+    model, tokenizer, task = load_part(context.run.path, paths.PRUNED, config, train=True)
     masks = load_masks(context.run.path / paths.MASKS)
     image = map_model(
         model,

@@ -25,6 +25,9 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     save_model(model, tokenizer, context.out / paths.DENSE)
     record = Finetuned(
         task=task.name,
+        kind=task.asks,
+        labels=task.labels,
+        provenance=task.provenance,
         metric=task.primary_metric,
         train_examples=len(task.train),
         history=result.history,

@@ -19,7 +19,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.models.masks import load_masks
 
     config = context.config
-    model, _, _ = load_part(context.run.path / paths.mapped_model(config), config)
+    model, _, _ = load_part(context.run.path, paths.mapped_model(config), config)
     masks = load_masks(context.run.path / paths.MASKS)
     schemes = []
     for name, protection in config.protections().items():

@@ -22,7 +22,7 @@ def perform(context: Context[RunConfig]) -> Sequence[str]:
     from crossvote.swstack.pruning.pruning import prune
 
     config = context.config
-    model, tokenizer, task = load_part(context.run.path / paths.DENSE, config)
+    model, tokenizer, task = load_part(context.run.path, paths.DENSE, config, train=True)
     result = prune(model, tokenizer, task, config.prune, config.seed, context.work, context.progress)
     save_model(model, tokenizer, context.out / paths.PRUNED)
     save_masks(result.masks, context.out / paths.MASKS)

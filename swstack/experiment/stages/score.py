@@ -42,7 +42,7 @@ def _perform(context: Context[RunConfig], folder: str, result: str) -> Sequence[
     from crossvote.swstack.training.loop import best_device
     from crossvote.swstack.training.predict import evaluate
 
-    model, tokenizer, task = load_part(context.run.path / folder, context.config)
+    model, tokenizer, task = load_part(context.run.path, folder, context.config)
     model.to(best_device())  # type: ignore[arg-type]
     metrics = evaluate(model, tokenizer, task, progress=context.progress)
     unknown = encode(tokenizer, task.dev, task.max_length).unknown

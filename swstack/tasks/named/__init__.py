@@ -32,11 +32,13 @@ class NamedTask:
 
     load: from the configuration and the seed. aliases: other names, in small letters.
     place: of the part "train" or "dev"; None, or None returned: configuration and seed alone decide the examples.
+    load_dev: the same without the train examples, which then need not be there; None: they are loaded and left out.
     """
 
     load: Callable[[TaskConfig, int], Task]
     aliases: tuple[str, ...] = ()
     place: Callable[[TaskConfig, str], Place | None] | None = None
+    load_dev: Callable[[TaskConfig, int], Task] | None = None
 
 
 TASKS: Registry[NamedTask] = Registry("task", __name__)

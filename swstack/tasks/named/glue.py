@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,8 +116,10 @@ class GlueRows:
     notes: tuple[str, ...]
 
 
-def load_from_directory(name: str, glue_dir: Path) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
-    """Train examples, dev examples and provenance of task `name` from `glue_dir`/<folder>/*.tsv.
+def load_from_directory(
+    name: str, glue_dir: Path, with_train: bool = True
+) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
+    """Train examples, if they are wanted, dev examples and provenance of task `name` from `glue_dir`/<folder>/*.tsv.
 
     Raises UserError if a file is absent, or naming file and line of a row that is broken.
     """
@@ -127,13 +130,14 @@ def load_from_directory(name: str, glue_dir: Path) -> tuple[tuple[Example, ...],
     dev_path = next((folder / file for file in task.dev_files if (folder / file).is_file()), None)
     if dev_path is None:
         raise UserError(f"{folder}: no {' or '.join(task.dev_files)}.")
-    train, dev = read_tsv(task, folder / "train.tsv"), read_tsv(task, dev_path)
+    train, dev = read_tsv(task, folder / "train.tsv") if with_train else None, read_tsv(task, dev_path)
     if dev_path.name == task.dev_files[0]:
         official = _count_note(task, dev_path.stem, len(dev.examples))
     else:
         official = f"{dev_path.name}: {len(dev.examples)} rows held out of the train set, not GLUE's dev set"
-    notes = [_count_note(task, "train", len(train.examples)), *train.notes, official, *dev.notes]
-    return train.examples, dev.examples, f"GLUE {task.folder} from TSV files; {'; '.join(notes)}"
+    own = [_count_note(task, "train", len(train.examples)), *train.notes] if train else []
+    notes = [*own, official, *dev.notes]
+    return train.examples if train else (), dev.examples, f"GLUE {task.folder} from TSV files; {'; '.join(notes)}"
 
 
 def _count_note(task: GlueTask, part: str, rows: int) -> str:
@@ -297,11 +301,11 @@ def load_from_hub(name: str) -> tuple[tuple[Example, ...], tuple[Example, ...], 
 
 
 def _named(name: str, layout: GlueTask) -> NamedTask:
-    def load(config: TaskConfig, seed: int) -> Task:
+    def load(config: TaskConfig, seed: int, with_train: bool = True) -> Task:
         if config.glue_dir is None:
             train, dev, provenance = load_from_hub(name)
         else:
-            train, dev, provenance = load_from_directory(name, Path(config.glue_dir))
+            train, dev, provenance = load_from_directory(name, Path(config.glue_dir), with_train)
         return Task(name, train, dev, layout.labels, layout.metrics, provenance, config.max_length)
 
     def place(config: TaskConfig, part: str) -> Place:
@@ -312,7 +316,8 @@ def _named(name: str, layout: GlueTask) -> NamedTask:
 
     # Folders may be shared (MNLI's); the first task of one is meant then.
     first = next(key for key, task in GLUE_TASKS.items() if task.folder == layout.folder)
-    return NamedTask(load, (layout.folder.lower(),) if name == first else (), place)
+    aliases = (layout.folder.lower(),) if name == first else ()
+    return NamedTask(load, aliases, place, partial(load, with_train=False))
 
 
 for _name, _layout in GLUE_TASKS.items():
