@@ -43,7 +43,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Transformers on ReRAM crossbars with stuck cells: prune, quantize, map, inject faults, measure accuracy, "
     "and run the real RTL in the loop.",
-    epilog="Exit codes: 0 done, 1 a check failed (hardware and reference differ), 2 bad input, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a check failed (hardware and reference differ, or trials of a campaign "
+    "failed), 2 bad input, 130 interrupted.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]

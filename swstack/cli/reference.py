@@ -11,7 +11,8 @@ import typer
 #: What a command ends with, as ``crossvote.swstack.cli.app`` does it.
 EXIT_CODES = {
     0: "done",
-    1: "a check failed: the hardware and its reference differ, or `doctor` misses something that is needed",
+    1: "a check failed: the hardware and its reference differ, trials of a campaign failed (the rest is measured), or "
+    "`doctor` misses something that is needed",
     2: "bad input, or trouble with a file: one sentence on standard error, and nothing half-written",
     130: "interrupted by Ctrl-C; the sentence says how to go on",
 }

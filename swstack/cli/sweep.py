@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossvote.sim.common.shell import command_line
-from crossvote.swstack.cli.app import app, command
+from crossvote.swstack.cli.app import FAILED, app, command
 from crossvote.swstack.cli.output import Output
 
 if TYPE_CHECKING:
@@ -174,6 +174,9 @@ def _run(out: Output, folder: Path, spec: CampaignSpec | None, engine: str, agai
         run_campaign(folder, spec, engine, watch, retry=again)
     with Database.open(database_path(folder)) as database:
         _show(out, folder, database)
+        failed = database.counts()["failed"]
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 def tolerance(row: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ def check_resources(model: PreTrainedModel, config: RunConfig, directory: Path, 
     if free < found.disk:
         raise StorageError(
             f"{directory}: the run takes at least {_told(found.disk)} of disk, but {_told(free)} are free; make room, "
-            "or name another place with --run-dir."
+            "or name a folder on another disk."
         )
     memory = free_memory()
     if memory is not None and memory < found.memory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -313,9 +314,13 @@ def test_a_trial_that_fails_is_recorded_and_stops_nothing(home, tmp_path, monkey
     assert (found["done"], found["failed"]) == (28, 8)
     # Going on leaves them; trying again does them.
     assert run_campaign(tmp_path / "c", spec, "serial", work=stub)["failed"] == 8
-    result = CliRunner().invoke(cli.application(), ["sweep", "status", str(tmp_path / "c")])
-    assert "8 failed, the first with: ValueError: chip 2" in result.output
+    commands = (["status"], 0), (["export"], 0), (["resume", "--engine", "serial"], 1)  # a job script sees it, too
+    for (name, *options), code in commands:
+        result = CliRunner().invoke(cli.application(), ["sweep", name, str(tmp_path / "c"), *options])
+        assert result.exit_code == code, result.output
+        assert ("8 failed, the first with: ValueError: chip 2" in result.output) == (name != "export")
     assert run_campaign(tmp_path / "c", None, "serial", work=stub, retry=True)["done"] == 36
+    assert CliRunner().invoke(cli.application(), ["sweep", *commands[-1][0], str(tmp_path / "c")]).exit_code == 0
     with Database.open(database_path(tmp_path / "c")) as database:
         assert {row.attempts for row in database.rows() if row.trial.chip == 2} == {2}
 
@@ -634,6 +639,38 @@ def test_every_candidate_is_another_choice_until_none_is_left(
         keys = {"base": str(home / "base.toml"), "space": space, "candidates": wanted, "objectives": ["energy", "lost"]}
         found = exploring.explore(tmp_path / "e", build(ExplorationSpec, keys, "test"))
         assert len(found) == len({tuple(one.keys.values()) for one in found}) == there
+
+
+def test_a_study_that_changed_is_a_sentence_and_stays(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bit of a number would be another candidate: what was written is sealed."""
+    pytest.importorskip("optuna")
+
+    def stub(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys: dict[str, object]) -> Candidate:
+        return Candidate(number, keys, lost=0.5, costs={"energy": 1.25})
+
+    monkeypatch.setattr(exploring, "_measure", stub)
+    keys = {"base": str(home / "base.toml"), "space": {"eval.limit": [1, 2, 3, 4]}, "objectives": ["energy", "lost"]}
+    spec = build(ExplorationSpec, {**keys, "candidates": 3}, "test")
+    found = exploring.explore(tmp_path / "e", spec)
+    assert exploring.explore(tmp_path / "e", spec) == found
+    study = tmp_path / "e" / paths.STUDY
+    whole = study.read_bytes()
+    tables = {path.name: path.read_bytes() for path in (tmp_path / "e").glob("*.csv")}
+    for change in (
+        "UPDATE trial_user_attributes SET value_json = replace(value_json, '1.25', '1.35') WHERE key = 'candidate'",
+        "UPDATE trial_params SET param_value = 3 - param_value",
+        "DELETE FROM trial_user_attributes WHERE key = 'seal'",
+    ):
+        with contextlib.closing(sqlite3.connect(study)) as connection, connection:
+            assert connection.execute(change).rowcount
+        damaged = study.read_bytes()
+        with pytest.raises(UserError, match=r"study\.db: trial 0 (is not what was written|holds no candidate); move"):
+            exploring.explore(tmp_path / "e", spec)
+        assert study.read_bytes() == damaged
+        assert {path.name: path.read_bytes() for path in (tmp_path / "e").glob("*.csv")} == tables
+        study.write_bytes(whole)
 
 
 @pytest.mark.slow

@@ -65,8 +65,11 @@ def test_too_little_says_how_much_before_the_start(
     else:
         monkeypatch.setattr(resources, "free_memory", lambda: 1000)
     run = tmp_path / "not" / "there"
-    with pytest.raises(StorageError, match=rf"the run takes at least [\d.]+ MB of {short}, but 1\.00 kB are free"):
+    with pytest.raises(
+        StorageError, match=rf"the run takes at least [\d.]+ MB of {short}, but 1\.00 kB are free"
+    ) as said:
         check_pending(config, run, ALL)
+    assert "--run-dir" not in str(said.value)  # campaigns and explorations have no such option
     assert not Path(tmp_path / "not").exists()
 
 

@@ -8,6 +8,8 @@ refused, not extrapolated. The study is one SQLite file, which Optuna's dashboar
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 import os
 import random
@@ -158,6 +160,7 @@ def explore(
             keys = {key: values[at] for (key, values), at in zip(spec.space.items(), place, strict=True)}
             candidate = _measure(folder, spec, engine, trial.number, keys)
             trial.set_user_attr("candidate", dataclasses.asdict(candidate))
+            trial.set_user_attr("seal", _seal(trial.params, dataclasses.asdict(candidate)))
             if candidate.refused is None:
                 study.tell(trial, [candidate.value(objective) for objective in spec.objectives])
             else:
@@ -248,9 +251,18 @@ def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys
 
 def _read(trial: Any, file: Path) -> Candidate:
     try:
-        return adapter(Candidate).validate_python(trial.user_attrs["candidate"])
+        written, seal = trial.user_attrs["candidate"], trial.user_attrs["seal"]
+        candidate = adapter(Candidate).validate_python(written)
     except (KeyError, ValueError):
         raise UserError(f"{file}: trial {trial.number} holds no candidate; {_ADVICE}") from None
+    if seal != _seal(trial.params, written):
+        raise UserError(f"{file}: trial {trial.number} is not what was written; {_ADVICE}")
+    return candidate
+
+
+def _seal(params: Mapping[str, int], candidate: Mapping[str, Any]) -> str:
+    """Digest of what was proposed and found, so that a bit that flips in the file is no other candidate."""
+    return hashlib.sha256(json.dumps([params, candidate], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager
