@@ -6,12 +6,13 @@ seed, so equal scores give equal intervals.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
@@ -53,10 +54,26 @@ def student_half_width(scores: ArrayLike, confidence: float = CONFIDENCE) -> flo
     return half
 
 
+@cache
 def student_factor(chips: int, confidence: float = CONFIDENCE) -> float:
     """How many standard errors half the interval of a mean over ``chips`` takes (Student's t); two chips at least."""
-    # What scipy.stats calls as well, without the second that loading it takes.
-    return float(special.stdtrit(chips - 1, (1 + confidence) / 2))
+    # With whole degrees of freedom the distribution is a finite sum (Abramowitz and Stegun, 26.7.3 and 26.7.4); SciPy
+    # takes longer to load than a report's page to write.
+    freedom = chips - 1
+    low, high = 0.0, math.pi / 2
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if _student_within(middle, freedom) < confidence else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def _student_within(angle: float, freedom: int) -> float:
+    """The share of Student's t distribution that is within ``tan(angle) * sqrt(freedom)`` to either side of 0."""
+    odd = freedom % 2
+    term, total = math.cos(angle) if odd else 1.0, 0.0
+    for power in range(1 + odd, freedom, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * power / (power + 1)
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float], confidence: float = CONFIDENCE) -> Band:

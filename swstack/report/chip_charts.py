@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -24,10 +24,9 @@ def cost_figure(costs: Parts, kept: Mapping[str, float], what: str) -> Figure:
     costs: scheme -> cost -> change as a fraction. kept: scheme -> metric.
     """
     titles = list(dict.fromkeys(title for own in costs.values() for title in own))
-    with plt.rc_context(STYLE):
-        figure, grid = plt.subplots(
-            1, len(titles), figsize=(7.4, 3.0), sharey=True, squeeze=False, layout="constrained"
-        )
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 3.0), layout="constrained")
+        grid = figure.subplots(1, len(titles), sharey=True, squeeze=False)
         panels = grid[0]
         for axes, title in zip(panels, titles, strict=True):
             for i, (scheme, changes) in enumerate(costs.items()):
@@ -61,10 +60,9 @@ def breakdown_figure(panels: Mapping[str, Parts]) -> Figure:
             for part, value in own.items():
                 largest[part] = max(largest.get(part, 0.0), value / total)
     names = sorted((part for part in largest if largest[part] > 0), key=lambda part: (-largest[part], part))
-    with plt.rc_context(STYLE):
-        figure, grid = plt.subplots(
-            1, len(panels), figsize=(7.4, 0.42 * rows + 1.9), sharey=True, squeeze=False, layout="constrained"
-        )
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 0.42 * rows + 1.9), layout="constrained")
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)
         for axes, (what, parts) in zip(grid[0], panels.items(), strict=True):
             _stack(axes, parts, names)
             axes.set_xlabel(what)
@@ -87,8 +85,9 @@ def timeline_figure(rows: Sequence[Record]) -> Figure:
     """When every unit of the first layer is busy: rows of ``unit``, ``start_us``, ``end_us`` in order of first work."""
     units = list(dict.fromkeys(row["unit"] for row in rows))
     kinds = list(dict.fromkeys(_kind(unit) for unit in units))
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.4, 0.9 + 0.24 * len(units)), layout="constrained")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 0.9 + 0.24 * len(units)), layout="constrained")
+        axes = figure.subplots()
         for y, unit in enumerate(units):
             spans = [(row["start_us"], row["end_us"] - row["start_us"]) for row in rows if row["unit"] == unit]
             colour = PALETTE[(kinds.index(_kind(unit)) + 1) % len(PALETTE)]

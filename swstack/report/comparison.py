@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from crossvote.sim.common.csv_rows import write_csv
@@ -79,10 +79,9 @@ def comparison_claims(runs: Mapping[str, Results]) -> list[str]:
 def comparison_figure(runs: Mapping[str, Results]) -> Figure:
     """Metric against fault rate, one panel a run, one line a scheme; a scheme looks the same in every panel."""
     schemes = list(dict.fromkeys(p["scheme"] for results in runs.values() for p in results["eval"]["points"]))
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(
-            1, len(runs), figsize=(max(7.4, 3.4 * len(runs)), 3.8), squeeze=False, layout="constrained"
-        )
+    with rc_context(STYLE):
+        figure = Figure(figsize=(max(7.4, 3.4 * len(runs)), 3.8), layout="constrained")
+        panels = figure.subplots(1, len(runs), squeeze=False)
         shown: dict[str, Any] = {}
         for axes, (name, results) in zip(panels[0], runs.items(), strict=True):
             points = results["eval"]["points"]

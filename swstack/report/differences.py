@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from crossvote.sim.common.plot_style import INK, STYLE, look
@@ -36,8 +36,9 @@ def paired_differences(points: Sequence[Record], base: str) -> list[dict[str, An
 
 def difference_figure(rows: Sequence[Record], base: str, metric: str, schemes: Sequence[str]) -> Figure:
     """Paired differences (``paired_differences``) against the fault rate; colours as in the accuracy figure."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 3.6), layout="constrained")
+        axes = figure.subplots()
         for i, scheme in enumerate(schemes):
             own = sorted((row for row in rows if row["scheme"] == scheme), key=lambda row: row["rate"])
             if not own:

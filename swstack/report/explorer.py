@@ -41,7 +41,7 @@ def crossbar_data(group: GroupImage, chip: FaultMap) -> dict[str, Any]:
     word_line, bit_line, effect = fault_effects(group, chip)
     crossbar = 2 * group.pair(0, 0)
     _, stuck_at = chip.of_crossbars(crossbar, crossbar + 1)
-    effects = {"harmless": 0, "outvoted": 1, "changes a weight": 2}
+    effects = (effect == "outvoted") + 2 * (effect == "changes a weight")
     return {
         "rows": group.rows,
         "lines": lines,
@@ -54,8 +54,5 @@ def crossbar_data(group: GroupImage, chip: FaultMap) -> dict[str, Any]:
         "flipped": column_map.flipped[:lines].astype(int).tolist(),
         "idle": np.flatnonzero(~group.kept_inputs[: group.rows]).tolist(),
         "cells": base64.b64encode(np.packbits(bits > 0).tobytes()).decode(),
-        "stuck": [
-            [int(w), int(b), int(s), effects[str(e)]]
-            for w, b, s, e in zip(word_line, bit_line, stuck_at, effect, strict=True)
-        ],
+        "stuck": np.stack([word_line, bit_line, stuck_at, effects], axis=1).tolist(),
     }

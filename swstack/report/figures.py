@@ -9,12 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -47,12 +43,11 @@ _DPI = 160
 def save_figure(figure: Figure, folder: Path, name: str) -> str:
     """Write ``name.svg`` and ``name.png`` and return the SVG text, ready to stand inside an HTML page."""
     svg, png = io.BytesIO(), io.BytesIO()
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         frame = _laid_out(figure)
         # Without a date the same numbers give the same bytes, so reports can be compared with diff.
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches=frame)
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None}, bbox_inches=frame)
-    plt.close(figure)
     text = svg.getvalue().decode()
     write_together({folder / f"{name}.svg": svg.getvalue(), folder / f"{name}.png": png.getvalue()})
     return text[text.index("<svg") :]
@@ -68,7 +63,7 @@ def _laid_out(figure: Figure) -> Bbox:
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)  # "none" would leave one that does nothing, for which all is drawn once more
-    return figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
+    return figure.get_tightbbox().padded(rcParams["savefig.pad_inches"])
 
 
 def inline_svg(svg: str, name: str, text: str) -> str:
@@ -86,8 +81,9 @@ def loss_figure(points: Sequence[Mapping[str, Any]], metric: str) -> Figure:
 
     ``points`` carry ``method``, ``target`` (a fraction) and ``loss``, ``least``, ``largest`` in points.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.4, 4.0))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 4.0))
+        axes = figure.subplots()
         for i, method in enumerate(dict.fromkeys(point["method"] for point in points)):
             own = sorted((point for point in points if point["method"] == method), key=lambda point: point["target"])
             loss = np.array([point["loss"] for point in own])
@@ -125,8 +121,9 @@ def accuracy_figure(
     ``fault_free`` is that of the pruned model in floating point, drawn dashed, and ``chance`` that of one answer.
     ``reference`` are points of somebody else, drawn thin and grey.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.4, 4.2), layout="constrained")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 4.2), layout="constrained")
+        axes = figure.subplots()
         schemes = list(dict.fromkeys(point["scheme"] for point in points))
         for i, scheme in enumerate(schemes):
             own = sorted((p for p in points if p["scheme"] == scheme and p["rate"] > 0), key=lambda p: p["rate"])
@@ -171,8 +168,9 @@ def accuracy_figure(
 
 def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: str) -> Figure:
     """What one positive crossbar of a word-line group holds and where its stuck cells are, one panel per scheme."""
-    with plt.rc_context(STYLE):
-        figure, all_axes = plt.subplots(1, len(panels), figsize=(5.1 * len(panels), 5.5), squeeze=False)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.1 * len(panels), 5.5))
+        all_axes = figure.subplots(1, len(panels), squeeze=False)
         for axes, (scheme, image, faults) in zip(all_axes[0], panels, strict=True):
             _draw_crossbar(axes, scheme, image.group(group_name), faults)
         planes = max(image.group(group_name).planes for _, image, _ in panels)

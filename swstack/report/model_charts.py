@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -20,8 +20,9 @@ Record = Mapping[str, Any]
 def sparsity_figure(matrices: Sequence[Record]) -> Figure:
     """Pruned columns, pruned rows and zero weights of every matrix, in percent; few names, because they repeat."""
     kinds = {"column_sparsity": "columns", "row_sparsity": "rows", "element_sparsity": "weights"}
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.4, 3.0), layout="constrained")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 3.0), layout="constrained")
+        axes = figure.subplots()
         for i, (key, title) in enumerate(kinds.items()):
             values = [100 * matrix[key] for matrix in matrices]
             axes.plot(range(len(matrices)), values, ms=3.5, lw=1, label=f"{title} that are zero", **look(i))
@@ -29,7 +30,8 @@ def sparsity_figure(matrices: Sequence[Record]) -> Figure:
         shown = range(0, len(matrices), step)
         axes.set_xticks(shown, [short(matrices[i]["name"]) for i in shown])
         axes.tick_params(axis="x", labelrotation=40, labelsize=8)
-        plt.setp(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
         axes.set_ylabel("pruned, %")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
@@ -51,8 +53,9 @@ def head_figure(rows: Sequence[Record]) -> Figure:
     shares = np.full((len(matrices), heads), np.nan)
     for row in rows:
         shares[matrices.index(row["matrix"]), row["head"]] = 100 * row["pruned"]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.4, 1.3 + min(0.23 * len(matrices), 9.0)), layout="constrained")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 1.3 + min(0.23 * len(matrices), 9.0)), layout="constrained")
+        axes = figure.subplots()
         top = max(float(np.nanmax(shares)), 1.0)
         picture = axes.imshow(shares, aspect="auto", cmap="Blues", vmin=0, vmax=top)
         if heads <= 16 and len(matrices) <= 40:
@@ -72,8 +75,9 @@ def head_figure(rows: Sequence[Record]) -> Figure:
 
 def weight_figure(counts: Mapping[str, NDArray[np.int64]]) -> Figure:
     """Left: how many weights have which magnitude; right: in how many each bit is 1. counts: scale -> int64[2^B]."""
-    with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.6), layout="constrained")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
         for i, (name, own) in enumerate(counts.items()):
             edges = np.arange(len(own) + 1) - 0.5
             shares = 100 * own / max(own.sum(), 1)
@@ -104,10 +108,9 @@ def sensitivity_figure(rows: Sequence[Record], metric: str) -> Figure:
             kinds.setdefault(row["part"].partition(".")[0], []).append(row)
     whole = next((row for row in rows if row["part"] == "all"), None)
     most = max(len(own) for own in kinds.values())
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(
-            1, len(kinds), figsize=(7.4, 1.4 + 0.24 * most), squeeze=False, sharex=True, layout="constrained"
-        )
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.4, 1.4 + 0.24 * most), layout="constrained")
+        panels = figure.subplots(1, len(kinds), squeeze=False, sharex=True)
         for i, (axes, (kind, own)) in enumerate(zip(panels[0], kinds.items(), strict=True)):
             own = sorted(own, key=lambda row: _natural(row["part"]))
             lost = np.array([row["points lost"] for row in own])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -34,9 +34,9 @@ def pareto_figure(
     """
     pairs = list(pairwise(axes_of)) or [("candidate", axes_of[0])]
     kinds = list(dict.fromkeys(str(row[group]) if group else "front" for row in front))
-    with plt.rc_context(STYLE):
+    with rc_context(STYLE):
         engine = ConstrainedLayoutEngine()
-        figure = plt.figure(figsize=(3.7 * max(len(pairs), 2), 3.6), layout=engine)
+        figure = Figure(figsize=(3.7 * max(len(pairs), 2), 3.6), layout=engine)
         for panel, (x, y) in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs, strict=True):
             every = [row[x] for row in candidates], [row[y] for row in candidates]
             panel.plot(*every, ls="", marker=".", color=MUTED, alpha=0.5, label="beaten, or loses too much")

@@ -215,7 +215,7 @@ def test_no_legend_lies_over_a_curve() -> None:
         ),
         chip_charts.breakdown_figure({"energy": {"a": {"x": 1.0, "y": 2.0}}}),
     ):
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         (legend,) = figure.legends
         for axes in figure.axes:
             assert not legend.get_window_extent().overlaps(axes.get_window_extent())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.evaluation.statistics import (
     linear_crossing,
     mean_band,
     paired_difference,
+    student_factor,
     student_half_width,
     tail,
     tolerated_rate,
@@ -43,6 +45,14 @@ def test_pairing_removes_what_chips_have_in_common():
     assert difference.high - difference.low < 0.2 < alone.high - alone.low
     with pytest.raises(UserError, match="nothing to pair"):
         paired_difference({0: 1.0}, {1: 1.0})
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_the_factor_of_students_t_is_scipys(confidence):
+    for chips in (*range(2, 41), 300):
+        assert student_factor(chips, confidence) == pytest.approx(
+            special.stdtrit(chips - 1, (1 + confidence) / 2), rel=1e-12
+        )
 
 
 def test_the_tail_is_the_score_that_all_but_the_worst_reach():
