@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crossvote.sim.array.faults import FaultMap
 from crossvote.swstack.inference.dense_program import DenseVotes, votes_of
 from crossvote.swstack.inference.placed_group import PlacedGroup
-from crossvote.swstack.inference.products import integer_matmul_is_exact
+from crossvote.swstack.inference.products import integer_matmul_is_exact, votes_are_compiled
 
 #: Faults that are put in place at once, and differences that are added up at once, so that what is made of them stays
 #: in the processor's cache.
@@ -25,11 +25,12 @@ _FAULTS, _DIFFERENCES = 1 << 14, 1 << 21
 def cells_from(voting: bool) -> float:
     """Share of a group's cells that are stuck from which on this is faster than one fault after the other.
 
-    Every vote is then computed with a product for each of its lines, which costs more than the vote's few errors do at
-    1 to 5 % of stuck cells where products are float32 ones (seen with AVX2). Where the two meet was not measured: 8 %
-    is an estimate, and so is half of it for integer products.
+    At 1 % it is so by little on a processor with AVX2 (768 x 768, seen), at more by far. Where votes are no part of the
+    compiled product, each is computed with a product for every replica but one, which costs more than the votes' few
+    errors do at 1 to 5 % (seen with float32 products). Where those two meet was not measured: 8 % is an estimate, and
+    so is half of it for integer products.
     """
-    if not voting:
+    if not voting or votes_are_compiled():
         return 0.01
     return 0.04 if integer_matmul_is_exact("cpu") else 0.08
 
@@ -46,17 +47,17 @@ class CellProgram:
         g, dtype = placed.geometry, placed.weight.dtype
         sign = np.where(placed.flipped, -1, 1)
         used = np.flatnonzero(placed.output >= 0)
-        single = used[placed.replicas[used] == 1]
+        single = used[placed.replica[used] == 0]  # what votes counts as its first replica does, plus a correction
         outputs, of = np.unique(placed.output[single], return_inverse=True)
         count = np.bincount(of, minlength=len(outputs))
         longest = np.argsort(-count, kind="stable")
-        #: Outputs with lines that do not vote, those with most lines first.
+        #: Outputs, those with most terms first.
         self._outputs = outputs[longest].astype(np.int64)
         place = np.empty(len(outputs), np.int64)
         place[longest] = np.arange(len(outputs))
         single = single[np.argsort(place[of], kind="stable")]
         first = np.cumsum(count[longest]) - count[longest]
-        #: The i-th line of the first outputs, for every i, and what its difference counts.
+        #: The i-th term's first line of the first outputs, for every i, and what its difference counts.
         self._rounds: list[tuple[NDArray[np.int64], NDArray[np.signedinteger]]] = []
         for i in range(int(count.max(initial=0))):
             lines = single[first[count[longest] > i] + i]
@@ -80,8 +81,8 @@ class CellProgram:
         """What the chip makes of the group, as ``DenseProgram.apply`` has it.
 
         Returns:
-            The integers of all outputs [N, K] without the terms that vote, and for each replica count the values of
-            its lines, int8[lines, K], replica by replica.
+            The integers of all outputs [N, K] with the first replica of the terms that vote, and for each replica
+            count what its other lines hold beyond the first replica's, int8[lines, K], replica by replica.
 
         Raises:
             UserError: the fault map is for another chip.
@@ -90,7 +91,11 @@ class CellProgram:
         g.check_fits(faults)
         weight = np.zeros_like(p.weight)
         each = 2 if p.vote == "alone" else 1
-        votes = [np.empty((len(lines), p.inputs), np.int8) for _, lines, _ in self._votes for _ in range(each)]
+        votes = [
+            np.empty((len(lines) - len(lines) // count, p.inputs), np.int8)
+            for count, lines, _ in self._votes
+            for _ in range(each)
+        ]
         blocks = max(1, _DIFFERENCES // (len(p.output) * g.rows))
         for first in range(0, g.row_blocks, blocks):
             stop = min(first + blocks, g.row_blocks)
@@ -103,9 +108,10 @@ class CellProgram:
                 own *= factor
                 total[: len(lines)] += own
             weight[self._outputs, span] = total
-            for at, (_, lines, sign) in enumerate(self._votes):
+            for at, (count, lines, sign) in enumerate(self._votes):
                 for values, side in zip(votes[each * at :], sides[:each], strict=False):
-                    np.multiply(np.take(side, lines, axis=0), sign, out=values[:, span])
+                    own = (np.take(side, lines, axis=0) * sign).reshape(count, len(lines) // count, -1)
+                    values[:, span] = (own[1:] - own[:1]).reshape(len(values), -1)
         if not p.driven.all():
             for array in (weight, *votes):
                 array[:, ~p.driven] = 0

@@ -9,7 +9,8 @@ d[k] in {-1, 0, 1} what the pair of cells on word line k reads as, and a stuck c
   x @ d + median(x @ e_i), which is x @ d unless at least (r + 1) / 2 replicas have a fault: only those places need
   a correction, and it is sparse. With the vote in each crossbar pair, a place is one (term, row block).
 
-Both parts take O(number of faults) to set up per chip. Integers stay below 2^31: K * 128 * 127 bounds them for 8 bits.
+Both parts take O(number of faults) to set up per chip; the compiled product takes both at once. Integers stay below
+2^31: K * 128 * 127 bounds them for 8 bits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from crossvote.sim.array.image import MatrixImage
-from crossvote.swstack.inference.int8_product import PackedWeight
+from crossvote.swstack.inference.int8_product import VOTING_INPUTS, PackedWeight
 from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.inference.products import (
@@ -41,8 +42,8 @@ class CrossbarLinear(MappedLinear):
     """A matrix on crossbars whose ADCs lose nothing: one integer product plus sparse vote corrections, exact.
 
     All faults that lines without a vote feel are in the integers. Where few cells are stuck the integers also hold what
-    is voted on, and ``corrections`` the places that are outvoted; where many are, ``votes`` computes every vote.
-    ``inference.convert`` sets all three from a fault map.
+    is voted on, and ``corrections`` the places that are outvoted; where many are, they hold what the first replicas
+    are, and ``votes`` computes what every vote is beyond that. ``inference.convert`` sets all three from a fault map.
 
     Args:
         placed: the word-line group, shared by its matrices; ``weight`` is a view of its integers on the CPU.
@@ -105,11 +106,21 @@ class CrossbarLinear(MappedLinear):
         return y
 
     def _outputs(self, vectors: torch.Tensor, step: torch.Tensor | None, y: torch.Tensor) -> None:
-        ready = None if self._multiplied is None else self._multiplied[1]
-        if not isinstance(ready, PackedWeight) or self.input_bits > 8 or self.corrections or self.votes:
+        compiled = self._compiled
+        if compiled is None:
             super()._outputs(vectors, step, y)
             return
-        ready.outputs_of(vectors, step, activation_top(self.input_bits), self.scale, self.bias, y)
+        voted = [own.voted_terms() for own in (*self.corrections, *self.votes)]
+        compiled.outputs_of(vectors, step, activation_top(self.input_bits), self.scale, self.bias, y, voted)
+
+    @property
+    def _compiled(self) -> PackedWeight | None:
+        """What makes outputs of inputs in one go, while a batch is computed and where there is such."""
+        ready = None if self._multiplied is None else self._multiplied[1]
+        if not isinstance(ready, PackedWeight) or self.input_bits > 8:
+            return None
+        voting = bool(self.corrections) or bool(self.votes)
+        return ready if not voting or self.in_features <= VOTING_INPUTS else None
 
     def _mapped_weight(self) -> torch.Tensor:
         """The integers of the outputs that have bit lines, and at least one row of 0, up to whole columns."""
@@ -132,6 +143,8 @@ class CrossbarLinear(MappedLinear):
 
     def _chunk(self, vectors: int, device: torch.device) -> int:
         """Few enough vectors for the cache on a CPU, and for the corrections' memory anywhere."""
+        if self._compiled is not None:
+            return max(1, vectors)
         widest = max((len(c.offsets) for c in self.corrections), default=1)  # type: ignore[arg-type]
         widest = max([widest, *(len(v.values) for v in self.votes)])  # type: ignore[arg-type]
         chunk = max(16, _CORRECTION_ELEMENTS // widest)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from crossvote.sim.array.faults import FaultMap
+from crossvote.swstack.inference.int8_product import VotedTerms
 from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.inference.products import integer_product, whole_columns
 from crossvote.swstack.inference.vote_correction import median
@@ -48,10 +49,10 @@ class DenseProgram:
         # On a CPU the group's own array: faults that were written into it one by one are taken out before ``apply``.
         self.weight = torch.from_numpy(placed.weight).to(device)
         used = np.flatnonzero(placed.output >= 0)
-        single = used[placed.replicas[used] == 1]
+        single = used[placed.replica[used] == 0]  # what votes counts as its first replica does, plus a correction
         single = single[np.argsort(placed.output[single], kind="stable")]
         within = np.arange(len(single)) - np.searchsorted(placed.output[single], placed.output[single])
-        #: Lines that do not vote, in rounds in which no output occurs twice.
+        #: First lines of all terms, in rounds in which no output occurs twice.
         self.rounds = [self.lines(single[within == i]) for i in range(int(within.max(initial=-1)) + 1)]
         self.votes: list[tuple[int, Lines]] = []
         for count in np.unique(placed.replicas[used]).tolist():
@@ -78,8 +79,9 @@ class DenseProgram:
         """What the chip makes of the group.
 
         Returns:
-            The integers of all outputs [N, K] without the terms that vote, and for each replica count the values of
-            its lines, int8[lines, K], replica by replica; for each crossbar of the pairs where these vote alone.
+            The integers of all outputs [N, K] with the first replica of the terms that vote, and for each replica
+            count what its other lines hold beyond the first replica's, int8[lines, K], replica by replica; for each
+            crossbar of the pairs where these vote alone.
 
         Raises:
             UserError: the fault map is for another chip.
@@ -88,8 +90,8 @@ class DenseProgram:
         inputs = self.placed.inputs
         each = 2 if self.placed.vote == "alone" else 1
         votes = [
-            torch.empty((len(lines.line), inputs), dtype=torch.int8, device=self.device)
-            for _, lines in self.votes
+            torch.empty((len(lines.line) - len(lines.line) // count, inputs), dtype=torch.int8, device=self.device)
+            for count, lines in self.votes
             for _ in range(each)
         ]
         for span, stuck in self.blocks(faults):
@@ -97,10 +99,11 @@ class DenseProgram:
             for lines in self.rounds:
                 part[lines.output] += self._differences(lines, stuck, span) << lines.shift
             weight[:, span] = part
-            for at, (_, lines) in enumerate(self.votes):
+            for at, (count, lines) in enumerate(self.votes):
                 read = self._read(lines, stuck, span)
                 for values, own in zip(votes[each * at :], read if each == 2 else (read[0] + read[1],), strict=False):
-                    values[:, span] = own.to(torch.int8)
+                    held = own.to(torch.int8).view(count, len(own) // count, -1)
+                    values[:, span] = (held[1:] - held[:1]).flatten(0, 1)
         return weight, votes
 
     def blocks(self, faults: FaultMap) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -163,9 +166,9 @@ def votes_of(
     """The voted terms of ``outputs`` outputs from ``first_output`` on.
 
     Args:
-        voting: per replica count, that count, and output and shift of its lines. values: what those lines hold,
-            int8[lines, K] each, twice where crossbars vote alone. Lines lie replica by replica, the terms of each in
-            ascending order of outputs.
+        voting: per replica count, that count, and output and shift of its lines. values: what those lines but the
+            first replicas' hold beyond these, int8[lines, K] each, twice where crossbars vote alone. Lines lie replica
+            by replica, the terms of each in ascending order of outputs.
     """
     made = []
     rows = placed.inputs if placed.vote == "output" else placed.rows
@@ -174,7 +177,7 @@ def votes_of(
         terms = len(output) // count
         first, stop = np.searchsorted(output[:terms], [first_output, first_output + outputs]).tolist()
         if stop > first:
-            part = own.view(count, terms, -1)[:, first:stop].reshape(count * (stop - first), -1)
+            part = own.view(count - 1, terms, -1)[:, first:stop].reshape((count - 1) * (stop - first), -1)
             of, power = (
                 torch.from_numpy(array[first:stop].astype(np.int64)).to(own.device)
                 for array in (output - first_output, shift)
@@ -184,12 +187,12 @@ def votes_of(
 
 
 class DenseVotes(nn.Module):
-    """The voted terms of a matrix with a dense set of faults: every line's sums, and their medians.
+    """The voted terms of a matrix with a dense set of faults: what their medians are beyond the first replica's sums.
 
     Args:
-        values: int8[r * n, K], what the lines of n terms hold, replica by replica. replicas: r.
-        outputs: int64[n], within the matrix. shift: int64[n]. rows: word lines of a crossbar if the crossbar pairs
-            vote, K if the output does.
+        values: int8[(r - 1) * n, K], what the other lines of n terms hold beyond the first, replica by replica.
+        replicas: r. outputs: int64[n], within the matrix, ascending. shift: int64[n]. rows: word lines of a crossbar
+            if the crossbar pairs vote, K if the output does.
     """
 
     values: torch.Tensor
@@ -202,15 +205,19 @@ class DenseVotes(nn.Module):
         super().__init__()
         self.replicas, self.rows = replicas, rows
         #: Terms, and as many of them as are computed at once: lines of zeros fill up the columns of the products.
-        self.terms = len(values) // replicas
-        padded = values.new_zeros((replicas, whole_columns(self.terms), values.shape[1]))
-        padded[:, : self.terms] = values.view(replicas, self.terms, -1)
+        self.terms = len(outputs)
+        padded = values.new_zeros((replicas - 1, whole_columns(self.terms), values.shape[1]))
+        padded[:, : self.terms] = values.view(replicas - 1, self.terms, -1)
         self.register_buffer("values", padded.view(-1, values.shape[1]), persistent=False)
         self.register_buffer("outputs", outputs, persistent=False)
         self.register_buffer("weight", torch.ones_like(shift) << shift, persistent=False)
 
+    def voted_terms(self) -> VotedTerms:
+        """The same for the compiled product."""
+        return VotedTerms(self.replicas, self.outputs, self.weight.float(), held=(self.values, self.rows))
+
     def add_to(self, y: torch.Tensor, x: torch.Tensor, floats: torch.Tensor | None = None) -> None:
-        """y [V, N] += 2^shift * median of the replicas' sums; x [V, K] integers of any type, or floats.
+        """y [V, N] += 2^shift * median of the replicas' sums beyond the first one's; x [V, K] integers or floats.
 
         ``floats``: the same integers in floating point, where there are such already.
         """
@@ -222,7 +229,8 @@ class DenseVotes(nn.Module):
             else:
                 own = None if floats is None else floats[:, start : start + self.rows]
                 sums = integer_product(part.contiguous(), values.contiguous(), own)
-            voted = median(sums.view(len(x), self.replicas, -1))
+            others = sums.view(len(x), self.replicas - 1, -1).unbind(1)
+            voted = median([torch.zeros_like(others[0]), *others])
             total = voted if total is None else total.add_(voted)
         if total is not None:
             total = total[:, : self.terms]

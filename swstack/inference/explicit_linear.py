@@ -193,5 +193,5 @@ class ExplicitLinear(MappedLinear):
         """Vote on column sums [V, lines] and add the terms into y [V, N]."""
         for first, replicas, output, shift in self.places:
             own = sums[:, first : first + replicas * len(output)].view(len(sums), replicas, len(output))
-            voted = median(own)
+            voted = median(own.unbind(1))
             y.index_add_(1, output.to(y.device), voted.long() << shift.to(y.device))

@@ -1,6 +1,7 @@
 // Products of 8-bit integers on x86 processors without dot products of 8 bits: 16-bit pairs are multiplied and added
 // (vpmaddwd), which saturates nowhere, and sums are of 32 bits. A block of vectors is quantized or widened to 16 bits
-// once; then a panel of 16 outputs at a time stays in the first-level cache while the vectors pass by it.
+// once; then a panel of 16 outputs at a time stays in the first-level cache while the vectors pass by it. What replicas
+// vote on is a sum of few inputs: those are added up for a block of vectors at once, which for this lie side by side.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -11,9 +12,13 @@
 
 namespace {
 
-constexpr int64_t WIDTH = 16;     // outputs of a panel
-constexpr int64_t DEPTH = 1024;   // inputs at a time: 32 KiB of a panel
-constexpr int64_t VECTORS = 64;   // vectors at a time: 4 KiB of sums
+constexpr int64_t WIDTH = 16;    // outputs of a panel
+constexpr int64_t DEPTH = 1024;  // inputs at a time: 32 KiB of a panel
+constexpr int64_t VECTORS = 64;  // vectors at a time: 4 KiB of sums
+constexpr int64_t FEW = 8;       // outputs that are no panel, but multiplied one by one
+constexpr int64_t NARROW = 256;  // inputs of at most 127 whose sum is one of 16 bits
+
+struct Lists;
 
 struct Product {
     int64_t vectors, inputs, outputs;  // outputs: those that are packed
@@ -26,9 +31,26 @@ struct Product {
     int32_t *sums;  // [vectors, row], or none and
     const float *scale, *bias;  // [row] each; bias: or none
     float *y;                   // [vectors, row], sum * step * scale + bias
+    const Lists *lists;         // what votes add to the sums, or none
 };
 
-int64_t even(int64_t inputs) { return inputs + inputs % 2; }
+// Terms of one number of replicas, whose medians are added to the sums 2^shift times. At each place (a term, or the
+// part of it that a crossbar votes on) either the errors of every replica are named, or what all but the first hold
+// beyond it.
+struct Terms {
+    int64_t count, replicas;
+    const int64_t *outputs;  // [count], in a row of the result
+    const float *weight;     // [count], 2^shift
+    // Named, one place a term: entries offsets[i * replicas + j] and following are replica j's at place i.
+    const int64_t *offsets, *k, *columns;  // input k, or columns[k] if there are columns
+    const float *value;
+    // Or held: int8[replicas - 1, padded, inputs], a place for every so many rows.
+    const int8_t *held;
+    int64_t padded, rows;
+};
+
+// Inputs up to whole registers of 16 bits: what vectors and weights are filled up to with zeros.
+int64_t filled(int64_t inputs) { return (inputs + 15) / 16 * 16; }
 
 __m256i load(const void *from) { return _mm256_loadu_si256(static_cast<const __m256i *>(from)); }
 
@@ -44,9 +66,11 @@ __m256i plus(__m256i sum, __m256i more) {
     return sum;
 }
 
+void store(void *to, __m256i x) { _mm256_storeu_si256(static_cast<__m256i *>(to), x); }
+
 void add(int32_t *sums, __m256i low, __m256i high) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(sums), _mm256_add_epi32(load(sums), low));
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(sums + 8), _mm256_add_epi32(load(sums + 8), high));
+    store(sums, _mm256_add_epi32(load(sums), low));
+    store(sums + 8, _mm256_add_epi32(load(sums + 8), high));
 }
 
 // Adds to int32[1, 16] what a vector makes of so many pairs of inputs of a panel.
@@ -82,70 +106,353 @@ void four(const int16_t *x, int64_t stride, const int16_t *panel, int64_t pairs,
     add(sums + 3 * WIDTH, a3, b3);
 }
 
-// Largest magnitude of a vector over `top`, 1 where all is 0. Without their signs, floats are ordered like integers, and
-// what is no number comes last.
+// The same of one output, whose weights lie side by side.
+int32_t dot(const int16_t *x, const int16_t *weight, int64_t depth) {
+    __m256i sum = _mm256_setzero_si256();
+    for (int64_t k = 0; k < depth; k += 16)
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(load(x + k), load(weight + k)));
+    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
+}
+
+// Largest magnitude of a vector over `top`, 1 where all is 0. Without their signs, floats are ordered like integers,
+// and what is no number comes last.
 float own_step(const float *x, int64_t inputs, float top) {
-    int32_t most = 0;
-    for (int64_t k = 0; k < inputs; ++k) {
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i most[4] = {};
+    int64_t k = 0;
+    for (; k + 32 <= inputs; k += 32)
+        for (int64_t i = 0; i < 4; ++i)
+            most[i] = _mm256_max_epi32(most[i], _mm256_and_si256(load(x + k + 8 * i), magnitude));
+    alignas(32) int32_t lanes[8];
+    most[0] = _mm256_max_epi32(_mm256_max_epi32(most[0], most[1]), _mm256_max_epi32(most[2], most[3]));
+    _mm256_store_si256(reinterpret_cast<__m256i *>(lanes), most[0]);
+    int32_t largest = *std::max_element(lanes, lanes + 8);
+    for (; k < inputs; ++k) {
         int32_t bits;
         std::memcpy(&bits, x + k, sizeof bits);
-        most = std::max(most, bits & 0x7fffffff);
+        largest = std::max(largest, bits & 0x7fffffff);
     }
-    float largest;
-    std::memcpy(&largest, &most, sizeof largest);
-    const float step = largest / top;
+    float value;
+    std::memcpy(&value, &largest, sizeof value);
+    const float step = value / top;
     return step == 0 ? 1.0f : step;
 }
 
-// A vector as 16-bit numbers, the last 0 where their number is odd; returns its step.
+// Numbers between -top and top, as integers of 16 bits; what is none becomes 0.
+struct Rounding {
+    __m256 step, inverse, top, bottom;
+    bool near;  // whether x * inverse is as good as x / step far from halves
+
+    Rounding(float step_, float top_)
+        : step(_mm256_set1_ps(step_)),
+          inverse(_mm256_set1_ps(1 / step_)),
+          top(_mm256_set1_ps(top_)),
+          bottom(_mm256_set1_ps(-top_)),
+          near(step_ > 1e-30f && step_ < 1e30f) {}
+
+    __m256 clipped(__m256 x) const { return _mm256_min_ps(_mm256_max_ps(x, bottom), top); }
+
+    static __m256 whole(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+    // Eight quotients to the nearest integer, halves to the even one.
+    __m256 divided(__m256 x) const {
+        x = whole(_mm256_div_ps(x, step));
+        return _mm256_and_ps(clipped(x), _mm256_cmp_ps(x, x, _CMP_ORD_Q));
+    }
+
+    // Sixteen numbers. A product with the inverse, which takes less time, is within 3e-5 of a quotient below 128: it is
+    // taken unless it lies close to a half, or is no number.
+    __m256i operator()(__m256 a, __m256 b) const {
+        const __m256 sign = _mm256_set1_ps(-0.0f), limit = _mm256_set1_ps(0.4999f);
+        const __m256 p = _mm256_mul_ps(a, inverse), q = _mm256_mul_ps(b, inverse);
+        __m256 x = whole(p), y = whole(q);
+        const __m256 off = _mm256_cmp_ps(_mm256_andnot_ps(sign, _mm256_sub_ps(p, x)), limit, _CMP_NLE_UQ);
+        const __m256 close = _mm256_or_ps(
+            off, _mm256_cmp_ps(_mm256_andnot_ps(sign, _mm256_sub_ps(q, y)), limit, _CMP_NLE_UQ));
+        if (!near || _mm256_movemask_ps(close)) {
+            x = divided(a), y = divided(b);
+        } else {
+            x = clipped(x), y = clipped(y);
+        }
+        const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(x), _mm256_cvtps_epi32(y));
+        return _mm256_permute4x64_epi64(packed, 0xd8);
+    }
+};
+
+// A vector as 16-bit numbers, with zeros up to whole 16; returns its step.
 float widen(const Product &p, int64_t vector, int16_t *to) {
-    float own = 1;
-    int64_t k = 0;
+    const int64_t whole = p.inputs - p.inputs % 16, rest = p.inputs - whole;
     if (p.integers) {
         const int8_t *from = p.integers + vector * p.inputs;
-        for (; k < p.inputs; ++k) to[k] = from[k];
-    } else {
-        const float *from = p.values + vector * p.inputs;
-        own = p.steps ? p.steps[vector] : own_step(from, p.inputs, p.top);
-        const __m256 step = _mm256_set1_ps(own), top = _mm256_set1_ps(p.top);
-        const __m256 bottom = _mm256_set1_ps(-p.top);
-        for (; k < p.inputs; k += 8) {
-            alignas(32) float last[8] = {};
-            if (k + 8 > p.inputs) std::memcpy(last, from + k, sizeof(float) * (p.inputs - k));
-            __m256 x = k + 8 > p.inputs ? _mm256_load_ps(last) : _mm256_loadu_ps(from + k);
-            x = _mm256_round_ps(_mm256_div_ps(x, step), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-            const __m256 number = _mm256_cmp_ps(x, x, _CMP_ORD_Q);  // what is none becomes 0
-            x = _mm256_and_ps(_mm256_min_ps(_mm256_max_ps(x, bottom), top), number);
-            const __m256i wide = _mm256_cvtps_epi32(x);
-            const __m128i eight = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-            std::memcpy(to + k, &eight, sizeof(int16_t) * std::min<int64_t>(8, p.inputs - k));
+        for (int64_t k = 0; k < p.inputs; ++k) to[k] = from[k];
+        if (rest) std::fill_n(to + p.inputs, 16 - rest, int16_t{0});
+        return 1;
+    }
+    const float *from = p.values + vector * p.inputs;
+    const float own = p.steps ? p.steps[vector] : own_step(from, p.inputs, p.top);
+    const Rounding rounded(own, p.top);
+    for (int64_t k = 0; k < whole; k += 16)
+        store(to + k, rounded(_mm256_loadu_ps(from + k), _mm256_loadu_ps(from + k + 8)));
+    if (rest) {
+        alignas(32) float last[16] = {};
+        std::memcpy(last, from + whole, sizeof(float) * rest);
+        store(to + whole, rounded(_mm256_load_ps(last), _mm256_load_ps(last + 8)));
+    }
+    return own;
+}
+
+// What votes add to the sums of one term at one place: the median of what its replicas' lists of inputs come to.
+struct Place {
+    int32_t lane, shift, replicas;  // output of the panel; 2^shift
+    bool narrow;                    // whether 16 bits hold the sum of every list
+    int64_t list;                   // of the first replica
+};
+
+struct Lists {
+    std::vector<int64_t> panel;   // first place of each panel; one more than there are panels
+    std::vector<Place> places;
+    std::vector<int64_t> bounds;  // list i adds inputs from bounds[2 i] on, and takes off those from bounds[2 i + 1] on
+    std::vector<uint16_t> inputs;
+};
+
+// Which of eight bits are set, lowest first.
+struct Picks {
+    alignas(16) uint16_t of[256][8];
+
+    Picks() : of{} {
+        for (int64_t mask = 0; mask < 256; ++mask)
+            for (int64_t bit = 0, at = 0; bit < 8; ++bit)
+                if (mask >> bit & 1) of[mask][at++] = bit;
+    }
+};
+
+// Writes k + i for every bit i of the mask to where it points, and up to 16 bytes beyond; returns the end.
+uint16_t *write_bits(uint16_t *to, uint32_t mask, int64_t k) {
+    static const Picks picks;
+    for (; mask; mask >>= 8, k += 8) {
+        const __m128i own = _mm_load_si128(reinterpret_cast<const __m128i *>(picks.of[mask & 255]));
+        _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm_add_epi16(own, _mm_set1_epi16(k)));
+        to += __builtin_popcount(mask & 255);
+    }
+    return to;
+}
+
+// The lists of `held` values of one replica: inputs from `first` on that count, as often as they do. Returns how many.
+int64_t list_held(Lists &lists, const int8_t *values, int64_t first, int64_t stop, std::vector<uint16_t> &taken) {
+    std::vector<uint16_t> &inputs = lists.inputs;
+    const int64_t before = lists.bounds.back();
+    inputs.resize(before), taken.clear();
+    for (int64_t k = first; k < stop; k += 32) {
+        alignas(32) int8_t some[32] = {};
+        if (k + 32 > stop) std::memcpy(some, values + k, stop - k);
+        const __m256i at = load(k + 32 > stop ? some : values + k);
+        uint32_t added = _mm256_movemask_epi8(_mm256_cmpgt_epi8(at, _mm256_setzero_si256()));
+        uint32_t less = _mm256_movemask_epi8(at);
+        for (int8_t times = 1; added | less; ++times) {
+            uint16_t room[32 + 8];
+            inputs.insert(inputs.end(), room, write_bits(room, added, k));
+            taken.insert(taken.end(), room, write_bits(room, less, k));
+            const __m256i most = _mm256_set1_epi8(times);
+            added = _mm256_movemask_epi8(_mm256_cmpgt_epi8(at, most));
+            less = _mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_sub_epi8(_mm256_setzero_si256(), most), at));
         }
     }
-    if (p.inputs % 2) to[p.inputs] = 0;
-    return own;
+    lists.bounds.push_back(inputs.size());
+    inputs.insert(inputs.end(), taken.begin(), taken.end());
+    lists.bounds.push_back(inputs.size());
+    return lists.bounds.back() - before;
+}
+
+// The same of the errors that are named of one replica.
+int64_t list_named(Lists &lists, const Terms &t, int64_t replica, std::vector<uint16_t> &taken) {
+    const int64_t before = lists.bounds.back();
+    lists.inputs.resize(before), taken.clear();
+    for (int64_t at = t.offsets[replica]; at < t.offsets[replica + 1]; ++at) {
+        const auto k = static_cast<uint16_t>(t.columns ? t.columns[t.k[at]] : t.k[at]);
+        const auto times = static_cast<int64_t>(t.value[at]);
+        for (int64_t i = 0; i < std::abs(times); ++i) (times > 0 ? lists.inputs : taken).push_back(k);
+    }
+    lists.bounds.push_back(lists.inputs.size());
+    lists.inputs.insert(lists.inputs.end(), taken.begin(), taken.end());
+    lists.bounds.push_back(lists.inputs.size());
+    return lists.bounds.back() - before;
+}
+
+// The lists of all places of so many sets of terms, panel by panel, but for those where too few replicas have any
+// inputs to outvote 0. False if a term belongs to an output that has no place.
+bool gather(const Product &p, const Terms *terms, int64_t count, Lists &lists) {
+    std::vector<std::pair<int64_t, Place>> found;
+    std::vector<uint16_t> taken;
+    lists.bounds.push_back(0);
+    for (const Terms *t = terms; t < terms + count; ++t) {
+        std::vector<int64_t> outputs(t->outputs, t->outputs + t->count);
+        if (p.places)
+            for (int64_t &output : outputs) {
+                const int64_t *at = std::lower_bound(p.places, p.places + p.outputs, output);
+                output = at < p.places + p.outputs && *at == output ? at - p.places : p.outputs;
+            }
+        for (int64_t output : outputs)
+            if (output < 0 || output >= p.outputs) return false;
+        const int64_t rows = t->held ? t->rows : p.inputs;
+        for (int64_t first = 0; first < p.inputs; first += rows)
+            for (int64_t i = 0; i < t->count; ++i) {
+                const int64_t list = lists.bounds.size() / 2;
+                int64_t most = 0, some = 0;
+                for (int64_t j = 0; j < t->replicas; ++j) {
+                    int64_t size = 0;
+                    if (!t->held) {
+                        size = list_named(lists, *t, i * t->replicas + j, taken);
+                    } else if (j > 0) {
+                        const int8_t *held = t->held + ((j - 1) * t->padded + i) * p.inputs;
+                        size = list_held(lists, held, first, std::min(first + rows, p.inputs), taken);
+                    } else {
+                        lists.bounds.insert(lists.bounds.end(), 2, lists.bounds.back());
+                    }
+                    most = std::max(most, size), some += size > 0;
+                }
+                if (some <= t->replicas / 2) {
+                    lists.bounds.resize(2 * list + 1);
+                    continue;
+                }
+                int32_t shift = 0;
+                while (static_cast<float>(int64_t{1} << shift) < t->weight[i]) ++shift;
+                found.emplace_back(outputs[i] / WIDTH, Place{static_cast<int32_t>(outputs[i] % WIDTH), shift,
+                                                             static_cast<int32_t>(t->replicas), most <= NARROW, list});
+            }
+    }
+    const int64_t panels = (p.outputs + WIDTH - 1) / WIDTH;
+    lists.panel.assign(panels + 1, 0);
+    for (const auto &one : found) ++lists.panel[one.first + 1];
+    for (int64_t n = 0; n < panels; ++n) lists.panel[n + 1] += lists.panel[n];
+    std::vector<int64_t> next(lists.panel.begin(), lists.panel.end() - 1);
+    lists.places.resize(found.size());
+    for (const auto &one : found) lists.places[next[one.first]++] = one.second;
+    return true;
+}
+
+// Eight vectors by eight inputs, turned.
+void turn_eight(const int16_t *from, int64_t stride, int16_t *to) {
+    __m128i a[8], b[8];
+    for (int64_t i = 0; i < 8; ++i) a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i *>(from + i * stride));
+    for (int64_t i = 0; i < 4; ++i) {
+        b[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
+        b[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
+    }
+    for (int64_t i = 0; i < 2; ++i)
+        for (int64_t j = 0; j < 2; ++j) {
+            a[4 * i + 2 * j] = _mm_unpacklo_epi32(b[4 * i + j], b[4 * i + 2 + j]);
+            a[4 * i + 2 * j + 1] = _mm_unpackhi_epi32(b[4 * i + j], b[4 * i + 2 + j]);
+        }
+    for (int64_t i = 0; i < 4; ++i) {
+        auto *own = reinterpret_cast<__m128i *>(to + 2 * i * VECTORS);
+        _mm_storeu_si128(own, _mm_unpacklo_epi64(a[i], a[4 + i]));
+        _mm_storeu_si128(own + VECTORS / 8, _mm_unpackhi_epi64(a[i], a[4 + i]));
+    }
+}
+
+// What inputs from bounds[0] on add and from bounds[1] to bounds[2] take off, at most NARROW, for 64 vectors.
+void narrow_sums(const Lists &lists, const int64_t *bounds, const int16_t *turned, __m256i *sums) {
+    __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+    const uint16_t *k = lists.inputs.data() + bounds[0], *taken = lists.inputs.data() + bounds[1];
+    const uint16_t *stop = lists.inputs.data() + bounds[2];
+    for (; k < taken; ++k) {
+        const int16_t *x = turned + *k * VECTORS;
+        a = _mm256_add_epi16(a, load(x)), b = _mm256_add_epi16(b, load(x + 16));
+        c = _mm256_add_epi16(c, load(x + 32)), d = _mm256_add_epi16(d, load(x + 48));
+    }
+    for (; k < stop; ++k) {
+        const int16_t *x = turned + *k * VECTORS;
+        a = _mm256_sub_epi16(a, load(x)), b = _mm256_sub_epi16(b, load(x + 16));
+        c = _mm256_sub_epi16(c, load(x + 32)), d = _mm256_sub_epi16(d, load(x + 48));
+    }
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+
+void add_wide(int32_t *to, __m256i x, int32_t shift) {
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const __m256i low = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(x));
+    const __m256i high = _mm256_cvtepi16_epi32(_mm256_extracti128_si256(x, 1));
+    add(to, _mm256_sll_epi32(low, by), _mm256_sll_epi32(high, by));
+}
+
+// The median of three lists, all of them narrow.
+void vote_of_three(const Lists &lists, const Place &place, const int16_t *turned, int32_t *added) {
+    __m256i x[3][VECTORS / 16];
+    for (int64_t j = 0; j < 3; ++j) narrow_sums(lists, lists.bounds.data() + 2 * (place.list + j), turned, x[j]);
+    for (int64_t i = 0; i < VECTORS / 16; ++i) {
+        const __m256i low = _mm256_min_epi16(x[0][i], x[1][i]), high = _mm256_max_epi16(x[0][i], x[1][i]);
+        add_wide(added + 16 * i, _mm256_max_epi16(low, _mm256_min_epi16(high, x[2][i])), place.shift);
+    }
+}
+
+// The median of any number of lists of any length.
+void vote(const Lists &lists, const Place &place, const int16_t *turned, int32_t *added) {
+    std::vector<int32_t> sums(place.replicas * VECTORS);
+    for (int64_t j = 0; j < place.replicas; ++j) {
+        const int64_t *whole = lists.bounds.data() + 2 * (place.list + j);
+        for (int64_t first = whole[0]; first < whole[2]; first += NARROW) {
+            const int64_t stop = std::min(first + NARROW, whole[2]);
+            const int64_t part[3] = {first, std::clamp(whole[1], first, stop), stop};
+            __m256i x[VECTORS / 16];
+            narrow_sums(lists, part, turned, x);
+            for (int64_t i = 0; i < VECTORS / 16; ++i) add_wide(sums.data() + j * VECTORS + 16 * i, x[i], 0);
+        }
+    }
+    for (int64_t last = place.replicas - 1; last >= place.replicas / 2; --last)
+        for (int64_t j = 0; j < last; ++j)
+            for (int64_t v = 0; v < VECTORS; ++v) {
+                int32_t &one = sums[j * VECTORS + v], &other = sums[(j + 1) * VECTORS + v];
+                const int32_t low = std::min(one, other);
+                other = std::max(one, other), one = low;
+            }
+    for (int64_t v = 0; v < VECTORS; ++v) added[v] += sums[place.replicas / 2 * VECTORS + v] * (1 << place.shift);
+}
+
+// Adds the votes of a panel to its sums.
+void add_votes(const Lists &lists, int64_t panel, const int16_t *turned, int32_t *sums) {
+    const int64_t first = lists.panel[panel], stop = lists.panel[panel + 1];
+    if (first == stop) return;
+    int32_t added[WIDTH * VECTORS] = {};
+    for (int64_t i = first; i < stop; ++i) {
+        const Place &place = lists.places[i];
+        auto *own = place.replicas == 3 && place.narrow ? vote_of_three : vote;
+        own(lists, place, turned, added + place.lane * VECTORS);
+    }
+    for (int64_t v = 0; v < VECTORS; ++v)
+        for (int64_t n = 0; n < WIDTH; ++n) sums[v * WIDTH + n] += added[n * VECTORS + v];
 }
 
 // Sums of so many vectors with the outputs of a panel go to their places.
 void put(const Product &p, const int32_t *sums, const float *steps, int64_t first, int64_t count, int64_t output) {
     const int64_t outputs = std::min(WIDTH, p.outputs - output);
     int64_t places[WIDTH];
-    float scale[WIDTH] = {}, bias[WIDTH] = {};
+    alignas(32) float scale[WIDTH] = {}, bias[WIDTH] = {};
     for (int64_t n = 0; n < outputs; ++n) {
         places[n] = p.places ? p.places[output + n] : output + n;
         if (p.scale) scale[n] = p.scale[places[n]];
         if (p.bias) bias[n] = p.bias[places[n]];
     }
+    const bool together = outputs == WIDTH && places[WIDTH - 1] - places[0] == WIDTH - 1;
     for (int64_t v = 0; v < count; ++v, sums += WIDTH) {
         const int64_t at = (first + v) * p.row;
         if (p.sums) {
             for (int64_t n = 0; n < outputs; ++n) p.sums[at + places[n]] = sums[n];
             continue;
         }
-        float own[WIDTH];
-        for (int64_t n = 0; n < WIDTH; ++n) own[n] = static_cast<float>(sums[n]) * steps[v] * scale[n];
-        if (p.bias)
-            for (int64_t n = 0; n < WIDTH; ++n) own[n] += bias[n];
-        for (int64_t n = 0; n < outputs; ++n) p.y[at + places[n]] = own[n];
+        alignas(32) float own[WIDTH];
+        for (int64_t n = 0; n < WIDTH; n += 8) {
+            __m256 y = _mm256_mul_ps(_mm256_cvtepi32_ps(load(sums + n)), _mm256_set1_ps(steps[v]));
+            y = _mm256_mul_ps(y, _mm256_load_ps(scale + n));
+            if (p.bias) y = _mm256_add_ps(y, _mm256_load_ps(bias + n));
+            _mm256_store_ps(own + n, y);
+        }
+        if (together) {
+            std::memcpy(p.y + at + places[0], own, sizeof own);
+        } else {
+            for (int64_t n = 0; n < outputs; ++n) p.y[at + places[n]] = own[n];
+        }
     }
 }
 
@@ -162,25 +469,41 @@ void clear(const Product &p, const float *steps, int64_t first, int64_t count) {
     }
 }
 
+// Sums [VECTORS, 16] of so many vectors with the outputs of a panel.
+void multiply_panel(const Product &p, const int16_t *wide, int64_t count, int64_t output, int32_t *sums) {
+    const int64_t depth = filled(p.inputs);
+    if (p.outputs <= FEW) {
+        for (int64_t v = 0; v < count; ++v)
+            for (int64_t n = 0; n < p.outputs; ++n)
+                sums[v * WIDTH + n] = dot(wide + v * depth, p.panels + n * depth, depth);
+        return;
+    }
+    std::fill_n(sums, VECTORS * WIDTH, 0);
+    for (int64_t k = 0; k < depth; k += DEPTH) {
+        const int16_t *panel = p.panels + output * depth + k * WIDTH;
+        const int64_t pairs = std::min(DEPTH, depth - k) / 2;
+        int64_t v = 0;
+        for (; v + 4 <= count; v += 4) four(wide + v * depth + k, depth, panel, pairs, sums + v * WIDTH);
+        for (; v < count; ++v) one(wide + v * depth + k, panel, pairs, sums + v * WIDTH);
+    }
+}
+
 void multiply_rows(const Product &p, int64_t from, int64_t to) {
-    const int64_t depth = even(p.inputs);
-    std::vector<int16_t> wide(std::min(to - from, VECTORS) * depth);
+    const int64_t depth = filled(p.inputs);
+    std::vector<int16_t> wide(VECTORS * depth), turned(p.lists ? VECTORS * depth : 0);
     std::vector<int32_t> sums(VECTORS * WIDTH);
     for (int64_t first = from; first < to; first += VECTORS) {
         const int64_t count = std::min(VECTORS, to - first);
         float steps[VECTORS];
         for (int64_t v = 0; v < count; ++v) steps[v] = widen(p, first + v, wide.data() + v * depth);
+        if (p.lists)
+            for (int64_t v = 0; v < VECTORS; v += 8)
+                for (int64_t k = 0; k < depth; k += 8)
+                    turn_eight(wide.data() + v * depth + k, depth, turned.data() + k * VECTORS + v);
         if (p.outputs < p.row) clear(p, steps, first, count);
         for (int64_t n = 0; n < p.outputs; n += WIDTH) {
-            std::fill(sums.begin(), sums.end(), 0);
-            for (int64_t k = 0; k < depth; k += DEPTH) {
-                const int16_t *panel = p.panels + n * depth + k * WIDTH;
-                const int64_t pairs = std::min(DEPTH, depth - k) / 2;
-                int64_t v = 0;
-                for (; v + 4 <= count; v += 4)
-                    four(wide.data() + v * depth + k, depth, panel, pairs, sums.data() + v * WIDTH);
-                for (; v < count; ++v) one(wide.data() + v * depth + k, panel, pairs, sums.data() + v * WIDTH);
-            }
+            multiply_panel(p, wide.data(), count, n, sums.data());
+            if (p.lists) add_votes(*p.lists, n / WIDTH, turned.data(), sums.data());
             put(p, sums.data(), steps, first, count, n);
         }
     }
@@ -197,14 +520,21 @@ void run(const Product &p, int64_t threads) {
 
 }  // namespace
 
-// Some outputs of weights int8[., inputs], all where none are named, as panels: int16[panels, pairs of inputs, 16, 2].
+// Some outputs of weights int8[., inputs], all where none are named, as panels: int16[panels, pairs of inputs, 16, 2]
+// with the inputs filled up; few of them as int16[outputs, inputs].
 extern "C" void pack(const int8_t *weight, int64_t outputs, int64_t inputs, const int64_t *chosen, int16_t *panels) {
-    const int64_t depth = even(inputs);
+    const int64_t depth = filled(inputs);
+    if (outputs <= FEW) {
+        std::fill_n(panels, outputs * depth, int16_t{0});
+        for (int64_t n = 0; n < outputs; ++n)
+            std::copy_n(weight + (chosen ? chosen[n] : n) * inputs, inputs, panels + n * depth);
+        return;
+    }
     for (int64_t n = 0; n < outputs; n += WIDTH, panels += WIDTH * depth) {
         const int8_t *rows[WIDTH];
         const int64_t count = std::min(WIDTH, outputs - n);
         for (int64_t i = 0; i < count; ++i) rows[i] = weight + (chosen ? chosen[n + i] : n + i) * inputs;
-        if (count < WIDTH) std::fill_n(panels, WIDTH * depth, int16_t{0});
+        if (count < WIDTH || depth > inputs) std::fill_n(panels, WIDTH * depth, int16_t{0});
         for (int64_t k = 0; k < inputs; k += 2)
             for (int64_t i = 0; i < count; ++i) {
                 panels[k * WIDTH + 2 * i] = rows[i][k];
@@ -222,12 +552,18 @@ extern "C" void multiply(const int8_t *integers, int64_t vectors, int64_t inputs
     run(p, threads);
 }
 
-// y float[vectors, row] of values that are quantized by a step each; see Product.
-extern "C" void multiply_values(const float *values, const float *steps, float top, int64_t vectors, int64_t inputs,
+// y float[vectors, row] of values that are quantized by a step each, with what terms that vote add to their sums; see
+// Product. Returns whether all terms belong to outputs that are packed; if not, nothing is done.
+extern "C" bool multiply_values(const float *values, const float *steps, float top, int64_t vectors, int64_t inputs,
                                 const int16_t *panels, int64_t outputs, const int64_t *places, int64_t row,
-                                const float *scale, const float *bias, float *y, int64_t threads) {
+                                const Terms *terms, int64_t sets, const float *scale, const float *bias, float *y,
+                                int64_t threads) {
     Product p{};
     p.vectors = vectors, p.inputs = inputs, p.outputs = outputs, p.panels = panels, p.places = places, p.row = row;
     p.values = values, p.steps = steps, p.top = top, p.scale = scale, p.bias = bias, p.y = y;
+    Lists lists;
+    if (!gather(p, terms, sets, lists)) return false;
+    if (!lists.places.empty()) p.lists = &lists;
     run(p, threads);
+    return true;
 }

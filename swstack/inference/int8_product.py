@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,12 +22,56 @@ _SIGNATURES = {
     "pack": (None, (_DATA, _SIZE, _SIZE, _DATA, _DATA)),
     "multiply": (None, (_DATA, _SIZE, _SIZE, *_WEIGHT, _DATA, _SIZE)),
     "multiply_values": (
-        None,
-        (_DATA, _DATA, ctypes.c_float, _SIZE, _SIZE, *_WEIGHT, _DATA, _DATA, _DATA, _SIZE),
+        ctypes.c_bool,
+        (_DATA, _DATA, ctypes.c_float, _SIZE, _SIZE, *_WEIGHT, _DATA, _SIZE, _DATA, _DATA, _DATA, _SIZE),
     ),
 }
-#: Outputs that lie side by side in a packed weight.
+#: Outputs that lie side by side in a packed weight; its inputs are filled up to a multiple of the same number.
 _PANEL = 16
+#: Most inputs of a matrix whose votes are compiled.
+VOTING_INPUTS = 1 << 16
+
+
+class _Terms(ctypes.Structure):
+    """``Terms`` of the C++ source."""
+
+    _fields_ = (
+        ("count", _SIZE),
+        ("replicas", _SIZE),
+        *((name, _DATA) for name in ("outputs", "weight", "offsets", "k", "columns", "value", "held")),
+        ("padded", _SIZE),
+        ("rows", _SIZE),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class VotedTerms:
+    """Terms of r replicas each, whose medians are added to sums: y[:, output] += weight * median(x @ errors).
+
+    Attributes:
+        replicas: r. outputs: int64[n]. weight: float32[n], powers of two.
+        named: float32[m], k and offsets int64 of the errors of every replica, as in ``vote_correction.Correction``, and
+            the columns that k counts, if not all.
+        held: or int8[(r - 1) * padded, K], what the replicas but the first, whose errors are 0, have; and the rows of
+            crossbars that vote each on their own.
+    """
+
+    replicas: int
+    outputs: torch.Tensor
+    weight: torch.Tensor
+    named: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None] | None = None
+    held: tuple[torch.Tensor, int] | None = None
+
+    def _arguments(self) -> _Terms:
+        terms = _Terms(len(self.outputs), self.replicas, self.outputs.data_ptr(), self.weight.data_ptr())
+        if self.named is not None:
+            value, k, offsets, columns = self.named
+            terms.offsets, terms.k, terms.value = offsets.data_ptr(), k.data_ptr(), value.data_ptr()
+            terms.columns = _address(columns)
+        if self.held is not None:
+            lines, rows = self.held
+            terms.held, terms.padded, terms.rows = lines.data_ptr(), len(lines) // (self.replicas - 1), rows
+        return terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +79,7 @@ class PackedWeight:
     """Weights int8[N, K], some of whose outputs are 0, ready to be multiplied.
 
     Attributes:
-        outputs: N. inputs: K. panels: int16[panels, pairs of inputs, 16, 2], the outputs that are multiplied.
+        outputs: N. inputs: K. panels: int16, the outputs that are multiplied, as ``pack`` of the C++ source lays them.
         places: which ones these are, int64; None for all.
     """
 
@@ -63,34 +108,44 @@ class PackedWeight:
         scale: torch.Tensor,
         bias: torch.Tensor | None,
         y: torch.Tensor,
+        voted: Sequence[VotedTerms] = (),
     ) -> None:
-        """y [V, N] = step * (q @ weight.T) * scale + bias with q = round(x / step), clipped to +-``top``, in float32.
+        """y [V, N] = step * (q @ weight.T + votes) * scale + bias with q = round(x / step), clipped to +-``top``.
 
         Args:
-            x: [V, K]. step: [1, 1] or [V, 1]; None for max|x| / top of each vector, 1 where that is 0.
-            scale, bias: [N] or [1]. y: rows that lie one after the other.
+            x: float32[V, K]. step: [1, 1] or [V, 1]; None for max|x| / top of each vector, 1 where that is 0.
+            scale, bias: [N] or [1]. y: float32, rows that lie one after the other. voted: what votes on q; of outputs
+                that are packed.
 
         Raises:
-            ValueError: x or y has another type, shape or device.
+            ValueError: x or y has another type, shape or device, a term belongs to an output that is not packed, or
+                there are votes on more than ``VOTING_INPUTS`` inputs.
         """
         self._check(x, torch.float32)
         if y.dtype != torch.float32 or y.shape != (len(x), self.outputs) or not y.is_contiguous():
             raise ValueError(f"the outputs of {len(x)} vectors are contiguous float32[{len(x)}, {self.outputs}].")
+        if voted and self.inputs > VOTING_INPUTS:
+            raise ValueError(f"votes are compiled for up to {VOTING_INPUTS} inputs, not {self.inputs}.")
         steps = None if step is None else step.float().expand(len(x), 1).contiguous()
         x, scale = x.contiguous(), scale.expand(self.outputs).contiguous()
         bias = None if bias is None else bias.expand(self.outputs).contiguous()
-        _loaded().multiply_values(
+        terms = (_Terms * len(voted))(*(own._arguments() for own in voted))
+        done = _loaded().multiply_values(
             x.data_ptr(),
             _address(steps),
             top,
             len(x),
             self.inputs,
             *self._arguments(),
+            ctypes.addressof(terms),
+            len(terms),
             scale.data_ptr(),
             _address(bias),
             y.data_ptr(),
             _threads(len(x)),
         )
+        if not done:
+            raise ValueError("a term that votes belongs to an output that is not packed.")
 
     def _check(self, x: torch.Tensor, dtype: torch.dtype) -> None:
         if x.dtype != dtype or x.device.type != "cpu" or x.ndim != 2 or x.shape[1] != self.inputs:
@@ -103,8 +158,8 @@ class PackedWeight:
 
 
 def packed(weight: torch.Tensor, places: torch.Tensor | None = None) -> PackedWeight | None:
-    """Weights int8[N, K] of the CPU, of which only the outputs at ``places`` (int64, all if None) are taken for other
-    than 0; None where the machine does without. O(N K).
+    """Weights int8[N, K] of the CPU, of which only the outputs at ``places`` (int64, ascending, all if None) are taken
+    for other than 0; None where the machine does without. O(N K).
     """
     library = _library()
     if library is None:
@@ -112,9 +167,18 @@ def packed(weight: torch.Tensor, places: torch.Tensor | None = None) -> PackedWe
     weight, places = weight.contiguous(), None if places is None else places.contiguous()
     outputs, inputs = weight.shape
     count = outputs if places is None else len(places)
-    panels = torch.empty((-(-count // _PANEL), -(-inputs // 2), _PANEL, 2), dtype=torch.int16)
+    panels = torch.empty(_whole(count) * _whole(inputs), dtype=torch.int16)
     library.pack(weight.data_ptr(), count, inputs, _address(places), panels.data_ptr())
     return PackedWeight(outputs, inputs, panels, places)
+
+
+def compiles() -> bool:
+    """Whether the machine has this product."""
+    return _library() is not None
+
+
+def _whole(count: int) -> int:
+    return -(-count // _PANEL) * _PANEL
 
 
 def _address(tensor: torch.Tensor | None) -> int | None:

@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from crossvote.swstack.inference.int8_product import PackedWeight, packed
+from crossvote.swstack.inference.int8_product import PackedWeight, compiles, packed
 
 #: What an 8-bit matrix is multiplied as where torch has no product of integers: packed, or parts in float32.
 Prepared = PackedWeight | list[torch.Tensor]
@@ -60,6 +60,11 @@ def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return (x.double() @ weight.double().T).int()
     own = packed(weight) or float_parts(weight)
     return own.product(x) if isinstance(own, PackedWeight) else float_product(x.float(), own).int()
+
+
+def votes_are_compiled() -> bool:
+    """Whether a CPU gets the votes of 8-bit layers with the product, and not by products of their own."""
+    return not integer_matmul_is_exact("cpu") and compiles()
 
 
 def prepared(weight: torch.Tensor) -> Prepared | None:

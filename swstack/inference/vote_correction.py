@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
+
+from crossvote.swstack.inference.int8_product import VotedTerms
 
 
 class Correction(nn.Module):
@@ -58,6 +62,11 @@ class Correction(nn.Module):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.register_buffer("columns", torch.from_numpy(columns) if few else None, persistent=False)
 
+    def voted_terms(self) -> VotedTerms:
+        """The same for the compiled product."""
+        outputs = self.outputs.repeat_interleave(self.output_offsets.diff())
+        return VotedTerms(self.replicas, outputs, self.weight, named=(self.value, self.k, self.offsets, self.columns))
+
     def add_to(self, y: torch.Tensor, x: torch.Tensor, transposed: torch.Tensor | None) -> None:
         """y [V, N] += 2^shift * median over replicas.
 
@@ -67,7 +76,7 @@ class Correction(nn.Module):
             transposed = x.index_select(1, self.columns).T.contiguous()
         assert transposed is not None
         errors = _weighted_sums(self.k, transposed, self.offsets, self.value)
-        total = median(errors.view(self.places, self.replicas, -1))
+        total = median(errors.view(self.places, self.replicas, -1).unbind(1))
         total = total.to(torch.promote_types(total.dtype, self.exact))
         if len(self.outputs) < self.places:
             every = torch.arange(self.places, device=y.device)
@@ -86,12 +95,12 @@ def _weighted_sums(
     )
 
 
-def median(x: torch.Tensor) -> torch.Tensor:
-    """Median over the middle axis of three, r values, r odd: bubble passes of elementwise minima and maxima.
+def median(replicas: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Elementwise median of an odd number of arrays: bubble passes of minima and maxima.
 
     O(r^2) operations on whole arrays, which for the few replicas in use is many times faster than ``torch.median``.
     """
-    values = list(x.unbind(1))
+    values = list(replicas)
     if len(values) == 3:  # one operation in three less
         low, high = torch.minimum(values[0], values[1]), torch.maximum(values[0], values[1])
         return torch.maximum(low, torch.minimum(high, values[2]))

@@ -316,6 +316,45 @@ def test_float_activations_see_the_same_faults(scheme):
     np.testing.assert_array_equal(y.numpy(), reference_outputs(group, x, 8, 8, faults))
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    seed=st.integers(0, 2**31),
+    protection=protections,
+    cell_bits=st.sampled_from([1, 1, 2]),
+    rate=st.sampled_from([0.0, 0.005, 0.05, 0.3, 1.0]),
+    inputs=st.sampled_from([1, 15, 16, 17, 40, 600]),
+    outputs_=st.sampled_from([1, 2, 8, 9, 13, 40]),
+    vectors=st.sampled_from([1, 5, 64, 131]),
+    bits=st.sampled_from([2, 8]),
+    activations=st.sampled_from(["token", "tensor", "static"]),
+    dense_from=st.sampled_from([0.0, 2.0]),
+)
+def test_the_compiled_product_votes_bit_for_bit_as_torch_does(
+    seed, protection, cell_bits, rate, inputs, outputs_, vectors, bits, activations, dense_from
+):
+    """Lists of more than 256 errors, crossbars that vote each, several replicas, pruned outputs, odd sizes."""
+    rng = np.random.default_rng(seed)
+    _, group = placed(rng, protection, cell_bits=cell_bits, inputs=inputs, outputs=outputs_)
+    scaled = tuple(
+        dataclasses.replace(
+            m, scale=rng.random(m.outputs).astype(np.float32), bias=rng.normal(size=m.outputs).astype("f")
+        )
+        for m in group.matrices
+    )
+    group = dataclasses.replace(group, matrices=scaled)
+    options = {"input_step": 0.02} if activations == "static" else {}
+    layers = on_chip(group, chip(group, rate, seed), bits, dense_from, activations=activations, **options).layers
+    x = torch.from_numpy(rng.normal(size=(vectors, inputs)).astype(np.float32))
+    x[0] = torch.from_numpy(rng.choice(np.float32([-1, 1, 0.5, 0]), inputs))
+    x[-1, 0] = rng.choice([3e38, 1e-40, -0.0, 40.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "integer_matmul_is_exact", lambda device_type: False)
+        compiled = [layer(x) for layer in layers]
+        patch.setattr(products, "packed", lambda weight, places=None: None)
+        for layer, own in zip(layers, compiled, strict=True):
+            np.testing.assert_array_equal(own.numpy(), layer(x).numpy())
+
+
 def test_many_vectors_are_computed_in_parts_alike():
     rng = np.random.default_rng(10)
     _, group = placed(rng, SCHEMES["two planes, crossbar"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference import int8_product, products
-from crossvote.swstack.inference.int8_product import packed
+from crossvote.swstack.inference.int8_product import VotedTerms, packed
 from crossvote.swstack.mapping.quantization import activation_scale, round_activations
 
 if packed(torch.ones((1, 1), dtype=torch.int8)) is None:
@@ -86,6 +86,83 @@ def test_outputs_are_bit_for_bit_those_of_torch(activations, bits, with_bias):
         y = torch.full((133, 45), 7.0)
         packed(weight, places).outputs_of(x, own, top, scale, bias, y)
         np.testing.assert_array_equal(y.numpy(), expected.numpy())
+
+
+def medians(q, errors):
+    """Of the sums of q [V, K] with errors [r, n, K] of every replica, [V, n]."""
+    return np.median(np.einsum("vk,rnk->rvn", q, errors), axis=0).astype(np.int64)
+
+
+@pytest.mark.parametrize("replicas", [3, 5])
+@pytest.mark.parametrize("long", [0, 256, 257, 259, 600])
+@pytest.mark.parametrize("by_name", [True, False])
+def test_votes_are_medians_of_the_sums_of_errors(replicas, long, by_name):
+    """Full-scale inputs, errors that count several times, as many of one sign as 16 bits hold the sum of, and more."""
+    rng = np.random.default_rng(long)
+    outputs, inputs, vectors, rows = 21, 700, 67, 128
+    places = np.flatnonzero(rng.random(outputs) < 0.7)
+    of = np.sort(rng.choice(places, 9))
+    errors = rng.integers(-6, 7, (replicas, len(of), inputs)) * (rng.random((replicas, len(of), inputs)) < 0.1)
+    errors[:, 0], errors[:, 0, :long] = 0, 1
+    errors[:, 1], errors[:, 1, inputs - long :] = 0, -1
+    q = rng.choice([-127, 127, 3], (vectors, inputs))
+    q[0], q[1] = 127, -127
+    weight = np.zeros((outputs, inputs), np.int64)
+    weight[places] = rng.integers(-127, 128, (len(places), inputs))
+    shift = rng.integers(0, 7, len(of))
+    expected = q @ weight.T
+    if by_name:
+        at = [np.flatnonzero(own) for own in errors.transpose(1, 0, 2).reshape(-1, inputs)]
+        value = [own[k] for own, k in zip(errors.transpose(1, 0, 2).reshape(-1, inputs), at, strict=True)]
+        columns = np.unique(np.concatenate(at))
+        named = (
+            torch.from_numpy(np.concatenate(value).astype(np.float32)),
+            torch.from_numpy(np.searchsorted(columns, np.concatenate(at))),
+            torch.from_numpy(np.concatenate([[0], np.cumsum([len(k) for k in at])])),
+            torch.from_numpy(columns),
+        )
+        kind = {"named": named}
+        voted = medians(q, errors)
+    else:
+        errors[0] = 0
+        padded = np.zeros((replicas - 1, 16, inputs), np.int8)
+        padded[:, : len(of)] = errors[1:]
+        kind = {"held": (torch.from_numpy(padded.reshape(-1, inputs)), rows)}
+        parts = range(0, inputs, rows)
+        voted = sum(medians(q[:, k : k + rows], errors[:, :, k : k + rows]) for k in parts)
+    np.add.at(expected.T, of, voted.T << shift[:, None])
+    terms = VotedTerms(replicas, torch.from_numpy(of), torch.from_numpy(np.float32(2.0**shift)), **kind)
+    y = torch.empty((vectors, outputs))
+    own = packed(torch.from_numpy(weight.astype(np.int8)), torch.from_numpy(places))
+    own.outputs_of(torch.from_numpy(q).float(), torch.ones(1, 1), 127, torch.ones(1), None, y, [terms])
+    np.testing.assert_array_equal(y.numpy(), expected)  # below 2^24
+
+
+def test_votes_that_have_no_place_are_refused():
+    ones = torch.ones((1, 4), dtype=torch.int8)
+    terms = VotedTerms(3, torch.tensor([1]), torch.ones(1), held=(ones.repeat(2, 1), 4))
+    own = packed(ones.repeat(3, 1), torch.tensor([0, 2]))
+    with pytest.raises(ValueError, match="an output that is not packed"):
+        own.outputs_of(torch.ones(2, 4), None, 127, torch.ones(1), None, torch.ones(2, 3), [terms])
+    wide = torch.ones((1, (1 << 16) + 1), dtype=torch.int8)
+    with pytest.raises(ValueError, match="up to 65536 inputs, not 65537"):
+        packed(wide).outputs_of(wide.float(), None, 127, torch.ones(1), None, torch.ones(1, 1), [terms])
+
+
+@pytest.mark.parametrize("step", [0.02, 1e-39, 1e-31, 3e38, float("inf"), float("nan")])
+def test_quotients_near_halves_are_rounded_as_torch_does(step):
+    """Where a product with the inverse of a step is not a quotient."""
+    x = torch.arange(-140.5, 140.5, 0.5) * torch.tensor(step).clamp(max=1e36)
+    x = torch.stack([x, torch.nextafter(x, x + 1), torch.nextafter(x, x - 1)]).T.reshape(-1, 3)
+    x = torch.cat([x, torch.tensor([[3e38, -3e38, 1e-45]])])
+    steps = torch.full((1, 1), step)
+    expected = round_activations(x, steps, 8).nan_to_num(0).to(torch.int8)
+    for columns in (3, 48):  # below and above a register
+        wide, y = x.repeat(1, columns // 3), torch.empty((len(x), columns))
+        own = packed(torch.eye(columns).to(torch.int8))
+        own.outputs_of(wide, steps, 127, torch.ones(1), None, y)
+        wanted = expected.repeat(1, columns // 3).int() * steps
+        np.testing.assert_array_equal(y.numpy(), wanted.numpy())
 
 
 def test_what_does_not_fit_is_refused():
