@@ -12,7 +12,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import crossvote as cv
+from crossvote.swstack.evaluation.chips import sample_chips
+from crossvote.swstack.evaluation.config import FaultsConfig
+from crossvote.swstack.evaluation.evaluation import sweep
 from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.layouts import head_groups
 from crossvote.swstack.models.loading import load as load_model
 from crossvote.swstack.tasks.kinds import head_of
 from crossvote.swstack.tasks.own import task_from_rows
@@ -74,3 +78,23 @@ def test_a_family_goes_through_the_whole_job(name, tmp_path):
     (proof,) = cv.cosim(image, again, data, chip, tokens=4, backend="numpy")
     assert proof.equal
     assert proof.outputs > 0
+
+
+@pytest.mark.parametrize("name", ["Bert", "GPT2", "Llama", "DebertaV2", "XLNet"])
+def test_head_and_token_table_of_a_family_go_on_the_chip(name, tmp_path):
+    data = task_from_rows("w0", sentences(16, 0), sentences(16, 1), max_length=12)
+    config = ModelConfig(source=saved(BY_NAME[name], tmp_path / "model"), head=True)
+    model = cv.Model(*load_model(config, head_of(data), 0))
+    image = cv.map(model, "best")
+    heads = {matrix for group in head_groups(model.module) for matrix in group.matrices}
+    assert heads
+    assert heads <= {matrix.name for group in image.groups for matrix in group.matrices}
+    table = model.module.get_input_embeddings().weight.clone()
+    chips = sample_chips(FaultsConfig(rates=(0.3,), chips=1, embeddings=True), 7, [image], model.module)
+    result = sweep(model.module, model.tokenizer, data, {"best": image}, chips, faulty_embeddings=True)
+    assert "embedding" in result.conditions["fault_scope"]
+    assert torch.equal(model.module.get_input_embeddings().weight, table)
+    plain, whole = (cv.simulate(image, model, tokens=8, embeddings=own) for own in (False, True))
+    assert any("head" in scope for scope in plain.actions)
+    assert set(whole.actions) > set(plain.actions)
+    assert whole.latency_ps > plain.latency_ps
