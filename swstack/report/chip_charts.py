@@ -33,7 +33,7 @@ def cost_figure(costs: Parts, kept: Mapping[str, float], what: str) -> Figure:
                 if title in changes:
                     label = scheme if axes is panels[0] else None
                     axes.plot([100 * changes[title]], [kept[scheme]], ls="", ms=8, label=label, **look(i))
-            axes.axvline(0, color=MUTED, lw=0.9, ls="--")
+            axes.axvline(0, color=MUTED, lw=0.9, ls="--", zorder=1)  # under the marks
             axes.set_title(title, fontsize=9.5)
             axes.set_xlabel("change, %", fontsize=8.5)
             axes.tick_params(labelsize=8.5)

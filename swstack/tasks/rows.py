@@ -18,6 +18,7 @@ from crossvote.swstack.tasks.fields import Row
 from crossvote.swstack.tasks.json_rows import array_rows, json_object
 
 _HUB = "hub:"
+_SIGNS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 #: What to do where quotation marks are part of a text.
 _QUOTING = 'a field that begins with one is quoted, and within it every one is written twice ("" for ")'
 #: How a file begins that gzip made.
@@ -158,6 +159,12 @@ def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(_text_lines(file, path), delimiter=separator, strict=True)
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            other = next((sign for sign in ";\t,|" if sign != separator and sign in "".join(reader.fieldnames)), None)
+            if len(reader.fieldnames) == 1 and other is not None:
+                raise UserError(
+                    f"{path}: its columns are separated by {_SIGNS[other]} instead of {_SIGNS[separator]}; save it "
+                    "with commas as .csv or with tabs as .tsv."
+                )
             for name in reader.fieldnames:
                 if reader.fieldnames.count(name) > 1:
                     raise UserError(f"{path}: two columns are called '{name}'.")

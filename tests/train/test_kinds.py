@@ -421,6 +421,9 @@ def test_files_of_other_programs_say_the_same(tmp_path, content):
         ("Sentence1,LABEL\na,0\n", {}, r"it has Sentence1, LABEL; name it with task\.columns = \{label = 'LABEL'\}"),
         ("a,b\nred,0\nblue,1\n", {"sentence1": "a", "label": "a"}, "column 'a' is named for two parts"),
         ("sentence1,label\n,0\n ,1\n", {}, "every first sentence is empty"),
+        # What a spreadsheet saves where a comma is in numbers, and tabs under the name of the other.
+        ("sentence1;label\nred, dark;0\nblue;1\n", {}, r"separated by semicolons instead of commas; save it"),
+        ("sentence1\tlabel\nred\t0\nblue\t1\n", {}, r"separated by tabs instead of commas; save it"),
     ],
 )
 def test_columns_that_are_not_the_tasks_are_named(tmp_path, content, columns, message):
