@@ -138,10 +138,6 @@ def tuning_row(pruning: Pruning, result: Comparison) -> dict[str, Any]:
     }
 
 
-def _one_thread_each(threads: int) -> None:
-    torch.set_num_threads(threads)
-
-
 def main() -> None:
     """Run both parts on all tasks and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,7 +168,7 @@ def main() -> None:
         ProcessPoolExecutor(
             args.jobs,
             multiprocessing.get_context("spawn"),
-            initializer=_one_thread_each,
+            initializer=torch.set_num_threads,
             initargs=(max(1, cores() // args.jobs),),
         ) as pool,
     ):
@@ -182,11 +178,11 @@ def main() -> None:
         tries = [pruning for dense in held_out.values() for pruning in candidates(dense, cfg)]
         for pruning, result in _measured(pool, tries, "choose settings", progress):
             tuned.append((pruning, result))
-            rows = [tuning_row(*pair) for pair in sorted(tuned, key=lambda pair: tries.index(pair[0]))]
-            write_csv(args.results / "tuning.csv", rows)
+            tuned.sort(key=lambda pair: tries.index(pair[0]))
+            write_csv(args.results / "tuning.csv", [tuning_row(*pair) for pair in tuned])
         final = [
             replace(one, dense=dense, seed=seed, folder=dense.folder)
-            for one in chosen(sorted(tuned, key=lambda pair: tries.index(pair[0])))
+            for one in chosen(tuned)
             for dense in [whole[one.dense.task.name]]
             for seed in range(args.seeds)
         ]
