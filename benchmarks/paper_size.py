@@ -1,6 +1,7 @@
 """The paper at its own size: MPNet-base (BERT-base's geometry) through Table 1, Figure 7, Table 3 and the system model.
 
     python -m benchmarks.paper_size --glue-dir DIR [--jobs N] [--minutes M]     # after `make models`
+    python -m benchmarks.paper_size ... --only 'train mrpc 0|sweep mrpc'          # some of its jobs
     python -m benchmarks.paper_size --report                                    # the results from what is finished
     python -m benchmarks.paper_size --weights                                   # Table 2 and Figure 3 of the encoder
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -175,6 +177,7 @@ def main() -> None:
     parser.add_argument("--checkpoint-steps", type=int, default=100, help="steps of training between checkpoints")
     parser.add_argument("--out", type=Path, default=Path("runs/paper-size"), help="where the runs go")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the report goes")
+    parser.add_argument("--only", default="", help="only jobs whose names match: a regular expression")
     parser.add_argument("--report", action="store_true", help="write the results of what is finished, run nothing")
     parser.add_argument("--weights", action="store_true", help="write Table 2 and Figure 3 of the encoder as installed")
     parser.add_argument("--sweep", help=argparse.SUPPRESS)
@@ -191,6 +194,7 @@ def main() -> None:
     if unknown := set(tasks) - set(RECIPES):
         parser.error(f"--tasks {', '.join(sorted(unknown))}: must be of {', '.join(RECIPES)}.")
     todo, plans = jobs(args.model, args.glue_dir, args.column_sparsity, args.out, tasks, args.checkpoint_steps)
+    todo = [job for job in todo if re.search(args.only, job.name)]
     started = time.monotonic()
 
     def after(job: Job, code: int) -> None:

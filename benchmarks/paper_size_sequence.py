@@ -5,7 +5,8 @@
 A real sentence pair of MRPC's dev set runs through an encoder of BERT-base's size on one faulty chip; what each of its
 72 matrices receives there goes through the compiled output peripheral, and every integer is compared with the NumPy
 reference and with torch. The encoder lost the 30 % of the columns of every word-line group that have the smallest norms
-and was not trained afterwards: it is the integers that are checked, not accuracy.
+and was not trained afterwards: it is the integers that are checked, not accuracy. With a run's directory as ``--model``
+it is that run's pruned and trained model.
 
 The work is done word-line group by word-line group; what is finished is kept, so a run that was stopped (or that had
 ``--minutes``) goes on when it is called again.
@@ -28,11 +29,13 @@ from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.system.cosim import cosimulate, of_matrix
 from crossvote.swstack.evaluation.cosimulation import OnChip, on_chip
+from crossvote.swstack.experiment.run.paths import MASKS, PRUNED
 from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.models.masks import load_masks
 from crossvote.swstack.tasks import TaskConfig, load_task
 from crossvote.swstack.tasks.batches import batches, encode
 
@@ -53,8 +56,11 @@ class Settings:
 def placed_sequence(settings: Settings, glue_dir: str | None, sparsity: float) -> OnChip:
     """The encoder on its faulty chip, and what its word-line groups receive for the first pair that is long enough."""
     task = load_task(TaskConfig(name=settings.task, glue_dir=glue_dir), 0)
-    model, tokenizer = load_model(ModelConfig(source=settings.model), task.num_labels, task.regression, seed=0)
-    masks = prune_by_norms(model, sparsity)
+    run = Path(settings.model)
+    pruned = (run / MASKS).is_file()
+    source = str(run / PRUNED) if pruned else settings.model
+    model, tokenizer = load_model(ModelConfig(source=source), task.num_labels, task.regression, seed=0)
+    masks = load_masks(run / MASKS) if pruned else prune_by_norms(model, sparsity)
     image = build_image(model, word_line_groups(model), masks, PRESETS[settings.scheme], name=settings.scheme)
     faults = FaultMap.sample(image.rows, image.columns, image.crossbars, settings.rate, seed_sequence(0, "paper size"))
     for number in range(len(task.dev)):
@@ -140,7 +146,7 @@ def total(folder: Path) -> str:
 def main() -> None:
     """Compute what is missing, and print what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mpnet-base", help="installed by 'make models', a directory, or a hub name")
+    parser.add_argument("--model", default="mpnet-base", help="installed, a directory, a hub name, or a run")
     parser.add_argument("--task", default="mrpc", help="whose dev set the sequence is taken from")
     parser.add_argument("--glue-dir", help="a directory in GLUE's official layout")
     parser.add_argument("--tokens", type=int, default=48, help="the first example with at least as many")

@@ -144,6 +144,15 @@ def test_the_command_plans_its_jobs_from_its_own_options(tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_only_jobs_that_are_asked_for_run(tmp_path, monkeypatch):
+    run = []
+    monkeypatch.setattr(paper_size, "run_jobs", lambda todo, *_: run.extend(job.name for job in todo))
+    options = ["--tasks", "mrpc,cola", "--only", "train mrpc 0|sweep cola-best-all"]
+    monkeypatch.setattr(sys, "argv", ["paper_size", *options, "--out", str(tmp_path / "out")])
+    paper_size.main()
+    assert run == ["train mrpc 0", "sweep cola-best-all-0.01-0.2", "sweep cola-best-all-0.5-5"]
+
+
 def test_the_complete_rates_of_an_interrupted_sweep_are_reported(tmp_path):
     one = replace(next(p for p in plan.sweep_plans() if p.variant == "paper-column"), chips=2)
     config = tmp_path / f"{one.task}-0" / "config.toml"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
 
 from benchmarks import paper_size_sequence as sequence
 from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.peripheral.verilator_build import find_verilator
+from crossvote.swstack.experiment.run.paths import MASKS
+from crossvote.swstack.models.masks import load_masks
 
 pytestmark = pytest.mark.skipif(
     find_verilator() is None or find_compiler() is None, reason="needs Verilator and a compiler"
@@ -60,3 +63,12 @@ def test_pieces_of_other_settings_are_not_gone_on_with(tiny_mpnet, tmp_path):
     assert sequence.run(placed, tmp_path, settings, 10)
     other = sequence.Settings(str(tiny_mpnet), "grammar-single", 5)
     assert not sequence.run(placed, tmp_path, other, minutes=-1)
+
+
+def test_a_run_gives_its_own_pruned_weights(workplace):
+    run = workplace.folder / "run"
+    masks = load_masks(run / MASKS)
+    placed = sequence.placed_sequence(sequence.Settings(str(run), "grammar-single", 4), None, 0.3)
+    for group in placed.image.groups:
+        kept = [m.first_output + np.flatnonzero(masks[m.name].columns) for m in group.matrices]
+        assert set(group.column_map.output[group.column_map.used]) == set(np.concatenate(kept))

@@ -32,6 +32,7 @@ from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding
 from crossvote.swstack.tasks.batches import encode
 from crossvote.swstack.tasks.kinds import kind_of
+from crossvote.swstack.training.loop import best_device
 from crossvote.swstack.training.predict import predict
 
 #: Converted models that a worker keeps, so that schemes can take turns on the same chip: as many as the shipped
@@ -58,6 +59,7 @@ class Workbench:
         self.table = table_crossbars(self.config.faults, self._first, self.model)
         static = self.config.quantization.activations == "static"
         self.steps = static_steps(self.model, self.tokenizer, self.task, self._first) if static else None
+        self.model.to(best_device())  # type: ignore[arg-type]
 
     @property
     def _first(self) -> Image:
