@@ -79,8 +79,8 @@ def mismatches(
     faults: FaultMap | None,
     spans: Sequence[range],
     checksums: Iterable[int],
-) -> int:
-    """How often checksums do not hold for inputs x [V, K], from cells alone: in how many vectors of how many OPCs.
+) -> NDArray[np.int64]:
+    """In how many OPCs the checksum does not hold for each of the inputs x [V, K], int64[V], from cells alone.
 
     Args:
         spans: row blocks that each OPC adds. checksums: those of the map that are counted.
@@ -91,7 +91,7 @@ def mismatches(
     driven = np.zeros((len(x), group.row_blocks * group.rows), np.int64)
     driven[:, : group.inputs] = np.where(group.kept_inputs, x, 0)
     places = [group.column_map.checked_lines(number) for number in checksums]
-    count = 0
+    count = np.zeros(len(x), np.int64)
     for span in spans if places else ():
         found = np.zeros((len(places), len(x)), np.int64)
         for block in span:
@@ -99,5 +99,5 @@ def mismatches(
             own = driven[:, block * group.rows : (block + 1) * group.rows]
             for at, (covered, held) in enumerate(places):
                 found[at] += residues(cells[:, :, covered], cells[:, :, held], own)
-        count += int(np.count_nonzero(found & ((1 << group.column_map.checksum_bits) - 1)))
+        count += np.count_nonzero(found & ((1 << group.column_map.checksum_bits) - 1), axis=0)
     return count

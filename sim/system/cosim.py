@@ -7,8 +7,9 @@ One request and one result, whoever hosts the time: ``cosimulate`` streams a gro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class CosimRequest:
         outputs: only OPCs that make some of these outputs of the group; None means all.
         quantum: token vectors that are computed at once.
         threads: see ``OpcArray``.
-        evidence: folder for the first transaction whose integers differ from the reference, as a waveform.
+        evidence: folder for the first transaction that differs from the reference, in its integers or in what is said
+            of its checksum, as a waveform.
         make_tile: makes a whole tile, called once per bundle in the place of ``make_peripheral``; its outputs are
             quantized activations, with the ranges of the reference's integers.
     """
@@ -70,7 +72,7 @@ class Cosimulation:
         code_pairs: (positive, negative) ADC code pairs that went through the OPCs. cycles: clock cycles of all OPCs
         together. disagreements: votes that were not unanimous.
         simulated_ps: time on the chip from the first read to the last output; 0 inside a system run, which has its own.
-        peripheral_seconds: wall time inside the peripherals. evidence: files about the first mismatch.
+        peripheral_seconds: wall time inside the peripherals. evidence: files about the first difference.
         requantise: what the hardware makes of integers int64[V, N] before they come out; None: nothing.
         spans: row blocks that each OPC of a bundle adds. checksums: those of the column map that OPCs checked.
         checksum_mismatches: how often one of them did not hold, as the OPCs counted it. checksum_reference: as often as
@@ -136,6 +138,7 @@ class CosimRun:
         reference[:, simulated] = expected[:, simulated]
         checked = image.column_map.checksums > 0
         checksums = tuple(int(image.column_map.check[bundle.lines[0]]) for bundle in bundles if checked)
+        unheld = mismatches(image, request.x, request.faults, self.opcs.spans, checksums)
         self.result = Cosimulation(
             group=image.name,
             backend=self.opcs.backend,
@@ -146,9 +149,9 @@ class CosimRun:
             requantise=requantise,
             spans=tuple(self.opcs.spans),
             checksums=checksums,
-            checksum_reference=mismatches(image, request.x, request.faults, self.opcs.spans, checksums),
+            checksum_reference=int(unheld.sum()),
         )
-        self.done = 0
+        self.unheld, self.done = unheld, 0
 
     def compute(self, until: int) -> None:
         """Let the OPCs digest the vectors up to ``until``, as far as that has not been done."""
@@ -163,25 +166,28 @@ class CosimRun:
         result.checksum_mismatches += run.checksum_mismatches
         result.peripheral_seconds += run.seconds
         self.done = until
+        if self.request.evidence is None or result.evidence or isinstance(self.opcs, TileArray):
+            return  # there is no evidence of tiles
+        every = range(len(self.opcs.bundles))
         wrong = np.argwhere(result.outputs[chunk] != result.reference[chunk])
-        if len(wrong) and self.request.evidence is not None and not result.evidence:
-            result.evidence = self._evidence(chunk.start + int(wrong[0, 0]), int(wrong[0, 1]), self.request.evidence)
+        if len(wrong):
+            vector, output = chunk.start + int(wrong[0, 0]), int(wrong[0, 1])
+            made_by = next(at for at in every if output in self.opcs.bundles[at].outputs)
+            result.evidence = self._evidence([vector], [made_by], self.request.evidence)
+        elif run.checksum_mismatches != self.unheld[chunk].sum():
+            # A count says neither which vector nor which OPC.
+            result.evidence = self._evidence(range(chunk.start, until), every, self.request.evidence)
 
-    def _evidence(self, vector: int, output: int, folder: Path) -> tuple[Path, ...]:
-        """Files about the OPC run that made ``output`` of a vector wrong; none if it does not happen again.
-
-        There are none of tiles.
-        """
-        if isinstance(self.opcs, TileArray):
-            return ()
-        at = next(i for i, bundle in enumerate(self.opcs.bundles) if output in bundle.outputs)
-        peripheral, opc_map = self.opcs.peripherals[at], self.opcs.maps[at]
-        reference = NumpyPeripheral(peripheral.parameters)
-        reference.load_map(opc_map)
-        for span in self.opcs.spans:
+    def _evidence(self, vectors: Iterable[int], bundles: Sequence[int], folder: Path) -> tuple[Path, ...]:
+        """Files about the first of the OPC runs that goes wrong, vector by vector; none if none does again."""
+        assert isinstance(self.opcs, OpcArray)
+        for vector, at, span in product(vectors, bundles, self.opcs.spans):
+            peripheral, opc_map = self.opcs.peripherals[at], self.opcs.maps[at]
+            reference = NumpyPeripheral(peripheral.parameters)
+            reference.load_map(opc_map)
             codes = self.opcs.opc_codes(self.request.x[vector : vector + 1], span, self.opcs.bundles[at])
-            got, expected = peripheral.process(codes).outputs, reference.process(codes).outputs
-            if not np.array_equal(got, expected):
+            got, expected = peripheral.process(codes), reference.process(codes)
+            if not np.array_equal(got.outputs, expected.outputs) or got.mismatches != expected.mismatches:
                 what = {"group": self.result.group, "token": vector, "row_blocks": [span.start, span.stop]}
                 return dump_transaction(folder, peripheral.parameters, opc_map, codes, got, expected, what)
         return ()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.peripheral.amaranth_backend import AmaranthPeripheral
-from crossvote.sim.peripheral.base import OpcMap
+from crossvote.sim.peripheral.base import OpcMap, PeripheralResult
 
 
 def dump_transaction(
@@ -21,14 +21,14 @@ def dump_transaction(
     parameters: OpcParameters,
     opc_map: OpcMap,
     codes: NDArray[np.unsignedinteger],
-    got: NDArray[np.int64],
-    expected: NDArray[np.int64],
+    got: PeripheralResult,
+    expected: PeripheralResult,
     what: Mapping[str, Any],
 ) -> tuple[Path, ...]:
     """Write ``transaction.json``, ``opc.vcd`` (the hardware description fed with ``codes``) and ``opc.gtkw``.
 
     Args:
-        codes: uint8 or uint16[V, row blocks, n_x, columns, 2], best of one vector. got, expected: int64[V, outputs].
+        codes: uint8 or uint16[V, row blocks, n_x, columns, 2], best of one vector. got, expected: from them.
         what: where the codes come from, copied into the JSON file.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,9 +38,14 @@ def dump_transaction(
     again = rtl.process(codes)
     document = {
         **what,
-        "got": got.tolist(),
-        "expected": expected.tolist(),
+        "got": got.outputs.tolist(),
+        "expected": expected.outputs.tolist(),
         "waveform_gives": again.outputs.tolist(),
+        "checksum_mismatches": {
+            "got": got.mismatches,
+            "expected": expected.mismatches,
+            "waveform_gives": again.mismatches,
+        },
         "cycles": again.cycles,
         "map": {
             name: getattr(opc_map, name).tolist() for name in ("output", "plane", "replica", "flipped", "shift", "copy")

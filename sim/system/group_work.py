@@ -24,7 +24,8 @@ class DenseLayout:
         embedded: replicas live in the bit lines of pruned outputs (blocks are added only when these do not suffice);
             otherwise they lie beside their output, and pruned outputs leave holes.
         whole_outputs: no output is split over two crossbars. flipped: how many planes, from the top one down, store
-            1-bit in both crossbars of a pair.
+            1-bit in both crossbars of a pair. checksum_bits: bit lines of a checksum beside those that an output
+            peripheral serves.
     """
 
     replicas: int = 0
@@ -33,6 +34,7 @@ class DenseLayout:
     embedded: bool = False
     whole_outputs: bool = True
     flipped: int = 0
+    checksum_bits: int = 0
 
 
 UNPROTECTED = DenseLayout()
@@ -139,22 +141,31 @@ class GroupWork:
         """
         columns, slices, replicas = chip.crossbar.columns, chip.slices, layout.replicas
         width = slices if layout.embedded else slices + replicas
-        if width > columns:
-            raise UserError(f"an output of {width} bit lines does not fit into a crossbar of {columns} (group {name}).")
+        # What an output peripheral serves beside its checksum, and what that leaves in a crossbar.
+        served = min(chip.opc.columns, columns) - layout.checksum_bits
+        room = columns - layout.checksum_bits * -(-columns // chip.opc.columns)
+        if width > (min(room, served) if layout.checksum_bits else columns):
+            beside = " beside a checksum" if layout.checksum_bits else ""
+            raise UserError(
+                f"an output of {width} bit lines does not fit into a crossbar of {columns}{beside} (group {name})."
+            )
         lines: list[NDArray[np.int64]] = []
         copies: list[NDArray[np.int64]] = []
         kept_total = 0
         for outputs in matrices:
             kept = outputs - round(outputs * layout.pruned)
             kept_total += kept
-            per_block = columns // width * width if layout.whole_outputs else columns
-            needed = outputs * width
-            if layout.embedded:
-                needed = max(needed, kept * (slices + replicas))
-            blocks = -(-needed // per_block)
+            whole, per_block = (n // width * width if layout.whole_outputs else n for n in (columns, room))
             used = kept * (slices + replicas)
+            blocks = -(-outputs * width // per_block)
+            if layout.embedded:  # checksums, too
+                blocks = max(-(-outputs * width // whole), -(-used // per_block))
             lines.append(spread(used, blocks))
             copies.append(lines[-1] * replicas // (slices + replicas))
+        placed = np.concatenate(lines)
+        opcs = -(-placed // served)
+        read = placed + opcs * layout.checksum_bits
+        checks = int(opcs.sum()) * layout.checksum_bits
         row_blocks = -(-inputs // chip.crossbar.rows)
         driven = np.full(row_blocks, chip.crossbar.rows, np.int64)
         driven[-1] = inputs - (row_blocks - 1) * chip.crossbar.rows
@@ -164,21 +175,22 @@ class GroupWork:
         times[-1] += replicas
         share = np.where(np.arange(slices) >= slices - layout.flipped, signs - density, density)
         share += (signs - share) * _off(chip)
+        check = 0.5 + (signs - 0.5) * _off(chip)  # remainders are even; they are in the positive crossbar
         return cls(
             name=name,
             inputs=inputs,
             outputs=sum(matrices),
             driven=driven,
-            lines=np.concatenate(lines),
+            lines=read,
             copies=np.concatenate(copies),
-            opc_lines=np.concatenate([spread(n, -(-n // chip.opc.columns)) for n in np.concatenate(lines).tolist()]),
+            opc_lines=np.concatenate([spread(n, k) for n, k in zip(read.tolist(), opcs.tolist(), strict=True)]),
             sums=kept_total * slices,
             votes=kept_total * (replicas // 2),
             vote=layout.vote if replicas else "none",
             kept=kept_total,
-            conducting=float(kept_total * inputs * (share * times).sum()),
-            programmed=signs * kept_total * (slices + replicas) * inputs,
-            variant="map + voter" if replicas else "map" if layout.flipped else "plain",
+            conducting=float(kept_total * inputs * (share * times).sum() + checks * inputs * check),
+            programmed=signs * (kept_total * (slices + replicas) + checks) * inputs,
+            variant="map + voter" if replicas else "map" if layout.flipped or checks else "plain",
         )
 
 

@@ -113,5 +113,5 @@ def update(out: Output, directory: Path, config: RunConfig, target: str, force: 
     if last:
         out.result({"run": os.fspath(directory), "stage": target, "summary": lines})
     if target in ("cosim", "report") and not cosimulation_is_exact(run):
-        out.error("a co-simulated output differs from the reference.")
+        out.error("a co-simulated output, or count of checksums that do not hold, differs from the reference.")
         raise typer.Exit(FAILED)

@@ -47,6 +47,7 @@ class CosimRecord:
     faults: stuck cells of the chip. opcs: output peripherals that ran. codes: pairs of ADC codes that went through
         them. cycles: their clock cycles, all together. simulated_ps: time on the chip, 0 inside a system run.
     checksum_mismatches: how often a checksum did not hold, as the hardware counted it over all output peripherals.
+    checksum_reference: how often that follows from the cells.
     """
 
     name: str
@@ -63,6 +64,7 @@ class CosimRecord:
     disagreements: int
     simulated_ps: int
     checksum_mismatches: int = 0
+    checksum_reference: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +137,7 @@ class OnChip:
             disagreements=result.disagreements,
             simulated_ps=result.simulated_ps,
             checksum_mismatches=result.checksum_mismatches,
+            checksum_reference=result.checksum_reference,
         )
 
 

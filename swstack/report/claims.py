@@ -243,6 +243,7 @@ def cosimulation_claims(cosim: Record) -> list[str]:
             f"gave {compared:,} integers, all equal to the reference"
             if not wrong
             else f"DIFFERS from the reference in {wrong} of {len(own)} co-simulated matrices"
+            + _checksums_line(sum(map(_counted, own)), sum(map(_expected, own)))
         )
         rest = "." if kind.hardware else "; no hardware description was simulated."
         sentences.append(f"{subject} {outcome}{rest}")
@@ -254,10 +255,28 @@ def cosimulation_claims(cosim: Record) -> list[str]:
 def cosimulation_line(record: Record) -> str:
     """One co-simulated matrix on one line of a terminal."""
     kind = backend_kind(record["backend"])
-    outcome = "equal to the reference" if record["equal"] else "DIFFERS from the reference"
+    told = _checksums_line(_counted(record), _expected(record))
+    outcome = "equal to the reference" if record["equal"] else f"DIFFERS from the reference{told}"
     return (
         f"{record['name']}, {record['scheme']}, {kind.name}: {outcome if record['outputs'] else 'nothing compared'}, "
         f"{record['cycles']:,} {kind.cycles}, {record['simulated_ps'] / 1e6:.3f} us simulated"
+    )
+
+
+def _counted(record: Record) -> int:
+    found: int = record.get("checksum_mismatches", 0)
+    return found
+
+
+def _expected(record: Record) -> int:
+    found: int = record.get("checksum_reference", _counted(record))
+    return found
+
+
+def _checksums_line(counted: int, expected: int) -> str:
+    """That hardware miscounted checksums that do not hold; nothing if it did not."""
+    return (
+        "" if counted == expected else f" (it counted {counted:,} checksums that do not hold, there are {expected:,})"
     )
 
 
@@ -271,7 +290,8 @@ def computed_line(checks: Sequence[CosimRecord], wall_seconds: float, simulated_
     kinds = [backend_kind(name) for name in dict.fromkeys(check.backend for check in checks)]
     codes, cycles = 2 * sum(check.codes for check in checks), sum(check.cycles for check in checks)
     wrong = sum(not check.equal for check in checks)
-    outcome = f"{wrong} groups DIFFER" if wrong else "every integer equal"
+    told = _checksums_line(sum(c.checksum_mismatches for c in checks), sum(c.checksum_reference for c in checks))
+    outcome = f"{wrong} groups DIFFER{told}" if wrong else "every integer equal"
     return (
         f"{codes / 1e6:,.1f} M ADC codes through {' and '.join(kind.what for kind in kinds)} in {wall_seconds:.1f} s, "
         f"{codes / wall_seconds / 1e6:.1f} M codes/s, {cycles / 1e6:,.1f} M "

@@ -179,6 +179,9 @@ def test_a_system_run_names_the_back_end_that_computed(backend, said):
     assert f"1.0 M clock cycles {'by formula' if backend == 'numpy' else 'counted'}" in line
     assert line.endswith("every integer equal")
     assert claims.computed_line([dataclasses.replace(check, equal=False)], 2.0, 1e-6).endswith("1 groups DIFFER")
+    miscounted = dataclasses.replace(check, equal=False, checksum_mismatches=2, checksum_reference=3)
+    told = "1 groups DIFFER (it counted 2 checksums that do not hold, there are 3)"
+    assert claims.computed_line([check, miscounted], 2.0, 1e-6).endswith(told)
     assert claims.computed_line([dataclasses.replace(check, outputs=0)], 2.0, 1e-6).endswith("nothing compared")
 
 

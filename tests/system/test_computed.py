@@ -14,7 +14,7 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import create_peripheral
-from crossvote.sim.system.cosim import CosimRequest, cosim_requests, linear_outputs
+from crossvote.sim.system.cosim import CosimRequest, CosimRun, cosim_requests, cosimulate, linear_outputs
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
@@ -160,6 +160,36 @@ def test_a_wrong_peripheral_is_noticed_and_leaves_a_waveform(scheme, tmp_path):
     assert found["waveform_gives"] == found["expected"]
     assert "$enddefinitions" in (tmp_path / "evidence" / "opc.vcd").read_text()
     assert not list((tmp_path / "evidence").glob(".*"))
+
+
+def test_a_wrong_count_of_checksums_leaves_evidence(tmp_path):
+    """Of the vector and the OPC that are wrong, which the count itself does not name."""
+
+    class Wrong:
+        def __init__(self, good):
+            self.good, self.name, self.load_map, self.parameters = good, "wrong", good.load_map, good.parameters
+
+        def process(self, codes):
+            result = self.good.process(codes)
+            spoilt = sum(np.array_equal(one, wrong) for one in codes)
+            return dataclasses.replace(result, mismatches=result.mismatches + spoilt)
+
+    group, parameters = image("checked").groups[0], opc_parameters(CHECKING)
+    request = CosimRequest(
+        group,
+        inputs()[group.name],
+        lambda: Wrong(create_peripheral("numpy", parameters)),
+        evidence=tmp_path / "evidence",
+    )
+    opcs = CosimRun(request, CHECKING).opcs
+    wrong = opcs.opc_codes(request.x[3:4], opcs.spans[1], opcs.bundles[-1])[0]
+    found = cosimulate(request, CHECKING)
+    assert (found.mismatches, found.checksum_mismatches) == (0, found.checksum_reference + 1)
+    assert {path.name for path in found.evidence} == {"transaction.json", "opc.vcd", "opc.gtkw"}
+    said = json.loads((tmp_path / "evidence" / "transaction.json").read_text())
+    assert (said["group"], said["token"], said["row_blocks"]) == (group.name, 3, [1, 2])
+    assert said["checksum_mismatches"] == {"got": 1, "expected": 0, "waveform_gives": 0}
+    assert said["got"] == said["expected"] == said["waveform_gives"]
 
 
 def test_the_linear_reference_equals_the_bit_serial_one():

@@ -253,6 +253,19 @@ def test_bert_large_is_known():
     assert works[DENSE].macs == 128 * (24 * (4 * 1024**2 + 2 * 1024 * 4096) + 24 * 2 * 1024 * 128)
 
 
+def test_a_chip_that_checks_checksums_is_compared_with_them():
+    chip = load_chip("crossvote", {"opc": {"checksum_bits": 4}})
+    works = encoder_workloads(ENCODERS["minilm-l6"], chip, 8)
+    unchecked, checked = list(works)[-2:]
+    assert checked == f"{unchecked}, checksums of 4 bits"
+    lines = [sum(int(group.lines.sum()) for group in works[name].groups) for name in (unchecked, checked)]
+    assert lines[1] > lines[0]
+    assert len(encoder_workloads(ENCODERS["minilm-l6"], load_chip("crossvote"), 8)) == len(works) - 1
+    for keys in ({"cell_bits": 2}, {"pair": "none"}):
+        other = load_chip("crossvote", {"crossbar": keys, "opc": {"checksum_bits": 4}})
+        assert len(encoder_workloads(ENCODERS["minilm-l6"], other, 8)) == len(works) - 1
+
+
 def test_chip_keys_can_be_changed(run):
     slow = simulate_source(str(run), tokens=4, stream=1, schemes=["none"], overrides=["chip.crossbar.read_ps=200000"])
     fast = simulate_source(str(run), tokens=4, stream=1, schemes=["none"])

@@ -181,6 +181,25 @@ def test_a_flipped_plane_costs_what_conducts() -> None:
     assert (plain.variant, flipped.variant) == ("plain", "map")
 
 
+@pytest.mark.parametrize(("opc_columns", "bits"), [(128, 4), (64, 2), (104, 3)])
+def test_checksums_cost_their_bit_lines_by_size_too(opc_columns: int, bits: int) -> None:
+    """One of each output peripheral, as in an image."""
+    chip = load_chip("crossvote", {"opc": {"columns": opc_columns, "checksum_bits": bits, "row_blocks": 64}})
+    layout = DenseLayout(2, "crossbar", 0.3, embedded=True, flipped=1)
+    plain = GroupWork.dense("g", 300, (384, 100), chip, layout)
+    checked = GroupWork.dense("g", 300, (384, 100), chip, dataclasses.replace(layout, checksum_bits=bits))
+    lines = len(checked.opc_lines) * bits
+    assert checked.lines.sum() == checked.opc_lines.sum() == plain.lines.sum() + lines
+    assert checked.lines.max() <= 128
+    assert checked.opc_lines.max() <= opc_columns
+    assert checked.programmed - plain.programmed == 2 * 300 * lines
+    assert checked.conducting - plain.conducting == pytest.approx(300 * lines / 2)
+    assert (checked.sums, checked.votes, checked.kept) == (plain.sums, plain.votes, plain.kept)
+    assert GroupWork.dense("g", 300, (384,), chip, DenseLayout(checksum_bits=bits)).variant == "map"
+    with pytest.raises(UserError, match="does not fit into a crossbar of 128 beside a checksum"):
+        GroupWork.dense("g", 300, (384,), chip, DenseLayout(replicas=opc_columns - 7, checksum_bits=bits))
+
+
 def test_output_peripherals_are_counted_once_for_time_and_area() -> None:
     """Shared ones are fewer: what their sharing costs in time it saves in area."""
     per, shared = (

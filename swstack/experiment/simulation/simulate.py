@@ -167,6 +167,7 @@ def simulate_source(
             folder / "lengths.csv", to_csv([dict(zip(spread[0], row, strict=True)) for row in spread[1:]])
         )
         files.append(folder / "lengths.csv")
+    files += [path for result in results.values() for one in result.computed.values() for path in one.evidence]
     if folder and checks:
         rows = {name: [dataclasses.asdict(check) for check in found] for name, found in checks.items()}
         write_text_atomic(folder / "computed.json", json.dumps(rows, indent=1) + "\n")

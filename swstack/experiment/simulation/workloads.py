@@ -56,7 +56,8 @@ def encoder_workloads(
     """A transformer without protection, dense and pruned, and with the MSB three times: beside it, or where it was
     pruned.
 
-    The top plane is flipped, as in the paper; where the copies lie beside their output, nothing is pruned.
+    The top plane is flipped, as in the paper; where the copies lie beside their output, nothing is pruned. On a chip
+    that checks checksums the last stands there once more with checksums of as many bits as it checks.
     """
     flipped = 1 if chip.signs == 2 else 0
     beside = DenseLayout(replicas=2, vote="crossbar", flipped=flipped)
@@ -68,6 +69,10 @@ def encoder_workloads(
         f"MSB x3 in {pruned:.0%} pruned, vote at the output": dataclasses.replace(inside, vote="output"),
         f"MSB x3 in {pruned:.0%} pruned, vote per crossbar": inside,
     }
+    bits, crossbar = chip.opc.checksum_bits, chip.crossbar
+    if bits and (crossbar.cell_bits, crossbar.pair) == (1, "digital"):  # what checksums are for
+        name, layout = list(layouts.items())[-1]
+        layouts[f"{name}, checksums of {bits} bits"] = dataclasses.replace(layout, checksum_bits=bits)
     return {name: bert_workload(dimensions, chip, tokens, layout, name) for name, layout in layouts.items()}
 
 
