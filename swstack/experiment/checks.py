@@ -31,6 +31,7 @@ from crossvote.swstack.pruning.axes import pruning_axes
 from crossvote.swstack.tasks import Task, load_task
 from crossvote.swstack.tasks.batches import Batch, collate, encode
 from crossvote.swstack.tasks.kinds import head_of
+from crossvote.swstack.training.finetune import check_own_head
 
 #: Dev examples that are run before the first stage, the shortest ones.
 _EXAMPLES = 2
@@ -51,8 +52,8 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
     Raises:
         UserError: a model or task that is absent or broken, a family that cannot be mapped, a share that cannot be
             pruned, a protection that the weights or the crossbars have no room for, a model that does not run on the
-            chip or has no table of embeddings that could be faulty, a matrix that does not exist, a back end that
-            cannot be had, or a model that gives NaN.
+            chip, has no head to be taken as it is, or has no table of embeddings that could be faulty, a matrix that
+            does not exist, a back end that cannot be had, or a model that gives NaN.
         StorageError: too little disk or memory.
     """
     if "cosim" in pending and config.cosim.backend == "verilator":
@@ -70,6 +71,8 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
         config.model if "finetune" in pending else ModelConfig(source=str(dense.resolve()), layout=config.model.layout)
     )
     model, tokenizer = load(source, head_of(task), config.seed)
+    if "finetune" in pending:
+        check_own_head(model, task, config.finetune)
     check_resources(model, config, directory, pending)
     # What is learned from is encoded first by the stage that learns.
     encoded = encode(tokenizer, task.dev, task.max_length)

@@ -17,7 +17,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
+from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.seeds import seed_sequence
+from crossvote.sim.peripheral import Backend
+from crossvote.sim.peripheral.verilator_build import tools
 from crossvote.swstack.experiment.checks import Found, check_pending, row_blocks, smallest_group, smallest_image
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.resources import Needs, needs
@@ -173,10 +176,21 @@ def _schemes(config: RunConfig, model: PreTrainedModel | None) -> tuple[PlannedS
         PlannedScheme(
             name,
             "exact, one product" if support_row(config.chip, scheme, planes)["fast"] is None else "every ADC code",
-            engines.get(name) or f"none: {skipped[name]}",
+            _backend(engines[name]) if name in engines else f"none: {skipped[name]}",
         )
         for name, scheme in protections.items()
     )
+
+
+def _backend(engine: Backend) -> str:
+    """The back end that will run: "auto" is the compiled Verilog where it can be compiled."""
+    if engine != "auto":
+        return engine
+    try:
+        tools()
+    except UserError as error:
+        return f"numpy, for {error}".rstrip(".")
+    return "verilator"
 
 
 def _measure(config: RunConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task) -> _Rates:

@@ -34,6 +34,7 @@ from crossvote.sim.common.errors import UserError, counted
 from crossvote.sim.common.files import writing
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.models.accounting import Account, account_for
+from crossvote.swstack.models.causality import check_reads_left_to_right
 from crossvote.swstack.models.config import Layout, ModelConfig
 from crossvote.swstack.models.heads import Head, HeadKind
 from crossvote.swstack.models.labels import adopt_labels
@@ -65,6 +66,15 @@ _CLASSES: dict[HeadKind, Any] = {
     "masked-lm": AutoModelForMaskedLM,
     "causal-lm": AutoModelForCausalLM,
     "image-classification": AutoModelForImageClassification,
+}
+#: What they do.
+_KINDS: dict[HeadKind, str] = {
+    "sequence-classification": "sequence classification",
+    "token-classification": "token classification",
+    "question-answering": "extractive question answering",
+    "masked-lm": "masked language modelling",
+    "causal-lm": "causal language modelling",
+    "image-classification": "image classification",
 }
 #: Code that a checkpoint brings along is not run, and nobody is asked whether it should be.
 _OWN_CODE: dict[str, Any] = {"trust_remote_code": False}
@@ -102,6 +112,7 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
                 named = AutoConfig.from_pretrained(readable, **_OWN_CODE)
                 config = AutoConfig.from_pretrained(readable, **_OWN_CODE, **head.settings())
                 _as_usual(config)
+                _check_kind(cfg.source, named, head.kind)
                 pictures = head.kind == "image-classification"
                 part = "tokenizer of model"
                 tokenizer: Any = None if pictures else AutoTokenizer.from_pretrained(readable, **_OWN_CODE)
@@ -142,6 +153,8 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
     setattr(model, FRESH_HEAD, fresh)
     adopt_labels(model, head, dict(named.id2label or {}), fresh, cfg.source)
     find_groups(model, cfg.layout, cfg.head)
+    if head.kind == "causal-lm":
+        check_reads_left_to_right(model)
     return model.eval(), tokenizer
 
 
@@ -220,6 +233,15 @@ def _as_usual(config: PretrainedConfig) -> None:
         config.chunk_size_feed_forward = 0
     if config._attn_implementation not in (None, "eager", "sdpa"):
         config._attn_implementation = None
+
+
+def _check_kind(source: str, config: PretrainedConfig, kind: HeadKind) -> None:
+    """Refuse a family that the library has no head of this kind for."""
+    if type(config) not in _CLASSES[kind]._model_mapping:
+        raise UserError(
+            f"model {source!r} is of the family '{config.model_type}', for which transformers has no model of "
+            f"{_KINDS[kind]}; take another model, or another kind of task."
+        )
 
 
 def _check_family(source: str, config: PretrainedConfig) -> None:

@@ -25,6 +25,9 @@ from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_director
 
 _log = logging.getLogger(__name__)
 
+#: Files of a model on the hub that are fetched: what a directory in save_pretrained layout holds, and no weights of
+#: other kinds.
+_FETCHED = ("*.json", "*.txt", "*.model", "model*.safetensors")
 #: Seconds to wait for the hub before it counts as out of reach.
 _HUB_SECONDS = 5.0
 #: Kinds of numbers that are weights as they stand, and those that mean nothing without scales. Of the others there are
@@ -67,7 +70,7 @@ _TEXT_FILES = ("*.json", "*.txt")
 
 
 def locate(source: str) -> str:
-    """Path or hub name to hand to transformers; a directory's files are checked.
+    """The directory to hand to transformers, its files checked; a model of the hub lies in the hub's cache.
 
     Raises UserError if there is no such directory or package, a file is damaged, or the hub is out of reach and the
     model not in its cache.
@@ -89,8 +92,9 @@ def locate(source: str) -> str:
         raise UserError(f"model.source: {source}: is a file; the directory in save_pretrained layout is needed.")
     if _is_path(source):
         raise UserError(f"model.source: {source}: no such directory{_nearest(directory)}.")
-    _check_hub(source)
-    return source
+    fetched = _fetched(source)
+    check_directory(fetched)
+    return str(fetched)
 
 
 def _is_path(source: str) -> bool:
@@ -108,21 +112,31 @@ def _nearest(directory: Path) -> str:
     return f"; did you mean {directory.parent / near[0]}?" if near else ""
 
 
-def _check_hub(source: str) -> None:
-    """Refuse a hub name that is neither cached nor can be fetched, after one short attempt."""
-    from huggingface_hub import constants, get_session, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+def _fetched(source: str) -> Path:
+    """The folder in the hub's cache with the newest files of a model that can be had.
+
+    Refuses a name that is neither cached nor can be fetched, after one short attempt.
+    """
+    from huggingface_hub import constants, get_session, snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     try:
-        if isinstance(try_to_load_from_cache(source, "config.json"), str):
-            return
+        cached = isinstance(try_to_load_from_cache(source, "config.json"), str)
     except HFValidationError:
         raise UserError(f"model.source: {source!r}: neither a directory nor a possible Hugging Face name.") from None
     missing = f"model.source: {source}: there is no such directory, and the Hugging Face hub"
-    if constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE and not cached:
         raise UserError(f"{missing} is switched off (HF_HUB_OFFLINE) and has it not in its cache.")
     try:
-        get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
+        if not cached:
+            get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
+        return Path(
+            snapshot_download(source, allow_patterns=list(_FETCHED), ignore_patterns=["*/*"], etag_timeout=_HUB_SECONDS)
+        )
+    except (GatedRepoError, RepositoryNotFoundError):
+        raise UserError(
+            f"{missing} has no model of that name for you (one that is private or gated needs `hf auth login`)."
+        ) from None
     except Exception as error:  # of the HTTP library, which huggingface_hub may exchange
         raise UserError(f"{missing} cannot be reached ({_reason(error)}).") from None
 

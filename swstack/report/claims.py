@@ -202,7 +202,7 @@ COSTS = {
 
 
 def relative_costs(system: Record) -> dict[str, dict[str, float]]:
-    """Scheme -> cost -> change against the dense, unprotected encoder as a fraction; nothing where none ran.
+    """Scheme -> cost -> change against the dense, unprotected model as a fraction; nothing where none ran.
 
     A cost that was not measured is left out.
     """
@@ -224,7 +224,7 @@ def cost_claims(system: Record) -> list[str]:
     return [
         f"On the simulated chip '{name}' changes "
         f"{', '.join(f'{title} by {100 * change:+z.1f} %' for title, change in changes.items())} "
-        f"against the dense, unprotected encoder (sequences of {tokens} tokens)."
+        f"against the dense, unprotected model (sequences of {tokens} tokens)."
         for name, changes in relative_costs(system).items()
     ]
 

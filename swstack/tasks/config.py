@@ -36,8 +36,9 @@ class TaskConfig:
     train: str | None = Field(
         default=None,
         min_length=1,
-        description="Own train data: a .csv, .tsv, .jsonl, .json or .parquet file, a folder that `datasets` saved, or "
-        "'hub:NAME:SPLIT' (or 'hub:NAME/CONFIGURATION:SPLIT' after the owner's slash) for a data set of the hub.",
+        description="Own train data: a .csv, .tsv, .jsonl, .json, .parquet or .txt file (a text a line), a folder that "
+        "`datasets` saved, or 'hub:NAME:SPLIT' (or 'hub:NAME/CONFIGURATION:SPLIT' after the owner's slash) for a data "
+        "set of the hub.",
     )
     dev: str | None = Field(default=None, min_length=1, description="Own data to measure on; same forms as train.")
     columns: dict[str, str] = Field(
@@ -46,7 +47,9 @@ class TaskConfig:
         "not named here is called as the kind calls it.",
     )
     labels: tuple[str, ...] = Field(
-        default=(), description="Classes of own data in index order; absent: those of the train data, sorted."
+        default=(),
+        description="Classes of own data in index order, which rows name or, where no name is a number, count from 0; "
+        "absent: those of the train data, sorted.",
     )
     metrics: tuple[str, ...] = Field(default=(), description="Metrics, the primary one first; absent: the usual ones.")
     train_limit: int | None = Field(

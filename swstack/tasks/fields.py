@@ -17,13 +17,15 @@ class Fields:
     """One row.
 
     row: by column. names: part of an example -> column, where it is called otherwise. classes: in index order.
-    where: which row it is, for messages. All methods raise UserError naming it and the column that is wrong.
+    where: which row it is, for messages. numbered: whether a number that is no class's name stands for the class at
+    that place. All methods raise UserError naming the row and the column that is wrong.
     """
 
     row: Row
     names: Mapping[str, str]
     classes: Sequence[str]
     where: str
+    numbered: bool = False
 
     def column(self, part: str) -> str:
         """Row and column of a part, for messages."""
@@ -35,6 +37,8 @@ class Fields:
         if column not in self.row:
             near = [name for name in self.row if str(name).casefold() == column.casefold()]
             advice = f"; name it with task.columns = {{{part} = '{near[0]}'}}" if near else ""
+            if "input_ids" in self.row:
+                advice = "; tokens are not taken, but texts, which the model's own tokenizer reads"
             has = ", ".join(map(str, self.row))
             raise UserError(f"{self.where}: no column '{column}' ({part}); it has {has}{advice}.")
         if self.row[column] is None:
@@ -66,6 +70,8 @@ class Fields:
     def class_named(self, value: Any, part: str) -> int:
         """Index of the class that ``value``, which stands in the column, names."""
         label = class_name(value, self.column(part))
+        if self.numbered and label.isdecimal() and int(label) < len(self.classes):
+            return int(label)
         if label not in self.classes:
             raise UserError(f"{self.column(part)}: {value!r} is none of the classes {', '.join(self.classes)}.")
         return list(self.classes).index(label)

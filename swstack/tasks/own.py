@@ -68,7 +68,8 @@ def task_from_rows(
     train: None where the dev rows alone are wanted; what is not named is then guessed by them.
     kind: absent, it is classification, or regression where every label is a number that is no whole one.
     columns: name of the column for each part of an example that is called otherwise.
-    labels: classes in index order; by default those of the train rows, sorted. where: what to call both in messages.
+    labels: classes in index order, which rows name, or count from 0 where no name is a number; by default those of the
+        train rows, sorted. where: what to call both in messages.
     limits: use so many train and dev rows only, drawn from ``seed``.
 
     Raises UserError naming part, row and column of the first broken value.
@@ -96,6 +97,7 @@ def task_from_rows(
             f"task.columns: '{unknown[0]}' is no part of {name_of_kind}; there are {', '.join((*needed, *optional))}."
         )
     classes = tuple(str(label) for label in labels)
+    numbered = bool(classes) and all(finite(label) is None for label in classes)
     if not classes and asked.classes_in:
         classes = _classes(leading, asked, names, source)
     examples: dict[str, tuple[AnyExample, ...]] = {}
@@ -106,7 +108,7 @@ def task_from_rows(
         own: list[AnyExample] = []
         for number, row in enumerate(rows, start=1):
             if chosen is None or chosen[number - 1]:
-                example = asked.example(Fields(row, names, classes, f"{place}, row {number}"))
+                example = asked.example(Fields(row, names, classes, f"{place}, row {number}", numbered))
                 found = asked.form(example)
                 form = form or found
                 if found != form:

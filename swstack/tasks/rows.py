@@ -52,6 +52,8 @@ def as_rows(rows: Any) -> Iterable[Row]:
         return _NamedClasses(rows)
     if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") and not isinstance(rows, Mapping):  # of torch
         return _Indexed(rows)
+    if isinstance(rows, Mapping) and any(hasattr(split, "features") for split in rows.values()):
+        raise UserError(f"own data: a {type(rows).__name__} has several splits ({', '.join(rows)}); take one of them.")
     if isinstance(rows, Mapping) or not hasattr(rows, "__iter__"):
         raise UserError(f"own data: a {type(rows).__name__} is no list of rows; rows are mappings or (text, label).")
     if iter(rows) is iter(rows):  # can be gone through once
@@ -293,10 +295,19 @@ def _class_names(value: Any, single: Sequence[str] | None, lists: Sequence[str] 
     return value
 
 
+def _plain(path: Path) -> Iterator[Row]:
+    """The lines of a text, without empty ones."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for line in _text_lines(file, path):
+            if line.strip():
+                yield {"text": line.rstrip("\r\n")}
+
+
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".csv": _separated(","),
     ".tsv": _separated("\t"),
     ".jsonl": _lines,
     ".json": array_rows,
     ".parquet": _parquet,
+    ".txt": _plain,
 }

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.errors import UserError, counted
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.models.loading import FRESH_HEAD
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.base import AnyExample
 from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.tasks.kinds import head_of
 from crossvote.swstack.tasks.metrics import METRICS
 from crossvote.swstack.training.config import FinetuneConfig
 from crossvote.swstack.training.loop import best_device, train
@@ -36,6 +37,21 @@ class TrainingResult:
     seconds: float
 
 
+def check_own_head(model: PreTrainedModel, task: Task, cfg: FinetuneConfig) -> None:
+    """Refuse to take a model as it is that has no head for the task.
+
+    Raises:
+        UserError: its head was drawn at random.
+    """
+    if cfg.skip and getattr(model, FRESH_HEAD, False):
+        outputs = head_of(task).outputs
+        wanted = f"with {counted(outputs, 'output')} " if outputs else ""
+        raise UserError(
+            f"finetune.skip: the model has no head {wanted}for the task {task.name!r} ({task.asks}), so its answers "
+            "would be drawn at random; train one, or name a model that has it."
+        )
+
+
 def finetune(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -52,11 +68,7 @@ def finetune(
 
     Raises UserError if a model without a head for the task is to be taken as it is.
     """
-    if cfg.skip and getattr(model, FRESH_HEAD, False):
-        raise UserError(
-            f"finetune.skip: the model has no head for task {task.name!r} ({task.num_labels} outputs), so its answers "
-            "would be drawn at random; train one, or name a model that has it."
-        )
+    check_own_head(model, task, cfg)
     if cfg.skip or not cfg.epochs:
         return TrainingResult((), 0.0)
     model.to(best_device())  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
+from crossvote.swstack.models.causality import check_reads_left_to_right
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import Encoded, batches, encode
 from crossvote.swstack.tasks.kinds import kind_of
@@ -73,6 +74,8 @@ def check_head(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task:
         ) from None
     finally:
         model.train(was_training)
+    if kind_of(encoded.asks).head == "causal-lm":
+        check_reads_left_to_right(model)
     if kind_of(encoded.asks).one_answer and found.shape[-1] != task.num_labels:
         raise UserError(
             f"the module's head gives {found.shape[-1]} numbers, but the task {task.name!r} asks for {task.num_labels}."

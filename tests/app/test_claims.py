@@ -189,7 +189,7 @@ def test_costs_are_said_against_the_dense_encoder():
     first, second, third = claims.cost_claims(synthetic.results()["simulate"])
     assert first.startswith("On the simulated chip 'none' changes latency by +0.0 %")
     assert "'paper' changes latency by +75.0 %, throughput by -42.9 %, energy of a sequence by -10.0 %" in second
-    assert "tile area by +0.0 % against the dense, unprotected encoder (sequences of 64 tokens)" in second
+    assert "tile area by +0.0 % against the dense, unprotected model (sequences of 64 tokens)" in second
     assert third.startswith("On the simulated chip 'best'")
 
 

@@ -8,11 +8,15 @@ import pytest
 from tiny_run import write_tiny
 from typer.testing import CliRunner
 
+from crossvote.sim.common.libraries import find_compiler
+from crossvote.sim.peripheral.verilator_build import find_verilator
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.cli.dry_run import duration, size
 from crossvote.swstack.experiment import plan as planning
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.tasks import load_task
+
+BACKEND = "verilator" if find_verilator() and find_compiler() else "numpy"
 
 
 @pytest.fixture
@@ -63,6 +67,29 @@ def test_everything_is_said_and_nothing_is_written(config, tmp_path):
     stages = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in told.splitlines()[1:15] if " " in line}
     assert stages["fault-training"] == stages["calibrate"] == "not asked for"
     assert stages["finetune"].startswith("done ")
+
+
+@pytest.mark.parametrize(("compiler", "said"), [("", BACKEND), ("no-such", "numpy, for CXX='no-such': there is")])
+def test_the_back_end_is_the_one_that_will_run(config, tmp_path, monkeypatch, compiler, said):
+    """It was called "auto", which says neither."""
+    if compiler:
+        monkeypatch.setenv("CXX", compiler)
+    plan = json.loads(call("run", config, "--run-dir", tmp_path / "run", "--dry-run", "--json").stdout)
+    assert all(scheme["cosim"].startswith(said) for scheme in plan["schemes"])
+
+
+def test_a_model_without_a_head_is_not_taken_as_it_is(config, tmp_path, tiny_bert):
+    """It was refused by the stage, when the run had begun."""
+    from transformers import AutoModel, AutoTokenizer
+
+    AutoModel.from_pretrained(tiny_bert).save_pretrained(tmp_path / "bare")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "bare")
+    arguments = ("run", config, "--run-dir", tmp_path / "run", "-o", "finetune.skip=true")
+    for more in (("--dry-run",), ()):
+        found = call(*arguments, "-o", f'model.source="{tmp_path / "bare"}"', *more)
+        assert found.exit_code == 2
+        assert "finetune.skip: the model has no head with 2 outputs for the task 'grammar-single'" in found.stderr
+        assert not (tmp_path / "run").exists()
 
 
 def test_what_is_finished_is_left_out_and_left_alone(config, tmp_path):

@@ -126,7 +126,7 @@ def test_a_model_is_taken_as_it_is(fresh, tiny_task, tmp_path, config):
 def test_a_head_that_was_drawn_is_not_taken_as_it_is(fresh, tiny_task, tmp_path):
     task = dataclasses.replace(tiny_task, labels=("a", "b", "c"))
     model, tokenizer = fresh(3)
-    with pytest.raises(UserError, match=r"finetune\.skip: the model has no head for task 'tiny' \(3 outputs\)"):
+    with pytest.raises(UserError, match=r"finetune\.skip: the model has no head with 3 outputs for the task 'tiny'"):
         finetune(model, tokenizer, task, FinetuneConfig(skip=True), 0, tmp_path)
 
 

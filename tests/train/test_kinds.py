@@ -14,14 +14,17 @@ from transformers import (
     BertForMaskedLM,
     BertForQuestionAnswering,
     BertForTokenClassification,
+    BertLMHeadModel,
     GPT2Config,
     GPT2LMHeadModel,
     ViTConfig,
     ViTForImageClassification,
 )
 
+import crossvote as cv
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.config import ModelConfig
+from crossvote.swstack.models.heads import Head
 from crossvote.swstack.models.loading import load, load_model, save_model
 from crossvote.swstack.tasks import TaskConfig, load_task
 from crossvote.swstack.tasks.batches import encode
@@ -112,6 +115,50 @@ def test_every_kind_learns_and_comes_back_from_a_directory(kind, tiny_directory,
     assert evaluate(again, tokenizer, task) == scores
     # Scores do not depend on how examples were batched.
     assert evaluate(again, tokenizer, task, batch_size=3) == pytest.approx(scores, rel=1e-5)
+
+
+def saved(make, config, tokenizer, folder):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_model(make(config), tokenizer, folder)
+    return str(folder)
+
+
+def test_a_model_that_sees_later_tokens_is_not_asked_for_the_next_one(tiny_directory, tmp_path):
+    """BERT and its like look at the very token that they are asked for; their perplexity would be near 1."""
+    _, tokenizer = load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+    task = own("causal-lm", passages)
+    with pytest.raises(UserError, match=r"family 'bert' reads later tokens too, .* is_decoder = true"):
+        load(ModelConfig(source=str(tiny_directory)), head_of(task), seed=0)
+    both, left = (
+        saved(BertLMHeadModel, BertConfig(**SIZES, is_decoder=decoder), tokenizer, tmp_path / f"{decoder}")
+        for decoder in (False, True)
+    )
+    with pytest.raises(UserError, match="reads later tokens too"):
+        cv.load(BertLMHeadModel.from_pretrained(both), task, tokenizer)
+    assert load(ModelConfig(source=left), head_of(task), seed=0)[0].config.is_decoder
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "said"),
+    [
+        ("masked-lm", "gpt2", "family 'gpt2', for which transformers has no model of masked language modelling"),
+        ("image-classification", "bert", "family 'bert', for which .* image classification"),
+        ("question-answering", "vit", "family 'vit', for which .* extractive question answering"),
+    ],
+)
+def test_a_family_without_a_head_of_the_kind_is_named(kind, source, said, tiny_directory, tmp_path):
+    """It was a list of all classes of configurations that the library knows, cut off."""
+    if source == "gpt2":
+        make, config, _ = MODELS["causal-lm"]
+        make(config).save_pretrained(tmp_path / source)
+    elif source == "vit":
+        config = ViTConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+                           image_size=8, patch_size=2, num_channels=1)  # fmt: skip
+        ViTForImageClassification(config).save_pretrained(tmp_path / source)
+    folder = tiny_directory if source == "bert" else tmp_path / source
+    with pytest.raises(UserError, match=said):
+        load(ModelConfig(source=str(folder)), Head(kind, 2), seed=0)
 
 
 def test_pictures_of_digits_are_told_by_a_tiny_vit(tmp_path):

@@ -138,3 +138,35 @@ def test_a_large_file_is_never_in_memory(tmp_path, suffix):
     assert "train: 30000 rows" in task.provenance
     assert path.stat().st_size > 9e6
     assert peak < 3e6  # of which a thousand rows are looked at to find what kind of task it is
+
+
+def test_what_people_hand_over_that_is_no_list_of_rows_is_told_what_to_do():
+    from datasets import Dataset, DatasetDict
+
+    split = Dataset.from_list(ROWS)
+    with pytest.raises(UserError, match=r"a DatasetDict has several splits \(train, test\); take one of them"):
+        cv.task("own", train=DatasetDict({"train": split, "test": split}), dev=split)
+    encoded = [{"input_ids": [1, 2, 3], "labels": 1}] * 4
+    with pytest.raises(UserError, match=r"no column 'label' .*input_ids, labels; tokens are not taken, but texts"):
+        cv.task("own", train=encoded, dev=encoded)
+
+
+def test_numbers_stand_for_classes_that_are_named():
+    """As in files that others made of a data set whose classes were indices."""
+    rows = [{"words": ["a", "b"], "tags": [1, "O"]}, {"words": ["c"], "tags": [2.0]}]
+    named = ["O", "B-X", "I-X"]
+    task = cv.task("own", train=rows, dev=rows, labels=named)
+    assert [example.tags for example in task.dev] == [(1, 0), (2,)]
+    with pytest.raises(UserError, match="row 1, column 'tags': 3 is none of the classes O, B-X, I-X"):
+        cv.task("own", train=[{"words": ["a"], "tags": [3]}], dev=rows, labels=named)
+    numbers = [{"words": ["a", "b"], "tags": [1, 0]}]  # where numbers are names, they name
+    assert cv.task("own", train=numbers, dev=numbers, labels=["1", "0"]).dev[0].tags == (0, 1)
+    texts = [{"sentence1": "a", "label": "yes"}, {"sentence1": "b", "label": "no"}]
+    with pytest.raises(UserError, match="0 is none of the classes"):  # nobody said in which order they are
+        cv.task("own", train=texts, dev=[{"sentence1": "a", "label": 0}])
+
+
+def test_a_text_a_line(tmp_path):
+    (tmp_path / "train.txt").write_bytes("\ufeffthe red\r\n\r\n  blue \n".encode())
+    task = cv.task("own", kind="causal-lm", train=tmp_path / "train.txt", dev=tmp_path / "train.txt")
+    assert [example.text for example in task.train] == ["the red", "  blue "]
