@@ -8,7 +8,11 @@ goes on. The table is printed at the end, or of what is there with --table.
 
     python -m benchmarks.decoder --costs
 
-prints what reading a prompt and writing a token cost on the default chip, as docs/decoders.md has it.
+prints what reading a prompt and writing a token cost on the default chip, as docs/decoders.md has it, and
+
+    python -m benchmarks.decoder --images --output results/decoder --schemes none none-column paper best
+
+the same of the images that were measured, scheme by scheme (kept in OUTPUT/costs.jsonl).
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from typing import Any
 from crossvote.swstack.mapping.mapping import mapping_report
 
 PROMPT = "The capital of France is"
+#: Tokens that are read where costs are simulated.
+PROMPT_TOKENS = 128
 
 
 def key(scheme: str, rate: float, chip: int) -> str:
@@ -98,8 +104,16 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def table(options: argparse.Namespace) -> list[str]:
-    """Lines of a Markdown table of perplexities: a scheme a row, a fault rate a column (geometric means of chips)."""
+    """Lines of a Markdown table of perplexities: a scheme a row, a fault rate a column (geometric means of chips, with
+    the least and the largest).
+    """
     import math
+
+    def cell(values: list[float]) -> str:
+        if not values:
+            return ""
+        mean = math.exp(sum(map(math.log, values)) / len(values))
+        return f"{mean:.4g}" if len(values) == 1 else f"{mean:.4g} ({min(values):.3g} to {max(values):.3g})"
 
     found = read(options.output / "measured.jsonl")
     cells: dict[tuple[str, float], list[float]] = defaultdict(list)
@@ -111,8 +125,7 @@ def table(options: argparse.Namespace) -> list[str]:
     lines = ["| scheme | " + " | ".join(f"{100 * rate:g} %" for rate in rates) + " |", "|---" * (len(rates) + 1) + "|"]
     for scheme in options.schemes:
         own = [cells.get((scheme, rate), []) for rate in rates]
-        means = [f"{math.exp(sum(map(math.log, v)) / len(v)):.4g}" if v else "" for v in own]
-        lines.append(f"| `{scheme}` | " + " | ".join(means) + " |")
+        lines.append(f"| `{scheme}` | " + " | ".join(map(cell, own)) + " |")
     if "dense" in found:
         lines.append(f"\nDense, in floating point: {found['dense']['perplexity']:.4g}.")
     return lines
@@ -129,7 +142,7 @@ def texts(options: argparse.Namespace, rates: Sequence[float] = (0.0, 0.001, 0.0
     return lines
 
 
-def costs(tokens: int = 128) -> list[str]:
+def costs(tokens: int = PROMPT_TOKENS) -> list[str]:
     """Lines of a Markdown table: reading ``tokens`` tokens, and writing the one after them, without and with copies.
 
     Nothing is pruned, so three copies of the top plane lie beside their outputs. The chip has a ninth package, which
@@ -153,12 +166,63 @@ def costs(tokens: int = 128) -> list[str]:
     return lines
 
 
+def measure_images(options: argparse.Namespace) -> None:
+    """Simulate the mapped images that ``measure`` left, reading a prompt and writing a token; all rows anew."""
+    import crossvote as cv
+    from crossvote.sim.chip.config import load_chip
+    from crossvote.sim.system.model import simulate
+    from crossvote.sim.system.workload import Workload
+    from crossvote.swstack.experiment.simulation.encoders import ENCODERS
+    from crossvote.swstack.experiment.simulation.workloads import with_context
+
+    chip, sizes = load_chip("crossvote", {"package": {"chips": 9}}), ENCODERS[options.source]
+    rows = []
+    for scheme in options.schemes:
+        image = cv.Image.load(options.output / f"{scheme}.safetensors")
+        for length, context in ((PROMPT_TOKENS, 0), (1, PROMPT_TOKENS)):
+            plain = Workload.from_image(image, chip, sizes.heads, length, scheme)
+            run = simulate(with_context({scheme: plain}, sizes.causal, context)[scheme], chip, resolution="matrix")
+            rows.append(
+                {
+                    "scheme": scheme,
+                    "tokens": length,
+                    "context": context,
+                    "crossbars": image.crossbars,
+                    "latency_ps": run.latency_ps,
+                    "dynamic_energy_pj": run.dynamic_energy_pj,
+                    "total_energy_pj": run.total_energy_pj,
+                    "area_mm2": run.area_mm2,
+                }
+            )
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (options.output / "costs.jsonl").write_text(text, encoding="utf-8")
+
+
+def image_costs(options: argparse.Namespace) -> list[str]:
+    """Lines of a Markdown table: what each mapped image costs on the chip, as ``measure_images`` recorded it."""
+    text = (options.output / "costs.jsonl").read_text(encoding="utf-8")
+    lines = [
+        "| scheme | | latency, us | us a token | dynamic energy, uJ a token | total energy, uJ a token | tiles, mm2 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in map(json.loads, text.splitlines()):
+        tokens, latency = row["tokens"], row["latency_ps"] / 1e6
+        dynamic, total = (row[f"{part}_energy_pj"] / 1e6 / tokens for part in ("dynamic", "total"))
+        what = "writing the next" if row["context"] else f"reading {tokens} tokens"
+        lines.append(
+            f"| `{row['scheme']}` | {what} | {latency:.1f} | {latency / tokens:.2f} | {dynamic:.1f} | {total:,.0f} | "
+            f"{row['area_mm2']:.0f} |"
+        )
+    return lines
+
+
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--glue-dir", type=Path)
     parser.add_argument("--output", type=Path, default=Path("results/decoder"))
     parser.add_argument("--costs", action="store_true", help="print the costs on the chip, measure nothing")
+    parser.add_argument("--images", action="store_true", help="simulate the images in OUTPUT, measure nothing else")
     parser.add_argument("--source", default="smollm2-135m")
     parser.add_argument("--schemes", nargs="+", default=["none", "none-column", "paper", "best", "code"])
     parser.add_argument("--rates", nargs="+", type=float, default=[0.0001, 0.0003, 0.001])
@@ -170,6 +234,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.costs:
         print("\n".join(costs()))
+        return
+    if options.images:
+        measure_images(options)
+        print("\n".join(image_costs(options)))
         return
     if not options.table:
         measure(options)

@@ -131,7 +131,11 @@ class Workload:
                 head.append(GroupWork.from_image(group, chip))
                 continue
             if role not in ROLES:
-                raise UserError(f"group {group.name}: its name must end in one of {', '.join('.' + r for r in ROLES)}.")
+                raise UserError(
+                    f"group {group.name}: its name must end in one of {', '.join('.' + r for r in ROLES)}; a traced "
+                    "model has other names where its layers are no chain of attention and feed-forward, and is not "
+                    "simulated."
+                )
             layers.setdefault(layer, {})[role] = GroupWork.from_image(group, chip)
         for layer, groups in layers.items():
             missing = [role for role in ROLES if role not in groups]

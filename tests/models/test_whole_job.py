@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import crossvote as cv
+from crossvote.sim.common.errors import UserError
 from crossvote.swstack.evaluation.chips import sample_chips
 from crossvote.swstack.evaluation.config import FaultsConfig
 from crossvote.swstack.evaluation.evaluation import sweep
@@ -25,6 +26,13 @@ BY_NAME = {family.name: family for family in FAMILIES}
 QUICK = ("Bert", "GPT2", "Llama", "DebertaV2")
 SLOW = ("Roberta", "Electra", "DistilBert", "Albert", "MPNet", "ModernBert", "XLNet", "GPTNeoX", "OPT", "Phi",
         "MobileBert", "Deberta", "ViT")  # fmt: skip
+HEAD_AND_TABLE = ("Bert", "GPT2", "Llama", "DebertaV2", "XLNet")
+WITHOUT_HEAD = ("T5", "T5 (gated)", "nn.TransformerEncoder")
+OF_PICTURES = ("ViT", "DeiT")
+#: transformers takes any words of it for those of its own byte-level tokenizer.
+OWN_TOKENIZER = ("Qwen2",)
+#: Families whose layers are no chain of attention and feed-forward: not simulated.
+NO_CHAIN = ("Deberta", "Funnel", "MobileBert")
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -80,10 +88,14 @@ def test_a_family_goes_through_the_whole_job(name, tmp_path):
     assert proof.outputs > 0
 
 
-@pytest.mark.parametrize("name", ["Bert", "GPT2", "Llama", "DebertaV2", "XLNet"])
+@pytest.mark.parametrize(
+    "name", [*HEAD_AND_TABLE, *(pytest.param(name, marks=pytest.mark.slow) for name in BY_NAME
+                                if name not in (*HEAD_AND_TABLE, *WITHOUT_HEAD, *OF_PICTURES, *OWN_TOKENIZER))]
+)  # fmt: skip
 def test_head_and_token_table_of_a_family_go_on_the_chip(name, tmp_path):
     data = task_from_rows("w0", sentences(16, 0), sentences(16, 1), max_length=12)
-    config = ModelConfig(source=saved(BY_NAME[name], tmp_path / "model"), head=True)
+    layout = "traced" if name == "MobileBert" else "auto"
+    config = ModelConfig(source=saved(BY_NAME[name], tmp_path / "model"), layout=layout, head=True)
     model = cv.Model(*load_model(config, head_of(data), 0))
     image = cv.map(model, "best")
     heads = {matrix for group in head_groups(model.module) for matrix in group.matrices}
@@ -94,6 +106,10 @@ def test_head_and_token_table_of_a_family_go_on_the_chip(name, tmp_path):
     result = sweep(model.module, model.tokenizer, data, {"best": image}, chips, faulty_embeddings=True)
     assert "embedding" in result.conditions["fault_scope"]
     assert torch.equal(model.module.get_input_embeddings().weight, table)
+    if name in NO_CHAIN:
+        with pytest.raises(UserError, match=r"its name must end in .* and is not simulated"):
+            cv.simulate(image, model, tokens=8)
+        return
     plain, whole = (cv.simulate(image, model, tokens=8, embeddings=own) for own in (False, True))
     assert any("head" in scope for scope in plain.actions)
     assert set(whole.actions) > set(plain.actions)

@@ -98,7 +98,10 @@ RECORDED = argparse.Namespace(
 )
 
 
-@pytest.mark.parametrize(("mark", "rows"), [("perplexity", decoder.table), ("written", decoder.texts)])
+@pytest.mark.parametrize(
+    ("mark", "rows"),
+    [("perplexity", decoder.table), ("written", decoder.texts), ("image-costs", decoder.image_costs)],
+)
 def test_the_documented_perplexities_and_texts_are_those_that_were_measured(mark, rows):
     text = DOCUMENT.read_text(encoding="utf-8")
     (block,) = re.findall(rf"<!-- {mark} -->\n(.*?)<!-- /{mark} -->", text, re.DOTALL)
