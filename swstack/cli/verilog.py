@@ -59,7 +59,10 @@ def verilog(
     log_bits: Whole = None,
     checksum_bits: Whole = None,
     tile: Annotated[int | None, typer.Option(min=1, help="Instead, a whole tile for so many row blocks.")] = None,
-    vote: Annotated[str, typer.Option(help="Where the tile's replicas vote: output or crossbar.")] = "output",
+    vote: Annotated[
+        str | None,
+        typer.Option(help="Where the tile's replicas vote: output (if not said) or crossbar.", show_default=False),
+    ] = None,
     self_test: Annotated[bool, typer.Option("--self-test", help="The tile can test its crossbars.")] = False,
 ) -> None:
     """Export the output peripheral: Verilog, register description, constraints, lint waivers, and an example that runs.
@@ -91,6 +94,8 @@ def verilog(
         "log_bits": log_bits,
         "checksum_bits": checksum_bits,
     }
+    if tile is None and (vote is not None or self_test):
+        raise UserError(f"{'--self-test' if self_test else '--vote'} is about a whole tile; give --tile with it.")
     config = load_chip(chip, where="--chip")
     given = {key: value for key, value in own.items() if value is not None}
     try:
@@ -98,7 +103,7 @@ def verilog(
             opc = opc_parameters(config, given)
             files = export_ip(opc, folder, example(opc), name or "opc", bus, streams, config.opc.clock_ps)
         else:
-            own_tile = _tile(config, given, tile, vote, self_test)
+            own_tile = _tile(config, given, tile, vote or "output", self_test)
             worked = tile_example(own_tile)
             files = export_ip(own_tile, folder, worked, name or "tile", bus, streams, config.opc.clock_ps)
     except ValueError as error:

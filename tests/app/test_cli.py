@@ -424,6 +424,8 @@ def test_verilog_takes_every_parameter_and_refuses_what_cannot_be(tmp_path):
         (("--bus", "wishbone"), "--bus wishbone: must be one of port, axi."),
         (("--streams", "avalon"), "--streams avalon: must be one of plain, axi."),
         (("--lanes", "3"), "lanes = 3 must be a power of two."),
+        (("--vote", "output"), "--vote is about a whole tile; give --tile with it."),
+        (("--self-test",), "--self-test is about a whole tile; give --tile with it."),
         (("--chip", "isaac-ce"), "chip 'isaac-ce': the output peripheral cannot be built: planes = 16 must be"),
     ):
         result = call("verilog", "--out", str(tmp_path / "never"), *wrong)

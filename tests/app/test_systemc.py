@@ -66,6 +66,8 @@ def test_what_is_not_there_is_named(run, monkeypatch):
     for options, sentence in (
         (("--scheme", "odd"), "--scheme odd: "),
         (("--group", "odd"), "--group odd: names no groups, not one; known are "),
+        (("--chip", "crossvote"), "--chip counts without a run only: a run has its own chip and sizes."),
+        (("--tile", "--row-blocks", "2"), "--row-blocks counts without a run only"),
     ):
         result = call(application(), ["systemc", str(run), "--export-only", "--out", str(run / "sc"), *options])
         assert result.exit_code == 2
@@ -84,6 +86,14 @@ def test_without_a_run_the_module_is_written(tmp_path):
     assert not (tmp_path / "layer.bin").exists()
     assert "LANES = 8" in (tmp_path / "target_config.h").read_text()
     assert 'KIND = "opc"' in (tmp_path / "target_config.h").read_text()
+    for options, sentence in (
+        (("--scheme", "best"), "--scheme is about a run; name one."),
+        (("--group", "0.o"), "--group is about a run; name one."),
+        (("--row-blocks", "2"), "--row-blocks is about tiles; give --tile with it."),
+    ):
+        result = CliRunner().invoke(application(), ["systemc", "--out", str(tmp_path / "never"), *options])
+        assert (result.exit_code, sentence in result.stderr) == (2, True)
+    assert not (tmp_path / "never").exists()
 
 
 @pytest.mark.slow
