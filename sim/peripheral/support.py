@@ -19,6 +19,7 @@ import numpy as np
 
 from crossvote.sim.array.column_map import ColumnMap, Vote
 from crossvote.sim.array.image import GroupImage, Image
+from crossvote.sim.chip.components.base import Variant
 from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
@@ -214,10 +215,34 @@ def _timed_rtl(*rules: Rule) -> Rule:
     return rule
 
 
-def _voter(chip: ChipConfig, demand: Demand) -> str | None:
-    if chip.opc.voter or demand.vote == "none":
-        return None
-    return "replicas vote, but chip.opc.voter = false"
+def _variant(chip: ChipConfig, demand: Demand) -> str | None:
+    fixed = fixed_lines(demand.codes, -(-demand.planes // chip.crossbar.cell_bits)) and not demand.checksum_bits
+    return variant_refusal(chip, "map + voter" if demand.vote != "none" else "plain" if fixed else "map")
+
+
+def fixed_lines(column_map: ColumnMap, slices: int) -> bool:
+    """Whether an output peripheral without a map takes these bit lines.
+
+    Every output holds each of its planes once, on ``slices`` of them, not flipped and with its own weight, and nothing
+    is checked; a code that leaves planes out is another one.
+    """
+    own, used = column_map, column_map.used
+    if own.checksums or (own.flipped | own.repeats)[used].any() or (own.shift != own.plane)[used].any():
+        return False
+    lines = np.bincount(own.output[used])
+    return bool((lines[lines > 0] == slices).all())
+
+
+def variant_refusal(chip: ChipConfig, variant: Variant) -> str | None:
+    """Why the chip's output peripheral is none that serves what ``variant`` does, or None."""
+    if variant == "map + voter" and not chip.opc.voter:
+        return "replicas vote, but chip.opc.voter = false"
+    if variant != "plain" and not chip.opc.column_map:
+        return (
+            "only a map says what bit lines hold that are copies, flipped, weighted or of a checksum, but "
+            "chip.opc.column_map = false"
+        )
+    return None
 
 
 _IMAGE: tuple[Rule, ...] = (_pairs, _planes, _width, _clipping, _checksums)
@@ -240,7 +265,7 @@ RULES: dict[Engine, tuple[Rule, ...]] = {
     "verilator": _PERIPHERAL,
     "amaranth": _PERIPHERAL,
     "tile": (*_PERIPHERAL, _tile),
-    "system": (_planes, _opc_width, _checksums, _timed_rtl(_buildable, _voter, _row_blocks)),
+    "system": (_planes, _opc_width, _checksums, _timed_rtl(_buildable, _variant, _row_blocks)),
 }
 
 

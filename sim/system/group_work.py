@@ -13,6 +13,7 @@ from crossvote.sim.array.image import GroupImage
 from crossvote.sim.chip.components.base import Variant
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.peripheral.support import fixed_lines
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class GroupWork:
         places = group.column_map.vote_groups
         used, read = group.column_map.used, group.column_map.read
         votes = sum(len(p.output) for p in places if p.lines.shape[1] > 1)
+        slices = -(-group.planes // group.cell_bits)
         return cls(
             name=group.name,
             inputs=group.inputs,
@@ -120,7 +122,7 @@ class GroupWork:
             kept=len(np.unique(group.column_map.output[used])),
             conducting=_conducting(group, chip),
             programmed=2 * int(read.sum()) * int(group.kept_inputs.sum()),
-            variant="map + voter" if votes else "plain" if _fixed(group) else "map",
+            variant="map + voter" if votes else "plain" if fixed_lines(group.column_map, slices) else "map",
         )
 
     @classmethod
@@ -141,13 +143,15 @@ class GroupWork:
         """
         columns, slices, replicas = chip.crossbar.columns, chip.slices, layout.replicas
         width = slices if layout.embedded else slices + replicas
-        # What an output peripheral serves beside its checksum, and what that leaves in a crossbar.
+        # Beside checksums: bit lines of outputs behind an output peripheral, and in a crossbar.
         served = min(chip.opc.columns, columns) - layout.checksum_bits
         room = columns - layout.checksum_bits * -(-columns // chip.opc.columns)
-        if width > (min(room, served) if layout.checksum_bits else columns):
-            beside = " beside a checksum" if layout.checksum_bits else ""
+        if width > room:
+            raise UserError(f"an output of {width} bit lines does not fit into a crossbar of {room} (group {name}).")
+        if slices + replicas + layout.checksum_bits > chip.opc.columns:
             raise UserError(
-                f"an output of {width} bit lines does not fit into a crossbar of {columns}{beside} (group {name})."
+                f"an output of {slices + replicas + layout.checksum_bits} bit lines does not fit into an output "
+                f"peripheral of {chip.opc.columns} (group {name})."
             )
         lines: list[NDArray[np.int64]] = []
         copies: list[NDArray[np.int64]] = []
@@ -216,19 +220,6 @@ def plane_density(chip: ChipConfig) -> NDArray[np.float64]:
 def _off(chip: ChipConfig) -> float:
     """Conductance of a cell at 0 over that of a full one."""
     return 1 / chip.cell.on_off_ratio if chip.cell.on_off_ratio else 0.0
-
-
-def _fixed(group: GroupImage) -> bool:
-    """Whether every output holds each of its planes once, not flipped and with its own weight: fixed bit lines do that.
-
-    Any other code, one that leaves planes out included, needs a map that says what a bit line holds; so do checksums.
-    """
-    own = group.column_map
-    used = own.used
-    if own.checksums or (own.flipped | own.repeats)[used].any() or (own.shift != own.plane)[used].any():
-        return False
-    lines = np.bincount(own.output[used])
-    return bool((lines[lines > 0] == -(-group.planes // group.cell_bits)).all())
 
 
 def _conducting(group: GroupImage, chip: ChipConfig) -> float:

@@ -27,7 +27,7 @@ from crossvote.sim.kernel import (
     Worker,
 )
 from crossvote.sim.kernel.simulation import Key
-from crossvote.sim.peripheral.support import row_blocks_refusal
+from crossvote.sim.peripheral.support import row_blocks_refusal, variant_refusal
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
@@ -74,9 +74,11 @@ class GroupTiming:
         return len(self.group.opc_lines) * self.group.row_blocks // self.serial_blocks
 
     def __post_init__(self) -> None:
-        why = row_blocks_refusal(self.chip, self.group.vote, self.group.row_blocks)
+        group = self.group
+        why = variant_refusal(self.chip, group.variant)
+        why = why or row_blocks_refusal(self.chip, group.vote, group.row_blocks)
         if why is not None and self.chip.pipeline.peripheral == "rtl":
-            raise UserError(f"group {self.group.name}: {why}.")
+            raise UserError(f"group {group.name}: {why}.")
 
     @cached_property
     def _opc(self) -> OpcParameters:

@@ -196,8 +196,27 @@ def test_checksums_cost_their_bit_lines_by_size_too(opc_columns: int, bits: int)
     assert checked.conducting - plain.conducting == pytest.approx(300 * lines / 2)
     assert (checked.sums, checked.votes, checked.kept) == (plain.sums, plain.votes, plain.kept)
     assert GroupWork.dense("g", 300, (384,), chip, DenseLayout(checksum_bits=bits)).variant == "map"
-    with pytest.raises(UserError, match="does not fit into a crossbar of 128 beside a checksum"):
-        GroupWork.dense("g", 300, (384,), chip, DenseLayout(replicas=opc_columns - 7, checksum_bits=bits))
+    with pytest.raises(UserError, match="does not fit into an output peripheral of"):
+        GroupWork.dense("g", 300, (384,), chip, DenseLayout(opc_columns - 7, embedded=True, checksum_bits=bits))
+
+
+@pytest.mark.parametrize(
+    ("opc", "layout", "why"),
+    [
+        ({"voter": False}, DenseLayout(2, "crossbar"), "group qkv: replicas vote, but chip.opc.voter = false"),
+        ({"voter": False, "column_map": False}, DenseLayout(flipped=1), "group qkv: only a map says what bit lines"),
+        (
+            {"columns": 16},
+            DenseLayout(12, "crossbar"),
+            "an output of 19 bit lines does not fit into an output peripheral",
+        ),
+    ],
+)
+def test_what_the_hardware_cannot_do_is_refused_by_size_too(opc, layout, why) -> None:
+    chip = load_chip("crossvote", {"opc": opc, "tile": {"crossbars_per_ima": 1}})
+    with pytest.raises(UserError, match=why):
+        simulate(bert_workload(TINY, chip, 4, layout), chip, resolution="analytic")
+    assert simulate(bert_workload(TINY, chip, 4), chip, resolution="analytic").latency_ps > 0
 
 
 def test_output_peripherals_are_counted_once_for_time_and_area() -> None:
