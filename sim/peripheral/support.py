@@ -291,9 +291,9 @@ def cosim_backend(chip: ChipConfig, demands: Sequence[Demand], backend: Backend)
         why = next((found for demand in demands if (found := refusal(chip, demand, engine)) is not None), None)
         if why is None:
             return "auto" if (backend, engine) == ("auto", "verilator") else engine
-    asked = "no output peripheral" if backend == "auto" else f"the output peripheral '{backend}'"
-    asked = "the tile" if backend == "tile" else asked
-    raise UserError(f"{asked} co-simulates this: {why}.")
+    asked = "the tile" if backend == "tile" else f"the output peripheral '{backend}'"
+    refused = "no output peripheral co-simulates" if backend == "auto" else f"{asked} does not co-simulate"
+    raise UserError(f"{refused} this: {why}.")
 
 
 def check_image(chip: ChipConfig, image: Image) -> None:
