@@ -38,7 +38,7 @@ def show(out: Output, directory: Path, config: RunConfig, target: str, force: bo
         out.text(
             f"{trials}{about} for the stages that are estimated, on this machine as busy as it "
             f"is now; at least {size(found.disk_bytes)} are written ({size(found.free_bytes)} are free), at least "
-            f"{size(found.memory_bytes)} of memory are needed."
+            f"{size(found.memory_bytes)} of memory are needed beside the program."
         )
     else:
         out.text("Everything is finished; nothing would be done.")
