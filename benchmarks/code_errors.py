@@ -17,8 +17,9 @@ from torch import nn
 
 from crossvote.sim.array.image import GroupImage
 from crossvote.swstack.mapping.codes import FaultLaw, predicted_variance
-from crossvote.swstack.mapping.mapping import QuantizedGroup, group_statistics, place_group, quantize_group, rounded
+from crossvote.swstack.mapping.mapping import quantize_group
 from crossvote.swstack.mapping.placement import dense_lines
+from crossvote.swstack.mapping.programming import QuantizedGroup, group_statistics, place_group, rounded
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_weight, word_line_groups

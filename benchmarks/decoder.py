@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crossvote.swstack.mapping.mapping import mapping_report
+from crossvote.swstack.mapping.cost import mapping_report
 
 PROMPT = "The capital of France is"
 #: Tokens that are read where costs are simulated.

@@ -38,7 +38,8 @@ from crossvote.swstack.inference.convert import ProgrammedGroup, convert, swap_f
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 from crossvote.swstack.inference.placed_group import PlacedGroup
-from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.quantization import quantize_weights
 from crossvote.swstack.mapping.scheme import Scheme

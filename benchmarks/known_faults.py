@@ -19,8 +19,9 @@ import torch
 from crossvote.sim.array.silicon import Silicon
 from crossvote.swstack.inference.around import PROGRAMS
 from crossvote.swstack.inference.placed_group import PlacedGroup
-from crossvote.swstack.mapping.mapping import place_group, quantize_group
+from crossvote.swstack.mapping.mapping import quantize_group
 from crossvote.swstack.mapping.placement import dense_lines
+from crossvote.swstack.mapping.programming import place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups

@@ -44,7 +44,8 @@ from crossvote.swstack.experiment.comparison.paper_tables import write_tables
 from crossvote.swstack.experiment.config import load_config
 from crossvote.swstack.experiment.run.paths import MASKS, PRUNED
 from crossvote.swstack.experiment.shipped import find_config
-from crossvote.swstack.mapping.mapping import build_image, mapping_report
+from crossvote.swstack.mapping.cost import mapping_report
+from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups
 from crossvote.swstack.models.loading import load_model

@@ -29,7 +29,8 @@ from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Workload
 from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
-from crossvote.swstack.mapping.mapping import build_image, mapping_report
+from crossvote.swstack.mapping.cost import mapping_report
+from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import word_line_groups

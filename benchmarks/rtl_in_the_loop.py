@@ -23,7 +23,7 @@ from crossvote.sim.system.cosim import cosim_requests
 from crossvote.sim.system.dimensions import BERT_BASE, MINILM_L6, Dimensions
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Workload
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
 

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from crossvote.sim.array.image import Image
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.extras import missing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,7 +21,8 @@ def checked(verb: Callable[P, R]) -> Callable[P, R]:
     """The verb, which refuses arguments that are of no use to it before it begins.
 
     Raises:
-        UserError: such an argument, with its name and what is needed.
+        UserError: such an argument, with its name and what is needed; or a package that the verb needs is not
+            installed, with the extra that brings it.
     """
     signature = inspect.signature(verb)
     own = {name: _CHECKS[name] for name in signature.parameters if name in _CHECKS}
@@ -31,7 +33,13 @@ def checked(verb: Callable[P, R]) -> Callable[P, R]:
         for name, check in own.items():
             if name in given and given[name] is not signature.parameters[name].default:
                 check(f"{verb.__name__}: {name}", given[name])
-        return verb(*arguments, **named)
+        try:
+            return verb(*arguments, **named)
+        except ModuleNotFoundError as error:
+            sentence = missing(error, verb.__name__)
+            if sentence is None:
+                raise
+            raise UserError(sentence) from None
 
     return call
 

@@ -11,7 +11,8 @@
     cost = cv.simulate(image, pruned)
     proof = cv.cosim(image, pruned, data, chips[0])
 
-Every verb returns something new and leaves its arguments as they are.
+Every verb returns something new and leaves its arguments as they are. What it returns is saved by ``save`` and comes
+back by ``load`` of its class, results without PyTorch; a task is not saved, for the same call gives it again.
 """
 
 from __future__ import annotations
@@ -36,13 +37,12 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import at_home
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.common.schema import build
+from crossvote.sim.system.result import SystemResult
+from crossvote.swstack.evaluation.results import Proof, Scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from crossvote.sim.system.result import SystemResult
-    from crossvote.swstack.evaluation.cosimulation import CosimRecord
-    from crossvote.swstack.evaluation.evaluation import Sweep
     from crossvote.swstack.evaluation.product import Path as ProductPath
     from crossvote.swstack.mapping.scheme import Scheme
     from crossvote.swstack.models.masks import Masks
@@ -50,9 +50,13 @@ if TYPE_CHECKING:
 
 #: The nouns and verbs that ``crossvote`` offers.
 __all__ = [
+    "ChipConfig",
     "Image",
     "Model",
+    "Proof",
+    "Scores",
     "Silicon",
+    "SystemResult",
     "chip",
     "chips",
     "cosim",
@@ -305,7 +309,7 @@ def evaluate(
     *,
     limit: int | None = None,
     progress: Progress = no_progress,
-) -> Sweep:
+) -> Scores:
     """The task's metrics on every chip and without faults, exact; several images meet the same chips.
 
     Args:
@@ -387,7 +391,7 @@ def cosim(
     *,
     progress: Progress = no_progress,
     **settings: Any,
-) -> tuple[CosimRecord, ...]:
+) -> Proof:
     """Real activations through crossbars and output peripherals; each result names the back end that ran.
 
     settings: keys of [cosim], for example ``matrices``, ``tokens`` and ``backend``.
@@ -398,7 +402,7 @@ def cosim(
     from crossvote.swstack.evaluation.config import CosimConfig
     from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
 
-    return cosimulate_matrices(
+    records = cosimulate_matrices(
         model.module,
         model.tokenizer,
         data,
@@ -408,6 +412,7 @@ def cosim(
         build(CosimConfig, settings, "cosim"),
         progress=progress,
     )
+    return Proof(records)
 
 
 @checked

@@ -34,7 +34,8 @@ from crossvote.sim.chip.sections import (
 )
 from crossvote.sim.chip.shipped import chip_presets
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml
+from crossvote.sim.common.files import at_home, write_text_atomic
+from crossvote.sim.common.schema import build, config_dataclass, merge, read_toml, to_mapping
 
 #: Version of the keys of a chip file. Up to 1 files held tables of energies and powers; now costs follow structure.
 FORMAT = 2
@@ -166,6 +167,21 @@ class ChipConfig:
     def clips(self) -> bool:
         """True when a full bit line exceeds the ADC's range."""
         return self.largest_sum > (self.adc.full_scale or (1 << self.adc.bits) - 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the chip as a TOML file, which ``load_chip`` and ``chip.preset`` of a configuration take, too."""
+        import tomli_w
+
+        write_text_atomic(at_home(path), tomli_w.dumps(to_mapping(self)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> ChipConfig:
+        """The chip of a TOML file.
+
+        Raises:
+            UserError: as ``load_chip``.
+        """
+        return build(cls, _read(at_home(path), ()), str(path))
 
 
 def load_chip(preset: str, overrides: dict[str, Any] | None = None, where: str = "chip") -> ChipConfig:

@@ -40,6 +40,7 @@ PLUMBING = tuple(
         "sim.common.later",
         "sim.common.lock",
         "sim.common.progress",
+        "sim.common.records",
         "sim.common.registry",
         "sim.common.schema",
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PlainSerializer, PlainValidator
 
 from crossvote.sim.array.column_map import Vote
 from crossvote.sim.array.image import GroupImage
@@ -14,6 +16,13 @@ from crossvote.sim.chip.components.base import Variant
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.support import fixed_lines
+
+#: int64[n]; a list of numbers where a result is saved.
+Counts = Annotated[
+    NDArray[np.int64],
+    PlainValidator(lambda value: np.asarray(value, np.int64)),
+    PlainSerializer(lambda value: value.tolist()),
+]
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,10 @@ class GroupWork:
     name: str
     inputs: int
     outputs: int
-    driven: NDArray[np.int64]
-    lines: NDArray[np.int64]
-    copies: NDArray[np.int64]
-    opc_lines: NDArray[np.int64]
+    driven: Counts
+    lines: Counts
+    copies: Counts
+    opc_lines: Counts
     sums: int
     votes: int
     vote: Vote

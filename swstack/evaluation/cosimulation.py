@@ -28,43 +28,13 @@ from crossvote.sim.peripheral.tile_backend import VerilatorTile
 from crossvote.sim.system.cosim import CosimRequest, Cosimulation, cosim_requests, cosimulate
 from crossvote.swstack.evaluation.captured import captured_inputs
 from crossvote.swstack.evaluation.config import CosimConfig, EvalConfig
+from crossvote.swstack.evaluation.results import CosimRecord
 from crossvote.swstack.inference.checksums import checksum_mismatches
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.mapped_linear import MappedLinear
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import batches, encode
-
-
-@dataclass(frozen=True)
-class CosimRecord:
-    """What was co-simulated and how it came out, as results keep it: equal runs give equal records.
-
-    name: of the matrix, or of a word-line group computed as a whole. backend: the one that ran.
-    outputs: integers compared. mismatches: those that differ from the integer reference.
-    equal: something was compared, and simulated hardware, reference and torch evaluation agree on every integer, and on
-        the count of checksums that did not hold.
-    faults: stuck cells of the chip. opcs: output peripherals that ran. codes: pairs of ADC codes that went through
-        them. cycles: their clock cycles, all together. simulated_ps: time on the chip, 0 inside a system run.
-    checksum_mismatches: how often a checksum did not hold, as the hardware counted it over all output peripherals.
-    checksum_reference: how often that follows from the cells.
-    """
-
-    name: str
-    scheme: str
-    backend: str
-    tokens: int
-    faults: int
-    opcs: int
-    outputs: int
-    mismatches: int
-    equal: bool
-    codes: int
-    cycles: int
-    disagreements: int
-    simulated_ps: int
-    checksum_mismatches: int = 0
-    checksum_reference: int = 0
 
 
 @dataclass(frozen=True, eq=False)

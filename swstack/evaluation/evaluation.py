@@ -27,6 +27,7 @@ from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import Chip
 from crossvote.swstack.evaluation.config import EvalConfig
+from crossvote.swstack.evaluation.results import Point, Scores, Trial
 from crossvote.swstack.evaluation.statistics import student_factor
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding
@@ -38,59 +39,6 @@ from crossvote.swstack.training.predict import evaluate
 
 #: Which cells can be stuck: every cell of every crossbar of an image, replicas included.
 _FAULT_SCOPE = "all planes and replicas of all encoder matrices"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One scheme on one chip. ``chip`` is -1 and ``rate`` 0 for the fault-free quantized model.
-
-    metrics: name -> percent, primary metric first. faults: stuck cells within the crossbars of the image.
-    """
-
-    scheme: str
-    rate: float
-    chip: int
-    faults: int
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One metric of one scheme at one rate over its chips, in percent.
-
-    sd: with n - 1 in the denominator, 0 for one chip. low, high: 95 % confidence interval of the mean over chips
-    (Student's t), equal to the mean for one chip. scores: per chip, in chip order.
-    """
-
-    scheme: str
-    metric: str
-    rate: float
-    mean: float
-    sd: float
-    min: float
-    max: float
-    low: float
-    high: float
-    chips: int
-    scores: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """All trials of a sweep and under which conditions they were measured.
-
-    points: one per scheme, metric and rate; rate 0 is the quantized model without faults.
-    conditions: what every number of the sweep depends on: examples, data, activations, fault scope and per scheme
-        the protection (with the quantization scale) and the image's hash.
-    """
-
-    trials: tuple[Trial, ...]
-    points: tuple[Point, ...]
-    conditions: dict[str, Any]
-
-    def of_metric(self, metric: str) -> tuple[Point, ...]:
-        """The points of one metric."""
-        return tuple(point for point in self.points if point.metric == metric)
 
 
 def sweep(
@@ -106,7 +54,7 @@ def sweep(
     faulty_embeddings: bool = False,
     read: ReadModel | None = None,
     steps: Mapping[str, float] | None = None,
-) -> Sweep:
+) -> Scores:
     """Measure every scheme without faults and on every chip.
 
     Each finished trial is written to ``work_dir`` at once; a sweep that was stopped takes up what it finds there,
@@ -171,7 +119,7 @@ def sweep(
             for name, image in images.items()
         },
     }
-    return Sweep(tuple(trials), summarize(trials), conditions)
+    return Scores(tuple(trials), summarize(trials), conditions)
 
 
 @contextmanager

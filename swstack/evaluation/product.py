@@ -1,11 +1,13 @@
-"""One matrix of integers on crossbars: the same product by every path, for checks and for looking closely."""
+"""One matrix of integers on crossbars: the same product by every path, for checks and for looking closely.
+
+The paths without a model need no PyTorch.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from crossvote.sim.array.crossbar import reference_outputs
@@ -18,12 +20,12 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import OpcArray
-from crossvote.swstack.inference.convert import ProgrammedGroup
-from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
-from crossvote.swstack.inference.explicit_linear import ExplicitLinear
-from crossvote.swstack.inference.placed_group import PlacedGroup
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.scheme import Scheme
+
+if TYPE_CHECKING:
+    from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+    from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 
 Path = Literal["fast", "explicit", "numpy", "verilator", "amaranth"]
 
@@ -88,6 +90,10 @@ def _checked_inputs(x: NDArray[np.integer], group: GroupImage, chip: ChipConfig)
 
 
 def _fast(group: GroupImage, x: NDArray[np.int64], chip: ChipConfig, faults: FaultMap | None) -> NDArray[np.int64]:
+    from crossvote.swstack.inference.convert import ProgrammedGroup
+    from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
+    from crossvote.swstack.inference.placed_group import PlacedGroup
+
     if chip.clips:
         raise UserError(
             f"path 'fast': chip '{chip.name}' has ADCs that clip, which no product of matrices can follow; "
@@ -100,6 +106,8 @@ def _fast(group: GroupImage, x: NDArray[np.int64], chip: ChipConfig, faults: Fau
 
 
 def _explicit(group: GroupImage, x: NDArray[np.int64], chip: ChipConfig, faults: FaultMap | None) -> NDArray[np.int64]:
+    from crossvote.swstack.inference.explicit_linear import ExplicitLinear
+
     model = ReadModel.of_chip(chip, 0)
     layer = ExplicitLinear(group, group.matrices[0], chip.opc.input_bits, chip.adc.bits, model)
     layer.program(faults)
@@ -107,6 +115,8 @@ def _explicit(group: GroupImage, x: NDArray[np.int64], chip: ChipConfig, faults:
 
 
 def _integers(layer: CrossbarLinear | ExplicitLinear, x: NDArray[np.int64]) -> NDArray[np.int64]:
+    import torch
+
     kind = torch.int8 if layer.input_bits <= 8 else torch.int16
     with torch.no_grad():
         found: NDArray[np.int64] = layer.integer_outputs(torch.from_numpy(x).to(kind)).numpy()

@@ -93,7 +93,7 @@ class PlacedGroup:
     """The integers of a word-line group and where each bit line puts them; turns fault maps into errors.
 
     Reading the image takes time linear in its cells, once. The cells themselves are kept (not copied) only when they
-    cannot be told from the integers, which ``crossvote.swstack.mapping.mapping`` never writes.
+    cannot be told from the integers, which ``crossvote.swstack.mapping.programming`` never writes.
 
     Attributes:
         weight: int8 or wider [N, K], the integers that are programmed (pruned inputs 0), without faults; the type

@@ -11,7 +11,7 @@ from crossvote.swstack.tasks.chance import Chance, marked
 from crossvote.swstack.tasks.metrics import goodness, in_percent, lost
 
 if TYPE_CHECKING:  # needs PyTorch, which a command that only reads the result does without
-    from crossvote.swstack.evaluation.cosimulation import CosimRecord
+    from crossvote.swstack.evaluation.results import CosimRecord
 
 Record = Mapping[str, Any]
 

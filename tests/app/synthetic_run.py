@@ -10,7 +10,8 @@ import numpy as np
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.chip.components.opc import synthesis
-from crossvote.swstack.mapping.mapping import QuantizedGroup, mapping_report, place_group
+from crossvote.swstack.mapping.cost import mapping_report
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
 RATES = (0.0005, 0.001, 0.002)

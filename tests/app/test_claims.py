@@ -9,7 +9,7 @@ import re
 import pytest
 import synthetic_run as synthetic
 
-from crossvote.swstack.evaluation.cosimulation import CosimRecord
+from crossvote.swstack.evaluation.results import CosimRecord
 from crossvote.swstack.report import claims, pictures, tables
 from crossvote.swstack.report import page as report
 from crossvote.swstack.tasks.chance import Chance

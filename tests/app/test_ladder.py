@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.cli.main import application
-from crossvote.swstack.evaluation.evaluation import Point
+from crossvote.swstack.evaluation.results import Point
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.ladder import site, tables
 from crossvote.swstack.experiment.ladder.config import TRAINED, LadderConfig, law_of, rung_schemes

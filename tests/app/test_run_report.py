@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image, MatrixImage
 from crossvote.sim.common.plot_style import FIXED_INK, FIXED_PAPER, PALETTE
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.scheme import scheme_from
 from crossvote.swstack.report import (
     chip_charts,

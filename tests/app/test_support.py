@@ -45,7 +45,7 @@ from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.explicit_linear import ExplicitLinear
 from crossvote.swstack.inference.placed_group import PlacedGroup
 from crossvote.swstack.mapping.demand import scheme_demand
-from crossvote.swstack.mapping.mapping import place_group
+from crossvote.swstack.mapping.programming import place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 

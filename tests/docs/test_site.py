@@ -32,8 +32,7 @@ from crossvote.sim.system.token_table import TokenTable
 from crossvote.sim.system.workload import LayerWork, Workload
 from crossvote.swstack.cli import reference as commands
 from crossvote.swstack.cli.main import application
-from crossvote.swstack.evaluation.cosimulation import CosimRecord
-from crossvote.swstack.evaluation.evaluation import Point, Sweep, Trial
+from crossvote.swstack.evaluation.results import CosimRecord, Point, Proof, Scores, Trial
 from crossvote.swstack.experiment.config_reference import all_keys, file_kinds, files_reference, keys_of, reference
 from crossvote.swstack.tasks import Task, TaskConfig, load_task
 from crossvote.swstack.tasks.base import Example
@@ -166,7 +165,7 @@ def test_every_name_of_the_public_face_says_what_it_is() -> None:
 #: What the verbs of the public face give back, beside its own nouns, and what these are made of.
 GIVEN = (
     SystemResult, Usage, Workload, LayerWork, GroupWork, TokenTable, Placement, ChipConfig, GroupImage,
-    Sweep, Point, Trial, CosimRecord, Task, Silicon,
+    Scores, Point, Trial, Proof, CosimRecord, Task, Silicon,
 )  # fmt: skip
 
 

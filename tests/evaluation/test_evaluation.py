@@ -20,7 +20,8 @@ from crossvote.swstack.evaluation import evaluation
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import Chip, sample_chips
 from crossvote.swstack.evaluation.config import EvalConfig, FaultsConfig
-from crossvote.swstack.evaluation.evaluation import Sweep, Trial, rows, summarize, sweep
+from crossvote.swstack.evaluation.evaluation import rows, summarize, sweep
+from crossvote.swstack.evaluation.results import Scores, Trial
 from crossvote.swstack.inference.calibration import calibrate
 from crossvote.swstack.inference.embedding_faults import embedding_crossbars
 from crossvote.swstack.mapping.mapping import build_image
@@ -69,11 +70,11 @@ def subject():
 
 
 @pytest.fixture(scope="module")
-def whole(subject) -> Sweep:
+def whole(subject) -> Scores:
     return measure(subject)
 
 
-def measure(subject, **options) -> Sweep:
+def measure(subject, **options) -> Scores:
     model, tokenizer, task, images = subject
     return sweep(model, tokenizer, task, images, sample_chips(FAULTS, 7, list(images.values())), **options)
 

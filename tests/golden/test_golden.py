@@ -17,7 +17,7 @@ from crossvote.sim.chip.config import load_chip
 from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.peripheral.opc_array import OpcArray
 from crossvote.swstack.inference.convert import convert, swap_faults
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.quantization import quantize_weights
 

@@ -25,7 +25,8 @@ from transformers import (
 
 from crossvote.sim.array.column_map import ColumnMap, Vote
 from crossvote.sim.array.image import GroupImage, Image, MatrixImage
-from crossvote.swstack.mapping.mapping import QuantizedGroup, build_image, place_group, program
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group, program
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.layouts import word_line_groups

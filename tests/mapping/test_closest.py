@@ -22,7 +22,8 @@ from crossvote.swstack.inference.around.loss import CLASSES, classes_of, losses
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.placed_group import PlacedGroup
-from crossvote.swstack.mapping.mapping import build_image, place_group
+from crossvote.swstack.mapping.mapping import build_image
+from crossvote.swstack.mapping.programming import place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import scheme_from
 from crossvote.swstack.mapping.schemes.closest import Closest

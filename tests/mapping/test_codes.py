@@ -24,7 +24,7 @@ from crossvote.swstack.mapping.codes import (
     median_factor,
     predicted_variance,
 )
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.quantization import quantize_weights
 from crossvote.swstack.mapping.scheme import Scheme, code_lines, scheme_from
@@ -242,7 +242,7 @@ def test_design_rates_outside_zero_to_half_are_refused(rate):
 def test_too_few_bit_lines_are_one_sentence():
     scheme: Scheme = PRESETS["code"]
     group = gaussian(np.random.default_rng(5), outputs=30, pruned=0.0)
-    from crossvote.swstack.mapping.mapping import group_statistics
+    from crossvote.swstack.mapping.programming import group_statistics
 
     with pytest.raises(
         UserError, match="group g: its 30 outputs need 4 bit lines each at least, 20 more than there are"

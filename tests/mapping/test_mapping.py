@@ -14,14 +14,10 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.mapping.config import QuantizationConfig
-from crossvote.swstack.mapping.mapping import (
-    QuantizedGroup,
-    build_image,
-    mapping_report,
-    place_group,
-    program,
-)
+from crossvote.swstack.mapping.cost import mapping_report
+from crossvote.swstack.mapping.mapping import build_image
 from crossvote.swstack.mapping.placement import place_outputs
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group, program
 from crossvote.swstack.mapping.scheme import Allocation, Term
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups

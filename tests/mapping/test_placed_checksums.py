@@ -24,8 +24,9 @@ from crossvote.sim.peripheral.tile_backend import NumpyTile
 from crossvote.sim.system.cosim import CosimRequest, cosimulate
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.swstack.inference.checksums import checksum_mismatches
+from crossvote.swstack.mapping.cost import mapping_report
 from crossvote.swstack.mapping.demand import scheme_demand
-from crossvote.swstack.mapping.mapping import mapping_report, place_group
+from crossvote.swstack.mapping.programming import place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import Scheme, scheme_from
 from crossvote.swstack.mapping.schemes.fixed import Fixed

@@ -13,8 +13,9 @@ from crossvote.sim.array.column_map import ColumnMap
 from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.mapping.mapping import QuantizedGroup, mapping_report, place_group
+from crossvote.swstack.mapping.cost import mapping_report
 from crossvote.swstack.mapping.placement import place_outputs
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.scheme import Allocation, Term, code_lines, equal_shares, scheme_from
 from crossvote.swstack.mapping.schemes.fixed import Fixed

@@ -12,7 +12,9 @@ import torch
 
 import crossvote as cv
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.system.summary import summary
 from crossvote.swstack.evaluation.product import Path as ProductPath
+from crossvote.swstack.evaluation.results import Trial
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,59 @@ def test_importing_the_face_loads_nothing_heavy():
     script = "import sys, crossvote; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
     assert set(cv.__all__) <= set(dir(cv))
+
+
+def test_what_is_written_comes_back(pruned, data, tmp_path):
+    """Every noun has the same two methods; results are equal bytes for equal results."""
+    image, (chip,) = cv.map(pruned, "best"), cv.chips(rate=0.01)
+    scores = cv.evaluate(image, pruned, data, [chip], limit=8)
+    scores.save(tmp_path / "scores.json")
+    assert cv.Scores.load(tmp_path / "scores.json") == scores
+    proof = cv.cosim(image, pruned, data, chip, tokens=2, backend="numpy")
+    proof.save(tmp_path / "proof.json")
+    again = cv.Proof.load(tmp_path / "proof.json")
+    assert (again, again.equal, again.backend) == (proof, True, "numpy")
+    for resolution in ({"tokens": 16}, {"tokens": 8, "sequences": 6, "embeddings": True}):
+        cost = cv.simulate(image, pruned, **resolution)
+        cost.save(tmp_path / "cost.json")
+        again = cv.SystemResult.load(tmp_path / "cost.json")
+        assert summary(again) == summary(cost)
+        assert (again.chip, again.actions, again.usage) == (cost.chip, cost.actions, cost.usage)
+        np.testing.assert_array_equal(again.crossbar_operations, cost.crossbar_operations)
+        again.save(tmp_path / "again.json")
+        assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cost.json").read_bytes()
+    described = cv.chip("isaac-ce")
+    described.save(tmp_path / "chip.toml")
+    assert cv.ChipConfig.load(tmp_path / "chip.toml") == described == cv.chip(tmp_path / "chip.toml")
+    for noun in (cv.ChipConfig, cv.Image, cv.Model, cv.Proof, cv.Scores, cv.Silicon, cv.SystemResult):
+        assert callable(noun.save)
+        assert callable(noun.load)
+
+
+def test_scores_of_outputs_that_are_no_numbers_come_back(tmp_path):
+    scores = cv.Scores((Trial("none", 0.0, -1, 0, {"accuracy": float("nan")}),), (), {})
+    scores.save(tmp_path / "scores.json")
+    assert np.isnan(cv.Scores.load(tmp_path / "scores.json").trials[0].metrics["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "another kind of file; one of scores is needed"),
+        ('{"kind": "proof", "format": 1, "records": []}', "another kind of file; one of scores is needed"),
+        ('{"kind": "scores", "format": 2}', "not of format 1"),
+        ('{"kind": "scores", "format": 1, "trials": [], "points": []}', "key 'conditions': "),
+        ('{"kind": "scores", "format": 1, "trials": [], "points": [], "conditions": {}, "x": 1}', "it has 'x'"),
+        ('{"kind": "scores", "format": 1, "trials": [{"scheme": 3}]}', "damaged result"),
+    ],
+)
+def test_a_file_that_is_no_such_result_is_refused_in_a_sentence(text, message, tmp_path):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(UserError) as refused:
+        cv.Scores.load(tmp_path / "scores.json")
+    assert str(tmp_path / "scores.json") in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_the_ten_lines(pruned, data, tmp_path):
@@ -222,6 +277,8 @@ def test_a_matrix_by_every_path_on_the_same_silicon(scheme):
         (lambda: cv.multiply(np.ones((0, 2), int), np.zeros((1, 0), int)), "at least one input and one output"),
         (lambda: cv.multiply(np.full((3, 2), 2**64 - 1, np.uint64), np.zeros((1, 3), int)), "from -127 to 127"),
         (lambda: cv.Image.load("nowhere/image"), "nowhere/image: no such file"),
+        (lambda: cv.SystemResult.load("nowhere/cost"), "nowhere/cost: no such file"),
+        (lambda: cv.ChipConfig.load("nowhere/chip"), "nowhere/chip: no such file"),
         (lambda: cv.Image.load(5), "5 is no path"),
         (lambda: cv.chips(rate="0.1"), "chips: rate = '0.1': a fault rate"),
         (lambda: cv.chips(rate=float("nan")), "rate = nan: a fault rate"),

@@ -120,6 +120,24 @@ def test_the_base_works_without_the_extras_beside_folders_of_the_same_names(inst
     assert "latency" in installed(*main, "simulate", "bert-base", "--tokens", "16", "--resolution", "analytic")
 
 
+def test_the_face_of_the_base_multiplies_and_says_what_the_rest_needs(installed):
+    code = (
+        "import crossvote as cv, numpy as np\n"
+        "q, x = np.arange(-60, 60).reshape(30, 4), np.arange(60).reshape(2, 30)\n"
+        "assert cv.__version__ == '0.1.0'\n"
+        "(silicon,) = cv.chips(rate=0.02)\n"
+        "for scheme in ('none', 'paper', 'best', 'code'):\n"
+        "    numpy, amaranth = (cv.multiply(q, x, scheme, silicon, path) for path in ('numpy', 'amaranth'))\n"
+        "    assert (numpy == amaranth).all() and (numpy != x @ q).any()\n"
+        "for verb in (lambda: cv.multiply(q, x), lambda: cv.load('minilm-l6', cv.task('grammar-single'))):\n"
+        "    try: verb()\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+    )
+    said = installed("-c", code)
+    for verb in ("multiply", "load"):
+        assert f"UserError {verb} needs the package 'torch': pip install 'crossvote[models]'." in said
+
+
 def test_a_command_of_an_extra_says_which_extra_it_needs(installed):
     code = (
         "import sys; from crossvote.swstack.cli.main import application\n"

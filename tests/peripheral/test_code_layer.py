@@ -15,7 +15,8 @@ from crossvote.sim.peripheral.opc_array import OpcArray
 from crossvote.swstack.inference.convert import ProgrammedGroup
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.inference.placed_group import PlacedGroup
-from crossvote.swstack.mapping.mapping import place_group, quantize_group
+from crossvote.swstack.mapping.mapping import quantize_group
+from crossvote.swstack.mapping.programming import place_group
 from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups

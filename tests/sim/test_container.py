@@ -10,7 +10,7 @@ from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image, MatrixImage
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
 HEADER = {"name": "a", "sizes": [1, 2], "rate": 0.25}

@@ -17,7 +17,7 @@ from crossvote.sim.peripheral import create_peripheral
 from crossvote.sim.system.cosim import CosimRequest, CosimRun, cosim_requests, cosimulate, linear_outputs
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.workload import Workload
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
 CHIP = load_chip("crossvote")

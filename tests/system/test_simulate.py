@@ -29,7 +29,7 @@ from crossvote.swstack.experiment.simulation.cost import costs
 from crossvote.swstack.experiment.simulation.encoders import ENCODERS, is_config, read_dimensions
 from crossvote.swstack.experiment.simulation.simulate import _chip_of, _own_config, simulate_source
 from crossvote.swstack.experiment.simulation.workloads import DENSE, PLAIN, encoder_workloads, length_rows
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
 SHAPES = {"qkv": (64, (64, 64, 64)), "o": (64, (64,)), "ffn1": (64, (128,)), "ffn2": (128, (64,))}

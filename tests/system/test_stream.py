@@ -22,7 +22,7 @@ from crossvote.sim.system.layer_file import layer_bytes
 from crossvote.sim.system.stream import StreamedLayer, log_text, outputs_of, stream
 from crossvote.sim.system.stream_tiles import StreamedTiles
 from crossvote.sim.system.systemc import build, missing
-from crossvote.swstack.mapping.mapping import QuantizedGroup, place_group
+from crossvote.swstack.mapping.programming import QuantizedGroup, place_group
 from crossvote.swstack.mapping.protection import PRESETS
 
 needs_compiler = pytest.mark.skipif(

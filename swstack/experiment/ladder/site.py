@@ -27,7 +27,7 @@ from crossvote.sim.common.registry import kind_mapping
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.evaluation.calibration import static_steps
 from crossvote.swstack.evaluation.chips import draw_silicon
-from crossvote.swstack.evaluation.evaluation import Trial
+from crossvote.swstack.evaluation.results import Trial
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.experiment.ladder.config import FOLDER, TRAINED, LadderConfig, law_of
 from crossvote.swstack.experiment.run.paths import MASKS, PRUNED

@@ -14,10 +14,10 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.system.model import simulate
 from crossvote.sim.system.summary import summary
 from crossvote.sim.system.workload import Workload
-from crossvote.swstack.evaluation.evaluation import Point
+from crossvote.swstack.evaluation.results import Point
 from crossvote.swstack.evaluation.statistics import linear_crossing, student_factor
 from crossvote.swstack.experiment.ladder.site import Rung
-from crossvote.swstack.mapping.mapping import mapping_report
+from crossvote.swstack.mapping.cost import mapping_report
 from crossvote.swstack.tasks.chance import Chance
 from crossvote.swstack.tasks.metrics import lost as points_lost
 

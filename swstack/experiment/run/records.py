@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import reading
-from crossvote.sim.common.schema import adapter
+from crossvote.sim.common.records import as_record
 
 FORMAT = 2
 
@@ -94,7 +92,7 @@ class FaultTrained:
 class MappedScheme:
     """One protection scheme on crossbars.
 
-    groups: one row per word-line group, as ``crossvote.swstack.mapping.mapping.mapping_report`` gives it.
+    groups: one row per word-line group, as ``crossvote.swstack.mapping.cost.mapping_report`` gives it.
     chip_crossbars: size of the smallest chip that holds the image. zero_space: every group within its dense count.
     """
 
@@ -180,7 +178,7 @@ class Accuracy:
 @dataclass(frozen=True)
 class Cosimulated:
     """Co-simulation on the first chip of ``rate``. matrices: one row per matrix and scheme, each the fields of
-    ``crossvote.swstack.evaluation.cosimulation.CosimRecord``."""
+    ``crossvote.swstack.evaluation.results.CosimRecord``."""
 
     rate: float
     matrices: Rows
@@ -239,11 +237,5 @@ def read_record(kind: type[R], path: Path) -> R:
         UserError: absent, damaged, or of another format. StorageError: unreadable.
     """
     data = read_plain(path)
-    if unknown := set(data) - {item.name for item in dataclasses.fields(kind)}:  # type: ignore[arg-type]
-        raise UserError(f"{path}: damaged result (it has '{min(unknown)}', which no such result has).")
-    try:
-        return adapter(kind).validate_python(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: damaged result (key '{where}': {first['msg']}).") from None
+    with reading(path, "result"):
+        return as_record(kind, data)

@@ -44,7 +44,8 @@ from crossvote.swstack.experiment.simulation.workloads import (
 )
 
 if TYPE_CHECKING:  # both need PyTorch, which an encoder of plain sizes does without
-    from crossvote.swstack.evaluation.cosimulation import CosimRecord, OnChip
+    from crossvote.swstack.evaluation.cosimulation import OnChip
+    from crossvote.swstack.evaluation.results import CosimRecord
 
 #: Sequences of the stream that measures throughput, where a run itself is not a stream.
 STREAM = 32

@@ -14,7 +14,7 @@ from crossvote.swstack.experiment.run.sources import dev_source
 from crossvote.swstack.experiment.stages.common import load_part, settings
 
 if TYPE_CHECKING:
-    from crossvote.swstack.evaluation.cosimulation import CosimRecord
+    from crossvote.swstack.evaluation.results import CosimRecord
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:

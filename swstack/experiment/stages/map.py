@@ -15,7 +15,8 @@ from crossvote.swstack.experiment.stages.common import load_part
 
 
 def perform(context: Context[RunConfig]) -> Sequence[str]:
-    from crossvote.swstack.mapping.mapping import map_model, mapping_report
+    from crossvote.swstack.mapping.cost import mapping_report
+    from crossvote.swstack.mapping.mapping import map_model
     from crossvote.swstack.models.masks import load_masks
 
     config = context.config
