@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import environment
-from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.csv_rows import write_apart
 from crossvote.sim.common.schema import build
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.ladder.config import DEFAULT_RUNGS, LadderConfig
@@ -121,7 +121,7 @@ def main() -> None:
         settings = ladder_config(task, options)
         rows = ladder_in_run(options.output / task, config, settings, _progress, options.workers)
         table += [{"task": task, **row} for row in rows]
-        write_csv(options.output / "ladder.csv", table)
+        write_apart(options.output, "ladder", table)
         for row in rows:
             print(task, *(f"{key}={_shown(value)}" for key, value in row.items()), sep="  ", flush=True)
     print(f"{time.monotonic() - begun:.0f} s on {best_device()}, {environment()['processor']}")

@@ -38,6 +38,7 @@ def ladder(
     design_rate: Annotated[float, typer.Option(help="Largest fault rate in training for faults.")] = 0.1,
 ) -> None:
     """Measure protections on the same chips: what each tolerates, how it compares, and what it costs."""
+    from crossvote.sim.common.csv_rows import KNOWING, apart
     from crossvote.sim.common.schema import build
     from crossvote.swstack.experiment.ladder.config import DEFAULT_RUNGS, LadderConfig, rung_schemes
     from crossvote.swstack.experiment.ladder.run import ladder_in_run
@@ -63,8 +64,13 @@ def ladder(
         rows = ladder_in_run(directory, config, settings, progress)
     if any(row["at chance level"] for row in rows):
         out.warn("rungs at chance level without faults tolerate nothing: how they stand faults says nothing.")
-    out.table([list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)])
-    out.result({"table": rows})
+    parts = apart(rows)
+    for ending, own in parts.items():
+        if own:
+            if ending:
+                out.text("Programmed around the known stuck cells of each chip:")
+            out.table([list(own[0]), *([_shown(value) for value in row.values()] for row in own)])
+    out.result({"table": parts[""], "known": parts[KNOWING]})
 
 
 def _shown(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,22 +36,24 @@ def live_view(console: Console, folder: Path, quiet: bool = False) -> Iterator[C
     else:
         results = _Results(folder)
         with Live(console=console, transient=True, refresh_per_second=4) as live:
-            yield lambda state: live.update(view(state, results.rows()))
+            yield lambda state: live.update(view(state, results.tables()))
 
 
-def view(state: State, rows: Rows) -> RenderableType:
-    """The picture of one moment; ``rows``: the table so far, header first, empty while there is none."""
+def view(state: State, tables: Sequence[Rows]) -> RenderableType:
+    """The picture of one moment; ``tables``: those so far, header first."""
     done, total = progress(state)
     bar = Table.grid(padding=(0, 2))
     bar.add_row(Text(line(state)), ProgressBar(total=max(total, 1), completed=done, width=30))
-    if not rows:
-        return bar
+    return Group(*map(_drawn, tables), bar)
+
+
+def _drawn(rows: Rows) -> Table:
     table = Table(box=None, pad_edge=False)
     for number, title in enumerate(rows[0]):
         table.add_column(escape(title), justify="left" if number < 3 else "right", no_wrap=True)
     for row in rows[1:]:
         table.add_row(*map(escape, row))
-    return Group(table, bar)
+    return table
 
 
 def progress(state: State) -> tuple[int, int]:
@@ -84,30 +86,31 @@ def duration(seconds: float | None) -> str:
 
 
 class _Results:
-    """The table of a campaign's results, looked up so seldom that looking costs next to nothing."""
+    """The tables of a campaign's results, looked up so seldom that looking costs next to nothing."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._rows = folder, Rows()
+        self._folder: Path = folder
+        self._tables: list[Rows] = []
         self._next = 0.0
 
-    def rows(self) -> Rows:
+    def tables(self) -> list[Rows]:
         now = time.monotonic()
         if now >= self._next:
-            self._rows = read_table(self._folder)
+            self._tables = read_tables(self._folder)
             spent = time.monotonic() - now
             self._next = now + max(TABLE_INTERVAL, PATIENCE * spent)
-        return self._rows
+        return self._tables
 
 
-def read_table(folder: Path) -> Rows:
-    """The results of a campaign so far, header first; empty while no trial on a faulty chip is done."""
+def read_tables(folder: Path) -> list[Rows]:
+    """The results of a campaign so far, header first; none while no trial on a faulty chip is done."""
     from crossvote.swstack.experiment.campaign.database import Database
     from crossvote.swstack.experiment.campaign.driver import database_path
-    from crossvote.swstack.experiment.campaign.summary import summarize, table
+    from crossvote.swstack.experiment.campaign.summary import summarize, tables
 
     with Database.open(database_path(folder)) as database:
         findings = summarize(database)
-    return table(findings) if findings.cells else []
+    return tables(findings)
 
 
 def _plain(console: Console) -> Callable[[State], None]:

@@ -194,14 +194,14 @@ def tolerance(row: Mapping[str, Any]) -> str:
 
 def _show(out: Output, folder: Path, database: Any) -> None:
     from crossvote.swstack.experiment.campaign.driver import results_digest
-    from crossvote.swstack.experiment.campaign.summary import summarize, table
+    from crossvote.swstack.experiment.campaign.summary import summarize, tables
 
     counts, findings = database.counts(), summarize(database)
     timed, seconds = database.seconds()
     rest = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     out.text(f"{folder}: {rest or 'nothing planned'}" + (f"; {seconds / timed:.2f} s a trial" if timed else ""))
-    if findings.cells:
-        out.table(table(findings))
+    for table in tables(findings):
+        out.table(table)
     for row in findings.tolerated:
         out.text(f"{row['variant']}, {row['scope']}, {row['scheme']}: {tolerance(row)}")
     failed = next(database.rows("failed"), None)

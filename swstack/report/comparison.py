@@ -9,23 +9,26 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.csv_rows import apart, write_apart
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.plot_style import STYLE, look
 from crossvote.swstack.report import claims, page, pictures, tables
 
 Results = Mapping[str, Any]
 
+#: Of the table of schemes that are no match for blind ones.
+_KNOWN = ", programmed around the known stuck cells of each chip"
+
 
 def write_comparison(folder: Path, runs: Mapping[str, Results], differing: Mapping[str, list[Any]]) -> Path:
-    """Write ``index.html``, its table as CSV and its figure into ``folder``; returns the page.
+    """Write ``index.html``, its tables as CSV and its figure into ``folder``; returns the page.
 
     Args:
         runs: name -> JSON artefacts by stage. differing: key -> its value in every run, in their order.
     """
     rows = comparison_rows(runs)
     schemes = [{"run": row["run"], **{key: row[key] for key in row if key not in ("run", "costs")}} for row in rows]
-    write_csv(folder / "schemes.csv", schemes)
+    write_apart(folder, "schemes", schemes)
     points = [
         {"run": run, **{key: value for key, value in point.items() if key != "scores"}}
         for run, results in runs.items()
@@ -36,7 +39,7 @@ def write_comparison(folder: Path, runs: Mapping[str, Results], differing: Mappi
     titles = list(claims.COSTS)
     text = page.environment().get_template("comparison.html.j2").render(
         runs=runs,
-        rows=rows,
+        parts=[(_KNOWN if ending else "", own) for ending, own in apart(rows).items() if own],
         titles=titles,
         verdict=comparison_claims(runs),
         picture=picture,
@@ -52,6 +55,7 @@ def comparison_rows(runs: Mapping[str, Results]) -> list[dict[str, Any]]:
     for name, results in runs.items():
         accuracy = results["eval"]
         rate = claims.telling_rate(accuracy["points"])
+        knowing = {name for name, own in accuracy["schemes"].items() if own.get("knows_faults")}
         for row in tables.overview(results):
             rows.append(
                 {
@@ -61,6 +65,7 @@ def comparison_rows(runs: Mapping[str, Results]) -> list[dict[str, Any]]:
                     "fault_free": claims.score_text(accuracy["fault_free"]["pruned"], accuracy["metric"], 2),
                     "at_chance": claims.at_chance(accuracy),
                     "rate": "" if rate is None else f"{100 * rate:g} %",
+                    "map known": row["scheme"] in knowing,
                     **row,
                 }
             )

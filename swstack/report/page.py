@@ -49,7 +49,8 @@ def page(
     chip: FaultMap,
 ) -> str:
     """The HTML text of ``write_report`` around the pictures of ``write_pictures``."""
-    accuracy, system, parts = results["eval"], results["simulate"], tables.scheme_parts(images)
+    accuracy, system = results["eval"], results["simulate"]
+    parts = tables.scheme_parts({name: image.protection for name, image in images.items()})
     return (
         environment()
         .get_template("page.html.j2")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from crossvote.sim.array.image import Image
 from crossvote.sim.peripheral import backend_kind
 from crossvote.sim.system.cost_tables import COMPARED
 from crossvote.swstack.evaluation import statistics
@@ -35,10 +34,16 @@ def crossbar_rows(mapping: Record) -> list[dict[str, Any]]:
     return [{"scheme": scheme["name"], **group} for scheme in mapping["schemes"] for group in scheme["groups"]]
 
 
-def scheme_parts(images: Mapping[str, Image]) -> Parts:
-    """Those schemes that know the stuck cells of each chip stand apart from those that do not."""
-    knowing = frozenset(name for name, image in images.items() if image.protection.get("knows_faults"))
-    parts = [("", frozenset(images) - knowing), (", programmed around the known stuck cells of each chip", knowing)]
+def scheme_parts(protections: Mapping[str, Mapping[str, Any]]) -> Parts:
+    """Those schemes that know the stuck cells of each chip stand apart from those that do not.
+
+    protections: of each scheme, as images have it.
+    """
+    knowing = frozenset(name for name, own in protections.items() if own.get("knows_faults"))
+    parts = [
+        ("", frozenset(protections) - knowing),
+        (", programmed around the known stuck cells of each chip", knowing),
+    ]
     return [part for part in parts if part[1]]
 
 

@@ -89,6 +89,7 @@ def results(
             "input_bits": 8,
             "fault_free": {"dense": dense, "pruned": pruned},
             "chance": {"metric": "accuracy", "score": 50.0, "noise": 3.1, "examples": 1000},
+            "schemes": {name: image.protection for name, image in images().items()},
             "points": points,
         },
         "cosim": {

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -32,7 +33,7 @@ from crossvote.swstack.experiment.campaign.driver import database_path, run_camp
 from crossvote.swstack.experiment.campaign.engines import open_engine
 from crossvote.swstack.experiment.campaign.exploration import Candidate, ExplorationSpec, front
 from crossvote.swstack.experiment.campaign.spec import load_spec, variants
-from crossvote.swstack.experiment.campaign.summary import export, summarize
+from crossvote.swstack.experiment.campaign.summary import export, summarize, tables
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, expand
 from crossvote.swstack.experiment.config import RunConfig, load_config
 from crossvote.swstack.experiment.run import paths
@@ -473,6 +474,29 @@ def test_findings_pair_schemes_on_the_same_chips_and_find_the_tolerated_rate(hom
     import pyarrow.parquet as pq
 
     assert pq.read_table(tmp_path / "out" / "trials.parquet").num_rows == 36
+
+
+def test_schemes_that_know_the_stuck_cells_have_tables_of_their_own(home, tmp_path):
+    text = (home / "small.toml").read_text()
+    (home / "knowing.toml").write_text(re.sub(r"schemes = .*", 'schemes = ["none", "paper", "placed"]', text))
+
+    def made_up(chunk):
+        return [Outcome(trial.key, {"accuracy": 90.0 - 100 * trial.rate}) for trial in chunk.trials]
+
+    run_campaign(tmp_path / "c", load_spec(home / "knowing.toml"), "serial", work=made_up)
+    with Database.open(database_path(tmp_path / "c")) as database:
+        blind, known = tables(summarize(database))
+        files = {path.name: path for path in export(database, tmp_path / "out")}
+    assert (blind[0][2], {row[2] for row in blind[1:]}) == ("scheme", {"none", "paper"})
+    assert (known[0][2], {row[2] for row in known[1:]}) == ("scheme, map known", {"placed"})
+    for name in ("summary", "pairs", "tolerated"):
+        for file, knows in ((f"{name}.csv", False), (f"{name}-known.csv", True)):
+            with files[file].open() as stream:
+                found = {row["scheme"] for row in csv.DictReader(stream)}
+            assert found <= ({"placed"} if knows else {"none", "paper"})
+            assert found
+    shown = CliRunner().invoke(cli.application(), ["sweep", "status", str(tmp_path / "c")])
+    assert "scheme, map known" in shown.output
 
 
 def test_a_model_at_chance_level_tolerates_nothing(home, tmp_path):

@@ -81,14 +81,14 @@ def test_elsewhere_a_line_now_and_then_and_nothing_if_quiet(finished: Path, monk
 def test_the_results_are_looked_up_seldom(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
-    def read(folder: Path) -> list[list[str]]:
+    def read(folder: Path) -> list[list[list[str]]]:
         looks.append(folder)
-        return [["a"], ["b"]]
+        return [[["a"], ["b"]]]
 
-    monkeypatch.setattr(live, "read_table", read)
+    monkeypatch.setattr(live, "read_tables", read)
     results = live._Results(finished)
     for _ in range(50):
-        assert results.rows() == [["a"], ["b"]]
+        assert results.tables() == [[["a"], ["b"]]]
     assert len(looks) == 1
 
 

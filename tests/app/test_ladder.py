@@ -35,6 +35,7 @@ def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
     run = tmp_path / "run"
     command = ["ladder", "default", "--run-dir", str(run), "--chips", "3", "--rate", "0.02", "--rate", "0.3"]
     command += ["--rung", "none-column", "--rung", "paper", "--rung", "code+trained", "--epochs", "1"]
+    command += ["--rung", "placed"]
     for text in (
         f"model.source={tiny_bert}",
         "task.train_limit=48",
@@ -57,15 +58,21 @@ def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
     assert len(list((run / "ladder/trials").iterdir())) == 4
     result = CliRunner().invoke(application(), command)
     assert result.exit_code == 0, result.output
-    assert len(measured) == 5 + 3 * 7 - 4  # three rungs on six chips and on none, four of them done before
-    assert CliRunner().invoke(application(), command).exit_code == 0
-    assert len(measured) == 5 + 3 * 7 - 4
+    assert len(measured) == 5 + 4 * 7 - 4  # four rungs on six chips and on none, four of them done before
+    again = CliRunner().invoke(application(), [*command, "--json"])
+    assert again.exit_code == 0
+    assert len(measured) == 5 + 4 * 7 - 4
+    shown = json.loads(again.stdout)
+    assert [row["rung"] for row in shown["table"]] == ["none-column", "paper", "code+trained"]
+    assert [row["rung"] for row in shown["known"]] == ["placed"]
+    blind, known = result.stdout.split("Programmed around the known stuck cells of each chip:")
+    assert ("placed" in blind, "placed" in known, "paper" in known.replace("over paper", "")) == (False, True, False)
     (run / "ladder/trials/paper-rate-0.3-chip-1-0.json").write_text("{")  # no result, and in nobody's way
     other = [*command, "-o", "task.eval_limit=12"]
     assert CliRunner().invoke(application(), other).exit_code == 0
-    assert len(measured) == 5 + 3 * 7 - 4 + 3 * 7
+    assert len(measured) == 5 + 4 * 7 - 4 + 4 * 7
     assert CliRunner().invoke(application(), command).exit_code == 0
-    assert len(measured) == 5 + 3 * 7 - 4 + 3 * 7
+    assert len(measured) == 5 + 4 * 7 - 4 + 4 * 7
 
     rates = rows(run / "ladder/rates.csv")
     assert [(row["rung"], row["rate"], row["chips"]) for row in rates if row["rung"] == "paper"] == [
@@ -79,6 +86,10 @@ def test_a_ladder_climbs_stops_and_goes_on(tmp_path, monkeypatch, tiny_bert):
     assert all(float(row["latency, us"]) > 0 < float(row["energy, uJ"]) for row in table.values())
     assert int(table["code+trained"]["bit lines"]) > int(table["none-column"]["bit lines"])
     assert {row["against"] for row in rows(run / "ladder/paired.csv")} == {"none-column", "paper"}
+    # Schemes that know the faults have tables of their own, which go where none is measured.
+    for name in ("rates", "paired", "ladder"):
+        assert {row["rung"] for row in rows(run / f"ladder/{name}-known.csv")} == {"placed"}
+        assert "placed" not in {row["rung"] for row in rows(run / f"ladder/{name}.csv")}
     document = json.loads((run / "ladder/ladder.json").read_text())
     assert document["settings"]["faults"]["chips"] == 3
     clean = float(table["none-column"]["clean"])
@@ -134,13 +145,12 @@ def test_workers_and_one_process_write_the_same_tables(tmp_path, tiny_bert):
     shutil.copytree(tmp_path / "one", tmp_path / "many")
     one = ladder_in_run(tmp_path / "one", config, settings)
     assert ladder_in_run(tmp_path / "many", config, settings, workers=2) == one
-    for name in ("rates.csv", "ladder.csv"):
+    assert [row["rung"] for row in rows(tmp_path / "one/ladder/ladder.csv")] == ["none-column", "code+trained"]
+    for name in ("rates.csv", "ladder.csv", "rates-known.csv", "ladder-known.csv"):
         assert (tmp_path / "many/ladder" / name).read_bytes() == (tmp_path / "one/ladder" / name).read_bytes()
     assert [path.name for path in (tmp_path / "many/ladder/models").iterdir() if path.is_dir()] == ["code-trained"]
-    rates = {
-        name: [row["rate"] for row in rows(tmp_path / "one/ladder/rates.csv") if row["rung"] == name]
-        for name in settings.rungs
-    }
+    every = [row for name in ("rates", "rates-known") for row in rows(tmp_path / f"one/ladder/{name}.csv")]
+    rates = {name: [row["rate"] for row in every if row["rung"] == name] for name in settings.rungs}
     assert rates == {
         "none-column": ["0.0", "0.001"],
         "code+trained": ["0.0", "0.02", "0.1"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,24 @@ def test_two_runs_stand_side_by_side(tmp_path):
         ("one", "none"), ("one", "paper"), ("one", "best"), ("two", "none")
     ]  # fmt: skip
     assert {row["tolerated"] for row in rows if row["run"] == "two"} == {"none measured"}
+
+
+def test_schemes_that_know_the_stuck_cells_have_a_table_of_their_own(tmp_path):
+    runs = [finished(tmp_path / name, 5) for name in ("one", "two")]
+    record = runs[1] / RESULTS["eval"]
+    values = json.loads(record.read_text())
+    values["schemes"]["best"]["knows_faults"] = True
+    record.write_text(json.dumps(values))
+    assert call(*runs, "--out", tmp_path / "out").exit_code == 0
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    blind, known = re.findall(r"<caption>Protection schemes of all runs.*?</table>", page, re.DOTALL)
+    assert "programmed around the known stuck cells of each chip" in known
+    assert [blind.count(f">{name}</td>") for name in ("none", "paper", "best")] == [2, 2, 1]
+    assert [known.count(f">{name}</td>") for name in ("none", "paper", "best")] == [0, 0, 1]
+    files = {"schemes.csv": 5, "schemes-known.csv": 1}
+    for name, rows in files.items():
+        with (tmp_path / "out" / name).open() as file:
+            assert len(list(csv.DictReader(file))) == rows
 
 
 @pytest.mark.parametrize(

@@ -291,10 +291,11 @@ def test_schemes_that_know_the_stuck_cells_have_tables_of_their_own() -> None:
             if title in caption
         }
         assert rows == {False: ["none", "paper"], True: ["best"]}
-    table = tables.accuracy_table(results["eval"], tables.scheme_parts(images))
+    parts = tables.scheme_parts({name: image.protection for name, image in images.items()})
+    table = tables.accuracy_table(results["eval"], parts)
     assert table["best"][0.002]["best"]
     assert table["paper"][0.002]["best"]
-    assert len(tables.scheme_parts(synthetic.images())) == 1
+    assert len(tables.scheme_parts({name: {"name": name} for name in images})) == 1
 
 
 @pytest.mark.parametrize("equal", [True, False])

@@ -103,6 +103,11 @@ def plan(database: Database, spec: CampaignSpec, known: Sequence[Variant]) -> in
                 "refused": variant.refused,
                 "metric": None,
                 "schemes": list(variant.config.map.schemes) if variant.config else [],
+                "knowing": [
+                    name
+                    for name, scheme in (variant.config.protections() if variant.config else {}).items()
+                    if scheme.knows_faults
+                ],
             }
             for variant in known
         ],

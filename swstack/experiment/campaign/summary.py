@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.csv_rows import to_csv
+from crossvote.sim.common.csv_rows import apart, to_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_together
 from crossvote.swstack.evaluation.statistics import mean_band, paired_difference, tail, tolerated_rate
@@ -32,7 +32,7 @@ Scores = dict[tuple[int, str], dict[str, dict[float, dict[int, float]]]]
 
 @dataclass(frozen=True)
 class Findings:
-    """Rows of three tables.
+    """Rows of three tables; ``map known`` marks those of schemes that know the stuck cells of each chip.
 
     cells: per variant, scope, scheme and rate: metric, chips, mean with its band, the worst 5 % and the worst.
     pairs: per rate, the difference of each scheme to the first one over the chips that both ran on, with its band.
@@ -64,14 +64,16 @@ def _scores(database: Database) -> tuple[str, Scores]:
 
 def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
     """Statistics of all that is done. Scores are of the primary metric, in percent."""
-    labels = {variant["number"]: variant["label"] for variant in database.meta("variants") or ()}
+    planned = {variant["number"]: variant for variant in database.meta("variants") or ()}
     cells, pairs, tolerated = [], [], []
     metric, every = _scores(database)
     chances = database.meta("chances") or {}
     for (variant, scope), by_scheme in sorted(every.items()):
-        where = {"variant": labels.get(variant, str(variant)), "scope": scope}
+        own = planned.get(variant, {})
         baseline = next(iter(by_scheme))
         for scheme, rates in by_scheme.items():
+            known = scheme in own.get("knowing", ())
+            where = {"variant": own.get("label", str(variant)), "scope": scope, "map known": known}
             for rate in sorted(rates):
                 scores = rates[rate]
                 if not scores:
@@ -113,7 +115,7 @@ def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
 
 
 def _tolerated(
-    where: dict[str, str],
+    where: dict[str, Any],
     scheme: str,
     metric: str,
     rates: dict[float, dict[int, float]],
@@ -149,12 +151,18 @@ def _tolerated(
     ]
 
 
-def table(findings: Findings) -> list[list[str]]:
-    """The cells as one row per variant, scope and scheme, a column per rate; the header first."""
-    rates = sorted({cell["rate"] for cell in findings.cells})
-    rows = [["variant", "scope", "scheme", *("no faults" if not rate else f"{100 * rate:g} %" for rate in rates)]]
-    places = dict.fromkeys((cell["variant"], cell["scope"], cell["scheme"]) for cell in findings.cells)
-    by_place = {(c["variant"], c["scope"], c["scheme"], c["rate"]): c for c in findings.cells}
+def tables(findings: Findings) -> list[list[list[str]]]:
+    """A table of the blind schemes and one of those that know the stuck cells, where there are any."""
+    return [_table(cells) for cells in apart(findings.cells).values() if cells]
+
+
+def _table(cells: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """One row per variant, scope and scheme, a column per rate; the header first."""
+    rates = sorted({cell["rate"] for cell in cells})
+    what = "scheme, map known" if cells[0]["map known"] else "scheme"
+    rows = [["variant", "scope", what, *("no faults" if not rate else f"{100 * rate:g} %" for rate in rates)]]
+    places = dict.fromkeys((cell["variant"], cell["scope"], cell["scheme"]) for cell in cells)
+    by_place = {(c["variant"], c["scope"], c["scheme"], c["rate"]): c for c in cells}
     for place in places:
         row = list(place)
         for rate in rates:
@@ -191,6 +199,8 @@ def trial_rows(database: Database) -> list[dict[str, Any]]:
 def export(database: Database, folder: Path) -> list[Path]:
     """Write the trials as CSV and Parquet, the three tables of findings as CSV, and the manifest as JSON.
 
+    Schemes that know the stuck cells have tables of their own, ``summary-known.csv`` and so on.
+
     Raises:
         UserError: nothing is done yet.
     """
@@ -199,13 +209,17 @@ def export(database: Database, folder: Path) -> list[Path]:
     if not findings.cells:
         raise UserError(f"{database.path}: no trial on a faulty chip is done yet.")
     trials = trial_rows(database)
-    tables: Sequence[tuple[str, list[dict[str, Any]]]] = (
-        ("trials", trials),
-        ("summary", findings.cells),
-        ("pairs", findings.pairs),
-        ("tolerated", findings.tolerated),
-    )
-    documents = {folder / f"{name}.csv": to_csv(rows).encode() for name, rows in tables if rows}
+    documents = {
+        folder / f"{name}{ending}.csv": to_csv(rows).encode()
+        for name, every in (
+            ("summary", findings.cells),
+            ("pairs", findings.pairs),
+            ("tolerated", findings.tolerated),
+        )
+        for ending, rows in apart(every).items()
+        if rows
+    }
+    documents[folder / "trials.csv"] = to_csv(trials).encode()
     import pyarrow as pa
     import pyarrow.parquet as pq
 

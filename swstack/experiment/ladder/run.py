@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.csv_rows import write_apart
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.progress import Progress, no_progress
@@ -42,7 +42,8 @@ def ladder_in_run(
 
     With several ``workers``, as many processes train and measure side by side, on one GPU too; results are the same.
     Writes ``ladder/rates.csv`` (a row per rung and rate), ``ladder/paired.csv`` (differences on the same chips) and
-    ``ladder/ladder.csv`` (a row per rung: what it tolerates and costs), and returns the rows of the last.
+    ``ladder/ladder.csv`` (a row per rung: what it tolerates and costs), and returns the rows of the last. Rungs
+    that know the stuck cells of each chip have files of their own, ``rates-known.csv`` and so on.
 
     Raises:
         UserError: an unknown rung, the run is in use, or nothing was pruned yet.
@@ -63,8 +64,7 @@ def ladder_in_run(
         points = summarize([*trials])
         rates, paired, rows = ladder_tables(points, task.primary_metric, rungs, config.chip, _chance(run))
         for name, table in (("rates", rates), ("paired", paired), ("ladder", rows)):
-            if table:
-                write_csv(folder / f"{name}.csv", table)
+            write_apart(folder, name, table)
         conditions = {
             "task": task.name,
             "metric": task.primary_metric,

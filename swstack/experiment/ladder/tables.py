@@ -43,6 +43,7 @@ def ladder_tables(
     rates = [
         {
             "rung": rung.name,
+            "map known": rung.scheme.knows_faults,
             "rate": rate,
             "mean": point.mean,
             "sd": point.sd,
@@ -60,7 +61,7 @@ def ladder_tables(
         for rung in rungs
         for other in ("none-column", "paper", "best")
         if other in by_rung and other != rung.name
-        for row in _paired(by_rung[rung.name], by_rung[other], rung.name, other)
+        for row in _paired(by_rung[rung.name], by_rung[other], rung, other)
     ]
     found = {}
     for rung in rungs:
@@ -98,7 +99,7 @@ def ladder_tables(
 
 
 def _paired(
-    own: Mapping[float, Point], other: Mapping[float, Point], name: str, other_name: str
+    own: Mapping[float, Point], other: Mapping[float, Point], rung: Rung, other_name: str
 ) -> list[dict[str, Any]]:
     """Mean differences on the same chips with their 95 % intervals."""
     rows = []
@@ -108,8 +109,8 @@ def _paired(
             n = len(difference)
             half = float(student_factor(n) * difference.std(ddof=1) / n**0.5) if n > 1 else 0.0
             mean = float(difference.mean())
-            row = {"rung": name, "against": other_name, "rate": rate, "difference": mean}
-            rows.append({**row, "low": mean - half, "high": mean + half, "chips": n})
+            row = {"rung": rung.name, "map known": rung.scheme.knows_faults, "against": other_name, "rate": rate}
+            rows.append({**row, "difference": mean, "low": mean - half, "high": mean + half, "chips": n})
     return rows
 
 
