@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.later import Later
@@ -32,6 +32,18 @@ class VoteGroups:
     output: NDArray[np.int64]
     plane: NDArray[np.int64]
     shift: NDArray[np.int64]
+
+
+def set_left_out(lines: Any) -> None:
+    """What a map of bit lines means where it leaves arrays out: plain weights, no copies, no checksums."""
+    usual = {
+        "shift": lines.plane.copy(),
+        "copy": np.zeros_like(lines.plane),
+        "checksum": np.full(len(lines.plane), -1, np.int8),
+    }
+    for name, array in usual.items():
+        if getattr(lines, name) is None:
+            object.__setattr__(lines, name, array)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +82,9 @@ class ColumnMap:
     checksum: NDArray[np.int8] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.shift is None:
-            object.__setattr__(self, "shift", self.plane.copy())
-        if self.copy is None:
-            object.__setattr__(self, "copy", np.zeros_like(self.plane))
-        for name, kind in (("check", np.int32), ("checksum", np.int8)):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, np.full(len(self.output), -1, kind))
+        set_left_out(self)
+        if self.check is None:
+            object.__setattr__(self, "check", np.full(len(self.output), -1, np.int32))
         arrays = (self.output, self.plane, self.replica, self.flipped, self.shift, self.copy, self.check, self.checksum)
         if len({array.shape for array in arrays}) != 1:
             raise UserError(
@@ -95,6 +103,12 @@ class ColumnMap:
             np.zeros(lines, np.int8),
             np.zeros(lines, np.bool_),
         )
+
+    def widened(self, lines: int) -> ColumnMap:
+        """The map with unused bit lines behind its own, ``lines`` in all."""
+        more = ColumnMap.unused(lines - len(self))
+        names = (field.name for field in fields(self))
+        return ColumnMap(**{name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in names})
 
     def __len__(self) -> int:
         return len(self.output)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossvote.rtl.parameters import MOST_ADVANCE, MOST_TAIL, OpcParameters
-from crossvote.sim.array.column_map import ColumnMap
+from crossvote.sim.array.column_map import ColumnMap, set_left_out
 from crossvote.sim.array.image import Bundle
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.peripheral.scales import OpcScales
@@ -45,12 +45,7 @@ class OpcMap:
     checksum: NDArray[np.int8] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.checksum is None:
-            object.__setattr__(self, "checksum", np.full(len(self.plane), -1, np.int8))
-        if self.shift is None:
-            object.__setattr__(self, "shift", self.plane.copy())
-        if self.copy is None:
-            object.__setattr__(self, "copy", np.zeros_like(self.plane))
+        set_left_out(self)
         arrays = (self.output, self.plane, self.replica, self.flipped, self.shift, self.copy, self.checksum)
         if {array.shape for array in arrays} != {(len(self.output),)}:
             raise UserError(

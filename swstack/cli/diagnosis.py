@@ -15,7 +15,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.libraries import find_compiler
 from crossvote.sim.common.machine import is_installed
 from crossvote.sim.peripheral.verilator_build import find_verilator
-from crossvote.swstack.models.packaged import packaged_directory
+from crossvote.swstack.models.packaged import how_to_get, packaged_directory
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def _model(name: str, used_for: str, required: bool) -> Finding:
     try:
         found = packaged_directory(name)
     except UserError as error:
-        return Finding(name, None, f"{used_for}; {error}", "make models", required)
-    return Finding(name, None if found is None else str(found), used_for, "make models", required)
+        return Finding(name, None, f"{used_for}; {error}", how_to_get(name), required)
+    return Finding(name, None if found is None else str(found), used_for, how_to_get(name), required)
 
 
 def _gpu() -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
+from crossvote.sim.common.extras import missing
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.peripheral.support import ENGINES, Demand, Engine, cosim_backend, refusal
 from crossvote.swstack.mapping.config import Activations
@@ -19,6 +20,11 @@ def support_row(chip: ChipConfig, scheme: Scheme, planes: int) -> dict[Engine, s
         demand = scheme_demand(scheme, planes, chip.crossbar.cell_bits)
     except UserError as error:
         return dict.fromkeys(ENGINES, str(error).rstrip("."))
+    except ModuleNotFoundError as error:  # the light base says of the other schemes what it can
+        sentence = missing(error, "choosing its codes")
+        if sentence is None:
+            raise
+        return dict.fromkeys(ENGINES, sentence.rstrip("."))
     return {engine: refusal(chip, demand, engine) for engine in ENGINES}
 
 

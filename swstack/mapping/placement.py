@@ -16,6 +16,7 @@ are left: in the column block where it begins first, then in the nearest, then i
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,16 +115,12 @@ def place_checksums(
     home = np.repeat([bundle.lines[0] // columns for bundle in bundles], bits).astype(np.int64)
     free = np.flatnonzero(~column_map.used)
     hosts, blocks = _hosts(home, free, columns, len(column_map) // columns)
-    pad = (0, blocks * columns - len(column_map))
     check, checksum = np.full(blocks * columns, -1, np.int32), np.full(blocks * columns, -1, np.int8)
     for number, bundle in enumerate(bundles):
         check[bundle.lines] = number
     check[hosts] = np.repeat(np.arange(len(bundles)), bits)
     checksum[hosts] = np.tile(np.arange(bits), len(bundles))
-    output = np.pad(column_map.output, pad, constant_values=-1)
-    others = ("plane", "replica", "flipped", "shift", "copy")
-    padded = {field: np.pad(getattr(column_map, field), pad) for field in others}
-    return ColumnMap(output, **padded, check=check, checksum=checksum)
+    return replace(column_map.widened(blocks * columns), check=check, checksum=checksum)
 
 
 def _dealt(lines: int, blocks: int, columns: int) -> NDArray[np.int64]:

