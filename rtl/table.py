@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Component, In, Member, Out
 
 
 def table_ports(index_bits: int, layout: data.Layout) -> dict[str, Member]:
-    """The ports by which the registers reach a table of entries of `layout`.
+    """The ports by which the registers reach a table of entries of ``layout``.
 
     index: entry to write or read. write: store ``write_entry`` there. read_entry: its content one clock later.
     """
@@ -17,7 +17,7 @@ def table_ports(index_bits: int, layout: data.Layout) -> dict[str, Member]:
 
 
 def add_table(m: Module, component: Component, layout: data.Layout, depth: int) -> ReadPort:
-    """Add the table of `depth` entries behind the component's ``table_ports``; returns a read port of its own."""
+    """Add the table of ``depth`` entries behind the component's ``table_ports``; returns a read port of its own."""
     m.submodules.entries = table = Memory(shape=layout, depth=depth, init=[])
     write = table.write_port()
     own = table.read_port()

@@ -54,8 +54,10 @@ class Account:
 def account_for(model: nn.Module) -> Account:
     """The account of a model, after its word-line groups were tried on a few tokens.
 
-    Raises UserError naming the first module that is in the way: one that would be on no crossbar, one that does not fit
-    the others of its group, or one that is not driven as its group says; or the outputs that are no numbers.
+    Raises:
+        UserError: the message names the first module that is in the way: one that would be on no crossbar, one that
+            does not fit the others of its group, or one that is not driven as its group says; or the outputs that are
+            no numbers.
     """
     groups = word_line_groups(model)
     account = _account(model, groups)
@@ -237,7 +239,8 @@ def first_inputs(
 def check_driven(model: nn.Module, groups: Sequence[WordLineGroup], run: Callable[[], object]) -> None:
     """Run the model and see that every matrix is used, and that those of a group get the same tensor.
 
-    Raises UserError naming the first matrix that is not, or saying why the forward pass failed.
+    Raises:
+        UserError: the message names the first matrix that is not, or saying why the forward pass failed.
     """
     modules = {name: model.get_submodule(name) for group in groups for name in group.matrices}
     first = first_inputs(model, modules, run, "a forward pass on a short input")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from crossvote.sim.common.schema import config_dataclass
 
-#: Name of the default encoder (all-MiniLM-L6-v2); `crossvote.swstack.models.packaged` knows where its weights are.
+#: Name of the default encoder (all-MiniLM-L6-v2); ``crossvote.swstack.models.packaged`` knows where its weights are.
 EMBEDDED_MODEL = "minilm-l6"
 
 

@@ -92,7 +92,8 @@ class GgufFile:
 
     keys: the header. Tensors are read when asked for.
 
-    Raises UserError for a file that is none, is cut off, or is of another version.
+    Raises:
+        UserError: a file that is none, is cut off, or is of another version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -160,7 +161,8 @@ class GgufFile:
     def tensor(self, name: str) -> NDArray[np.float32]:
         """The numbers of a tensor, in torch's shape.
 
-        Raises UserError if there is none of that name, it is cut off, or its format is not known.
+        Raises:
+            UserError: there is none of that name, it is cut off, or its format is not known.
         """
         place = self._places.get(name)
         if place is None:
@@ -179,7 +181,8 @@ class GgufFile:
 def to_directory(source: Path, directory: Path) -> None:
     """Write the model of a GGUF file into an existing folder, in ``save_pretrained`` layout, weights as float32.
 
-    Raises UserError for a family, a tokenizer or a format that is not read.
+    Raises:
+        UserError: a family, a tokenizer or a format that is not read.
     """
     from safetensors.numpy import save_file
 
@@ -194,7 +197,8 @@ def to_directory(source: Path, directory: Path) -> None:
 def llama_config(file: GgufFile) -> dict[str, Any]:
     """What ``config.json`` says of a Llama model.
 
-    Raises UserError for another family, or a size that is not said.
+    Raises:
+        UserError: another family, or a size that is not said.
     """
     keys = file.keys
     family = keys.get("general.architecture")
@@ -261,7 +265,8 @@ def halves_apart(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]
 def _write_tokenizer(file: GgufFile, directory: Path) -> None:
     """A byte-level BPE tokenizer as ``tokenizer.json``, with its special tokens and chat template.
 
-    Raises UserError for a tokenizer of another kind.
+    Raises:
+        UserError: a tokenizer of another kind.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 

@@ -16,13 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 def adopt_labels(model: nn.Module, head: Head, found: Mapping[int, str], fresh: bool, source: str) -> None:
-    """Write the names of `head` into the configuration, after putting the rows of an existing head into their order.
+    """Write the names of ``head`` into the configuration, after putting the rows of an existing head into their order.
 
     found: index -> name of the classes of the head as it came. fresh: whether its weights were drawn anew.
 
     A head that names other classes than the task, or none, keeps its order, and that is said.
 
-    Raises UserError if the weights of a head whose classes are to be reordered cannot be found.
+    Raises:
+        UserError: the weights of a head whose classes are to be reordered cannot be found.
     """
     if not head.labels:
         return

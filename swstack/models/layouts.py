@@ -104,9 +104,10 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
 
 
 def word_line_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
-    """The word-line groups of `model` in execution order, those of its head last if that is on crossbars.
+    """The word-line groups of ``model`` in execution order, those of its head last if that is on crossbars.
 
-    Raises UserError if the model has no layer of a known layout and was not traced.
+    Raises:
+        UserError: the model has no layer of a known layout and was not traced.
     """
     return (*encoder_groups(model), *head_groups(model))
 
@@ -120,7 +121,8 @@ def head_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
 def encoder_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
     """The word-line groups of the layers, in execution order.
 
-    Raises UserError if the model has no layer of a known layout and was not traced.
+    Raises:
+        UserError: the model has no layer of a known layout and was not traced.
     """
     groups = traced_groups(model) or tuple(group for layer in layers(model) for group in layer.groups.values())
     if not groups:
@@ -141,7 +143,8 @@ def traced_groups(model: nn.Module) -> tuple[WordLineGroup, ...]:
 def attention_heads(model: nn.Module) -> int:
     """How many heads attend in each layer.
 
-    Raises UserError for a model that does not say.
+    Raises:
+        UserError: a model that does not say.
     """
     found = getattr(getattr(model, "config", None), "num_attention_heads", None)
     if found is None:
@@ -199,26 +202,27 @@ def matrix_names(model: nn.Module) -> tuple[str, ...]:
 
 
 def weight_parameter(model: nn.Module, name: str) -> torch.Tensor:
-    """The weight parameter of matrix `name` as torch keeps it: N x K for Linear, K x N for GPT-2's Conv1D."""
+    """The weight parameter of matrix ``name`` as torch keeps it: N x K for Linear, K x N for GPT-2's Conv1D."""
     return _matrix_module(model, name).weight
 
 
 def is_transposed(model: nn.Module, name: str) -> bool:
-    """Whether torch keeps matrix `name` as N x K (Linear) instead of the crossbar's K x N (Conv1D)."""
+    """Whether torch keeps matrix ``name`` as N x K (Linear) instead of the crossbar's K x N (Conv1D)."""
     return isinstance(_matrix_module(model, name), nn.Linear)
 
 
 def matrix_weight(model: nn.Module, name: str) -> torch.Tensor:
-    """Weight of matrix `name` as K inputs x N outputs: a view, so writing in place changes the model.
+    """Weight of matrix ``name`` as K inputs x N outputs: a view, so writing in place changes the model.
 
-    Raises UserError if `name` is neither a Linear nor a Conv1D module of the model.
+    Raises:
+        UserError: ``name`` is neither a Linear nor a Conv1D module of the model.
     """
     weight = weight_parameter(model, name).detach()
     return weight.T if is_transposed(model, name) else weight
 
 
 def matrix_bias(model: nn.Module, name: str) -> torch.Tensor | None:
-    """Bias of matrix `name`, shape (N,), as a view; None if the matrix has no bias."""
+    """Bias of matrix ``name``, shape (N,), as a view; None if the matrix has no bias."""
     bias = _matrix_module(model, name).bias
     return None if bias is None else bias.detach()
 

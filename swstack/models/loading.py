@@ -89,19 +89,20 @@ _LAYOUT_KEY = "crossvote_layout"
 def load_model(
     cfg: ModelConfig, num_labels: int, regression: bool, seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """``load`` with a sequence classifier's head of `num_labels` nameless classes, or a regression's of one output."""
+    """load with a sequence classifier's head of ``num_labels`` nameless classes, or a regression's of one output."""
     return load(cfg, Head(outputs=num_labels, regression=regression), seed)
 
 
 def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of `cfg` with `head`, in evaluation mode on the CPU, and its tokenizer, which agrees with it.
+    """The model of ``cfg`` with ``head``, in evaluation mode on the CPU, and its tokenizer, which agrees with it.
 
     Weights are read from safetensors only. A head that the source lacks, or that has another number of labels, is
-    drawn afresh from `seed`; every other weight must come from the source. A head that is there is brought into the
+    drawn afresh from ``seed``; every other weight must come from the source. A head that is there is brought into the
     order of the labels by their names. Every matrix of the encoder is accounted for before the model is returned.
 
-    Raises UserError if the source is absent or damaged, lacks encoder weights or holds more of them than the model
-    takes, has weights that are no numbers, a tokenizer without words, or matrices that nothing could map.
+    Raises:
+        UserError: the source is absent or damaged, lacks encoder weights or holds more of them than the model takes,
+            has weights that are no numbers, a tokenizer without words, or matrices that nothing could map.
     """
     location = locate(cfg.source)
     with _quiet_transformers(), torch.random.fork_rng(devices=[]):
@@ -159,13 +160,14 @@ def load(cfg: ModelConfig, head: Head, seed: int) -> tuple[PreTrainedModel, PreT
 
 
 def find_groups(model: nn.Module, layout: Layout = "auto", head: bool = False) -> Account:
-    """Settle the word-line groups of `model`, in place, and account for every matrix of its encoder.
+    """Settle the word-line groups of ``model``, in place, and account for every matrix of its encoder.
 
     head: put the matrices of the head on crossbars too.
 
     What was settled goes into the model's configuration, so that a saved model is read back with the same groups.
 
-    Raises UserError naming the first module that is in the way.
+    Raises:
+        UserError: the message names the first module that is in the way.
     """
     adapter = next((name for name, _ in model.named_parameters() if _ADAPTER.search(name)), None)
     if adapter is not None:
@@ -195,9 +197,10 @@ def find_groups(model: nn.Module, layout: Layout = "auto", head: bool = False) -
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """Write model and tokenizer in `save_pretrained` layout (safetensors); an older directory is replaced whole.
+    """Write model and tokenizer in ``save_pretrained`` layout (safetensors); an older directory is replaced whole.
 
-    Raises StorageError if the system refuses, for example because the disk is full; an older directory then stays.
+    Raises:
+        StorageError: the system refuses, for example because the disk is full; an older directory then stays.
     """
     directory = Path(directory)
     with writing(directory):
@@ -303,7 +306,8 @@ def _check_complete(source: str, model: PreTrainedModel, info: dict[str, Any]) -
 def check_finite(model: nn.Module, source: str) -> None:
     """Refuse a model with NaN or infinity in its parameters.
 
-    Raises UserError naming the first such parameter.
+    Raises:
+        UserError: the message names the first such parameter.
     """
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):

@@ -62,7 +62,8 @@ def dense_masks(model: nn.Module) -> Masks:
 def apply_masks(model: nn.Module, masks: Mapping[str, MatrixMask]) -> None:
     """Set the weights of pruned rows and columns to zero, in place; biases stay.
 
-    Raises UserError if a mask names no matrix of the model or has another shape.
+    Raises:
+        UserError: a mask names no matrix of the model or has another shape.
     """
     for name, mask in masks.items():
         weight = matrix_weight(model, name)
@@ -83,9 +84,10 @@ def save_masks(masks: Mapping[str, MatrixMask], path: Path) -> None:
 
 
 def load_masks(path: Path) -> Masks:
-    """Masks written by `save_masks`.
+    """Masks written by ``save_masks``.
 
-    Raises UserError if the file is absent or something else.
+    Raises:
+        UserError: the file is absent or something else.
     """
     with reading(path, "pruning masks"):
         tensors = load(Path(path).read_bytes())

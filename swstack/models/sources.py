@@ -72,8 +72,9 @@ _TEXT_FILES = ("*.json", "*.txt")
 def locate(source: str) -> str:
     """The directory to hand to transformers, its files checked; a model of the hub lies in the hub's cache.
 
-    Raises UserError if there is no such directory or package, a file is damaged, or the hub is out of reach and the
-    model not in its cache.
+    Raises:
+        UserError: there is no such directory or package, a file is damaged, or the hub is out of reach and the model
+            not in its cache.
     """
     if source in PACKAGED_MODELS:
         installed = packaged_directory(source)
@@ -148,7 +149,9 @@ def _reason(error: BaseException) -> str:
 def check_directory(directory: Path) -> dict[str, Any]:
     """The configuration of a save_pretrained directory whose files are all there and whole.
 
-    Raises UserError naming the file that is missing, damaged, a Git LFS pointer or of a kind that is not read here.
+    Raises:
+        UserError: the message names the file that is missing, damaged, a Git LFS pointer or of a kind that is not read
+            here.
     """
     config_file = directory / "config.json"
     weights = sorted(directory.glob("*.safetensors"))
@@ -191,7 +194,9 @@ def weight_files(directory: Path) -> list[Path]:
     """The files that weights are read from: the whole one if there is one, else those of the index.
 
     What else lies there (an index of an earlier saving, other precisions, an optimizer) is neither read nor looked at.
-    Raises UserError if there is neither, or the index is damaged or names what is not there.
+
+    Raises:
+        UserError: there is neither, or the index is damaged or names what is not there.
     """
     whole, index = (directory / name for name in _WEIGHTS)
     if whole.is_file():

@@ -34,7 +34,7 @@ class PictureInputs:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> PictureInputs:
-        """What `model` takes."""
+        """What ``model`` takes."""
         size: Any = model.config.image_size
         height, width = (size, size) if isinstance(size, int) else size
         return cls(int(model.config.num_channels), int(height), int(width))
@@ -73,13 +73,14 @@ def check_unknown(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Make `tokenizer` give only what `model` takes, in place, and settle their padding token.
+    """Make ``tokenizer`` give only what ``model`` takes, in place, and settle their padding token.
 
     Inputs that the model's forward pass does not know are left out, token types of a model that has one type only as
     well; inputs are no longer than the model has positions; the padding token lies within the embeddings (where the
     attention mask hides it, any token will do).
 
-    Raises UserError if inputs are so short that no word has room in them.
+    Raises:
+        UserError: inputs are so short that no word has room in them.
     """
     accepted = inspect.signature(model.forward).parameters
     types = int(getattr(model.config, "type_vocab_size", None) or 0)

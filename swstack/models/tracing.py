@@ -36,12 +36,13 @@ _POOLER = re.compile(r"(^|\.)pooler(\.|$)")
 
 
 def trace(model: nn.Module, run: Callable[[], object] | None = None) -> tuple[WordLineGroup, ...]:
-    """Find the groups of `model` in a forward pass and keep them with it, in the order in which they are first driven.
+    """Find the groups of model in a forward pass and keep them with it, in the order in which they are first driven.
 
     run: the forward pass; by default one on a few random tokens. Where a model does not say what it takes, every
         matrix becomes a group of its own: nothing is shared, and nothing is wrong.
 
-    Raises UserError if the forward pass fails or the encoder has no matrix.
+    Raises:
+        UserError: the forward pass fails or the encoder has no matrix.
     """
     prefix, encoder = encoder_of(model)
     head = words_beside(model)
@@ -74,11 +75,12 @@ def trace(model: nn.Module, run: Callable[[], object] | None = None) -> tuple[Wo
 
 
 def map_head(model: nn.Module) -> tuple[WordLineGroup, ...]:
-    """Put the head of `model` on crossbars, in place: matrices behind the layers that a forward pass drives.
+    """Put the head of ``model`` on crossbars, in place: matrices behind the layers that a forward pass drives.
 
     Those that the same tensor drives share word lines. The model's configuration says whether every token drives them.
 
-    Raises UserError if there is none, or the model does not say what it takes.
+    Raises:
+        UserError: there is none, or the model does not say what it takes.
     """
     mapped = {name for group in encoder_groups(model) for name in group.matrices}
     prefix, _ = encoder_of(model)

@@ -51,7 +51,8 @@ class UnpackedAttention(nn.Module):
     ) -> tuple[torch.Tensor, None]:
         """As ``nn.MultiheadAttention.forward`` for query = key = value; no attention weights are returned.
 
-        Raises UserError if query, key and value are not one tensor.
+        Raises:
+            UserError: query, key and value are not one tensor.
         """
         if key is not query or value is not query:
             raise UserError("attention between two different sequences cannot be mapped; only self-attention can.")
@@ -195,7 +196,8 @@ def unpack_attention(model: nn.Module) -> nn.Module:
 
     Parameters keep their values; those of ``nn.MultiheadAttention`` change their names.
 
-    Raises UserError if an attention has projections of different widths, or extra biases.
+    Raises:
+        UserError: an attention has projections of different widths, or extra biases.
     """
     for path, module in list(model.named_modules()):
         if isinstance(module, XLNetRelativeAttention) and not isinstance(module, UnpackedRelativeAttention):

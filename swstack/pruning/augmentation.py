@@ -29,7 +29,7 @@ class TokenExchange:
         self._special_tokens = torch.tensor(special_tokens)
 
     def __call__(self, batch: Batch) -> Batch:
-        """A batch of the same shape; `batch` stays as it is. It must be on the CPU."""
+        """A batch of the same shape; ``batch`` stays as it is. It must be on the CPU."""
         tokens = batch.inputs["input_ids"]
         chosen = torch.zeros(len(tokens), dtype=torch.bool)
         chosen[torch.randperm(len(tokens))[: int(self._examples * len(tokens))]] = True

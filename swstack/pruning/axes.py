@@ -1,6 +1,6 @@
 """What is pruned: the columns, and if asked the rows, of every word-line group, with the count to prune.
 
-A method gives every row or column a score; `settle` turns scores into a mask with exactly the wanted count. All
+A method gives every row or column a score; ``settle`` turns scores into a mask with exactly the wanted count. All
 groups, all methods, rows and columns go through the same two functions, so that methods are compared at equal
 sparsity.
 """
@@ -74,7 +74,7 @@ class AxisStack:
 
     @property
     def segments(self) -> tuple[tuple[int, int], ...]:
-        """As in `Axis`."""
+        """As in ``Axis``."""
         return self.axes[0].segments
 
 
@@ -89,7 +89,8 @@ def stack_axes(axes: Sequence[Axis]) -> tuple[AxisStack, ...]:
 def pruning_axes(model: nn.Module, column_sparsity: float, row_sparsity: float) -> tuple[Axis, ...]:
     """The axes to prune: ceil(share * size) columns and rows of every word-line group; none where a share is 0.
 
-    Raises UserError naming the first group that cannot reach its share.
+    Raises:
+        UserError: the message names the first group that cannot reach its share.
     """
     axes = []
     for group in encoder_groups(model):
@@ -126,7 +127,7 @@ def _axis(
 
 
 def keep_one_per_segment(scores: torch.Tensor, keep: torch.Tensor, axis: Axis | AxisStack) -> torch.Tensor:
-    """`keep` bool[..., size], with the best-scored column of every head that would lose all of its columns added."""
+    """``keep`` bool[..., size], with the best-scored column of every head that would lose all of its columns added."""
     widths = {stop - first for first, stop in axis.segments}
     if len(widths) == 1:
         split = (*scores.shape[:-1], len(axis.segments), widths.pop())
@@ -135,13 +136,13 @@ def keep_one_per_segment(scores: torch.Tensor, keep: torch.Tensor, axis: Axis | 
 
 
 def _keep_best(scores: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-    """`keep` with the best of the last dimension added where nothing is kept there; the first of equals."""
+    """``keep`` with the best of the last dimension added where nothing is kept there; the first of equals."""
     best = torch.zeros_like(keep).scatter(-1, scores.argmax(dim=-1, keepdim=True), True)
     return keep | (best & ~keep.any(dim=-1, keepdim=True))
 
 
 def settle(scores: torch.Tensor, axis: Axis | AxisStack, ramp: float = 1.0) -> torch.Tensor:
-    """Mask bool[..., size] that keeps all but exactly `axis.prune` entries of each axis: the best of every head, then
+    """Mask bool[..., size] that keeps all but exactly ``axis.prune`` entries of each axis: the best of every head, then
     the best overall.
 
     ramp: prune only this share of them, rounded. Ties are broken by position. O(size log size).

@@ -35,10 +35,10 @@ def loss_for(model: PreTrainedModel, cfg: Distilled) -> LossFunction:
 class Distillation:
     """A loss function that keeps a copy of the dense model as the teacher.
 
-    (1 - outputs) of the task's loss, plus `outputs` of the distance to the teacher's outputs, plus `layers` times the
-    distance to its hidden states. The first distance is Hinton's (2015) T^2 KL of the softened classes, or the squared
-    error of a regression; the second the squared error relative to the teacher's mean square, averaged over the layers
-    (which correspond one to one, as nothing is pruned but rows and columns).
+    (1 - outputs) of the task's loss, plus ``outputs`` of the distance to the teacher's outputs, plus ``layers`` times
+    the distance to its hidden states. The first distance is Hinton's (2015) T^2 KL of the softened classes, or the
+    squared error of a regression; the second the squared error relative to the teacher's mean square, averaged over the
+    layers (which correspond one to one, as nothing is pruned but rows and columns).
     """
 
     def __init__(self, model: PreTrainedModel, outputs: float, temperature: float, layers: float) -> None:

@@ -57,9 +57,9 @@ class _Columns:
 def fold(model: nn.Module, masks: Mapping[str, MatrixMask]) -> Masks:
     """Fold the constants of pruned columns in place; returns the masks with the rows and columns gained by it.
 
-    The weights must already be zero where `masks` says pruned. Logits in evaluation mode stay the same up to rounding.
-    Every attention head keeps at least one query column. A layer without biases has no constants and stays as it is,
-    and so does one whose layout was not proven to fold.
+    The weights must already be zero where ``masks`` says pruned. Logits in evaluation mode stay the same up to
+    rounding. Every attention head keeps at least one query column. A layer without biases has no constants and stays as
+    it is, and so does one whose layout was not proven to fold.
     """
     folded = {name: MatrixMask(mask.rows.copy(), mask.columns.copy()) for name, mask in masks.items()}
     for layer in layers(model):
@@ -138,7 +138,7 @@ def _drop_queries(query: _Columns, key: _Columns, heads: int) -> None:
 
 
 def _fold_constants(model: nn.Module, source: _Columns, constants: torch.Tensor, name: str, masks: Masks) -> None:
-    """Move the `constants` (of all N columns) that pruned ones of `source` deliver into the bias of `name`."""
+    """Move the ``constants`` (of all N columns) that pruned ones of ``source`` deliver into the bias of ``name``."""
     rows, columns = torch.from_numpy(np.flatnonzero(source.pruned)), torch.from_numpy(source.at[source.pruned])
     weight, bias = matrix_weight(model, name), matrix_bias(model, name)
     assert bias is not None

@@ -56,7 +56,7 @@ def train_for_faults(
     work_dir: Path,
     progress: Progress = no_progress,
 ) -> FaultTrainingResult:
-    """Train the pruned `model` in place (on a CUDA device if there is one; it comes back on the CPU).
+    """Train the pruned ``model`` in place (on a CUDA device if there is one; it comes back on the CPU).
 
     Pruned rows and columns stay zero. Continues after an interruption with the same weights in the end.
 

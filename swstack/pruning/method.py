@@ -1,4 +1,4 @@
-"""The interface of a pruning method; the schedule around it is the same for all (see `pruning.pruning`)."""
+"""The interface of a pruning method; the schedule around it is the same for all (see ``pruning.pruning``)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def axis_norms(weight: torch.Tensor, axis: Axis) -> torch.Tensor:
 
 
 def relative_norms(weight: torch.Tensor, axis: Axis) -> torch.Tensor:
-    """`axis_norms`, columns in units of the mean norm of their own matrix.
+    """``axis_norms``, columns in units of the mean norm of their own matrix.
 
     Query, key and value share a group but not a scale; ranked by plain norms, one of them would be pruned bare.
     """
@@ -94,8 +94,8 @@ class NoSettings:
 class PruningMethod(ABC):
     """Decides, during training, which rows and columns matter.
 
-    While the method is active, every step calls `factors` before the forward pass and `update` after the weights
-    were updated. When it is frozen, `scores` decides what is kept. Axes of equal shape are handled as one stack of G
+    While the method is active, every step calls ``factors`` before the forward pass and ``update`` after the weights
+    were updated. When it is frozen, ``scores`` decides what is kept. Axes of equal shape are handled as one stack of G
     axes: all tensors are [G, size], by the stack's name.
     """
 
@@ -107,9 +107,9 @@ class PruningMethod(ABC):
         self.stacks = stack_axes(setup.axes)
 
     def ramp(self, progress: float, share: float) -> float:
-        """Share of the target asked for when `progress` (above 0, at most 1) of the method's steps have begun.
+        """Share of the target asked for when ``progress`` (above 0, at most 1) of the method's steps have begun.
 
-        Cubic over the first `share` of the steps, as in Zhu and Gupta (2017), equation 1.
+        Cubic over the first ``share`` of the steps, as in Zhu and Gupta (2017), equation 1.
         """
         return 1.0 if share == 0 else 1.0 - max(0.0, 1.0 - progress / share) ** 3
 
@@ -141,22 +141,23 @@ class PruningMethod(ABC):
         return 0
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """State for checkpoints; `restore` writes into these very tensors."""
+        """State for checkpoints; ``restore`` writes into these very tensors."""
         return {}
 
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Put back what ``tensors`` gave."""
         with torch.no_grad():
             for name, value in self.tensors().items():
                 value.copy_(tensors[name])
 
 
 def make_method(model: nn.Module, axes: Sequence[Axis], cfg: PruneConfig, steps: int) -> PruningMethod:
-    """The pruning method that `cfg` names, for `model` on the device where it is trained, active for `steps`.
+    """The pruning method that ``cfg`` names, for ``model`` on the device where it is trained, active for ``steps``.
 
     Without axes there is nothing to decide, and so nothing to learn: any method is then the one without parameters.
 
-    Raises UserError if there is no such method.
+    Raises:
+        UserError: there is no such method.
     """
     name = cfg.method if axes else "magnitude"
     device = next(model.parameters()).device
@@ -194,7 +195,7 @@ class Controller:
         }
 
     def pressure(self, stack: AxisStack, share: torch.Tensor, ramp: float) -> torch.Tensor:
-        """d/ds float[G] of the term at s = `share` [G] after one ascent step: negative where more has to be pruned."""
+        """d/ds float[G] of the term at s = share [G] after one ascent step: negative where more has to be pruned."""
         gap = share - ramp * stack.target
         multiplier = self._multiplier[stack.name]
         multiplier += self._rate * gap

@@ -54,14 +54,15 @@ def prune(
     work_dir: Path,
     progress: Progress = no_progress,
 ) -> PruneResult:
-    """Prune the fine-tuned `model` in place to exactly the asked share of columns (and rows) in every group.
+    """Prune the fine-tuned ``model`` in place to exactly the asked share of columns (and rows) in every group.
 
     Runs on a CUDA device if there is one; the model comes back on the CPU, its pruned rows and columns set to zero.
     Biases are never masked, but constants that pruned columns deliver are folded into the biases after them, which
     leaves the outputs as they are and prunes rows and some query columns on top. Continues after an interruption like
-    `crossvote.swstack.training.finetune.finetune`.
+    ``crossvote.swstack.training.finetune.finetune``.
 
-    Raises UserError if a group cannot reach the share.
+    Raises:
+        UserError: a group cannot reach the share.
     """
     if cfg.method == NO_PRUNING:
         dense = dense_masks(model)
@@ -123,7 +124,7 @@ class _GatedMatrix(nn.Module):
 
 
 class Pruner(TrainingHooks):
-    """Runs a method through the schedule: dense until `first_step`, active until `freeze_step`, then fixed masks."""
+    """Runs a method through the schedule: dense until first_step, active until ``freeze_step``, then fixed masks."""
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class Pruner(TrainingHooks):
         return self._first_step <= step < self._freeze_step
 
     def _ramp(self, step: int) -> float:
-        """Share of the target asked for at `step`."""
+        """Share of the target asked for at ``step``."""
         progress = (step - self._first_step + 1) / (self._freeze_step - self._first_step)
         return self.method.ramp(progress, self._ramp_share)
 

@@ -15,7 +15,7 @@ _LEAK = 0.1
 
 
 def estimator_slope(values: torch.Tensor, estimator: Estimator) -> torch.Tensor:
-    """The estimator's dh/da at `values`, same shape."""
+    """The estimator's dh/da at ``values``, same shape."""
     if estimator == "softplus":
         return torch.sigmoid(values)
     if estimator == "linear":
@@ -28,13 +28,13 @@ class StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, mask: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
-        """The mask as floats; `values` only receives the gradient."""
+        """The mask as floats; ``values`` only receives the gradient."""
         ctx.save_for_backward(slope)
         return mask.to(values.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """Gradient with respect to `values`."""
+        """Gradient with respect to ``values``."""
         (slope,) = ctx.saved_tensors
         return grad * slope, None, None
 

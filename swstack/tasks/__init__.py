@@ -30,12 +30,13 @@ def task_names() -> tuple[str, ...]:
 
 
 def load_task(cfg: TaskConfig, seed: int, train: bool = True) -> Task:
-    """The task of `cfg`; embedded sentences and subsets are drawn from `seed`.
+    """The task of ``cfg``; embedded sentences and subsets are drawn from ``seed``.
 
     train: whether the train examples are needed; where not, there are none, and their file is read only if dev
     examples, the kind of the task or its classes come from it.
 
-    Raises UserError for an unknown task, or data that is absent or broken (naming file and line).
+    Raises:
+        UserError: an unknown task, or data that is absent or broken (naming file and line).
     """
     train_too = train or cfg.holdout > 0
     if cfg.train is not None:
@@ -58,7 +59,8 @@ def load_task(cfg: TaskConfig, seed: int, train: bool = True) -> Task:
 def task_of_rows(cfg: TaskConfig, train: Any, dev: Any, seed: int) -> Task:
     """The task of ``cfg`` with own data: files, or rows as ``crossvote.swstack.tasks.own.task_from_rows`` takes them.
 
-    Raises UserError for data that is absent or broken.
+    Raises:
+        UserError: data that is absent or broken.
     """
     return _settled(own_task(cfg, train, dev, seed), cfg, seed)
 
@@ -83,7 +85,8 @@ def _settled(task: Task, cfg: TaskConfig, seed: int) -> Task:
 def running_text(task: Task, masked: bool = False) -> Task:
     """The sentences of a task, each once and in their order, for a language model; of pairs, the second ones.
 
-    Raises UserError if the task has no sentences.
+    Raises:
+        UserError: the task has no sentences.
     """
 
     def passages(examples: tuple[AnyExample, ...]) -> tuple[AnyExample, ...]:
@@ -103,7 +106,8 @@ def running_text(task: Task, masked: bool = False) -> Task:
 def _hold_out(task: Task, share: float, seed: int) -> Task:
     """The task with a share of its train examples in place of the dev examples.
 
-    Raises UserError if one of the two parts would be empty.
+    Raises:
+        UserError: one of the two parts would be empty.
     """
     rows = len(task.train)
     held_out = round(share * rows)

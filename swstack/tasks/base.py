@@ -91,7 +91,7 @@ class Task:
 
     train: empty where a task was loaded to be measured alone.
     labels: class names in index order; empty where there are no classes.
-    metrics: names known to `crossvote.swstack.tasks.metrics`; the first is the primary one.
+    metrics: names known to ``crossvote.swstack.tasks.metrics``; the first is the primary one.
     provenance: where the data came from and how many rows there are, for reports.
     """
 

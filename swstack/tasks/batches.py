@@ -27,9 +27,10 @@ _BUCKET_BATCHES = 20
 
 @lru_cache(maxsize=16)
 def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[AnyExample, ...], max_length: int) -> Encoded:
-    """Tokenize `examples`, truncated to `max_length` tokens or to what the model takes; remembers the last results.
+    """Tokenize ``examples``, truncated to ``max_length`` tokens or to what the model takes; remembers the last results.
 
-    Raises UserError if more than a fifth of the tokens are unknown: such a tokenizer is of another model or language.
+    Raises:
+        UserError: more than a fifth of the tokens are unknown: such a tokenizer is of another model or language.
     """
     longest = min(max_length, tokenizer.model_max_length)
     encoded = kind_of(examples[0].asks).encode(tokenizer, examples, longest)
@@ -56,7 +57,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: tuple[AnyExample, ...],
 def batches(encoded: Encoded, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
     """Padded batches over all examples, each example once.
 
-    Without `rng`: sorted by length, for evaluation. With `rng`: shuffled, examples of similar length together, the
+    Without ``rng``: sorted by length, for evaluation. With ``rng``: shuffled, examples of similar length together, the
     batches in random order, for training.
     """
     for indices in batch_indices(encoded.lengths, batch_size, rng):
@@ -64,10 +65,10 @@ def batches(encoded: Encoded, batch_size: int, rng: np.random.Generator | None =
 
 
 def batch_indices(lengths: np.ndarray, batch_size: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
-    """Indices of the examples of every batch; see `batches`.
+    """Indices of the examples of every batch; see ``batches``.
 
-    Unlike those of `LengthGroupedSampler` of transformers, which gives the longest first, the batches of a run come in
-    random order.
+    Unlike those of ``LengthGroupedSampler`` of transformers, which gives the longest first, the batches of a run come
+    in random order.
     """
     if rng is None:
         order = np.argsort(lengths, kind="stable")

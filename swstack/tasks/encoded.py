@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-#: Label of a token that is not asked about, as in `torch.nn.functional.cross_entropy`.
+#: Label of a token that is not asked about, as in ``torch.nn.functional.cross_entropy``.
 IGNORED = -100
 
 
@@ -19,7 +19,7 @@ class Encoded:
 
     features: name of the model's input -> one int64 vector of tokens per example (for pictures float32[C, H, W]).
     padding: name of the model's input -> value that fills up a batch.
-    labels: int64[n], for a regression float32[n], or one int64 vector per example: a class for each token (`IGNORED`
+    labels: int64[n], for a regression float32[n], or one int64 vector per example: a class for each token (``IGNORED``
         where none is asked for), or the first and last token of an answer.
     unknown: share of the tokens, special ones left out, that the tokenizer does not know, or of the letters that are in
         no token, whichever is more.
@@ -59,13 +59,13 @@ class Batch:
         return self.labels != IGNORED
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
+        """The same batch on ``device``."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         return Batch(self.indices, inputs, self.labels.to(device), self.labelled.to(device), self.asks)
 
 
 def collate(encoded: Encoded, indices: np.ndarray) -> Batch:
-    """The examples `indices` as one batch, padded to the longest of them.
+    """The examples ``indices`` as one batch, padded to the longest of them.
 
     The collators of transformers pad what a tokenizer made, on the side that the tokenizer at hand says; here are also
     pictures, labels of tokens and places of answers, tokenized once for all epochs, and padded on the right always.

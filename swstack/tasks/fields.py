@@ -94,7 +94,8 @@ def finite(value: Any) -> float | None:
 def class_name(value: Any, where: str) -> str:
     """What a class is called, however a file writes it.
 
-    Raises UserError for what is no name: a list, a table, NaN, or nothing.
+    Raises:
+        UserError: what is no name: a list, a table, NaN, or nothing.
     """
     if hasattr(value, "item"):  # NumPy's numbers
         value = value.item()

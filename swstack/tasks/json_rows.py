@@ -65,7 +65,8 @@ def json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def array_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of the array that a file holds.
 
-    Raises UserError naming the file, and the row that is broken.
+    Raises:
+        UserError: the message names the file, and the row that is broken.
     """
     decoder = json.JSONDecoder(object_pairs_hook=json_object)
     with path.open(encoding="utf-8-sig") as file:

@@ -27,7 +27,8 @@ def own_task(cfg: TaskConfig, train: Any, dev: Any, seed: int = 0) -> Task:
     train, dev: a file or another source that ``task.train`` may name, or rows as ``task_from_rows`` takes them; train
     may be None, if the configuration names kind and classes.
 
-    Raises UserError if data are absent or broken, naming the source, the row and the column.
+    Raises:
+        UserError: data are absent or broken, naming the source, the row and the column.
     """
     sources = {part: str(rows) for part, rows in (("train", train), ("dev", dev)) if isinstance(rows, str | Path)}
     return task_from_rows(
@@ -60,7 +61,7 @@ def task_from_rows(
     limits: tuple[int | None, int | None] = (None, None),
     seed: int = 0,
 ) -> Task:
-    """A task from rows: mappings by column name, a `datasets.Dataset`, a pandas frame, or a torch data loader.
+    """A task from rows: mappings by column name, a ``datasets.Dataset``, a pandas frame, or a torch data loader.
 
     Rows are gone through twice and never held together: with limits, memory is what the chosen examples take, however
     large a file is. Rows that can be gone through once only (a generator) are held.
@@ -72,7 +73,8 @@ def task_from_rows(
         train rows, sorted. where: what to call both in messages.
     limits: use so many train and dev rows only, drawn from ``seed``.
 
-    Raises UserError naming part, row and column of the first broken value.
+    Raises:
+        UserError: the message names part, row and column of the first broken value.
     """
     given = [
         (as_rows(rows), place, part, limit)

@@ -1,4 +1,4 @@
-"""Rows with named columns, from files, from `datasets`, or from Python, to be gone through several times."""
+"""Rows with named columns, from files, from ``datasets``, or from Python, to be gone through several times."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_FIELD = 1 << 27
 
 @dataclass(frozen=True)
 class FileRows:
-    """The rows of a file, of a folder that `datasets` saved, or of a split on the hub, read anew by every pass.
+    """The rows of a file, of a folder that ``datasets`` saved, or of a split on the hub, read anew by every pass.
 
     source: as ``task.train`` names it.
     """
@@ -48,7 +48,7 @@ def as_rows(rows: Any) -> Iterable[Row]:
         return as_rows(rows.dataset)
     if isinstance(rows, FileRows | Sequence):
         return _named(rows)
-    if hasattr(rows, "features") and hasattr(rows, "__iter__"):  # of the library `datasets`
+    if hasattr(rows, "features") and hasattr(rows, "__iter__"):  # of the library ``datasets``
         return _NamedClasses(rows)
     if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") and not isinstance(rows, Mapping):  # of torch
         return _Indexed(rows)
@@ -116,9 +116,10 @@ _TUPLES = {2: ("sentence1", "label"), 3: ("sentence1", "sentence2", "label")}
 
 
 def read_rows(source: str) -> Iterator[Row]:
-    """The rows of a file, of a folder that `datasets` saved, or of a split of a data set on the hub, one by one.
+    """The rows of a file, of a folder that ``datasets`` saved, or of a split of a data set on the hub, one by one.
 
-    Raises UserError naming the file, and the line where one is broken.
+    Raises:
+        UserError: the message names the file, and the line where one is broken.
     """
     if source.startswith(_HUB):
         yield from _from_hub(source.removeprefix(_HUB))
@@ -271,7 +272,7 @@ def _from_hub(name: str) -> Iterable[Row]:
 
 @dataclass(frozen=True)
 class _NamedClasses:
-    """Rows of a data set of the library `datasets`, class indices written as the names that its features give them."""
+    """Rows of a data set of the library datasets, class indices written as the names that its features give them."""
 
     data: Any
 

@@ -53,7 +53,8 @@ def padding_values(tokenizer: PreTrainedTokenizerBase, names: Iterable[str]) -> 
 def unknown_share(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> float:
     """Share of unknown tokens among those that stand for text; 0 for a tokenizer that knows every byte.
 
-    Raises UserError above `UNKNOWN_LIMIT`; warns above `UNKNOWN_NOTED`.
+    Raises:
+        UserError: above ``UNKNOWN_LIMIT``; warns above ``UNKNOWN_NOTED``.
     """
     unknown = getattr(tokenizer, "unk_token_id", None)
     if unknown is None or unknown in {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}:
@@ -68,7 +69,8 @@ def dropped_share(tokenizer: PreTrainedTokenizerBase, examples: Sequence[AnyExam
     """Share of the letters of some examples that are in no token, as what a tokenizer without an unknown token does not
     know is left out (one of bytes read with the words of another model); 0 for one that cannot say.
 
-    Raises UserError above `UNKNOWN_LIMIT`; warns above `UNKNOWN_NOTED`.
+    Raises:
+        UserError: above ``UNKNOWN_LIMIT``; warns above ``UNKNOWN_NOTED``.
     """
     if not getattr(tokenizer, "is_fast", False):
         return 0.0
@@ -110,7 +112,8 @@ def split_words(
 ) -> tuple[Any, list[list[int | None]]]:
     """Tokens of sentences that are in words already, and for each token the index of its word (None: a special one).
 
-    Raises UserError for a tokenizer that cannot say which word a token belongs to.
+    Raises:
+        UserError: a tokenizer that cannot say which word a token belongs to.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise UserError("words are told apart by a fast tokenizer only (tokenizer.json); this one is not.")

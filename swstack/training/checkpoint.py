@@ -15,7 +15,7 @@ from crossvote.sim.common.files import reading, replacing
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON-serializable `state` so that `path` is either the old or the new checkpoint."""
+    """Write tensors and the JSON-serializable ``state`` so that ``path`` is either the old or the new checkpoint."""
     held: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -32,7 +32,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], state: Mapp
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and state of a checkpoint.
 
-    Raises UserError if the file is absent or is no checkpoint.
+    Raises:
+        UserError: the file is absent or is no checkpoint.
     """
     with reading(path, "training checkpoint"), path.open("rb"), safe_open(path, framework="pt") as file:
         state = json.loads((file.metadata() or {})["state"])
@@ -40,7 +41,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, torch.Tensor]:
-    """State tensors of `optimizer`, named by parameter index (AdamW's step counts are tensors too)."""
+    """State tensors of ``optimizer``, named by parameter index (AdamW's step counts are tensors too)."""
     return {
         f"{prefix}{index}.{key}": value
         for index, entry in optimizer.state_dict()["state"].items()
@@ -50,7 +51,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], prefix: str) -> None:
-    """Put back what `optimizer_tensors` took; hyperparameters stay those of `optimizer`."""
+    """Put back what ``optimizer_tensors`` took; hyperparameters stay those of ``optimizer``."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix):

@@ -61,12 +61,13 @@ def finetune(
     work_dir: Path,
     progress: Progress = no_progress,
 ) -> TrainingResult:
-    """Fine-tune `model` in place (on a CUDA device if there is one; it comes back on the CPU).
+    """Fine-tune ``model`` in place (on a CUDA device if there is one; it comes back on the CPU).
 
-    Checkpoints go to `work_dir`; called again after an interruption it continues and ends with the same weights. With
+    Checkpoints go to ``work_dir``; called again after an interruption it continues and ends with the same weights. With
     ``cfg.skip`` or no epochs the model stays as it is.
 
-    Raises UserError if a model without a head for the task is to be taken as it is.
+    Raises:
+        UserError: a model without a head for the task is to be taken as it is.
     """
     check_own_head(model, task, cfg)
     if cfg.skip or not cfg.epochs:

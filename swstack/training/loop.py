@@ -33,7 +33,7 @@ class TrainingHooks:
     """What a pruning method adds to the loop; fine-tuning adds nothing."""
 
     def begin_step(self, step: int) -> None:
-        """Called before the forward pass of step `step` (from 0)."""
+        """Called before the forward pass of step ``step`` (from 0)."""
 
     def penalty(self, step: int) -> torch.Tensor | None:
         """A term to add to the loss."""
@@ -51,7 +51,7 @@ class TrainingHooks:
         return {}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], step: int) -> None:
-        """Put back what `tensors` gave, at the start of step `step`."""
+        """Put back what ``tensors`` gave, at the start of step ``step``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ def best_device() -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 matrices in hardware."""
+    """Whether ``device`` multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -139,19 +139,20 @@ def train(
     patience: int = 0,
     lower_is_better: bool = False,
 ) -> TrainingRun:
-    """Train `model` in place for `epochs`; it must be on the device it is to be trained on.
+    """Train ``model`` in place for ``epochs``; it must be on the device it is to be trained on.
 
     AdamW with a linear warm-up and decay; batches are bucketed by length and padded to their longest example. A
-    checkpoint is written every `cfg.checkpoint_steps` steps; a run that finds a checkpoint of the same model, data,
-    configuration and seed in `work_dir` continues there, and ends with exactly the weights of a run that was never
-    interrupted. Dropout and order are drawn from `seed` and `stage`.
+    checkpoint is written every ``cfg.checkpoint_steps`` steps; a run that finds a checkpoint of the same model, data,
+    configuration and seed in ``work_dir`` continues there, and ends with exactly the weights of a run that was never
+    interrupted. Dropout and order are drawn from ``seed`` and ``stage``.
 
-    Raises UserError at the first loss that is NaN or infinite.
+    Raises:
+        UserError: at the first loss that is NaN or infinite.
 
     hidden: whether the loss function wants the hidden states.
     dropout: whether the model's dropout is on.
     augment: changes every batch before it is learned from.
-    score: called after every epoch if `patience` > 0; training stops after `patience` epochs without a better score
+    score: called after every epoch if ``patience`` > 0; training stops after ``patience`` epochs without a better score
         and the best epoch's weights are put back. lower_is_better: whether a lower score is.
     """
     hooks = hooks or TrainingHooks()

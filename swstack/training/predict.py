@@ -44,7 +44,7 @@ def predict(
 ) -> np.ndarray:
     """What scoring needs of each example, in their order: for a classifier or a regression its logits.
 
-    Returns float32[n, num_labels], or for other kinds object[n] (see `crossvote.swstack.tasks.kinds`).
+    Returns float32[n, num_labels], or for other kinds object[n] (see ``crossvote.swstack.tasks.kinds``).
     """
     outcomes = _outcomes(model, encoded, batch_size, progress)
     if kind_of(encoded.asks).one_answer:

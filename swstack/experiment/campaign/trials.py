@@ -129,7 +129,11 @@ def plan_digest(rows: Sequence[tuple[str, Any]]) -> str:
 
 
 def refuse_unknown_scopes(scopes: Sequence[str], known: Sequence[str]) -> None:
-    """Raises UserError if a scope names nothing of the image."""
+    """Refuse a scope that names nothing of the image.
+
+    Raises:
+        UserError: the first such scope.
+    """
     for scope in scopes:
         if scope != "all" and scope not in known:
             raise UserError(f"scopes: '{scope}' names nothing of this model; there are {', '.join(known)}.")

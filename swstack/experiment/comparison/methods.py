@@ -61,11 +61,11 @@ def compare_methods(
     work_dir: Path,
     progress: Progress = no_progress,
 ) -> tuple[Comparison, ...]:
-    """Prune the fine-tuned model `dense` with every method, share of columns and seed; all else is as in `cfg`.
+    """Prune the fine-tuned model ``dense`` with every method, share of columns and seed; all else is as in ``cfg``.
 
     A share of 0 prunes nothing: the dense model, trained on for as long as the pruned ones (the same for all methods).
 
-    Results are kept in `work_dir` by all that decides them (the model's content, the examples, the settings and the
+    Results are kept in ``work_dir`` by all that decides them (the model's content, the examples, the settings and the
     code) and reused when called again with the same; the pruning that was interrupted continues.
     """
     kept = KeyedResults(Path(work_dir))
@@ -100,7 +100,7 @@ def _examples(task: Task) -> str:
 
 
 def finished(work_dir: Path, dense: ModelConfig, cfg: PruneConfig) -> tuple[Comparison, ...]:
-    """What `compare_methods` keeps in `work_dir` of prunings of `dense` with `cfg`, at any share and with any seed."""
+    """What compare_methods keeps in work_dir of prunings of ``dense`` with ``cfg``, at any share and with any seed."""
     content = _content(dense)
     results = []
     for identity, stored in KeyedResults(Path(work_dir)).entries():
@@ -156,7 +156,7 @@ def comparison_rows(results: Sequence[Comparison], chance: Chance | None = None)
 
 
 def loss_points(results: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """`method`, `target` and mean, least and largest `loss` in points over the seeds, for a picture."""
+    """``method``, ``target`` and mean, least and largest ``loss`` in points over the seeds, for a picture."""
     points = []
     for method, target in dict.fromkeys((result.method, result.target) for result in results):
         losses = [run.lost for run in results if (run.method, run.target) == (method, target)]

@@ -30,7 +30,7 @@ PAGE = "report/index.html"
 VERDICT = "report/verdict.txt"
 SYSTEM = "system"
 COMPARISON = "comparison"
-#: What `crossvote sensitivity` leaves, where it was called.
+#: What ``crossvote sensitivity`` leaves, where it was called.
 SENSITIVITY = "sensitivity/sensitivity.csv"
 
 #: The result of each stage that has one.

@@ -25,7 +25,7 @@ class FixedOrder(PruningMethod):
 
     @abstractmethod
     def _start(self, saliency: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Scores float[G, size] by stack, which stay; `saliency` was measured up to this step."""
+        """Scores float[G, size] by stack, which stay; ``saliency`` was measured up to this step."""
 
     def factors(self, ramp: float) -> dict[str, torch.Tensor]:
         """Ones while measuring; then 0 for the lowest scores and 1 for the others."""

@@ -6,7 +6,7 @@ term. A closed gate still gets a gradient (except with the ReLU estimator), so i
 
 At a minimum of the loss the gradient of every open gate is zero on average, so gates that all start alike are closed
 by chance first and sorted out later, when closed ones that are missed open again. To spend less training on that, a
-gate may start at its saliency (see `pruning.saliency`). The method 'saliency' has the same start and learns nothing.
+gate may start at its saliency (see ``pruning.saliency``). The method 'saliency' has the same start and learns nothing.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class GateSettings:
 class LearnedGates(PruningMethod):
     """Gates for every axis, the paper's method.
 
-    With `saliency_steps` > 0, that many steps leave everything open and only measure; then gates start spread evenly
-    over (0, 2 start) in the order of their saliency. Otherwise all start at `start`.
+    With ``saliency_steps`` > 0, that many steps leave everything open and only measure; then gates start spread evenly
+    over (0, 2 start) in the order of their saliency. Otherwise all start at ``start``.
     """
 
     Settings = GateSettings

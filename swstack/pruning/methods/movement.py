@@ -31,7 +31,7 @@ class Movement(PruningMethod):
         self._scale = GradientScale(setup)
 
     def ramp(self, progress: float, share: float) -> float:
-        """Nothing at first, then cubic; `share` is not asked, for the schedule is part of the method."""
+        """Nothing at first, then cubic; ``share`` is not asked, for the schedule is part of the method."""
         return 1.0 - (1.0 - min(1.0, max(0.0, (progress - _FIRST) / (_LAST - _FIRST)))) ** 3
 
     def factors(self, ramp: float) -> dict[str, torch.Tensor]:

@@ -53,7 +53,8 @@ class Kind(ABC):
     def example(self, fields: Fields) -> AnyExample:
         """One row of own data as an example.
 
-        Raises UserError naming the row and the column that is wrong.
+        Raises:
+            UserError: the message names the row and the column that is wrong.
         """
 
     def form(self, example: Any) -> str:
@@ -62,7 +63,7 @@ class Kind(ABC):
 
     @abstractmethod
     def encode(self, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Any], longest: int) -> Encoded:
-        """Tokenized examples, none longer than `longest` tokens."""
+        """Tokenized examples, none longer than ``longest`` tokens."""
 
     @abstractmethod
     def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -74,7 +75,7 @@ class Kind(ABC):
 
     @abstractmethod
     def outcomes(self, logits: torch.Tensor, batch: Batch) -> list[np.ndarray]:
-        """Per example, what `score` needs; NaN or infinity where the outputs were no numbers."""
+        """Per example, what ``score`` needs; NaN or infinity where the outputs were no numbers."""
 
     @abstractmethod
     def score(
@@ -106,7 +107,7 @@ KINDS: Registry[type[Kind]] = Registry("kind of task", __name__, lazy=True)
 
 
 def kind_of(name: str) -> Kind:
-    """The kind called `name`."""
+    """The kind called ``name``."""
     return KINDS[name]()
 
 

@@ -82,7 +82,8 @@ def check_metrics(names: Sequence[str], kind: str, measured_by: Sequence[str], c
 
     measured_by: what metrics of this kind are ``of``.
 
-    Raises UserError naming the first unknown one and those there are.
+    Raises:
+        UserError: the message names the first unknown one and those there are.
     """
     own = {name: one for name, one in METRICS.items() if one.of in measured_by}
     known = [name for name, one in own.items() if classes == 2 or not one.two_classes]

@@ -19,7 +19,7 @@ _DEV_SHARE = 0.25
 
 
 def digits(seed: int) -> Task:
-    """The digits, shuffled by `seed` into three quarters to train on and one to measure on."""
+    """The digits, shuffled by ``seed`` into three quarters to train on and one to measure on."""
     from sklearn.datasets import load_digits
 
     data = load_digits()

@@ -38,7 +38,7 @@ class GlueTask:
     positions: where the official files have these columns, the label's last (negative: from the end).
     columns: of an official file; 0 where train and dev differ.
     dev_files: names tried in order; train_rows and dev_rows: official counts.
-    hub: configuration and validation split in the hub's `glue` data set.
+    hub: configuration and validation split in the hub's ``glue`` data set.
     broken_rows: whether official files have rows that a line break inside a field cut in two; they are dropped.
     versions: (train rows, dev rows) of other releases -> what they are.
     """
@@ -119,9 +119,10 @@ class GlueRows:
 def load_from_directory(
     name: str, glue_dir: Path, with_train: bool = True
 ) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
-    """Train examples, if they are wanted, dev examples and provenance of task `name` from `glue_dir`/<folder>/*.tsv.
+    """Train examples, if they are wanted, dev examples and provenance of task name from ``glue_dir``/<folder>/*.tsv.
 
-    Raises UserError if a file is absent, or naming file and line of a row that is broken.
+    Raises:
+        UserError: a file is absent, or naming file and line of a row that is broken.
     """
     task = GLUE_TASKS[name]
     folder = at_home(glue_dir) / task.folder
@@ -141,7 +142,7 @@ def load_from_directory(
 
 
 def _count_note(task: GlueTask, part: str, rows: int) -> str:
-    """How many rows of `part` ("train", or the name of the dev split) there are, against the official count."""
+    """How many rows of ``part`` ("train", or the name of the dev split) there are, against the official count."""
     index = 0 if part == "train" else 1
     official = (task.train_rows, task.dev_rows)[index]
     if rows == official:
@@ -159,8 +160,9 @@ def read_tsv(task: GlueTask, path: Path) -> GlueRows:
 
     Blank lines at the end are no rows. Empty questions of a pair are kept, as GLUE does.
 
-    Raises UserError naming file and line if the file is absent, empty, or a row has the wrong number of columns, an
-    unknown label or an empty sentence.
+    Raises:
+        UserError: the message names file and line if the file is absent, empty, or a row has the wrong number of
+            columns, an unknown label or an empty sentence.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")  # MRPC's header starts with a byte-order mark
@@ -227,7 +229,8 @@ def _reading_notes(path: Path, header: bool, broken: Sequence[int], empty: int) 
 def _find_columns(task: GlueTask, first: Sequence[str], path: Path) -> tuple[tuple[int, ...], bool]:
     """Where the text and label columns are, and whether the first line is a header.
 
-    Raises UserError if the first line is neither a header with the task's columns nor a row in the official order.
+    Raises:
+        UserError: the first line is neither a header with the task's columns nor a row in the official order.
     """
     names = [name.strip().casefold() for name in first]
     wanted = (*task.sentences, task.label)
@@ -270,9 +273,10 @@ def _parse_label(task: GlueTask, text: str, where: str) -> int | float:
 
 
 def load_from_hub(name: str) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
-    """Train examples, dev examples and provenance of task `name` from the hub's `glue` data set.
+    """Train examples, dev examples and provenance of task ``name`` from the hub's ``glue`` data set.
 
-    Raises UserError if the data set cannot be reached.
+    Raises:
+        UserError: the data set cannot be reached.
     """
     from datasets import load_dataset  # slow to import, and needed on this path only
 

@@ -1,10 +1,10 @@
 """Embedded sentence tasks for offline use: English sentences drawn from small grammars.
 
-Four tasks have the shapes of GLUE's: `grammar-single` (one sentence, two classes), `grammar-pair` (two sentences, two
-classes), `grammar-inference` (two sentences, three classes) and `grammar-similarity` (two sentences, a score from 0
-to 5). Classes are balanced and depend on how words are combined (negation, concession, who does what to whom,
-synonyms, passive voice, more general words), not on which words occur. They measure nothing but whether a network
-still computes what it was trained to compute, which is what fault injection needs.
+Four tasks have the shapes of GLUE's: ``grammar-single`` (one sentence, two classes), ``grammar-pair`` (two sentences,
+two classes), ``grammar-inference`` (two sentences, three classes) and ``grammar-similarity`` (two sentences, a score
+from 0 to 5). Classes are balanced and depend on how words are combined (negation, concession, who does what to whom,
+synonyms, passive voice, more general words), not on which words occur. They measure nothing but whether a network still
+computes what it was trained to compute, which is what fault injection needs.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Event:
 
 
 def generate_task(name: str, seed: int, max_length: int) -> Task:
-    """The embedded task `name` (a key of `GRAMMAR_TASKS`), TRAIN_ROWS + DEV_ROWS distinct examples from `seed`."""
+    """The embedded task name (a key of ``GRAMMAR_TASKS``), TRAIN_ROWS + DEV_ROWS distinct examples from ``seed``."""
     make, labels, metrics = GRAMMAR_TASKS[name]
     rng = np.random.default_rng(seed_sequence(seed, "task", name))
     examples: dict[tuple[str, str | None], Example] = {}
@@ -140,7 +140,7 @@ def _opinion(rng: np.random.Generator, positive: bool) -> str:
 
 
 def _claim(rng: np.random.Generator, positive: bool, depth: int) -> str:
-    """An opinion inside `depth` frames, with the given verdict as a whole."""
+    """An opinion inside ``depth`` frames, with the given verdict as a whole."""
     if depth == 0:
         return _opinion(rng, positive)
     turn = _chance(rng, 0.5)
@@ -189,7 +189,7 @@ def _say_person(rng: np.random.Generator, person: _Person, general: bool) -> str
 def _say(
     rng: np.random.Generator, event: _Event, negated: bool = False, general: tuple[bool, bool] = (False, False)
 ) -> str:
-    """A sentence for `event`: synonyms, voice and the place's position are free.
+    """A sentence for ``event``: synonyms, voice and the place's position are free.
 
     general: whether agent and patient are named by their more general word.
     """
