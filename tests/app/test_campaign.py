@@ -648,6 +648,32 @@ def test_an_exploration_finds_a_front_refuses_what_cannot_be_and_goes_on(serial,
     assert (folder / "candidates.csv").read_bytes() == before
 
 
+def test_the_folder_of_the_front_holds_no_candidate_that_was_beaten_later(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+
+    def stub(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys: dict[str, object]) -> Candidate:
+        return Candidate(number, keys, lost=0.5, costs={"energy": 9.0 - number})
+
+    monkeypatch.setattr(exploring, "_measure", stub)
+    keys = {
+        "base": str(home / "base.toml"),
+        "space": {"scheme": ["none", "paper", "best"]},
+        "candidates": 3,
+        "objectives": ["energy", "lost"],
+    }
+    (tmp_path / "e" / "front").mkdir(parents=True)
+    (tmp_path / "e" / "front" / "mine.toml").write_text("")
+    spec = build(ExplorationSpec, keys, "test")
+    (best,) = front(exploring.explore(tmp_path / "e", spec), spec)
+    assert {path.name for path in (tmp_path / "e" / "front").iterdir()} == {f"{best.number}.toml", "mine.toml"}
+    assert (tmp_path / "e" / "front.svg").is_file()
+    strict = build(ExplorationSpec, {**keys, "max_lost": 0.1}, "test")
+    exploring._draw(tmp_path / "e", strict, exploring.explore(tmp_path / "e", spec))
+    assert not (tmp_path / "e" / "front.svg").exists()
+
+
 def test_every_candidate_is_another_choice_until_none_is_left(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

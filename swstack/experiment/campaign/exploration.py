@@ -305,12 +305,19 @@ def _draw(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> No
         objectives = [_TITLES[objective] for objective in spec.objectives]
         group = "scheme" if "scheme" in spec.space else None
         save_figure(pareto_figure(measured, best, objectives, group, spec.max_lost), folder, "front")
+    else:
+        for kind in ("svg", "png"):
+            (folder / f"front.{kind}").unlink(missing_ok=True)
 
 
 def _write(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> None:
     write_csv(folder / "candidates.csv", [_row(candidate, spec) for candidate in found])
     best = front(found, spec)
     write_csv(folder / "front.csv", [_row(candidate, spec) for candidate in best])
+    numbers = {str(candidate.number) for candidate in best}
+    for old in (folder / "front").glob("*.toml"):
+        if old.stem.isdigit() and old.stem not in numbers:
+            old.unlink()  # beaten since it was written
     for candidate in best:
         (variant,) = variants(campaign_of(spec, candidate.keys))
         assert variant.config is not None
