@@ -95,6 +95,9 @@ def command(
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         epilog = "\n\n".join(("Examples:", *examples)) if examples else None
+        # Typer keeps the line breaks of all paragraphs but the first; a terminal has its own.
+        paragraphs = (typer_options.pop("help", None) or inspect.getdoc(function) or "").split("\n\n")
+        typer_options["help"] = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         (group or app).command(name, cls=_Command, epilog=epilog, **typer_options)(run)
         return function
 

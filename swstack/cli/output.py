@@ -122,6 +122,11 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def _side(column: Sequence[str]) -> str:
+    """To which side a column goes, below its title: numbers to the right, words to the left."""
+    return ">" if any(re.match(r"[-+]?\d", text) for text in column[1:]) else "<"
+
+
 class _Lines:
     """One of the two streams. Lines that go to no terminal are written plainly, without loading ``rich`` for them."""
 
@@ -153,10 +158,11 @@ class _Lines:
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Rows, the first of which is the header."""
         if not self._stream.isatty():
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            for row in rows:
-                first, *others = zip(row, widths, strict=True)
-                cells = [f"{first[0]:<{first[1]}}", *(f"{text:>{width}}" for text, width in others)]
+            columns = [
+                [f"{text:{_side(column)}{max(map(len, column))}}" for text in column]
+                for column in zip(*rows, strict=True)
+            ]
+            for cells in zip(*columns, strict=True):
                 self._stream.write("  ".join(cells).rstrip() + "\n")
             self._stream.flush()
             return
@@ -164,8 +170,8 @@ class _Lines:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for i, title in enumerate(rows[0]):
-            table.add_column(escape(title), justify="left" if i == 0 else "right")
+        for column in zip(*rows, strict=True):
+            table.add_column(escape(column[0]), justify="left" if _side(column) == "<" else "right")
         for row in rows[1:]:
             table.add_row(*(escape(cell) for cell in row))
         self.console.print(table)

@@ -537,3 +537,12 @@ def test_a_chip_that_is_not_there_is_said_by_the_option_that_names_it(command: t
     result = call(*command, "--chip", "nowhere.toml")
     assert result.exit_code == 2
     assert result.stderr.startswith("crossvote: --chip = 'nowhere.toml' is neither a TOML file nor one of crossvote, ")
+
+
+def test_numbers_of_a_table_stand_to_the_right_and_words_to_the_left(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table([("run", "schemes", "lost"), ("one", "none, best", "-0.5"), ("three", "none", "12.25")])
+    assert capsys.readouterr().out.splitlines() == [
+        "run    schemes      lost",
+        "one    none, best   -0.5",
+        "three  none        12.25",
+    ]

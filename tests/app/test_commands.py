@@ -54,7 +54,9 @@ def _parse(line: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_argument_and_option_says_what_it_is(name):
-    assert (COMMANDS[name].help or "").strip()
+    help_text = (COMMANDS[name].help or "").strip()
+    assert help_text
+    assert [part for part in help_text.split("\n\n") if "\n" in part] == []  # the terminal breaks its own lines
     assert [p.name for p in COMMANDS[name].params if p.name != "help" and not p.help] == []
     assert {"--json", "--quiet"} <= {name for p in COMMANDS[name].params for name in p.opts}
 
