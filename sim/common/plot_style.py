@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # The colour-blind-safe palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, and a grey. Black is not
 # quite black: an SVG leaves out black, which is what it draws anyway, and a dark page could not turn it into its ink.
@@ -45,3 +50,21 @@ def filling(number: int) -> dict[str, Any]:
     """Colour and hatch of the filled part with that number."""
     hatch = HATCHES[number // len(PALETTE) % len(HATCHES)]
     return {"facecolor": PALETTE[number % len(PALETTE)], "hatch": hatch, "edgecolor": "#ffffff", "linewidth": 0.6}
+
+
+def rate_axis(axes: Axes, rates: Iterable[float], inches: float) -> None:
+    """A logarithmic axis of about that length with a tick at each rate, in percent.
+
+    Numbers that would touch the one before them are left out.
+    """
+    ticks = sorted(set(rates))
+    labels, end = [], -math.inf
+    for tick in ticks:
+        span = math.log(ticks[-1] / ticks[0]) or 1.0
+        place, half = inches * math.log(tick / ticks[0]) / span, 0.045 * len(f"{tick:g}")
+        labels.append(f"{tick:g}" if place - half > end else "")
+        end = place + half + 0.05 if labels[-1] else end
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, labels)
+    axes.minorticks_off()
+    axes.set_xlabel("cells stuck, %  (log scale)")

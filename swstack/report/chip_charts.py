@@ -32,7 +32,9 @@ def cost_figure(costs: Parts, kept: Mapping[str, float], what: str) -> Figure:
             for i, (scheme, changes) in enumerate(costs.items()):
                 if title in changes:
                     label = scheme if axes is panels[0] else None
-                    axes.plot([100 * changes[title]], [kept[scheme]], ls="", ms=8, label=label, **look(i))
+                    # With an outline in the colour of the paper, so that one mark on another is seen.
+                    mark = {"ls": "", "ms": 8.5, "mec": "#ffffff", "mew": 0.8, **look(i)}
+                    axes.plot([100 * changes[title]], [kept[scheme]], label=label, **mark)
             axes.axvline(0, color=MUTED, lw=0.9, ls="--", zorder=1)  # under the marks
             axes.set_title(title, fontsize=9.5)
             axes.set_xlabel("change, %", fontsize=8.5)

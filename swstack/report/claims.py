@@ -174,17 +174,17 @@ def tolerance(points: Sequence[Record], fault_free: float, chance: Chance | None
 
 
 def space_claims(mapping: Record) -> list[str]:
-    """What each protection with replicas needs beside the dense, unprotected model."""
-    sentences = []
-    for scheme in mapping["schemes"]:
-        if scheme["replicas"]:
-            kept = sum(group["zero_space"] for group in scheme["groups"])
-            sentences.append(
-                f"Protection '{scheme['name']}' has zero space cost in {kept} of {len(scheme['groups'])} word-line "
-                f"groups: {scheme['crossbars']:,} crossbars against {mapping['dense_crossbars']:,} of the dense, "
-                "unprotected model."
-            )
-    return sentences
+    """What the protections with replicas need beside the dense, unprotected model, in one sentence."""
+    needed = [
+        f"'{scheme['name']}' in {sum(group['zero_space'] for group in scheme['groups'])} of {len(scheme['groups'])} "
+        f"word-line groups ({scheme['crossbars']:,} crossbars)"
+        for scheme in mapping["schemes"]
+        if scheme["replicas"]
+    ]
+    if not needed:
+        return []
+    dense = f"the dense, unprotected model needs {mapping['dense_crossbars']:,} crossbars"
+    return [f"Protection has zero space cost with {', '.join(needed)}; {dense}."]
 
 
 def equal(records: Sequence[Record]) -> bool:
@@ -217,16 +217,15 @@ def relative_costs(system: Record) -> dict[str, dict[str, float]]:
 
 
 def cost_claims(system: Record) -> list[str]:
-    """What every scheme costs on the simulated chip, in one sentence each."""
+    """What the schemes cost on the simulated chip, in one sentence."""
     if "skipped" in system:
         return [f"Latency, energy and area were not simulated: {system['skipped']}"]
-    tokens = system["tokens"]
-    return [
-        f"On the simulated chip '{name}' changes "
-        f"{', '.join(f'{title} by {100 * change:+z.1f} %' for title, change in changes.items())} "
-        f"against the dense, unprotected model (sequences of {tokens} tokens)."
+    costs = [
+        f"'{name}' {', '.join(f'{title} {100 * change:+z.1f} %' for title, change in changes.items())}"
         for name, changes in relative_costs(system).items()
     ]
+    against = f"against the dense, unprotected model, for sequences of {system['tokens']} tokens"
+    return [f"Costs on the simulated chip {against}: {'; '.join(costs)}."] if costs else []
 
 
 def cosimulation_claims(cosim: Record) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from crossvote.sim.common.csv_rows import apart, write_apart
 from crossvote.sim.common.files import write_text_atomic
-from crossvote.sim.common.plot_style import STYLE, look
+from crossvote.sim.common.plot_style import STYLE, look, rate_axis
 from crossvote.swstack.report import claims, page, pictures, tables
 
 Results = Mapping[str, Any]
@@ -98,9 +98,8 @@ def comparison_figure(runs: Mapping[str, Results]) -> Figure:
                         [p["mean"] for p in own],
                         **look(i),
                     )
-            axes.set_xscale("log")
+            rate_axis(axes, (100 * p["rate"] for p in points if p["rate"] > 0), 2.2)
             axes.set_title(name)
-            axes.set_xlabel("cells stuck, %  (log scale)")
             axes.set_ylabel(claims.metric_title(results["eval"]["metric"]))
             axes.grid(axis="y")
         figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4)

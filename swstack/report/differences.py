@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from crossvote.sim.common.plot_style import INK, STYLE, look
+from crossvote.sim.common.plot_style import INK, STYLE, look, rate_axis
 from crossvote.swstack.evaluation.statistics import student_factor
 
 Record = Mapping[str, Any]
@@ -53,11 +53,7 @@ def difference_figure(rows: Sequence[Record], base: str, metric: str, schemes: S
                 **look(i),
             )
         axes.axhline(0, color=INK, lw=0.9)
-        axes.set_xscale("log")
-        ticks = sorted({100 * row["rate"] for row in rows})
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-        axes.set_xlabel("cells stuck, %  (log scale)")
+        rate_axis(axes, (100 * row["rate"] for row in rows), 5.5)
         axes.set_ylabel(f"difference of {metric}, points")
         axes.grid(axis="y")
         figure.legend(loc="outside lower center", ncols=3)

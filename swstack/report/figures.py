@@ -23,7 +23,7 @@ from crossvote.sim.array.crossbar import stuck_cells
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
 from crossvote.sim.common.files import write_together
-from crossvote.sim.common.plot_style import FIXED_INK, FIXED_PAPER, GRID, INK, MARKERS, MUTED, PALETTE, STYLE
+from crossvote.sim.common.plot_style import FIXED_INK, FIXED_PAPER, GRID, INK, MARKERS, MUTED, PALETTE, STYLE, rate_axis
 from crossvote.swstack.report.claims import metric_title
 from crossvote.swstack.tasks.metrics import METRICS, in_percent
 
@@ -153,11 +153,7 @@ def accuracy_figure(
             axes.plot(rate, mean, color=MUTED, ls=dash, lw=1, marker="x", ms=3.5, zorder=1.5, label=scheme)
         if in_percent(metric):
             axes.set_ylim(top=min(axes.get_ylim()[1], 102))
-        axes.set_xscale("log")
-        ticks = sorted({100 * p["rate"] for p in points if p["rate"] > 0})
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-        axes.set_xlabel("cells stuck, %  (log scale)")
+        rate_axis(axes, (100 * p["rate"] for p in points if p["rate"] > 0), 5.5)
         axes.set_ylabel(metric_title(metric))
         axes.grid(axis="y", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
@@ -169,10 +165,14 @@ def accuracy_figure(
 def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: str) -> Figure:
     """What one positive crossbar of a word-line group holds and where its stuck cells are, one panel per scheme."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(5.1 * len(panels), 5.5))
-        all_axes = figure.subplots(1, len(panels), squeeze=False)
-        for axes, (scheme, image, faults) in zip(all_axes[0], panels, strict=True):
+        columns = min(len(panels), 3)
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(3.7 * max(columns, 2), 3.9 * rows + 0.6), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, (scheme, image, faults) in zip(grid, panels, strict=False):
             _draw_crossbar(axes, scheme, image.group(group_name), faults)
+        for axes in grid[len(panels) :]:
+            axes.remove()
         planes = max(image.group(group_name).planes for _, image, _ in panels)
         handles: list[Any] = [
             Patch(color=_plane_colour(planes - 1, planes), label=f"plane {planes - 1} (MSB)"),
@@ -186,7 +186,7 @@ def occupancy_figure(panels: Sequence[tuple[str, Image, FaultMap]], group_name: 
         ]
         if any(image.group(group_name).column_map.checksums for _, image, _ in panels):
             handles.insert(4, Patch(color=MUTED, label="checksum"))
-        figure.legend(handles=handles, ncols=4, loc="lower center", fontsize=9, bbox_to_anchor=(0.5, 0.0))
+        figure.legend(handles=handles, ncols=4 if columns > 2 else 3, loc="outside lower center", fontsize=9)
     return figure
 
 
@@ -266,9 +266,11 @@ def _draw_crossbar(axes: Axes, scheme: str, group: GroupImage, faults: FaultMap)
         ("changes a weight", PALETTE[0]),
     ):
         chosen = effect == name
-        axes.scatter(bit_line[chosen], word_line[chosen], s=30, facecolors=face, edgecolors=FIXED_INK, linewidths=0.9)
+        axes.scatter(bit_line[chosen], word_line[chosen], s=20, facecolors=face, edgecolors=FIXED_INK, linewidths=0.8)
     checks = f", {int(checksum.sum())} checksums" if checksum.any() else ""
-    axes.set_title(f"{scheme}: {int(used.sum())} of {lines} bit lines used, {int(replica.sum())} hold replicas{checks}")
+    axes.set_title(
+        f"{scheme}\n{int(used.sum())} of {lines} bit lines used, {int(replica.sum())} hold replicas{checks}", fontsize=9
+    )
     axes.set_xlabel("bit line")
     axes.set_ylabel("word line")
     axes.spines[:].set_visible(True)

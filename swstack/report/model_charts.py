@@ -60,7 +60,7 @@ def head_figure(rows: Sequence[Record]) -> Figure:
         picture = axes.imshow(shares, aspect="auto", cmap="Blues", vmin=0, vmax=top)
         if heads <= 16 and len(matrices) <= 40:
             for (y, x), share in np.ndenumerate(shares):
-                colour = FIXED_PAPER if share > 0.6 * top else FIXED_INK
+                colour = FIXED_PAPER if share > 0.7 * top else FIXED_INK
                 number = axes.text(x, y, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
                 number.set_in_layout(False)  # inside the axes, so that it takes no room of its own
         axes.set_xticks(range(heads))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
@@ -96,11 +98,18 @@ def environment() -> jinja2.Environment:
     found.filters["metric_title"] = claims.metric_title
     found.filters["whole"] = "{:,}".format
     found.filters["written"] = _written
+    found.filters["unbroken"] = _unbroken
+    found.filters["breakable"] = lambda name: Markup(str(escape(name)).replace(".", ".<wbr>"))
     found.filters["rate"] = lambda value: f"{100 * value:g} %"
     package = resources.files("crossvote.swstack.report")
     for name, file in {"style": "style.css", "script": "report.js"}.items():
         found.globals[name] = package.joinpath(file).read_text(encoding="utf-8")
     return found
+
+
+def _unbroken(text: str) -> str:
+    """Text, or markup, in which no line ends between a number and its sign of percent, or within an interval."""
+    return type(text)(re.sub(r"(?<=\d) (?=%)|(?<=%) (?=to )|(?<=% to) ", "\N{NO-BREAK SPACE}", text))
 
 
 def _written(value: Any) -> str:

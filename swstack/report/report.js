@@ -1,4 +1,4 @@
-// Two things need a script: exploring a crossbar, and saving a picture or a table that the page holds.
+// What needs a script: exploring a crossbar, saving a picture that the page holds, and showing that more is to the right.
 "use strict";
 (function () {
   const saved = (name, type, text) => {
@@ -18,6 +18,14 @@
       saved(`${button.dataset.svg}.svg`, "image/svg+xml", text);
     });
   }
+
+  const mark = (box) => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 2);
+  const boxes = [...document.querySelectorAll(".scroll")];
+  for (const box of boxes) {
+    mark(box);
+    box.addEventListener("scroll", () => mark(box), { passive: true });
+  }
+  addEventListener("resize", () => boxes.forEach(mark));
 
   const source = document.getElementById("crossbars");
   const box = document.getElementById("explorer");

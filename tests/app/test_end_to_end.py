@@ -63,7 +63,7 @@ def test_every_stage_leaves_its_artefacts(finished):
     page = (finished / "report" / "index.html").read_text(encoding="utf-8")
     assert "tiny-bert on grammar-single" in page
     assert page.count("<svg") == 9
-    assert "On the simulated chip &#39;paper&#39; changes latency by" in page
+    assert "; &#39;paper&#39; latency " in page
     assert [entry.name for entry in (finished / "work").iterdir()] == ["trials"]
 
 

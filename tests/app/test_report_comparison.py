@@ -46,8 +46,8 @@ def test_two_runs_stand_side_by_side(tmp_path):
     assert "one: The mean stays within" in page
     assert "two: THE MODEL IS AT CHANCE LEVEL" in page
     assert "two: The mean stays" not in page
-    assert '<code>faults.chips</code></th><td class="text wrap">5</td><td class="text wrap">7</td>' in page
-    assert "<code>faults.rates" not in page
+    assert '<code>faults.<wbr>chips</code></th><td class="text wrap">5</td><td class="text wrap">7</td>' in page
+    assert "<code>faults.<wbr>rates" not in page
     with (tmp_path / "out" / "schemes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["run"], row["scheme"]) for row in rows][:4] == [
