@@ -123,12 +123,15 @@ def on_chip(
 ) -> OnChip:
     """Put a model on a faulty chip and capture what its matrices receive for the first ``tokens`` token vectors.
 
-    Float activations, which no crossbar takes, are quantized per token here.
+    Float activations, which no crossbar takes, are quantized per token here. An image of a scheme that programs around
+    known faults holds what is programmed on a chip without any, so that is the chip it is put on.
 
     Args:
         model: the pruned model that the image was made from. inputs: batches with an attention mask.
         steps: of "static" activations, by word-line group.
     """
+    if image.protection.get("knows_faults"):
+        faults = None
     converted = convert(model, image, activations, steps)
     swap_faults(converted, faults)
     return OnChip(scheme, converted, image, faults, captured_inputs(converted, image, inputs, tokens))

@@ -20,6 +20,7 @@ from crossvote.swstack.evaluation.config import CosimConfig
 from crossvote.swstack.evaluation.cosimulation import cosimulate_matrices
 from crossvote.swstack.mapping.config import QuantizationConfig
 from crossvote.swstack.mapping.mapping import build_image, map_model
+from crossvote.swstack.mapping.protection import PRESETS
 from crossvote.swstack.mapping.schemes.replicas import Replicas
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import matrix_names, matrix_weight, word_line_groups
@@ -116,6 +117,18 @@ def test_checksums_are_counted_alike(mapped, backend):
         results = cosimulate_matrices(model, tokenizer, task, images, faults, chip, config)
         assert [(r.backend, r.mismatches, r.equal) for r in results] == [(backend, 0, True)] * 3
         assert [r.checksum_mismatches > 0 for r in results] == [rate > 0, rate > 0, False]
+
+
+@pytest.mark.parametrize("name", ["closest", "placed7"])
+def test_schemes_that_know_the_faults_run_as_their_image_is_programmed(mapped, name):
+    """Which is for a chip without faults; on one with faults they would be programmed otherwise."""
+    model, tokenizer, task, _ = mapped
+    chip = load_chip("crossvote", {"crossbar": {"rows": 16}})
+    image = map_model(model, None, PRESETS[name], QuantizationConfig(), chip, name=name)
+    faults = FaultMap.sample(16, 128, image.crossbars, 0.05, seed_sequence(3))
+    config = CosimConfig(matrices=("layer.0.attention.self.key",), tokens=3, backend="numpy")
+    (result,) = cosimulate_matrices(model, tokenizer, task, {name: image}, faults, chip, config)
+    assert (result.mismatches, result.equal, result.faults) == (0, True, 0)
 
 
 def test_a_wrong_count_of_checksums_is_not_called_equal(mapped, monkeypatch):
