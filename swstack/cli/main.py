@@ -80,7 +80,7 @@ def main() -> None:
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) is signal.SIG_DFL:  # what is ignored (nohup) stays so
             signal.signal(number, _interrupted)
-    # Classes and modules that are being made are no garbage; looking for it took a tenth of a short command.
+    # Classes and modules that are being made are no garbage; looking for it less often takes half as long.
     gc.set_threshold(20_000)
     # At exit Python looks through all objects for circles, twice; the process ends, and its memory with it.
     atexit.register(gc.freeze)
