@@ -538,6 +538,20 @@ def test_a_metric_of_which_less_is_better_is_lost_when_it_rises(home, tmp_path):
     assert {cell["metric"] for cell in found.cells} == {"perplexity"}
 
 
+def test_each_variant_has_the_metric_of_its_own_task(home, tmp_path):
+    def made_up(chunk):
+        names = ("perplexity", "accuracy")
+        scores = {trial.key: 80 - 1000 * trial.rate if trial.variant else 20 + 1000 * trial.rate for trial in chunk.trials}
+        return [Outcome(trial.key, {names[trial.variant]: scores[trial.key]}) for trial in chunk.trials]
+
+    run_campaign(tmp_path / "c", spec_of(home), "serial", work=made_up)
+    with Database.open(database_path(tmp_path / "c")) as database:
+        found = summarize(database)
+        numbers = {variant["label"]: variant["number"] for variant in database.meta("variants")}
+    assert {(numbers[cell["variant"]], cell["metric"]) for cell in found.cells} == {(0, "perplexity"), (1, "accuracy")}
+    assert [row["tolerated rate"] for row in found.tolerated] == pytest.approx([0] * 4)
+
+
 def test_a_scope_restricts_the_faults_to_a_part(serial, home, tmp_path):
     """Faults of single parts add up to those of the whole, and a part that is not there is said."""
     folder = fresh(serial, tmp_path / "c")

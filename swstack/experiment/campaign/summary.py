@@ -44,13 +44,13 @@ class Findings:
     tolerated: list[dict[str, Any]]
 
 
-def _scores(database: Database) -> tuple[str, Scores]:
-    """The primary metric, and its values."""
+def _scores(database: Database) -> tuple[dict[int, str], Scores]:
+    """The primary metric of each variant, and the values: tasks of one campaign may have different ones."""
     scores: Scores = {}
-    metric = ""
+    metrics: dict[int, str] = {}
     perfect: dict[tuple[int, str], dict[int, float]] = {}
     for row in counted(database, planned_spec(database).stop):
-        trial, (metric, value) = row.trial, next(iter(row.metrics.items()))
+        trial, (metrics[row.trial.variant], value) = row.trial, next(iter(row.metrics.items()))
         if trial.chip == PERFECT:
             perfect[trial.variant, trial.scheme] = {PERFECT: value}
         else:
@@ -59,18 +59,18 @@ def _scores(database: Database) -> tuple[str, Scores]:
     for (variant, _), by_scheme in scores.items():
         for scheme, rates in by_scheme.items():
             rates[0.0] = perfect.get((variant, scheme), {})
-    return metric, scores
+    return metrics, scores
 
 
 def summarize(database: Database, allowed: float = ALLOWED) -> Findings:
     """Statistics of all that is done. Scores are of the primary metric, in percent."""
     planned = {variant["number"]: variant for variant in database.meta("variants") or ()}
     cells, pairs, tolerated = [], [], []
-    metric, every = _scores(database)
+    metrics, every = _scores(database)
     chances = database.meta("chances") or {}
     for (variant, scope), by_scheme in sorted(every.items()):
         own = planned.get(variant, {})
-        baseline = next(iter(by_scheme))
+        metric, baseline = metrics[variant], next(iter(by_scheme))
         for scheme, rates in by_scheme.items():
             known = scheme in own.get("knowing", ())
             where = {"variant": own.get("label", str(variant)), "scope": scope, "map known": known}
