@@ -540,9 +540,10 @@ def test_a_metric_of_which_less_is_better_is_lost_when_it_rises(home, tmp_path):
 
 def test_each_variant_has_the_metric_of_its_own_task(home, tmp_path):
     def made_up(chunk):
-        names = ("perplexity", "accuracy")
-        scores = {trial.key: 80 - 1000 * trial.rate if trial.variant else 20 + 1000 * trial.rate for trial in chunk.trials}
-        return [Outcome(trial.key, {names[trial.variant]: scores[trial.key]}) for trial in chunk.trials]
+        def score(trial):
+            return {"accuracy": 80 - 1000 * trial.rate} if trial.variant else {"perplexity": 20 + 1000 * trial.rate}
+
+        return [Outcome(trial.key, score(trial)) for trial in chunk.trials]
 
     run_campaign(tmp_path / "c", spec_of(home), "serial", work=made_up)
     with Database.open(database_path(tmp_path / "c")) as database:
