@@ -110,11 +110,11 @@ def test_the_campaign_on_glue_runs_from_its_file_when_small(tiny_bert, tmp_path)
 @pytest.mark.slow
 def test_the_exploration_runs_from_its_file_when_small(tiny_bert, tmp_path):
     pytest.importorskip("optuna")
-    spec = load_exploration(FILES / "quick_chips.toml")
+    spec = load_exploration(FILES / "default_chips.toml")
     assert spec.candidates >= 200
     keys = {
         **to_mapping(spec),
-        "base": "quick",
+        "base": "default",
         "set": {**spec.set, "model.source": str(tiny_bert), **SMALL},
         "candidates": 4,
         "chips": 1,
@@ -130,8 +130,8 @@ def test_the_exploration_runs_from_its_file_when_small(tiny_bert, tmp_path):
 
 def test_every_choice_of_the_exploration_is_a_chip_that_can_be():
     """Each value alone beside the first of all others; combinations may still be refused, and are then told."""
-    spec = load_exploration(FILES / "quick_chips.toml")
-    spec = build(ExplorationSpec, {**to_mapping(spec), "base": "quick"}, "quick_chips")
+    spec = load_exploration(FILES / "default_chips.toml")
+    spec = build(ExplorationSpec, {**to_mapping(spec), "base": "default"}, "default_chips")
     first = {key: values[0] for key, values in spec.space.items()}
     for key, values in spec.space.items():
         for value in values:
