@@ -76,7 +76,7 @@ def test_the_share_of_unknown_tokens_is_in_the_results(place: Path) -> None:
         score = json.loads((place / "run" / "results" / f"{name}.json").read_text())
         share = UNKNOWN / int((place / "words").read_text())
         assert score["unknown_tokens"] == pytest.approx(share)
-        said = f"{100 * share:.2g} % of the tokens of the 16 dev examples are unknown"
+        said = f"{100 * share:.2g}\N{NO-BREAK SPACE}% of the tokens of the 16 dev examples are unknown"
         assert said in (place / "run" / "report" / "index.html").read_text(encoding="utf-8")
 
 
