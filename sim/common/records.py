@@ -40,6 +40,18 @@ def as_record(kind: type[R], data: dict[str, Any]) -> R:
         raise UserError(f"damaged result (key '{where}': {first['msg']}).") from None
 
 
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        UserError: it is no JSON; the file is named by the caller's ``reading``.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"not JSON ({error}).") from None
+
+
 def save_record(path: str | Path, kind: str, record: Any) -> None:
     """Write a record as a file of its ``kind``; an older file is replaced whole.
 
@@ -61,10 +73,7 @@ def load_record(cls: type[R], path: str | Path, kind: str) -> R:
     """
     place = at_home(path)
     with reading(place, kind):
-        try:
-            data = json.loads(place.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"not JSON ({error}).") from None
+        data = read_json(place)
         if not isinstance(data, dict) or data.pop("kind", None) != kind:
             raise UserError(f"another kind of file; one of {kind} is needed.")
         if data.pop("format", None) != FORMAT:

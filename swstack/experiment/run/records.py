@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import reading
-from crossvote.sim.common.records import as_record
+from crossvote.sim.common.records import as_record, read_json
 
 FORMAT = 2
 
@@ -221,10 +221,7 @@ def read_plain(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: not there; run the stage that writes it first.")
     with reading(path, "result"):
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"not JSON ({error}).") from None
+        data = read_json(path)
         if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
             raise UserError(f"not a result of format {FORMAT}; run the stage that writes it again.")
         return data
