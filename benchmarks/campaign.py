@@ -31,8 +31,11 @@ from typing import Any
 
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
-from crossvote.swstack.experiment.campaign import driver
 from crossvote.swstack.experiment.campaign.database import Database
+from crossvote.swstack.experiment.campaign.driver import State
+from crossvote.swstack.experiment.campaign.folder import database_path, driving
+from crossvote.swstack.experiment.campaign.plan import plan, results_digest
+from crossvote.swstack.experiment.campaign.running import run_campaign
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, variants
 from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, expand
 from crossvote.swstack.experiment.campaign.work import do_chunk
@@ -66,7 +69,7 @@ def stub_rate(trials: int, engine: str) -> dict[str, Any]:
     spec = stub_campaign(trials)
     memory: dict[int, float] = {}
 
-    def watch(state: driver.State) -> None:
+    def watch(state: State) -> None:
         done = state.counts["done"]
         tenth = 10 * done // (done + state.counts["open"])
         if tenth not in memory:
@@ -75,10 +78,10 @@ def stub_rate(trials: int, engine: str) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        counts = driver.run_campaign(Path(folder) / "c", spec, engine, watch, work=stub)
+        counts = run_campaign(Path(folder) / "c", spec, engine, watch, work=stub)
         seconds = time.perf_counter() - started
-        with Database.open(driver.database_path(Path(folder) / "c")) as database:
-            digest = driver.results_digest(database)
+        with Database.open(database_path(Path(folder) / "c")) as database:
+            digest = results_digest(database)
     least = min(memory)
     return {
         "engine": engine,
@@ -96,9 +99,9 @@ def store_rates(trials: int) -> dict[str, Any]:
     spec = stub_campaign(trials)
     known = variants(spec)
     row: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, driver.driving(Path(folder) / "c") as database:
+    with tempfile.TemporaryDirectory() as folder, driving(Path(folder) / "c") as database:
         started = time.perf_counter()
-        count = driver.plan(database, spec, known)
+        count = plan(database, spec, known)
         row["trials"], row["planned per s"] = count, count / (time.perf_counter() - started)
         spent, after = 0.0, -1
         while page := database.open_trials(after, 256):
@@ -154,9 +157,9 @@ def overhead(run: Path, chips: int, rounds: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "c"
             # A first chip takes the models over and converts.
-            first = driver.run_campaign(place, build(CampaignSpec, {**keys, "chips": 1}, str(run)), "serial")
+            first = run_campaign(place, build(CampaignSpec, {**keys, "chips": 1}, str(run)), "serial")
             start = now()
-            driver.run_campaign(place, spec, "serial")
+            run_campaign(place, spec, "serial")
             campaign.append(per_trial(start, len(trials) - first["done"]))
         print(f"  in a campaign: {campaign[-1][0]:.3f} CPU s, {campaign[-1][1]:.3f} s each", flush=True)
         assert len(rest) == len(trials) - first["done"]
@@ -245,10 +248,10 @@ def speed_up(run: Path, chips: int, workers: int) -> dict[str, Any]:
         for count in dict.fromkeys((1, workers)):
             place = Path(folder) / str(count)
             # The stages are taken over first, and a chip measured, which is not measured again.
-            driver.run_campaign(place, build(CampaignSpec, {**keys, "chips": 1}, str(run)), "serial")
+            run_campaign(place, build(CampaignSpec, {**keys, "chips": 1}, str(run)), "serial")
             began = time.time()
             with confined(count):
-                driver.run_campaign(place, spec, f"process:{count}", work=timed_chunk)
+                run_campaign(place, spec, f"process:{count}", work=timed_chunk)
             lines = map(json.loads, (place / CHUNKS).read_text(encoding="utf-8").splitlines())
             chunks = [Done(worker, start, end, tuple(schemes)) for worker, start, end, schemes in lines]
             rate, busy, lasted = steady(chunks, count, len(config.map.schemes))

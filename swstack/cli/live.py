@@ -105,7 +105,7 @@ class _Results:
 def read_tables(folder: Path) -> list[Rows]:
     """The results of a campaign so far, header first; none while no trial on a faulty chip is done."""
     from crossvote.swstack.experiment.campaign.database import Database
-    from crossvote.swstack.experiment.campaign.driver import database_path
+    from crossvote.swstack.experiment.campaign.folder import database_path
     from crossvote.swstack.experiment.campaign.summary import summarize, tables
 
     with Database.open(database_path(folder)) as database:

@@ -135,7 +135,8 @@ def status(
 ) -> None:
     """Say how far a campaign is and what it found so far, also while it runs."""
     from crossvote.swstack.experiment.campaign.database import Database
-    from crossvote.swstack.experiment.campaign.driver import database_path, states
+    from crossvote.swstack.experiment.campaign.driver import states
+    from crossvote.swstack.experiment.campaign.folder import database_path
 
     if follow:
         with out.campaign(folder) as watch:
@@ -153,7 +154,7 @@ def export(
 ) -> None:
     """Write trials, means with bands, paired differences and tolerated rates as CSV and Parquet."""
     from crossvote.swstack.experiment.campaign.database import Database
-    from crossvote.swstack.experiment.campaign.driver import database_path
+    from crossvote.swstack.experiment.campaign.folder import database_path
     from crossvote.swstack.experiment.campaign.summary import export as write
 
     with Database.open(database_path(folder)) as database:
@@ -165,8 +166,9 @@ def export(
 
 def _run(out: Output, folder: Path, spec: CampaignSpec | None, engine: str, again: bool = False) -> None:
     from crossvote.swstack.experiment.campaign.database import Database
-    from crossvote.swstack.experiment.campaign.driver import database_path, run_campaign
     from crossvote.swstack.experiment.campaign.engines import check_engine
+    from crossvote.swstack.experiment.campaign.folder import database_path
+    from crossvote.swstack.experiment.campaign.running import run_campaign
 
     check_engine(engine)
     out.resume = command_line("sweep resume", folder)
@@ -193,7 +195,7 @@ def tolerance(row: Mapping[str, Any]) -> str:
 
 
 def _show(out: Output, folder: Path, database: Any) -> None:
-    from crossvote.swstack.experiment.campaign.driver import results_digest
+    from crossvote.swstack.experiment.campaign.plan import results_digest
     from crossvote.swstack.experiment.campaign.summary import summarize, tables
 
     counts, findings = database.counts(), summarize(database)

@@ -25,13 +25,15 @@ from typer.testing import CliRunner
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.schema import build, merge, to_mapping
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment.campaign import driver as driving
 from crossvote.swstack.experiment.campaign import exploration as exploring
 from crossvote.swstack.experiment.campaign import measure as measuring
 from crossvote.swstack.experiment.campaign.database import Database
-from crossvote.swstack.experiment.campaign.driver import database_path, run_campaign
+from crossvote.swstack.experiment.campaign.driver import Driver
 from crossvote.swstack.experiment.campaign.engines import open_engine
 from crossvote.swstack.experiment.campaign.exploration import Candidate, ExplorationSpec, front
+from crossvote.swstack.experiment.campaign.folder import database_path, driving
+from crossvote.swstack.experiment.campaign.plan import plan, results_digest
+from crossvote.swstack.experiment.campaign.running import run_campaign
 from crossvote.swstack.experiment.campaign.spec import load_spec, variants
 from crossvote.swstack.experiment.campaign.summary import export, summarize, tables
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, expand
@@ -69,7 +71,7 @@ def serial(home) -> Path:
 
 def digest(folder: Path) -> str:
     with Database.open(database_path(folder)) as database:
-        return driving.results_digest(database)
+        return results_digest(database)
 
 
 def counts(folder: Path) -> dict[str, int]:
@@ -367,7 +369,7 @@ def test_interrupted_it_records_what_was_under_way(home, tmp_path):
 
 def test_a_second_driver_is_refused_and_readers_are_not(home, tmp_path):
     spec = load_spec(home / "small.toml")
-    with driving.driving(tmp_path / "c"):
+    with driving(tmp_path / "c"):
         with pytest.raises(UserError, match="another driver runs this campaign"):
             run_campaign(tmp_path / "c", spec, "serial", work=stub)
         assert counts(tmp_path / "c") == {"open": 0, "done": 0, "failed": 0, "enough": 0}
@@ -837,11 +839,11 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(home, tmp_path):
             return self._connection.__exit__(*arguments)
 
     known = variants(spec)
-    with driving.driving(tmp_path / "c") as database:
-        driving.plan(database, spec, known)
+    with driving(tmp_path / "c") as database:
+        plan(database, spec, known)
         database._connection = Full(database._connection)
         with open_engine("serial") as engine:
-            work = driving.Driver(tmp_path / "c", database, spec, known, engine, stub, watch)
+            work = Driver(tmp_path / "c", database, spec, known, engine, stub, watch)
             with pytest.raises(StorageError, match=r"disk is full\); make room and resume"):
                 work.run()
     assert counts(tmp_path / "c")["done"] >= 3

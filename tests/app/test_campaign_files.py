@@ -10,7 +10,6 @@ from transformers import AutoTokenizer
 
 from crossvote.sim.common.schema import build, to_mapping
 from crossvote.swstack.experiment.campaign.database import Database
-from crossvote.swstack.experiment.campaign.driver import database_path, run_campaign
 from crossvote.swstack.experiment.campaign.exploration import (
     ExplorationSpec,
     campaign_of,
@@ -18,6 +17,8 @@ from crossvote.swstack.experiment.campaign.exploration import (
     front,
     load_exploration,
 )
+from crossvote.swstack.experiment.campaign.folder import database_path
+from crossvote.swstack.experiment.campaign.running import run_campaign
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, load_spec, variants
 from crossvote.swstack.experiment.campaign.summary import export
 from crossvote.swstack.experiment.campaign.trials import expand

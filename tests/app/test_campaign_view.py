@@ -29,10 +29,13 @@ from crossvote.sim.common.schema import build
 from crossvote.swstack.cli import live
 from crossvote.swstack.cli import main as cli
 from crossvote.swstack.cli.sweep import tolerance
-from crossvote.swstack.experiment.campaign import driver, measure, summary
+from crossvote.swstack.experiment.campaign import measure, summary
 from crossvote.swstack.experiment.campaign.database import Database
-from crossvote.swstack.experiment.campaign.driver import State, database_path, run_campaign
+from crossvote.swstack.experiment.campaign.driver import State, states
+from crossvote.swstack.experiment.campaign.folder import database_path, driving, is_whole
 from crossvote.swstack.experiment.campaign.measure import write_shard
+from crossvote.swstack.experiment.campaign.plan import manifest, results_digest
+from crossvote.swstack.experiment.campaign.running import run_campaign
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec
 from crossvote.swstack.experiment.campaign.trials import Chunk, Outcome, PlannedTrial
 from crossvote.swstack.experiment.campaign.work import do_prepare
@@ -125,7 +128,7 @@ def test_the_drivers_counts_are_those_of_the_file_without_asking_it(tmp_path: Pa
     assert first["enough"]
     assert run_campaign(folder, many, "serial", watch, stub, retry=True)["failed"] == 0
     assert seen[-1]["done"] > first["done"]
-    with driver.driving(folder) as database:
+    with driving(folder) as database:
         database.counts()
         database._connection.set_trace_callback(questions.append)
         (row, *_) = database.rows("done")
@@ -149,7 +152,7 @@ def test_another_terminal_follows_until_nothing_is_open(tmp_path: Path) -> None:
         while not database_path(folder).is_file() or not _planned(folder):
             time.sleep(0.02)
         seen = []
-        for state in driver.states(folder, every=0.05):
+        for state in states(folder, every=0.05):
             seen.append(state)
             gate.set()
     finally:
@@ -173,15 +176,15 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 import test_campaign_view as own
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.experiment.campaign import driver
+from crossvote.swstack.experiment.campaign import running
 
 def slow(chunk):
     time.sleep(0.3)
     return own.stub(chunk)
 
 if __name__ == "__main__":
-    real = driver.run_campaign
-    driver.run_campaign = lambda *a, **k: real(*a, **k, work=slow)
+    real = running.run_campaign
+    running.run_campaign = lambda *a, **k: real(*a, **k, work=slow)
     cli.main()
 """
 
@@ -254,7 +257,7 @@ def _look(folder: Path) -> str:
         told = [
             dataclasses.asdict(summary.summarize(database)),
             summary.trial_rows(database),
-            driver.manifest(database),
+            manifest(database),
         ]
     return json.dumps(told, sort_keys=True)
 
@@ -361,7 +364,7 @@ def test_examples_that_are_gone_or_cut_off_are_measured_again_and_that_is_said(t
     assert _look(tmp_path / "c") == before
     with Database.open(database_path(tmp_path / "c")) as database:
         shards = {row.shard for row in database.rows()}
-    assert all(driver.is_whole(tmp_path / "c" / "examples" / str(name)) for name in shards)
+    assert all(is_whole(tmp_path / "c" / "examples" / str(name)) for name in shards)
 
 
 def test_a_notice_is_a_sentence_on_a_command_line(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,7 +403,7 @@ def test_a_clock_set_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 def _digest(folder: Path) -> str:
     with Database.open(database_path(folder)) as database:
-        return driver.results_digest(database)
+        return results_digest(database)
 
 
 def test_the_benchmark_of_the_machinery_prints_as_it_goes_and_keeps_its_numbers(

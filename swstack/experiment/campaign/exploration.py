@@ -28,7 +28,8 @@ from crossvote.sim.common.files import reading, write_text_atomic, writing
 from crossvote.sim.common.lock import held
 from crossvote.sim.common.schema import adapter, build, config_dataclass, flat_keys, read_toml, to_mapping
 from crossvote.swstack.experiment.campaign.database import Database, check_sqlite
-from crossvote.swstack.experiment.campaign.driver import campaign_store, database_path, run_campaign
+from crossvote.swstack.experiment.campaign.folder import campaign_store, database_path
+from crossvote.swstack.experiment.campaign.running import run_campaign
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec, resolved_base, variants
 from crossvote.swstack.experiment.campaign.summary import AT_CHANCE, summarize
 from crossvote.swstack.experiment.run import paths

@@ -10,7 +10,9 @@ from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import build
 from crossvote.swstack.experiment.campaign.database import Database
-from crossvote.swstack.experiment.campaign.driver import Watch, database_path, run_campaign
+from crossvote.swstack.experiment.campaign.driver import Watch
+from crossvote.swstack.experiment.campaign.folder import database_path
+from crossvote.swstack.experiment.campaign.running import run_campaign
 from crossvote.swstack.experiment.campaign.scopes import scope_names
 from crossvote.swstack.experiment.campaign.spec import CampaignSpec
 from crossvote.swstack.experiment.campaign.summary import summarize

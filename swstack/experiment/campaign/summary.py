@@ -14,7 +14,7 @@ from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import write_together
 from crossvote.swstack.evaluation.statistics import mean_band, paired_difference, tail, tolerated_rate
 from crossvote.swstack.experiment.campaign.database import Database
-from crossvote.swstack.experiment.campaign.driver import manifest, planned_spec
+from crossvote.swstack.experiment.campaign.plan import manifest, planned_spec
 from crossvote.swstack.experiment.campaign.stopping import counted
 from crossvote.swstack.experiment.campaign.trials import PERFECT
 from crossvote.swstack.tasks.chance import Chance
