@@ -24,8 +24,8 @@ def explore(
 ) -> None:
     """Search chips, schemes and pruning shares for the least cost at a loss that is allowed; goes on where it was."""
     from crossvote.swstack.experiment.campaign.engines import check_engine
+    from crossvote.swstack.experiment.campaign.exploration import by_knowledge, front, load_exploration
     from crossvote.swstack.experiment.campaign.exploration import explore as search
-    from crossvote.swstack.experiment.campaign.exploration import front, load_exploration
     from crossvote.swstack.experiment.campaign.summary import AT_CHANCE
 
     check_engine(engine)
@@ -34,17 +34,23 @@ def explore(
     out.resume = command_line("explore", source, *(("--dir", place) if place else ()))
     with out.progress() as progress:
         found = search(folder, spec, engine, lambda done, total: progress("candidates", done, total))
-    best = front(found, spec)
-    rows = [["candidate", *spec.space, "points lost", "energy, uJ", "latency, us", "area, mm2"]]
-    for one in best:
-        numbers = [f"{one.costs[name]:.4g}" for name in ("energy", "latency", "area")]
-        rows.append([str(one.number), *(str(one.keys[key]) for key in spec.space), f"{one.lost:.2f}", *numbers])
     refused = sum(one.refused is not None for one in found)
-    out.text(f"{folder}: {len(found)} candidates, {refused} refused, {len(best)} on the front")
-    out.table(rows)
-    blind = [str(one.number) for one in found if one.at_chance]
-    if best and best[0].at_chance:
-        out.text(f"All that could be on it are {AT_CHANCE}: what they lose says nothing about fault tolerance.")
-    elif blind:
+    fronts = {end: front(own, spec) for end, own in by_knowledge(found).items()}
+    total = sum(map(len, fronts.values()))
+    out.text(f"{folder}: {len(found)} candidates, {refused} refused, {total} on the front")
+    for end, best in fronts.items():
+        rows = [["candidate", *spec.space, "points lost", "energy, uJ", "latency, us", "area, mm2"]]
+        for one in best:
+            numbers = [f"{one.costs[name]:.4g}" for name in ("energy", "latency", "area")]
+            rows.append([str(one.number), *(str(one.keys[key]) for key in spec.space), f"{one.lost:.2f}", *numbers])
+        if end:
+            out.text("Of schemes that know the stuck cells of each chip:")
+        out.table(rows)
+        if best and best[0].at_chance:
+            out.text(f"All that could be on it are {AT_CHANCE}: what they lose says nothing about fault tolerance.")
+    beside = {one.number for best in fronts.values() for one in best}
+    blind = [str(one.number) for one in found if one.at_chance and one.number not in beside]
+    if blind:
         out.text(f"{AT_CHANCE}, so not on the front whatever they lose: {', '.join(blind)}")
-    out.result({"folder": str(folder), "front": [asdict(one) for one in best], "refused": refused})
+    on_it = [asdict(one) for best in fronts.values() for one in best]
+    out.result({"folder": str(folder), "front": on_it, "refused": refused})

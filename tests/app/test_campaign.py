@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import tomli_w
 from tiny_run import write_tiny
 from typer.testing import CliRunner
 
@@ -689,6 +690,46 @@ def test_the_folder_of_the_front_holds_no_candidate_that_was_beaten_later(
     strict = build(ExplorationSpec, {**keys, "max_lost": 0.1}, "test")
     exploring._draw(tmp_path / "e", strict, exploring.explore(tmp_path / "e", spec))
     assert not (tmp_path / "e" / "front.svg").exists()
+
+
+def test_a_scheme_that_knows_the_stuck_cells_beats_none_that_does_not(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+
+    def stub(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys: dict[str, object]) -> Candidate:
+        known = keys["scheme"] == "placed7"
+        return Candidate(
+            number,
+            keys,
+            lost=0.1 if known else 0.5,
+            costs=dict.fromkeys(("energy", "latency", "area"), 1.0),
+            map_known=known,
+        )
+
+    monkeypatch.setattr(exploring, "_measure", stub)
+    keys = {"base": str(home / "base.toml"), "space": {"scheme": ["none", "placed7"]}, "objectives": ["energy", "lost"]}
+    (tmp_path / "x.toml").write_text(tomli_w.dumps({**keys, "name": "x"}))
+    result = CliRunner().invoke(
+        cli.application(), ["explore", str(tmp_path / "x.toml"), "--dir", str(tmp_path / "e"), "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    assert [one["map_known"] for one in json.loads(result.stdout)["front"]] == [False, True]
+    pictures = sorted(path.stem for path in (tmp_path / "e").glob("*.svg"))
+    assert pictures == ["front", "front-known"]
+    for end, scheme in (("", "none"), ("-known", "placed7")):
+        for table in ("candidates", "front"):
+            rows = list(csv.DictReader((tmp_path / "e" / f"{table}{end}.csv").open()))
+            assert [row["scheme"] for row in rows] == [scheme]
+    assert len(list((tmp_path / "e" / "front").glob("*.toml"))) == 2
+
+
+@pytest.mark.slow
+def test_a_candidate_says_whether_its_scheme_knows_the_stuck_cells(home, tmp_path):
+    pytest.importorskip("optuna")
+    keys = {"base": str(home / "base.toml"), "space": {"scheme": ["none", "placed7"]}, "objectives": ["energy", "lost"]}
+    found = exploring.explore(tmp_path / "e", build(ExplorationSpec, {**keys, "chips": 1, "max_lost": 100}, "test"))
+    assert {one.keys["scheme"]: one.map_known for one in found if not one.refused} == {"none": False, "placed7": True}
 
 
 def test_every_candidate_is_another_choice_until_none_is_left(

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import Field
 
-from crossvote.sim.common.csv_rows import write_csv
+from crossvote.sim.common.csv_rows import KNOWING, write_csv
 from crossvote.sim.common.errors import StorageError, UserError
 from crossvote.sim.common.files import reading, write_text_atomic, writing
 from crossvote.sim.common.lock import held
@@ -76,6 +76,7 @@ class Candidate:
 
     lost: mean points lost at the rate against the same scheme without faults. Costs are of one sequence.
     at_chance: without faults it scores what one answer for all does, so that ``lost`` says nothing about it.
+    map_known: its scheme knows the stuck cells of each chip, so that it stands apart from those that do not.
     """
 
     number: int
@@ -84,6 +85,7 @@ class Candidate:
     costs: dict[str, float] = dataclasses.field(default_factory=dict)
     refused: str | None = None
     at_chance: bool = False
+    map_known: bool = False
 
     def value(self, objective: str) -> float:
         """What is minimised."""
@@ -114,7 +116,8 @@ def explore(
     Returns all of them.
 
     Writes ``candidates.csv``, ``front.csv`` and a configuration ``front/N.toml`` of every candidate on the front, and
-    in the end the front as a picture (``front.svg``, ``front.png``).
+    in the end the front as a picture (``front.svg``, ``front.png``). Schemes that know the stuck cells of each chip
+    have files of their own: ``candidates-known.csv``, ``front-known.csv``, ``front-known.svg``.
 
     Raises:
         UserError: no Optuna, a wrong key, or another exploration at work in the folder.
@@ -224,6 +227,16 @@ def front(candidates: Sequence[Candidate], spec: ExplorationSpec) -> list[Candid
     return kept
 
 
+def by_knowledge(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """Those whose scheme does not know the stuck cells, and, if there are any, those whose scheme does, which beat none
+    of the former; by what the names of their files end in.
+    """
+    kinds: dict[str, list[Candidate]] = {"": [], KNOWING: []}
+    for candidate in candidates:
+        kinds[KNOWING if candidate.map_known else ""].append(candidate)
+    return {end: own for end, own in kinds.items() if own or not end}
+
+
 def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys: dict[str, Any]) -> Candidate:
     campaign = campaign_of(spec, keys)
     place = folder / "campaign"
@@ -231,6 +244,7 @@ def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys
         (variant,) = variants(campaign)
         assert variant.config is not None
         scheme = variant.config.map.schemes[0]
+        known = variant.config.protections()[scheme].knows_faults
         counts = run_campaign(place, campaign, engine)
         with Database.open(database_path(place)) as database:
             failed = next(database.rows("failed"), None)
@@ -251,7 +265,8 @@ def _measure(folder: Path, spec: ExplorationSpec, engine: str, number: int, keys
     perfect = next(cell["mean"] for cell in cells if not cell["rate"])
     faulty = next(cell for cell in cells if cell["rate"])
     costs = {name: float(found.schemes[scheme][key]) for name, key in _COSTS.items()}
-    return Candidate(number, keys, lost(faulty["metric"], perfect, faulty["mean"]), costs, at_chance=at_chance)
+    points = lost(faulty["metric"], perfect, faulty["mean"])
+    return Candidate(number, keys, points, costs, at_chance=at_chance, map_known=known)
 
 
 def _read(trial: Any, file: Path) -> Candidate:
@@ -300,21 +315,24 @@ def _draw(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> No
     from crossvote.swstack.report.figures import save_figure
     from crossvote.swstack.report.pareto import pareto_figure
 
-    measured = [_row(candidate, spec) for candidate in found if candidate.refused is None]
-    best = [_row(candidate, spec) for candidate in front(found, spec)]
-    if best:
-        objectives = [_TITLES[objective] for objective in spec.objectives]
-        group = "scheme" if "scheme" in spec.space else None
-        save_figure(pareto_figure(measured, best, objectives, group, spec.max_lost), folder, "front")
-    else:
-        for kind in ("svg", "png"):
-            (folder / f"front.{kind}").unlink(missing_ok=True)
+    objectives = [_TITLES[objective] for objective in spec.objectives]
+    group = "scheme" if "scheme" in spec.space else None
+    for end, own in by_knowledge(found).items():
+        measured = [_row(candidate, spec) for candidate in own if candidate.refused is None]
+        best = [_row(candidate, spec) for candidate in front(own, spec)]
+        if best:
+            save_figure(pareto_figure(measured, best, objectives, group, spec.max_lost), folder, f"front{end}")
+        else:
+            for kind in ("svg", "png"):
+                (folder / f"front{end}.{kind}").unlink(missing_ok=True)
 
 
 def _write(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> None:
-    write_csv(folder / "candidates.csv", [_row(candidate, spec) for candidate in found])
-    best = front(found, spec)
-    write_csv(folder / "front.csv", [_row(candidate, spec) for candidate in best])
+    best: list[Candidate] = []
+    for end, own in by_knowledge(found).items():
+        write_csv(folder / f"candidates{end}.csv", [_row(candidate, spec) for candidate in own])
+        write_csv(folder / f"front{end}.csv", [_row(candidate, spec) for candidate in front(own, spec)])
+        best += front(own, spec)
     numbers = {str(candidate.number) for candidate in best}
     for old in (folder / "front").glob("*.toml"):
         if old.stem.isdigit() and old.stem not in numbers:
