@@ -36,6 +36,9 @@ STYLE: dict[Any, Any] = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "grid.color": GRID,
+    # Inches of paper around everything, so that nothing touches the edge of its file.
+    "figure.constrained_layout.h_pad": 0.07,
+    "figure.constrained_layout.w_pad": 0.07,
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
@@ -52,12 +55,20 @@ def filling(number: int) -> dict[str, Any]:
     return {"facecolor": PALETTE[number % len(PALETTE)], "hatch": hatch, "edgecolor": "#ffffff", "linewidth": 0.6}
 
 
-def rate_axis(axes: Axes, rates: Iterable[float], inches: float) -> None:
+def rate_axis(axes: Axes, rates: Iterable[float], inches: float, others: Iterable[float] = ()) -> None:
     """A logarithmic axis of about that length with a tick at each rate, in percent.
 
-    Numbers that would touch the one before them are left out.
+    Numbers that would touch the one before them are left out. Where ``others`` reach beyond the rates, round numbers
+    stand.
     """
-    ticks = sorted(set(rates))
+    own, others = sorted(set(rates)), list(others)
+    low, high = min(others, default=math.inf), max(others, default=-math.inf)
+    beyond = [
+        tick
+        for tick in (digit * 10.0**power for power in range(-8, 3) for digit in (1, 3))
+        if 0.999 * low <= tick <= 1.001 * high and not 0.999 * own[0] <= tick <= 1.001 * own[-1]
+    ]
+    ticks = sorted([*own, *beyond])
     labels, end = [], -math.inf
     for tick in ticks:
         span = math.log(ticks[-1] / ticks[0]) or 1.0

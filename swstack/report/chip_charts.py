@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -68,18 +69,23 @@ def breakdown_figure(panels: Mapping[str, Parts]) -> Figure:
         for axes, (what, parts) in zip(grid[0], panels.items(), strict=True):
             _stack(axes, parts, names)
             axes.set_xlabel(what)
-        grid[0][0].invert_yaxis()
         handles = [Rectangle((0, 0), 1, 1, **filling(i)) for i in range(len(names))]
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8.5)
     return figure
 
 
 def _stack(axes: Axes, parts: Parts, names: Sequence[str]) -> None:
+    """A bar for each of ``parts`` from the top down; the pieces of one name are one object, which is drawn sooner."""
     left: NDArray[np.float64] = np.zeros(len(parts))
+    top, bottom = (np.arange(len(parts)) + half for half in (-0.31, 0.31))
     for i, part in enumerate(names):
-        values = np.array([own.get(part, 0.0) for own in parts.values()])
-        axes.barh(list(parts), values, left=left, height=0.62, **filling(i))
-        left += values
+        right = left + [own.get(part, 0.0) for own in parts.values()]
+        corners = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1).reshape(-1, 4, 2)
+        axes.add_collection(PolyCollection(list(corners[right > left]), **filling(i)))
+        left = right
+    axes.set_xlim(0, 1.05 * left.max() or 1.0)
+    axes.set_ylim(len(parts) - 0.5, -0.5)
+    axes.set_yticks(range(len(parts)), list(parts))
     axes.grid(axis="x")
 
 

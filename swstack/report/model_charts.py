@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from crossvote.sim.common.plot_style import FIXED_INK, FIXED_PAPER, INK, MUTED, PALETTE, STYLE, look
@@ -59,10 +64,8 @@ def head_figure(rows: Sequence[Record]) -> Figure:
         top = max(float(np.nanmax(shares)), 1.0)
         picture = axes.imshow(shares, aspect="auto", cmap="Blues", vmin=0, vmax=top)
         if heads <= 16 and len(matrices) <= 40:
-            for (y, x), share in np.ndenumerate(shares):
-                colour = FIXED_PAPER if share > 0.7 * top else FIXED_INK
-                number = axes.text(x, y, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
-                number.set_in_layout(False)  # inside the axes, so that it takes no room of its own
+            for colour, chosen in ((FIXED_INK, shares <= 0.7 * top), (FIXED_PAPER, shares > 0.7 * top)):
+                _write_numbers(axes, np.where(chosen, np.round(shares), np.nan), colour)
         axes.set_xticks(range(heads))
         axes.set_yticks(range(len(matrices)), [short(name) for name in matrices])
         axes.tick_params(labelsize=7.5)
@@ -71,6 +74,22 @@ def head_figure(rows: Sequence[Record]) -> Figure:
         bar = figure.colorbar(picture, ax=axes, label="pruned columns, %", aspect=30)
         bar.outline.set_visible(False)
     return figure
+
+
+def _write_numbers(axes: Axes, values: NDArray[np.float64], colour: str) -> None:
+    """Every value in the middle of its cell; NaN: nothing. Equal ones are one shape in many places.
+
+    As hundreds of texts, each laid out by itself, they would take longer than the rest of the picture.
+    """
+    to_pixels = Affine2D().scale(1 / 72) + axes.figure.dpi_scale_trans
+    for value in np.unique(values[~np.isnan(values)]):
+        written = TextPath((0, 0), f"{value:.0f}", size=7)
+        ends = written.get_extents()
+        shape = written.transformed(Affine2D().translate(-(ends.x0 + ends.x1) / 2, -(ends.y0 + ends.y1) / 2))
+        places = np.argwhere(values == value)[:, ::-1]
+        number = PathCollection([shape], offsets=places, offset_transform=axes.transData, fc=colour, lw=0)
+        number.set(transform=to_pixels, label=f"{value:.0f}", in_layout=False)  # inside the axes
+        axes.add_collection(number, autolim=False)
 
 
 def weight_figure(counts: Mapping[str, NDArray[np.int64]]) -> Figure:
@@ -86,15 +105,16 @@ def weight_figure(counts: Mapping[str, NDArray[np.int64]]) -> Figure:
             right.plot(range(len(bits)), np.where(bits > 0, bits, np.nan), lw=1.4, ms=5, **look(i))
         planes = int(len(own) - 1).bit_length()
         left.axvline(2 ** (planes - 1) - 0.5, color=INK, ls=(0, (5, 4)), lw=1)
-        left.set_yscale("log")
         left.set_xlabel("magnitude  (right of the line the MSB is 1)")
         left.set_ylabel("weights, %  (log scale)")
-        right.set_yscale("log")
         ends = {0: "0\nLSB", planes - 1: f"{planes - 1}\nMSB"}
         right.set_xticks(range(planes), [ends.get(plane, f"{plane}") for plane in range(planes)])
         right.set_xlabel("bit plane")
         right.set_ylabel("bit is 1, % of weights  (log scale)")
         for axes in (left, right):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.minorticks_off()
             axes.grid(axis="y")
         figure.legend(loc="outside lower center", ncols=2)
     return figure

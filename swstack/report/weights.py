@@ -59,8 +59,10 @@ def _block_magnitudes(group: GroupImage, block: int) -> Iterator[NDArray[np.uint
         own = planes == plane  # repeats are left out, so an output has one line of a plane at most
         for digit in range(group.cell_bits):
             bit = lines[own] * group.cell_bits + digit
-            ones = (packed[:, bit >> 3] >> (7 - (bit & 7)).astype(np.uint8)[:, None]) & np.uint8(1)
-            total[:, place[own]] += ones.astype(width) << width(plane + digit)
+            # Where the bit of every output lies: in which byte, and which of that byte; none where it has no line.
+            byte, mask = np.zeros(len(outputs), np.int64), np.zeros((len(outputs), 1), np.uint8)
+            byte[place[own]], mask[place[own], 0] = bit >> 3, 0x80 >> (bit & 7)
+            total += ((packed[:, byte] & mask) != 0) * width(1 << (plane + digit))
     yield total.max(axis=0)
 
 
