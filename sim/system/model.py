@@ -11,6 +11,7 @@ from crossvote.sim.chip.config import ChipConfig
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.sim.kernel import Trace
+from crossvote.sim.peripheral.support import row_blocks_refusal, variant_refusal
 from crossvote.sim.system.actions import size_bytes
 from crossvote.sim.system.attention import kv_places
 from crossvote.sim.system.cosim import CosimRequest
@@ -64,9 +65,14 @@ def check(workload: Workload, placement: Placement) -> None:
     """Refuse what would go wrong after the start.
 
     Raises:
-        UserError: ADCs that clip although they should not, or tile buffers that cannot hold a sequence.
+        UserError: output peripherals that cannot serve a group, ADCs that clip although they should not, or tile
+            buffers that cannot hold a sequence.
     """
     chip = placement.chip
+    for group in workload.groups if chip.pipeline.peripheral == "rtl" else ():
+        why = variant_refusal(chip, group.variant) or row_blocks_refusal(chip, group.vote, group.row_blocks)
+        if why is not None:
+            raise UserError(f"{workload.name}: group {group.name}: {why}.")
     driven = max((int(group.driven.max()) for group in workload.groups), default=0)
     largest = driven * ((1 << chip.crossbar.cell_bits) - 1) * ((1 << chip.dac.bits) - 1)
     last = chip.adc.full_scale or (1 << chip.adc.bits) - 1

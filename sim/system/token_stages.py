@@ -12,7 +12,6 @@ from simpy.events import Event
 from crossvote.rtl.parameters import OpcParameters
 from crossvote.sim.chip.components.opc import opc_parameters
 from crossvote.sim.chip.config import ChipConfig
-from crossvote.sim.common.errors import UserError
 from crossvote.sim.kernel import (
     NOTHING,
     Booking,
@@ -27,7 +26,6 @@ from crossvote.sim.kernel import (
     Worker,
 )
 from crossvote.sim.kernel.simulation import Key
-from crossvote.sim.peripheral.support import row_blocks_refusal, variant_refusal
 from crossvote.sim.system.group_work import GroupWork
 from crossvote.sim.system.network import Network, Route
 from crossvote.sim.system.placement import GroupPlace
@@ -72,13 +70,6 @@ class GroupTiming:
     def opcs(self) -> int:
         """Output peripherals of the group."""
         return len(self.group.opc_lines) * self.group.row_blocks // self.serial_blocks
-
-    def __post_init__(self) -> None:
-        group = self.group
-        why = variant_refusal(self.chip, group.variant)
-        why = why or row_blocks_refusal(self.chip, group.vote, group.row_blocks)
-        if why is not None and self.chip.pipeline.peripheral == "rtl":
-            raise UserError(f"group {group.name}: {why}.")
 
     @cached_property
     def _opc(self) -> OpcParameters:

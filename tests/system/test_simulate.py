@@ -320,6 +320,15 @@ def test_what_does_not_fit_is_one_sentence(run, options, message):
         simulate_source(str(run), tokens=4, **options)
 
 
+def test_what_one_variant_cannot_have_is_refused_before_the_first_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object, **__: object) -> None:
+        pytest.fail("a variant was simulated before the last was looked at")
+
+    monkeypatch.setattr(simulating, "simulate", started)
+    with pytest.raises(UserError, match="^MSB x3 beside: group qkv: replicas vote, but chip.opc.voter = false"):
+        simulate_source("minilm-l6", overrides=["chip.opc.voter=false"], tokens=4, write=False)
+
+
 def test_a_run_is_mapped_anew_onto_another_chip(run, monkeypatch):
     """The run's images are for crossbars of 128 x 128; the model itself fits any."""
     from crossvote.swstack.experiment.simulation import tokens as simulate_tokens

@@ -22,8 +22,8 @@ from crossvote.sim.kernel import Trace
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.system.cosim import CosimRequest
 from crossvote.sim.system.group_work import ones_share
-from crossvote.sim.system.model import simulate
-from crossvote.sim.system.placement import check_capacity
+from crossvote.sim.system.model import check, simulate
+from crossvote.sim.system.placement import check_capacity, place
 from crossvote.sim.system.report import write_report
 from crossvote.sim.system.result import Resolution, SystemResult
 from crossvote.sim.system.workload import Workload
@@ -138,6 +138,8 @@ def simulate_source(
         inputs = next(iter(placed.values())).inputs if placed else _real_inputs(run, list(workloads)[-1], tokens)
         workloads = _with_real_bits(workloads, inputs, config)
     check_capacity(workloads.values(), config)
+    for workload in workloads.values():  # all of them before the first, which may take minutes
+        check(workload, place(workload, config))
     results: dict[str, SystemResult] = {}
     streams: dict[str, SystemResult] = {}
     timeline = Trace() if trace else None
