@@ -66,6 +66,8 @@ def bring_up(
         for stage in stages:
             say(stage.name, UNCHANGED)
         return run
+    if store is not None and not pending(run, config, stages, forced, store):
+        missing = []  # for what is taken from there nothing is made, nor loaded
     if set(missing) - {"report"}:  # which asks nothing of the chip
         config.check_support()
     if NEED_TASK.intersection(missing):  # for which PyTorch is loaded

@@ -35,6 +35,7 @@ from crossvote.swstack.experiment.campaign.exploration import Candidate, Explora
 from crossvote.swstack.experiment.campaign.folder import database_path, driving
 from crossvote.swstack.experiment.campaign.plan import plan, results_digest
 from crossvote.swstack.experiment.campaign.running import run_campaign
+from crossvote.swstack.experiment.campaign.sensitivity import sensitivity
 from crossvote.swstack.experiment.campaign.spec import load_spec, variants
 from crossvote.swstack.experiment.campaign.summary import export, summarize, tables
 from crossvote.swstack.experiment.campaign.trials import PERFECT, Chunk, Outcome, expand
@@ -43,6 +44,8 @@ from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.images import recorded_image
 from crossvote.swstack.experiment.run.records import Accuracy, Costs
+from crossvote.swstack.experiment.run.store import StageStore
+from crossvote.swstack.experiment.work import bring_up
 
 CAMPAIGN = """
 base = "base.toml"
@@ -200,10 +203,6 @@ def test_every_examples_logits_are_kept_and_give_the_metric(serial):
 
 def test_results_agree_with_those_of_a_plain_run(serial, home):
     """The same configuration through ``crossvote eval`` gives the same numbers, trial by trial."""
-    from crossvote.swstack.experiment.run.records import Accuracy
-    from crossvote.swstack.experiment.run.store import StageStore
-    from crossvote.swstack.experiment.work import bring_up
-
     (first, _) = variants(load_spec(home / "small.toml"))
     run = bring_up(home / "plain", first.config, "eval", store=StageStore(serial / "store"))
     plain = {
@@ -582,9 +581,6 @@ def with_ranking(config: RunConfig, ranking: Sequence[str]) -> RunConfig:
 
 
 def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_path):
-    from crossvote.swstack.experiment.run.store import StageStore
-    from crossvote.swstack.experiment.work import bring_up
-
     (first, _) = variants(load_spec(home / "small.toml"))
     run = bring_up(tmp_path / "run", first.config, "map", store=StageStore(serial / "store")).path
     arguments = ["sensitivity", str(run), "--part", "layer", "--rate", "0.05", "--chips", "2", "--engine", "serial"]
@@ -611,6 +607,16 @@ def test_sensitivity_measures_part_by_part_and_trains_nothing(serial, home, tmp_
         refused = CliRunner().invoke(cli.application(), [*arguments, *wrong])
         assert refused.exit_code == 2
         assert message in refused.stderr
+
+
+def test_what_the_base_has_finished_is_taken_over_and_not_said_to_be_to_do(serial, home, tmp_path):
+    (first, _) = variants(load_spec(home / "small.toml"))
+    for command in ("prune", "map"):
+        run = bring_up(tmp_path / "run", first.config, command, store=StageStore(serial / "store")).path
+    said: list[str | None] = []
+    rows = sensitivity(run, ["layer"], rate=0.05, chips=1, watch=lambda state: said.append(state.preparing))
+    assert len(rows) == 3
+    assert set(said) == {None, "map: 1 to do"}  # one scheme is another image than two
 
 
 EXPLORATION = """

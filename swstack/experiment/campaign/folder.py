@@ -22,6 +22,8 @@ from crossvote.swstack.experiment.work import chosen_stages
 
 #: How a Parquet file begins and ends.
 _PARQUET = b"PAR1"
+#: The commands that make what trials need, in order; the first two also score the model.
+PREPARED = ("finetune", "prune", "fault-training", "map")
 _FILE, _LOCK, _RUNS, _STORE, _EXAMPLES = paths.CAMPAIGN, paths.LOCK, "runs", "store", "examples"
 
 
@@ -99,7 +101,7 @@ def take_over(folder: Path, spec: CampaignSpec) -> None:
     if not (base.path / paths.CONFIG).is_file():
         return
     store = campaign_store(folder)
-    for stage in chosen_stages("map"):
+    for stage in dict.fromkeys(stage for command in PREPARED for stage in chosen_stages(command)):
         record = base.record(stage.name)
         if record is not None and base.intact(record):
             store.keep(base, record)

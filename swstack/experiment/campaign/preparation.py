@@ -9,7 +9,7 @@ from typing import Any
 from crossvote.sim.common.files import refused_by_machine
 from crossvote.sim.common.schema import to_mapping
 from crossvote.swstack.experiment.campaign.driver import Driver, State, error_text
-from crossvote.swstack.experiment.campaign.folder import campaign_store, run_path
+from crossvote.swstack.experiment.campaign.folder import PREPARED, campaign_store, run_path
 from crossvote.swstack.experiment.campaign.spec import Variant
 from crossvote.swstack.experiment.campaign.trials import Outcome
 from crossvote.swstack.experiment.campaign.work import do_prepare
@@ -17,7 +17,7 @@ from crossvote.swstack.experiment.run import paths
 from crossvote.swstack.experiment.run.directory import RunDirectory
 from crossvote.swstack.experiment.run.pipeline import identify, pending
 from crossvote.swstack.experiment.run.records import read_plain
-from crossvote.swstack.experiment.work import chosen_stages
+from crossvote.swstack.experiment.work import bring_up, chosen_stages
 
 
 def prepare(driver: Driver) -> None:
@@ -31,7 +31,7 @@ def prepare(driver: Driver) -> None:
     wanted = driver.database.open_variants()
     todo = [v for v in driver.variants if v.config is not None and v.number in wanted]
     broken: dict[Path, str] = {}
-    for command in ("finetune", "prune", "fault-training", "map"):
+    for command in PREPARED:
         groups: dict[str, list[Variant]] = {}
         for variant in todo:
             groups.setdefault(_upto(variant, command), []).append(variant)
@@ -42,9 +42,13 @@ def prepare(driver: Driver) -> None:
                 for variant in {run_path(driver.folder, v): v for v in group[turn]}.values():
                     path = run_path(driver.folder, variant)
                     assert variant.config is not None
+                    store = campaign_store(driver.folder)
                     if path in broken or _is_prepared(path, variant, command):
                         continue
-                    arguments = (path, to_mapping(variant.config), command, campaign_store(driver.folder).folder)
+                    if not pending(RunDirectory(path), variant.config, chosen_stages(command), store=store):
+                        bring_up(path, variant.config, command, store=store)  # links alone, which need no worker
+                        continue
+                    arguments = (path, to_mapping(variant.config), command, store.folder)
                     waiting[driver.engine.submit(do_prepare, *arguments)] = variant
             while waiting:
                 driver.watch(State(driver.database.counts(), 0.0, None, f"{command}: {len(waiting)} to do"))

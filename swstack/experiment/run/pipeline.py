@@ -108,15 +108,25 @@ def identify(stage: Stage[C], config: C, run: RunDirectory) -> Identity:
     return Identity(stage.name, dict(stage.settings(config)), sources, code, origins)
 
 
-def pending(run: RunDirectory, config: C, stages: Sequence[Stage[C]], force: str | None = None) -> list[str]:
-    """Names of the stages that are missing or outdated, or may turn out to be once those before them are done."""
+def pending(
+    run: RunDirectory,
+    config: C,
+    stages: Sequence[Stage[C]],
+    force: str | None = None,
+    store: StageStore | None = None,
+) -> list[str]:
+    """Names of the stages that are missing or outdated, or may turn out to be once those before them are done.
+
+    With a ``store``, what is finished there is not missing.
+    """
     records: dict[str, StageRecord] = {}
     missing = []
     for stage in stages:
         record = None
         if stage.name != force and all(name in records for name in stage.needs):
             inputs = {name: records[name].content_hash for name in stage.needs}
-            record = run.finished(stage.name, identify(stage, config, run).key(inputs))
+            key = identify(stage, config, run).key(inputs)
+            record = run.finished(stage.name, key) or (store.finished(stage.name, key) if store is not None else None)
         if record is None:
             missing.append(stage.name)
         else:

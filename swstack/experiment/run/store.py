@@ -20,16 +20,18 @@ class StageStore:
     def _entry(self, stage: str, key: str) -> RunDirectory:
         return RunDirectory(self.folder / stage / key[:32])
 
+    def finished(self, stage: str, key: str) -> StageRecord | None:
+        """The record of the stage with this key, if it is here and intact."""
+        return self._entry(stage, key).finished(stage, key)
+
     def take(self, run: RunDirectory, stage: str, key: str) -> StageRecord | None:
         """Give ``run`` the stage with this key, if it is here and intact."""
-        entry = self._entry(stage, key)
-        record = entry.finished(stage, key)
+        record = self.finished(stage, key)
         if record is not None:
-            run.adopt(entry, record)
+            run.adopt(self._entry(stage, key), record)
         return record
 
     def keep(self, run: RunDirectory, record: StageRecord) -> None:
         """Keep a stage that ``run`` has finished."""
-        entry = self._entry(record.stage, record.key)
-        if entry.finished(record.stage, record.key) is None:
-            entry.adopt(run, record)
+        if self.finished(record.stage, record.key) is None:
+            self._entry(record.stage, record.key).adopt(run, record)
