@@ -170,8 +170,10 @@ class _Lines:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for column in zip(*rows, strict=True):
-            table.add_column(escape(column[0]), justify="left" if _side(column) == "<" else "right")
+        for number, column in enumerate(zip(*rows, strict=True)):
+            side = "left" if _side(column) == "<" else "right"
+            # What a row is about is read, and typed into the next command: others give way to it, and none is cut off.
+            table.add_column(escape(column[0]), justify=side, no_wrap=not number, overflow="fold")  # type: ignore[arg-type]
         for row in rows[1:]:
             table.add_row(*(escape(cell) for cell in row))
         self.console.print(table)

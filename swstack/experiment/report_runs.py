@@ -21,14 +21,11 @@ def compare_reports(runs: Sequence[Path], folder: Path) -> tuple[list[str], Path
     """Write the comparison of finished runs into ``folder``; returns its sentences and the page.
 
     Raises:
-        UserError: a run that is none or lacks results, or two of one name.
+        UserError: a run that is none or lacks results, or one that is named twice.
     """
     found: dict[str, dict[str, Any]] = {}
     keys: dict[str, dict[str, Any]] = {}
-    for path in runs:
-        name = path.resolve().name
-        if name in found:
-            raise UserError(f"{path}: two of the runs are called '{name}', which would not be told apart.")
+    for path, name in zip(runs, _names(runs), strict=True):
         config = load_config(find_run_config(path))
         keys[name] = flat_keys(to_mapping(config), keep_empty=True)
         for stage, file in paths.RESULTS.items():
@@ -42,3 +39,16 @@ def compare_reports(runs: Sequence[Path], folder: Path) -> tuple[list[str], Path
         if len({repr(own.get(key)) for own in keys.values()}) > 1
     }
     return comparison_claims(found), write_comparison(folder, found, differing)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """What the page calls the runs: their folders, with as many of those above as it takes to tell them apart."""
+    places = [run.resolve() for run in runs]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise UserError(f"{runs[number]}: is one of the runs twice.")
+    return next(
+        names
+        for depth in range(1, max(len(place.parts) for place in places) + 1)
+        if len(set(names := ["/".join(place.parts[-depth:]) for place in places])) == len(names)
+    )

@@ -46,8 +46,12 @@ def find_config(source: str) -> Path:
         return whole_config(path)
     if path.exists():  # a pipe will do as well as a file
         return path
+    import difflib  # for a name that is wrong alone
+
+    near = difflib.get_close_matches(source, shipped, n=1)
     raise UserError(
-        f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})."
+        f"{source}: neither a TOML file, a run directory nor one of the shipped configurations ({', '.join(shipped)})"
+        f"{f'; did you mean {near[0]}?' if near else '.'}"
     )
 
 

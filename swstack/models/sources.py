@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 #: other kinds.
 _FETCHED = ("*.json", "*.txt", "*.model", "model*.safetensors")
 #: Seconds to wait for the hub before it counts as out of reach.
-_HUB_SECONDS = 5.0
+HUB_SECONDS = 5.0
 #: Kinds of numbers that are weights as they stand, and those that mean nothing without scales. Of the others there are
 #: indices and counters, which are no weights.
 _FLOATING = ("F16", "BF16", "F32", "F64")
@@ -130,9 +130,9 @@ def _fetched(source: str) -> Path:
         raise UserError(f"{missing} is switched off (HF_HUB_OFFLINE) and has it not in its cache.")
     try:
         if not cached:
-            get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
+            get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
         return Path(
-            snapshot_download(source, allow_patterns=list(_FETCHED), ignore_patterns=["*/*"], etag_timeout=_HUB_SECONDS)
+            snapshot_download(source, allow_patterns=list(_FETCHED), ignore_patterns=["*/*"], etag_timeout=HUB_SECONDS)
         )
     except (GatedRepoError, RepositoryNotFoundError):
         raise UserError(

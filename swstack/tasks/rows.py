@@ -256,7 +256,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 
 
 def _from_hub(name: str) -> Iterable[Row]:
-    from datasets import load_dataset
+    from crossvote.swstack.tasks.hub import hub_data
 
     path, _, split = name.partition(":")
     if not _HUB_NAME.fullmatch(path):
@@ -264,7 +264,7 @@ def _from_hub(name: str) -> Iterable[Row]:
     owner_and_set = path.split("/")
     configuration = owner_and_set[2] if len(owner_and_set) > 2 else None
     try:
-        found = load_dataset("/".join(owner_and_set[:2]), configuration, split=split or "train")
+        found = hub_data("/".join(owner_and_set[:2]), configuration, split=split or "train")
     except Exception as error:  # the library lets many kinds of network error through
         raise UserError(f"{_HUB}{name}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
     return _NamedClasses(found)

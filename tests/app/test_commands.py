@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from all_commands import APP, CALLS, call
 
 from crossvote.swstack.cli import app as rules
 from crossvote.swstack.cli import reference
+from crossvote.swstack.cli.output import Output
 
 COMMANDS = dict(reference.commands(APP))
 
@@ -89,3 +92,21 @@ def test_quiet_says_the_result_alone(tmp_path, monkeypatch):
     written = call("crossvote verilog --quiet --out v").stdout.splitlines()
     assert len(written) >= 2
     assert all(Path(line).is_file() for line in written)
+
+
+def test_a_narrow_terminal_cuts_nothing_off_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Least of all its first column, which is typed into the next command."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    Output().table([["run", "model", "schemes"], ["runs/mrpc-with-30-chips", "some-model", "none, paper, best, code"]])
+    text = re.sub("\x1b\\[[0-9;]*m", "", screen.getvalue())
+    assert "runs/mrpc-with-30-chips" in text
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert max(map(len, text.splitlines())) <= 40

@@ -74,17 +74,30 @@ def test_schemes_that_know_the_stuck_cells_have_a_table_of_their_own(tmp_path):
             assert len(list(csv.DictReader(file))) == rows
 
 
+def test_runs_of_one_name_in_two_folders_are_called_by_their_folders_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished(Path("old/mrpc"), 5)
+    finished(Path("new/mrpc"), 5)
+    result = call("old/mrpc", "new/mrpc")
+    assert result.exit_code == 0, result.output
+    page = Path("comparison/index.html").read_text(encoding="utf-8")
+    assert "old/mrpc: " in result.stdout
+    assert "old/mrpc" in page
+    assert "new/mrpc" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("one", "one"), "two of the runs are called 'one'"),
+        (("one", "../here/one"), "../here/one: is one of the runs twice."),
         (("one", "empty"), "holds no config.toml"),
         (("one", "half"), "eval has not been done; do it with: crossvote run half"),
         (("one", "half", "--force"), "several runs are compared as they are"),
     ],
 )
 def test_what_cannot_be_compared_is_a_sentence(tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     finished(Path("one"), 5)
     (finished(Path("half"), 5) / RESULTS["eval"]).unlink()
     Path("empty").mkdir()

@@ -325,7 +325,7 @@ def test_what_one_variant_cannot_have_is_refused_before_the_first_runs(monkeypat
         pytest.fail("a variant was simulated before the last was looked at")
 
     monkeypatch.setattr(simulating, "simulate", started)
-    with pytest.raises(UserError, match="^MSB x3 beside: group qkv: replicas vote, but chip.opc.voter = false"):
+    with pytest.raises(UserError, match=r"^MSB x3 beside: group qkv: replicas vote, but chip\.opc\.voter = false"):
         simulate_source("minilm-l6", overrides=["chip.opc.voter=false"], tokens=4, write=False)
 
 

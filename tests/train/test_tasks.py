@@ -271,6 +271,36 @@ def test_hub_data_becomes_examples(monkeypatch):
     assert "train: 2 of 392702 rows (PARTIAL)" in task.provenance
 
 
+def test_a_hub_out_of_reach_is_asked_once_for_data_and_then_the_cache(monkeypatch):
+    import logging
+
+    import datasets.config
+    from huggingface_hub import constants
+
+    asked = []
+
+    def unreachable():
+        asked.append("hub")
+        raise ConnectionError("no route")
+
+    def load_dataset(path, configuration):
+        assert (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE) == (True, True)
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s")
+        asked.append("cache")
+        return {name: {"sentence1": ["a"], "sentence2": ["b"], "label": [1]} for name in ("train", "validation")}
+
+    records = []
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "handle", records.append)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.get_session", unreachable)
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    assert len(load_task(TaskConfig(name="rte"), 0).train) == 1
+    assert asked == ["hub", "cache"]
+    assert (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE) == (False, False)
+    assert records == []
+
+
 def test_an_unreachable_hub_is_said_with_the_way_out(monkeypatch):
     def load_dataset(path, configuration):
         raise ConnectionError("no route")

@@ -278,12 +278,12 @@ def load_from_hub(name: str) -> tuple[tuple[Example, ...], tuple[Example, ...], 
     Raises:
         UserError: the data set cannot be reached.
     """
-    from datasets import load_dataset  # slow to import, and needed on this path only
+    from crossvote.swstack.tasks.hub import hub_data
 
     task = GLUE_TASKS[name]
     configuration, dev_split = task.hub
     try:
-        data = load_dataset("nyu-mll/glue", configuration)
+        data = hub_data("nyu-mll/glue", configuration)
     except Exception as error:  # the library lets many kinds of network error through
         reason = " ".join(str(error).split())
         raise UserError(
