@@ -23,14 +23,21 @@ from crossvote.swstack.cli.output import Output
 #: Exit codes: bad input, an integer that differs (or a check that fails), and Ctrl-C as shells count it.
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
+
+def shown(*examples: str) -> str:
+    """Command lines as the end of a help."""
+    return "\n\n".join(("Examples:", *examples))
+
+
 app = typer.Typer(
     name="crossvote",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Transformers on ReRAM crossbars with stuck cells: prune, quantize, map, inject faults, measure accuracy, "
     "and run the real RTL in the loop.",
-    epilog="Exit codes: 0 done, 1 a check failed (hardware and reference differ, or trials of a campaign "
-    "failed), 2 bad input, 130 interrupted.",
+    epilog=shown("crossvote presets", "crossvote run quick", "crossvote report runs/quick")
+    + "\n\nExit codes: 0 done, 1 a check failed (hardware and reference differ, or trials of a campaign failed), "
+    "2 bad input, 130 interrupted.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
@@ -94,7 +101,7 @@ def command(
         parameters = [parameter.replace(kind=kind) for parameter in own] + common
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        epilog = "\n\n".join(("Examples:", *examples)) if examples else None
+        epilog = shown(*examples) if examples else None
         # Typer keeps the line breaks of all paragraphs but the first; a terminal has its own.
         paragraphs = (typer_options.pop("help", None) or inspect.getdoc(function) or "").split("\n\n")
         typer_options["help"] = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossvote.sim.common.shell import command_line
-from crossvote.swstack.cli.app import FAILED, app, command
+from crossvote.swstack.cli.app import FAILED, app, command, shown
 from crossvote.swstack.cli.output import Output
 
 if TYPE_CHECKING:
     from crossvote.swstack.experiment.campaign.spec import CampaignSpec
 
-sweep = typer.Typer(no_args_is_help=True, help="Campaigns: configurations x schemes x fault rates x chips.")
+sweep = typer.Typer(
+    no_args_is_help=True,
+    help="Campaigns: configurations x schemes x fault rates x chips.",
+    epilog=shown("crossvote sweep plan schemes.toml", "crossvote sweep run schemes.toml"),
+)
 app.add_typer(sweep, name="sweep", short_help="Campaigns: configurations x schemes x fault rates x chips.")
 
 Spec = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="The campaign's TOML file.")]

@@ -110,3 +110,12 @@ def test_a_narrow_terminal_cuts_nothing_off_a_table(monkeypatch: pytest.MonkeyPa
     assert "runs/mrpc-with-30-chips" in text
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
     assert max(map(len, text.splitlines())) <= 40
+
+
+@pytest.mark.parametrize("line", ["crossvote --help", "crossvote sweep --help"])
+def test_the_help_of_a_group_has_examples_too(line: str) -> None:
+    lines = [line.strip() for line in call(line).stdout.splitlines()]
+    shown = [line for line in lines if line.startswith("crossvote ")]
+    assert len(shown) > 1
+    for example in shown:
+        assert example.startswith(tuple(COMMANDS)), example
