@@ -36,14 +36,24 @@ class _StraightThrough(torch.autograd.Function):
         return (gradient.to(weight.dtype) @ weight).to(gradient.dtype), None
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def through_the_chip(layer: ChipLayer, x: torch.Tensor) -> torch.Tensor:
     """Outputs of ``layer``; with a graph if gradients are wanted, and the same integers either way.
 
     A compiled model leaves its graph here and comes back to it.
     """
+    # Where nothing is compiled the decorator would take as long as two labels do.
+    y: torch.Tensor = _outside(layer, x) if torch.compiler.is_compiling() else _outputs(layer, x)
+    return y
+
+
+def _outputs(layer: ChipLayer, x: torch.Tensor) -> torch.Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         y: torch.Tensor = _StraightThrough.apply(x, layer)  # type: ignore[no-untyped-call]
         return y
     with torch.no_grad():
         return layer.chip_outputs(x)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _outside(layer: ChipLayer, x: torch.Tensor) -> torch.Tensor:
+    return _outputs(layer, x)

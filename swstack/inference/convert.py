@@ -75,6 +75,8 @@ class ProgrammedGroup:
 
         O(f) for f faults of the group if they are few (plus sorting what is outvoted), else linear in its cells.
         """
+        for layer in self.layers:
+            layer.packed = None
         self._add(self.changed, -self.change)
         self.changed, self.change = self.changed[:0], self.change[:0]
         if faults is not None and self.around is not None:

@@ -78,6 +78,8 @@ class CrossbarLinear(MappedLinear):
         self.register_buffer("place", torch.from_numpy(place) if some else None, persistent=False)
         self.corrections = nn.ModuleList()
         self.votes = nn.ModuleList()
+        #: The integers as the compiled product takes them, from the first pass on; who changes them sets it to None.
+        self.packed: PackedWeight | None = None
         #: What the inputs are multiplied by, while a batch is: made once for all of its chunks.
         self._multiplied: tuple[torch.Tensor, Prepared | None] | None = None
 
@@ -89,9 +91,10 @@ class CrossbarLinear(MappedLinear):
             self._multiplied = None
 
     def _prepared(self) -> tuple[torch.Tensor, Prepared | None]:
-        packed = packed_outputs(self.weight, self.mapped)
-        if packed is not None:
-            return self.weight, packed
+        if self.packed is None or self.weight.device.type != "cpu":
+            self.packed = packed_outputs(self.weight, self.mapped)
+        if self.packed is not None:
+            return self.weight, self.packed
         weight = self.weight if self.mapped is None else self._mapped_weight()
         return weight, prepared(weight)
 

@@ -1,5 +1,6 @@
-// Products of 8-bit integers on x86 processors without dot products of 8 bits: 16-bit pairs are multiplied and added
-// (vpmaddwd), which saturates nowhere, and sums are of 32 bits. A block of vectors is quantized or widened to 16 bits
+// Products of 8-bit integers on x86 processors without dot products of 8 bits: pairs of bytes without a sign (inputs,
+// 128 added) and with one (weights) are multiplied and added to 16 bits (vpmaddubsw), which would saturate where both
+// weights of a pair are large: these are packed as two summands. Sums are of 32 bits. A block of vectors is quantized
 // once; then a panel of 16 outputs at a time stays in the first-level cache while the vectors pass by it. What replicas
 // vote on is a sum of few inputs: those are added up for a block of vectors at once, which for this lie side by side.
 #include <immintrin.h>
@@ -13,10 +14,22 @@
 namespace {
 
 constexpr int64_t WIDTH = 16;    // outputs of a panel
-constexpr int64_t DEPTH = 1024;  // inputs at a time: 32 KiB of a panel
+constexpr int64_t HALF = 8;      // outputs of a register of weights, and vectors multiplied at once
+constexpr int64_t DEPTH = 1024;  // inputs at a time: 8 KiB of half a panel
 constexpr int64_t VECTORS = 64;  // vectors at a time: 4 KiB of sums
-constexpr int64_t FEW = 8;       // outputs that are no panel, but multiplied one by one
+constexpr int64_t FEW = 4;       // outputs that are no panel, but multiplied one by one
+constexpr int64_t MOST = 128;    // of two weights of one sign whose products with bytes 16 bits hold: 255 * 128 < 2^15
 constexpr int64_t NARROW = 256;  // inputs of at most 127 whose sum is one of 16 bits
+
+// Some outputs of a matrix. `weights`: registers of 8 outputs x 4 inputs, half a panel after the other, and of each so
+// many inputs after the other; registers first[i] and following belong to the i-th of these, and quads says which four
+// inputs each has. Few outputs: their rows, filled up.
+struct Packed {
+    const int8_t *weights;
+    const uint16_t *quads;
+    const int64_t *first;
+    const int32_t *start;  // of each output, what takes off again what 128 in every input adds
+};
 
 struct Lists;
 
@@ -25,7 +38,7 @@ struct Product {
     const int8_t *integers;            // [vectors, inputs], or none and
     const float *values, *steps;       // [vectors, inputs], [vectors], of which integers up to `top` are made; without
     float top;                         // steps each vector has the one that makes its largest value `top`
-    const int16_t *panels;
+    Packed packed;
     const int64_t *places;  // of the outputs in a row of the result, the rest of which is 0; none: they are the row
     int64_t row;
     int32_t *sums;  // [vectors, row], or none and
@@ -54,10 +67,10 @@ int64_t filled(int64_t inputs) { return (inputs + 15) / 16 * 16; }
 
 __m256i load(const void *from) { return _mm256_loadu_si256(static_cast<const __m256i *>(from)); }
 
-__m256i pair(const int16_t *x) {
-    int32_t both;
-    std::memcpy(&both, x, sizeof both);
-    return _mm256_set1_epi32(both);
+__m256i quad(const uint8_t *x) {
+    int32_t four;
+    std::memcpy(&four, x, sizeof four);
+    return _mm256_set1_epi32(four);
 }
 
 // sum + more, in place: left to itself, GCC 12 adds into new registers and copies all of them at the loop's end.
@@ -73,44 +86,32 @@ void add(int32_t *sums, __m256i low, __m256i high) {
     store(sums + 8, _mm256_add_epi32(load(sums + 8), high));
 }
 
-// Adds to int32[1, 16] what a vector makes of so many pairs of inputs of a panel.
-void one(const int16_t *x, const int16_t *panel, int64_t pairs, int32_t *sums) {
-    __m256i low = _mm256_setzero_si256(), high = low;
-    for (int64_t k = 0; k < pairs; ++k) {
-        const __m256i v = pair(x + 2 * k);
-        low = _mm256_add_epi32(low, _mm256_madd_epi16(v, load(panel + 32 * k)));
-        high = _mm256_add_epi32(high, _mm256_madd_epi16(v, load(panel + 32 * k + 16)));
+// Adds to int32[COUNT, 16], 8 outputs each, what so many vectors make of registers of weights. Four inputs of eight
+// vectors lie side by side.
+template <int64_t COUNT>
+void multiply_quads(const uint8_t *x, const int8_t *weights, const uint16_t *quads, int64_t registers, int32_t *sums) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i own[COUNT];
+#pragma GCC unroll 8
+    for (int64_t v = 0; v < COUNT; ++v) own[v] = load(sums + v * WIDTH);
+    for (int64_t i = 0; i < registers; ++i) {
+        const __m256i weight = load(weights + 32 * i);
+        const uint8_t *four = x + 4 * HALF * quads[i];
+#pragma GCC unroll 8
+        for (int64_t v = 0; v < COUNT; ++v)
+            own[v] = plus(own[v], _mm256_madd_epi16(_mm256_maddubs_epi16(quad(four + 4 * v), weight), ones));
     }
-    add(sums, low, high);
+#pragma GCC unroll 8
+    for (int64_t v = 0; v < COUNT; ++v) store(sums + v * WIDTH, own[v]);
 }
 
-// The same of four vectors, `stride` apart: their sums have names, for compilers keep an array of them in memory.
-void four(const int16_t *x, int64_t stride, const int16_t *panel, int64_t pairs, int32_t *sums) {
-    const int16_t *x0 = x, *x1 = x0 + stride, *x2 = x1 + stride, *x3 = x2 + stride;
-    __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-    for (int64_t k = 0; k < pairs; ++k) {
-        const __m256i low = load(panel + 32 * k), high = load(panel + 32 * k + 16);
-        const __m256i v0 = pair(x0 + 2 * k), v1 = pair(x1 + 2 * k), v2 = pair(x2 + 2 * k), v3 = pair(x3 + 2 * k);
-        a0 = plus(a0, _mm256_madd_epi16(v0, low));
-        b0 = plus(b0, _mm256_madd_epi16(v0, high));
-        a1 = plus(a1, _mm256_madd_epi16(v1, low));
-        b1 = plus(b1, _mm256_madd_epi16(v1, high));
-        a2 = plus(a2, _mm256_madd_epi16(v2, low));
-        b2 = plus(b2, _mm256_madd_epi16(v2, high));
-        a3 = plus(a3, _mm256_madd_epi16(v3, low));
-        b3 = plus(b3, _mm256_madd_epi16(v3, high));
-    }
-    add(sums, a0, b0);
-    add(sums + WIDTH, a1, b1);
-    add(sums + 2 * WIDTH, a2, b2);
-    add(sums + 3 * WIDTH, a3, b3);
-}
-
-// The same of one output, whose weights lie side by side.
-int32_t dot(const int16_t *x, const int16_t *weight, int64_t depth) {
+// The sum of one vector with one output, whose weights lie side by side.
+int32_t dot(const int16_t *x, const int8_t *weight, int64_t depth) {
     __m256i sum = _mm256_setzero_si256();
-    for (int64_t k = 0; k < depth; k += 16)
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(load(x + k), load(weight + k)));
+    for (int64_t k = 0; k < depth; k += 16) {
+        const __m256i w = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(weight + k)));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(load(x + k), w));
+    }
     __m128i half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
     half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
@@ -142,64 +143,82 @@ float own_step(const float *x, int64_t inputs, float top) {
 
 // Numbers between -top and top, as integers of 16 bits; what is none becomes 0.
 struct Rounding {
-    __m256 step, inverse, top, bottom;
+    __m256 step, inverse;
+    __m256i top, bottom;
     bool near;  // whether x * inverse is as good as x / step far from halves
 
     Rounding(float step_, float top_)
         : step(_mm256_set1_ps(step_)),
           inverse(_mm256_set1_ps(1 / step_)),
-          top(_mm256_set1_ps(top_)),
-          bottom(_mm256_set1_ps(-top_)),
+          top(_mm256_set1_epi16(static_cast<int16_t>(top_))),
+          bottom(_mm256_set1_epi16(static_cast<int16_t>(-top_))),
           near(step_ > 1e-30f && step_ < 1e30f) {}
 
-    __m256 clipped(__m256 x) const { return _mm256_min_ps(_mm256_max_ps(x, bottom), top); }
-
-    static __m256 whole(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-
     // Eight quotients to the nearest integer, halves to the even one.
-    __m256 divided(__m256 x) const {
-        x = whole(_mm256_div_ps(x, step));
-        return _mm256_and_ps(clipped(x), _mm256_cmp_ps(x, x, _CMP_ORD_Q));
+    __m256i divided(__m256 x) const {
+        const __m256 far = _mm256_set1_ps(1024.0f);  // more than any top
+        x = _mm256_round_ps(_mm256_div_ps(x, step), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        const __m256 number = _mm256_cmp_ps(x, x, _CMP_ORD_Q);
+        x = _mm256_min_ps(_mm256_max_ps(x, _mm256_sub_ps(_mm256_setzero_ps(), far)), far);
+        return _mm256_cvtps_epi32(_mm256_and_ps(x, number));
     }
 
-    // Sixteen numbers. A product with the inverse, which takes less time, is within 3e-5 of a quotient below 128: it is
-    // taken unless it lies close to a half, or is no number.
-    __m256i operator()(__m256 a, __m256 b) const {
-        const __m256 sign = _mm256_set1_ps(-0.0f), limit = _mm256_set1_ps(0.4999f);
-        const __m256 p = _mm256_mul_ps(a, inverse), q = _mm256_mul_ps(b, inverse);
-        __m256 x = whole(p), y = whole(q);
-        const __m256 off = _mm256_cmp_ps(_mm256_andnot_ps(sign, _mm256_sub_ps(p, x)), limit, _CMP_NLE_UQ);
-        const __m256 close = _mm256_or_ps(
-            off, _mm256_cmp_ps(_mm256_andnot_ps(sign, _mm256_sub_ps(q, y)), limit, _CMP_NLE_UQ));
-        if (!near || _mm256_movemask_ps(close)) {
-            x = divided(a), y = divided(b);
-        } else {
-            x = clipped(x), y = clipped(y);
+    // How far products are from the integers that they were rounded to; without signs, floats are ordered like integers,
+    // and what is no number comes last.
+    static __m256i distance(__m256 x, __m256i whole) {
+        const __m256 off = _mm256_sub_ps(x, _mm256_cvtepi32_ps(whole));
+        return _mm256_and_si256(_mm256_castps_si256(off), _mm256_set1_epi32(0x7fffffff));
+    }
+
+    template <bool largest>
+    void write_all(const float *x, int64_t count, int16_t *to) const {
+        int64_t k = 0;
+        for (; k + 32 <= count; k += 32) write<largest>(x + k, 32, to + k);
+        if (k < count) write<false>(x + k, count - k, to + k);
+    }
+
+    // So many numbers, at most 32. A product with the inverse, which takes less time, is within 3e-5 of a quotient below
+    // 128: it is taken unless one lies close to a half, or is no number that an integer holds. `largest`: whether the
+    // step is that of the largest number, so that no quotient is above `top`.
+    template <bool largest>
+    [[gnu::always_inline]] inline void write(const float *x, int64_t count, int16_t *to) const {
+        alignas(32) float some[32] = {};
+        if (count < 32) std::copy_n(x, count, some), x = some;
+        __m256i whole[4], off = _mm256_setzero_si256();
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < 4; ++i) {
+            const __m256 product = _mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inverse);
+            whole[i] = _mm256_cvtps_epi32(product);
+            off = _mm256_max_epi32(off, distance(product, whole[i]));
         }
-        const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(x), _mm256_cvtps_epi32(y));
-        return _mm256_permute4x64_epi64(packed, 0xd8);
+        const __m256i limit = _mm256_castps_si256(_mm256_set1_ps(0.4999f));
+        if (!near || _mm256_movemask_epi8(_mm256_cmpgt_epi32(off, limit)))
+            for (int64_t i = 0; i < 4; ++i) whole[i] = divided(_mm256_loadu_ps(x + 8 * i));
+        for (int64_t i = 0; i < 4 && 8 * i < count; i += 2) {
+            __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(whole[i], whole[i + 1]), 0xd8);
+            if (!largest) packed = _mm256_min_epi16(_mm256_max_epi16(packed, bottom), top);
+            store(to + 8 * i, packed);
+        }
     }
 };
 
 // A vector as 16-bit numbers, with zeros up to whole 16; returns its step.
 float widen(const Product &p, int64_t vector, int16_t *to) {
-    const int64_t whole = p.inputs - p.inputs % 16, rest = p.inputs - whole;
     if (p.integers) {
         const int8_t *from = p.integers + vector * p.inputs;
         for (int64_t k = 0; k < p.inputs; ++k) to[k] = from[k];
-        if (rest) std::fill_n(to + p.inputs, 16 - rest, int16_t{0});
+        std::fill_n(to + p.inputs, filled(p.inputs) - p.inputs, int16_t{0});
         return 1;
     }
     const float *from = p.values + vector * p.inputs;
     const float own = p.steps ? p.steps[vector] : own_step(from, p.inputs, p.top);
-    const Rounding rounded(own, p.top);
-    for (int64_t k = 0; k < whole; k += 16)
-        store(to + k, rounded(_mm256_loadu_ps(from + k), _mm256_loadu_ps(from + k + 8)));
-    if (rest) {
-        alignas(32) float last[16] = {};
-        std::memcpy(last, from + whole, sizeof(float) * rest);
-        store(to + whole, rounded(_mm256_load_ps(last), _mm256_load_ps(last + 8)));
-    }
+    const Rounding rounding(own, p.top);
+    // A step that is 1 since there is no largest number, or that is none itself, takes the long way.
+    const bool largest = !p.steps && rounding.near;
+    if (largest)
+        rounding.write_all<true>(from, p.inputs, to);
+    else
+        rounding.write_all<false>(from, p.inputs, to);
     return own;
 }
 
@@ -469,44 +488,86 @@ void clear(const Product &p, const float *steps, int64_t first, int64_t count) {
     }
 }
 
+// Eight vectors of 16 bits, as bytes with 128 added, four inputs of all eight after the other.
+void lay_by_quads(const int16_t *wide, int64_t depth, uint8_t *to) {
+    const __m256i sign = _mm256_set1_epi8(-128);
+    for (int64_t k = 0; k < depth; k += 16)
+        for (int64_t v = 0; v < HALF; v += 2) {
+            const int16_t *from = wide + v * depth + k;
+            alignas(32) int32_t four[8];  // of the first vector 0, 1, 4, 5, of the other 2, 3, 6, 7
+            const __m256i both = _mm256_packs_epi16(load(from), load(from + depth));
+            _mm256_store_si256(reinterpret_cast<__m256i *>(four), _mm256_xor_si256(both, sign));
+            for (int64_t i = 0; i < 4; ++i) {
+                const int64_t at = i / 2 * 4 + i % 2;
+                std::memcpy(to + 4 * (HALF * (k / 4 + i) + v), four + at, 4);
+                std::memcpy(to + 4 * (HALF * (k / 4 + i) + v + 1), four + at + 2, 4);
+            }
+        }
+}
+
 // Sums [VECTORS, 16] of so many vectors with the outputs of a panel.
-void multiply_panel(const Product &p, const int16_t *wide, int64_t count, int64_t output, int32_t *sums) {
-    const int64_t depth = filled(p.inputs);
-    if (p.outputs <= FEW) {
-        for (int64_t v = 0; v < count; ++v)
-            for (int64_t n = 0; n < p.outputs; ++n)
-                sums[v * WIDTH + n] = dot(wide + v * depth, p.panels + n * depth, depth);
-        return;
-    }
-    std::fill_n(sums, VECTORS * WIDTH, 0);
-    for (int64_t k = 0; k < depth; k += DEPTH) {
-        const int16_t *panel = p.panels + output * depth + k * WIDTH;
-        const int64_t pairs = std::min(DEPTH, depth - k) / 2;
-        int64_t v = 0;
-        for (; v + 4 <= count; v += 4) four(wide + v * depth + k, depth, panel, pairs, sums + v * WIDTH);
-        for (; v < count; ++v) one(wide + v * depth + k, panel, pairs, sums + v * WIDTH);
+void multiply_panel(const Product &p, const uint8_t *x, int64_t count, int64_t output, int32_t *sums) {
+    const int64_t depth = filled(p.inputs), parts = (depth + DEPTH - 1) / DEPTH;
+    for (int64_t half = 0; half < WIDTH && output + half < p.outputs; half += HALF) {
+        int32_t *own = sums + half;
+        const __m256i start = load(p.packed.start + output + half);
+        for (int64_t v = 0; v < count; ++v) store(own + v * WIDTH, start);
+        const int64_t *first = p.packed.first + (output + half) / HALF * parts;
+        for (int64_t part = 0; part < parts; ++part) {
+            const int8_t *weights = p.packed.weights + 32 * first[part];
+            const uint16_t *quads = p.packed.quads + first[part];
+            const int64_t registers = first[part + 1] - first[part];
+            for (int64_t v = 0; v < count; v += HALF) {
+                const int64_t left = count - v;
+                auto *multiply = left > 4 ? multiply_quads<8> : left > 1 ? multiply_quads<4> : multiply_quads<1>;
+                multiply(x + v * depth, weights, quads, registers, own + v * WIDTH);
+            }
+        }
     }
 }
 
 void multiply_rows(const Product &p, int64_t from, int64_t to) {
     const int64_t depth = filled(p.inputs);
-    std::vector<int16_t> wide(VECTORS * depth), turned(p.lists ? VECTORS * depth : 0);
+    const bool few = p.outputs <= FEW;
+    // Votes need a block of vectors as it is, others eight at a time at most.
+    std::vector<int16_t> wide((p.lists ? VECTORS : HALF) * depth), turned(p.lists ? VECTORS * depth : 0);
+    std::vector<uint8_t> x(few ? 0 : VECTORS * depth);
     std::vector<int32_t> sums(VECTORS * WIDTH);
     for (int64_t first = from; first < to; first += VECTORS) {
         const int64_t count = std::min(VECTORS, to - first);
         float steps[VECTORS];
-        for (int64_t v = 0; v < count; ++v) steps[v] = widen(p, first + v, wide.data() + v * depth);
+        for (int64_t v = 0; v < count; ++v) {
+            int16_t *own = wide.data() + (p.lists ? v : few ? 0 : v % HALF) * depth;
+            steps[v] = widen(p, first + v, own);
+            if (few)
+                for (int64_t n = 0; n < p.outputs; ++n)
+                    sums[v * WIDTH + n] = dot(own, p.packed.weights + n * depth, depth);
+            else if (v % HALF == HALF - 1 || v == count - 1)
+                lay_by_quads(own - v % HALF * depth, depth, x.data() + v / HALF * HALF * depth);
+        }
         if (p.lists)
             for (int64_t v = 0; v < VECTORS; v += 8)
                 for (int64_t k = 0; k < depth; k += 8)
                     turn_eight(wide.data() + v * depth + k, depth, turned.data() + k * VECTORS + v);
         if (p.outputs < p.row) clear(p, steps, first, count);
         for (int64_t n = 0; n < p.outputs; n += WIDTH) {
-            multiply_panel(p, wide.data(), count, n, sums.data());
+            if (!few) multiply_panel(p, x.data(), count, n, sums.data());
             if (p.lists) add_votes(*p.lists, n / WIDTH, turned.data(), sums.data());
             put(p, sums.data(), steps, first, count, n);
         }
     }
+}
+
+// Sums of two neighbours, of 16 bits.
+__m256i pairs(__m256i weights) { return _mm256_maddubs_epi16(_mm256_set1_epi8(1), weights); }
+
+// Whether no product of such weights with bytes saturates.
+bool fits(__m256i weights) {
+    const __m256i none = _mm256_setzero_si256(), most = _mm256_set1_epi16(MOST);
+    const __m256i up = pairs(_mm256_max_epi8(weights, none)), down = pairs(_mm256_min_epi8(weights, none));
+    const __m256i over = _mm256_or_si256(_mm256_cmpgt_epi16(up, most),
+                                         _mm256_cmpgt_epi16(_mm256_sub_epi16(none, most), down));
+    return _mm256_testz_si256(over, over);
 }
 
 void run(const Product &p, int64_t threads) {
@@ -520,34 +581,62 @@ void run(const Product &p, int64_t threads) {
 
 }  // namespace
 
-// Some outputs of weights int8[., inputs], all where none are named, as panels: int16[panels, pairs of inputs, 16, 2]
-// with the inputs filled up; few of them as int16[outputs, inputs].
-extern "C" void pack(const int8_t *weight, int64_t outputs, int64_t inputs, const int64_t *chosen, int16_t *panels) {
+// Packs some outputs of weights int8[., inputs], all where none are named; see Packed, whose `first` has an entry more
+// than halves of panels times parts, and `start` one for every output of them. Without weights to write to, it only
+// counts. Returns the number of registers.
+extern "C" int64_t pack(const int8_t *weight, int64_t outputs, int64_t inputs, const int64_t *chosen, int8_t *weights,
+                        uint16_t *quads, int64_t *first, int32_t *start) {
     const int64_t depth = filled(inputs);
     if (outputs <= FEW) {
-        std::fill_n(panels, outputs * depth, int16_t{0});
-        for (int64_t n = 0; n < outputs; ++n)
-            std::copy_n(weight + (chosen ? chosen[n] : n) * inputs, inputs, panels + n * depth);
-        return;
+        if (weights) {
+            std::fill_n(weights, outputs * depth, int8_t{0});
+            for (int64_t n = 0; n < outputs; ++n)
+                std::copy_n(weight + (chosen ? chosen[n] : n) * inputs, inputs, weights + n * depth);
+        }
+        return (outputs * depth + 31) / 32;
     }
-    for (int64_t n = 0; n < outputs; n += WIDTH, panels += WIDTH * depth) {
-        const int8_t *rows[WIDTH];
-        const int64_t count = std::min(WIDTH, outputs - n);
+    int64_t registers = 0;
+    for (int64_t n = 0; n < outputs; n += HALF) {
+        const int8_t *rows[HALF];
+        const int64_t count = std::min(HALF, outputs - n);
         for (int64_t i = 0; i < count; ++i) rows[i] = weight + (chosen ? chosen[n + i] : n + i) * inputs;
-        if (count < WIDTH || depth > inputs) std::fill_n(panels, WIDTH * depth, int16_t{0});
-        for (int64_t k = 0; k < inputs; k += 2)
-            for (int64_t i = 0; i < count; ++i) {
-                panels[k * WIDTH + 2 * i] = rows[i][k];
-                panels[k * WIDTH + 2 * i + 1] = k + 1 < inputs ? rows[i][k + 1] : 0;
+        __m256i sum = _mm256_setzero_si256();
+        for (int64_t k = 0; k < depth; k += 4) {
+            if (weights && k % DEPTH == 0) *first++ = registers;
+            alignas(32) int32_t fours[HALF] = {};
+            for (int64_t i = 0; i < count; ++i)
+                if (k < inputs) std::memcpy(fours + i, rows[i] + k, std::min(int64_t{4}, inputs - k));
+            const __m256i own = _mm256_load_si256(reinterpret_cast<const __m256i *>(fours));
+            if (_mm256_testz_si256(own, own)) continue;
+            const bool whole = fits(own);
+            if (weights) {
+                const __m256i sign = _mm256_set1_epi8(-128);
+                // Rounded up halves, and what is left.
+                const __m256i part = _mm256_xor_si256(_mm256_avg_epu8(_mm256_xor_si256(own, sign), sign), sign);
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs(own), _mm256_set1_epi16(1)));
+                store(weights + 32 * registers, whole ? own : part);
+                quads[registers] = k / 4;
+                if (!whole) {
+                    store(weights + 32 * (registers + 1), _mm256_sub_epi8(own, part));
+                    quads[registers + 1] = k / 4;
+                }
             }
+            registers += whole ? 1 : 2;
+        }
+        if (weights) {
+            store(start, _mm256_mullo_epi32(sum, _mm256_set1_epi32(-128)));
+            start += HALF;
+        }
     }
+    if (weights) *first = registers;
+    return registers;
 }
 
 // sums int32[vectors, row] of integers int8[vectors, inputs]; below 2^17 inputs no sum wraps.
-extern "C" void multiply(const int8_t *integers, int64_t vectors, int64_t inputs, const int16_t *panels,
+extern "C" void multiply(const int8_t *integers, int64_t vectors, int64_t inputs, const Packed *packed,
                          int64_t outputs, const int64_t *places, int64_t row, int32_t *sums, int64_t threads) {
     Product p{};
-    p.vectors = vectors, p.inputs = inputs, p.outputs = outputs, p.panels = panels, p.places = places, p.row = row;
+    p.vectors = vectors, p.inputs = inputs, p.outputs = outputs, p.packed = *packed, p.places = places, p.row = row;
     p.integers = integers, p.sums = sums;
     run(p, threads);
 }
@@ -555,11 +644,11 @@ extern "C" void multiply(const int8_t *integers, int64_t vectors, int64_t inputs
 // y float[vectors, row] of values that are quantized by a step each, with what terms that vote add to their sums; see
 // Product. Returns whether all terms belong to outputs that are packed; if not, nothing is done.
 extern "C" bool multiply_values(const float *values, const float *steps, float top, int64_t vectors, int64_t inputs,
-                                const int16_t *panels, int64_t outputs, const int64_t *places, int64_t row,
+                                const Packed *packed, int64_t outputs, const int64_t *places, int64_t row,
                                 const Terms *terms, int64_t sets, const float *scale, const float *bias, float *y,
                                 int64_t threads) {
     Product p{};
-    p.vectors = vectors, p.inputs = inputs, p.outputs = outputs, p.panels = panels, p.places = places, p.row = row;
+    p.vectors = vectors, p.inputs = inputs, p.outputs = outputs, p.packed = *packed, p.places = places, p.row = row;
     p.values = values, p.steps = steps, p.top = top, p.scale = scale, p.bias = bias, p.y = y;
     Lists lists;
     if (!gather(p, terms, sets, lists)) return false;

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,17 +20,25 @@ _FLAGS = ("-O3", "-std=c++17", "-mavx2", "-ffp-contract=off")
 _SIZE, _DATA = ctypes.c_int64, ctypes.c_void_p
 _WEIGHT = (_DATA, _SIZE, _DATA, _SIZE)
 _SIGNATURES = {
-    "pack": (None, (_DATA, _SIZE, _SIZE, _DATA, _DATA)),
+    "pack": (_SIZE, (_DATA, _SIZE, _SIZE, _DATA, _DATA, _DATA, _DATA, _DATA)),
     "multiply": (None, (_DATA, _SIZE, _SIZE, *_WEIGHT, _DATA, _SIZE)),
     "multiply_values": (
         ctypes.c_bool,
         (_DATA, _DATA, ctypes.c_float, _SIZE, _SIZE, *_WEIGHT, _DATA, _SIZE, _DATA, _DATA, _DATA, _SIZE),
     ),
 }
-#: Outputs that lie side by side in a packed weight; its inputs are filled up to a multiple of the same number.
-_PANEL = 16
+#: Outputs and inputs that lie together in a packed weight, as in the C++ source.
+_HALF, _DEPTH = 8, 1024
+#: Bytes of a register.
+_REGISTER = 32
 #: Most inputs of a matrix whose votes are compiled.
 VOTING_INPUTS = 1 << 16
+
+
+class _Packed(ctypes.Structure):
+    """``Packed`` of the C++ source."""
+
+    _fields_ = tuple((name, _DATA) for name in ("weights", "quads", "first", "start"))
 
 
 class _Terms(ctypes.Structure):
@@ -79,13 +88,17 @@ class PackedWeight:
     """Weights int8[N, K], some of whose outputs are 0, ready to be multiplied.
 
     Attributes:
-        outputs: N. inputs: K. panels: int16, the outputs that are multiplied, as ``pack`` of the C++ source lays them.
+        outputs: N. inputs: K.
+        weights, quads, first, start: the outputs that are multiplied, as ``pack`` of the C++ source lays them.
         places: which ones these are, int64; None for all.
     """
 
     outputs: int
     inputs: int
-    panels: torch.Tensor
+    weights: torch.Tensor
+    quads: torch.Tensor
+    first: torch.Tensor
+    start: torch.Tensor
     places: torch.Tensor | None
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
@@ -151,10 +164,11 @@ class PackedWeight:
         if x.dtype != dtype or x.device.type != "cpu" or x.ndim != 2 or x.shape[1] != self.inputs:
             raise ValueError(f"takes {dtype}[V, {self.inputs}] on the CPU, not {x.dtype}{list(x.shape)}.")
 
-    def _arguments(self) -> tuple[int, int, int | None, int]:
+    def _arguments(self) -> tuple[Any, int, int | None, int]:
         """How a weight is handed over."""
         count = self.outputs if self.places is None else len(self.places)
-        return self.panels.data_ptr(), count, _address(self.places), self.outputs
+        own = _Packed(*(part.data_ptr() for part in (self.weights, self.quads, self.first, self.start)))
+        return ctypes.byref(own), count, _address(self.places), self.outputs
 
 
 def packed(weight: torch.Tensor, places: torch.Tensor | None = None) -> PackedWeight | None:
@@ -167,18 +181,20 @@ def packed(weight: torch.Tensor, places: torch.Tensor | None = None) -> PackedWe
     weight, places = weight.contiguous(), None if places is None else places.contiguous()
     outputs, inputs = weight.shape
     count = outputs if places is None else len(places)
-    panels = torch.empty(_whole(count) * _whole(inputs), dtype=torch.int16)
-    library.pack(weight.data_ptr(), count, inputs, _address(places), panels.data_ptr())
-    return PackedWeight(outputs, inputs, panels, places)
+    arguments = (weight.data_ptr(), count, inputs, _address(places))
+    registers = library.pack(*arguments, None, None, None, None)
+    halves, parts = -(-count // _HALF), -(-inputs // _DEPTH)
+    weights = torch.empty(registers * _REGISTER, dtype=torch.int8)
+    quads = torch.empty(registers, dtype=torch.int16)
+    first = torch.empty(halves * parts + 1, dtype=torch.int64)
+    start = torch.empty(halves * _HALF, dtype=torch.int32)
+    library.pack(*arguments, *(part.data_ptr() for part in (weights, quads, first, start)))
+    return PackedWeight(outputs, inputs, weights, quads, first, start, places)
 
 
 def compiles() -> bool:
     """Whether the machine has this product."""
     return _library() is not None
-
-
-def _whole(count: int) -> int:
-    return -(-count // _PANEL) * _PANEL
 
 
 def _address(tensor: torch.Tensor | None) -> int | None:

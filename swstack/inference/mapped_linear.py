@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -98,7 +100,8 @@ class MappedLinear(nn.Module):
         if self.undriven is not None:
             vectors = vectors.masked_fill(self.undriven, 0.0)
         y = torch.empty((len(vectors), self.out_features), dtype=torch.float32, device=x.device)
-        with torch.autocast(x.device.type, enabled=False):
+        automatic = torch.is_autocast_enabled(x.device.type)
+        with torch.autocast(x.device.type, enabled=False) if automatic else nullcontext():
             tensor_step = self.tensor_step(vectors)
             chunk = self._chunk(len(vectors), x.device)
             for start in range(0, len(vectors), chunk):

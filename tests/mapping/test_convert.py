@@ -14,6 +14,7 @@ from crossvote.sim.array.crossbar import reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference import crossbar_linear
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
 from crossvote.swstack.mapping.config import QuantizationConfig
@@ -122,6 +123,34 @@ def test_a_gpu_computes_the_same_integers(path):
         results.append(torch.cat([layer.integer_outputs(x.to(device)).cpu() for layer in layers], dim=1))
     assert torch.equal(*results)
     np.testing.assert_array_equal(results[0].numpy(), reference_outputs(group, x.numpy(), 8, 8, chip(image, 0.05)))
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.2])
+def test_weights_are_packed_once_for_each_chip(rate, monkeypatch):
+    """What is kept between passes is that of the present chip, whichever way it was programmed."""
+    asked = []
+    real = crossbar_linear.packed_outputs
+
+    def counted(weight, places):
+        asked.append(weight)
+        return real(weight, places)
+
+    monkeypatch.setattr(crossbar_linear, "packed_outputs", counted)
+    model = tiny_model()
+    image = tiny_image(model, "best", random_masks(model))
+    converted = convert(model, image)
+    if real(torch.ones((1, 1), dtype=torch.int8), None) is None:
+        pytest.skip("no compiled product")
+    for faults in (None, chip(image, rate, 0), chip(image, rate, 1), None):
+        swap_faults(converted, faults)
+        before = len(asked)
+        first = logits(converted)
+        packs = len(asked) - before
+        assert torch.equal(logits(converted), first)
+        assert len(asked) - before == packs == sum(len(group.matrices) for group in image.groups)
+        fresh = convert(model, image)
+        swap_faults(fresh, faults)
+        assert torch.equal(logits(fresh), first)
 
 
 def test_a_refused_fault_map_leaves_the_old_chip_in_place():

@@ -45,6 +45,29 @@ def test_long_sums_do_not_saturate(inputs):
     assert torch.equal(packed(weight).product(x).long(), x.long() @ weight.long().T)
 
 
+@pytest.mark.parametrize(
+    "pair", [(64, 64), (65, 64), (127, 1), (127, 2), (-64, -64), (-65, -64), (-128, -1), (127, -128)]
+)
+def test_weights_whose_products_would_saturate_are_packed_as_two(pair):
+    """At both ends of the inputs' range; pairs of one sign up to 128 are packed as they are, zeros not at all."""
+    weight = torch.zeros((8, 64), dtype=torch.int8)
+    weight[5, 10:12] = torch.tensor(pair)
+    x = torch.tensor([[-128], [127], [0], [1]], dtype=torch.int8).expand(4, 64).contiguous()
+    own = packed(weight)
+    assert torch.equal(own.product(x).long(), x.long() @ weight.long().T)
+    same = pair[0] * pair[1] > 0 and abs(sum(pair)) > 128
+    assert len(own.quads) == (2 if same else 1)
+
+
+def test_packed_weights_take_the_memory_of_bytes():
+    """Of trained weights, which are small but for a few."""
+    rng = np.random.default_rng(0)
+    weight = torch.from_numpy(np.clip(rng.normal(0, 25, (96, 3000)).round(), -127, 127).astype(np.int8))
+    own = packed(weight)
+    size = sum(part.nbytes for part in (own.weights, own.quads, own.first, own.start))
+    assert size < 1.25 * weight.nbytes
+
+
 def test_threads_share_the_vectors():
     rng = np.random.default_rng(0)
     x, weight = random_int8(rng, 261, 30), random_int8(rng, 20, 30)
