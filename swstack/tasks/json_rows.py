@@ -1,4 +1,4 @@
-"""The objects of a JSON array, one by one, so that a file may be larger than the memory."""
+"""The rows of a JSON file, one by one, so that it may be larger than the memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from crossvote.sim.common.errors import UserError
 #: Letters that are read at a time; more for an object that is longer.
 _CHUNK = 1 << 16
 _BLANKS = " \t\r\n"
+_FORM = "must be a JSON list of objects, alone or under 'data'; one object a line is .jsonl."
 
 
 class _Letters:
@@ -44,13 +45,16 @@ class _Letters:
         """The value that begins here. Raises ValueError if there is none, RecursionError if it is nested too deep."""
         while True:
             try:
-                found, self._at = decoder.raw_decode(self.text, self._at)
+                found, end = decoder.raw_decode(self.text, self._at)
             except ValueError:
                 if self.ended:
                     raise
                 self.more()
             else:
-                return found
+                if end < len(self.text) or self.ended:  # a number may go on
+                    self._at = end
+                    return found
+                self.more()
 
 
 def json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -63,33 +67,91 @@ def json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def array_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of the array that a file holds.
+    """The objects of the array that a file holds, or that an object holds under 'data'.
+
+    Articles of paragraphs of questions, as SQuAD's files have them, become a row for each question.
 
     Raises:
         UserError: the message names the file, and the row that is broken.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=json_object)
     with path.open(encoding="utf-8-sig") as file:
-        letters, number = _Letters(file), 0
-        if letters.following() != "[":
-            raise UserError(f"{path}: must be a JSON list of objects; one object a line is .jsonl.")
-        letters.skip()
-        while (first := letters.following()) != "]" or number:
-            number += 1
-            if first != "{":
-                raise UserError(f"{path}, row {number}: must be a JSON object; the file must be a list of them.")
-            try:
-                yield letters.value(decoder)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}, row {number}: not JSON ({error}).") from None
-            match letters.following():
-                case ",":
-                    letters.skip()
-                    letters.following()
-                case "]":
-                    break
-                case _:
-                    raise UserError(f"{path}, row {number}: a comma, or the list's end, must follow it.")
-        letters.skip()
+        letters = _Letters(file)
+        match letters.following():
+            case "[":
+                yield from _elements(letters, str(path))
+            case "{":
+                yield from _data(letters, str(path))
+            case _:
+                raise UserError(f"{path}: {_FORM}")
         if letters.following():
-            raise UserError(f"{path}: something follows the end of the list.")
+            raise UserError(f"{path}: something follows the end of the list; one object a line is .jsonl.")
+
+
+def _elements(letters: _Letters, where: str) -> Iterator[dict[str, Any]]:
+    """The objects of an array that begins here."""
+    decoder, number = json.JSONDecoder(object_pairs_hook=json_object), 0
+    letters.skip()
+    while (first := letters.following()) != "]" or number:
+        number += 1
+        if first != "{":
+            raise UserError(f"{where}, row {number}: must be a JSON object; the file must be a list of them.")
+        try:
+            yield letters.value(decoder)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}, row {number}: not JSON ({error}).") from None
+        match letters.following():
+            case ",":
+                letters.skip()
+                letters.following()
+            case "]":
+                break
+            case _:
+                raise UserError(f"{where}, row {number}: a comma, or the list's end, must follow it.")
+    letters.skip()
+
+
+def _data(letters: _Letters, where: str) -> Iterator[dict[str, Any]]:
+    """The rows under 'data' of an object that begins here; its other keys are left out."""
+    decoder, found = json.JSONDecoder(object_pairs_hook=json_object), False
+    letters.skip()
+    while letters.following() != "}":
+        try:
+            key = letters.value(decoder)
+            if not isinstance(key, str) or letters.following() != ":":
+                raise ValueError("a key and a colon are needed")
+            letters.skip()
+            if letters.following() != "[" or key != "data":
+                letters.value(decoder)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}: not JSON ({error}).") from None
+        if key == "data" and letters.following() == "[":
+            found = True
+            for number, row in enumerate(_elements(letters, where), start=1):
+                yield from _questions(row, f"{where}, article {number}") if "paragraphs" in row else (row,)
+        match letters.following():
+            case ",":
+                letters.skip()
+            case "}":
+                break
+            case _:
+                raise UserError(f"{where}: not JSON (a comma, or the object's end, must follow {key!r}).")
+    letters.skip()
+    if not found:
+        raise UserError(f"{where}: {_FORM}")
+
+
+def _questions(article: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
+    """The questions of an article of SQuAD, each with its passage."""
+    for number, paragraph in enumerate(_objects(article, "paragraphs", where), start=1):
+        place = f"{where}, paragraph {number}"
+        if "context" not in paragraph:
+            raise UserError(f"{place}: no 'context'.")
+        for question in _objects(paragraph, "qas", place):
+            yield {"title": article.get("title"), "context": paragraph["context"], **question}
+
+
+def _objects(of: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    found = of.get(key)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise UserError(f"{where}: '{key}' must be a list of objects.")
+    return found

@@ -6,7 +6,6 @@ import codecs
 import csv
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import LFS_POINTER, at_home
 from crossvote.swstack.tasks.fields import Row
+from crossvote.swstack.tasks.hub_names import hub_parts, is_hub_name
 from crossvote.swstack.tasks.json_rows import array_rows, json_object
 
-_HUB = "hub:"
 _SIGNS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 #: What to do where quotation marks are part of a text.
 _QUOTING = 'a field that begins with one is quoted, and within it every one is written twice ("" for ")'
@@ -121,8 +120,8 @@ def read_rows(source: str) -> Iterator[Row]:
     Raises:
         UserError: the message names the file, and the line where one is broken.
     """
-    if source.startswith(_HUB):
-        yield from _from_hub(source.removeprefix(_HUB))
+    if is_hub_name(source):
+        yield from _from_hub(source)
         return
     path = at_home(source)
     if path.is_dir():
@@ -251,22 +250,14 @@ def _from_saved(path: Path) -> Iterable[Row]:
     return _NamedClasses(found)
 
 
-#: NAME, OWNER/NAME or OWNER/NAME/CONFIGURATION; what begins with a dot would be a folder of this machine.
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
-
-
-def _from_hub(name: str) -> Iterable[Row]:
+def _from_hub(source: str) -> Iterable[Row]:
     from crossvote.swstack.tasks.hub import hub_data
 
-    path, _, split = name.partition(":")
-    if not _HUB_NAME.fullmatch(path):
-        raise UserError(f"{_HUB}{name}: no name of a data set; hub:OWNER/NAME:SPLIT or hub:NAME:SPLIT is.")
-    owner_and_set = path.split("/")
-    configuration = owner_and_set[2] if len(owner_and_set) > 2 else None
+    repository, configuration, split = hub_parts(source)
     try:
-        found = hub_data("/".join(owner_and_set[:2]), configuration, split=split or "train")
+        found = hub_data(repository, configuration, split=split)
     except Exception as error:  # the library lets many kinds of network error through
-        raise UserError(f"{_HUB}{name}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
+        raise UserError(f"{source}: cannot be read ({' '.join(str(error).split())[:200]}).") from None
     return _NamedClasses(found)
 
 

@@ -14,10 +14,12 @@ import pytest
 from fake_hub import COMMIT, hub
 
 from crossvote.sim.common.errors import UserError
-from crossvote.swstack.experiment.run.sources import model_source
+from crossvote.swstack.experiment.config import RunConfig
+from crossvote.swstack.experiment.run.sources import dev_source, model_source
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.sources import locate
+from crossvote.swstack.tasks import TaskConfig
 
 
 @pytest.fixture
@@ -97,6 +99,23 @@ def test_a_cache_that_others_filled_is_read(
         locate("me/tiny")
 
 
+def test_data_of_the_hub_are_known_by_their_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name alone would call data unchanged that were revised; none is known before they are fetched."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    own = TaskConfig(name="stars", train="hub:me/stars/plain:train", dev="hub:me/stars/plain:validation")
+    for task, repository, origin in (
+        (own, "me--stars", "hub:me/stars/plain:validation"),
+        (TaskConfig(name="sst2"), "nyu-mll--glue", "hub:glue/sst2"),
+    ):
+        source = dev_source(RunConfig(task=task))
+        assert source is not None
+        assert source.content() is None
+        (tmp_path / f"datasets--{repository}" / "refs").mkdir(parents=True)
+        for revision in (COMMIT, "f" * 40):
+            (tmp_path / f"datasets--{repository}" / "refs" / "main").write_text(revision)
+            assert source.content() == f"{origin}@{revision}"
+
+
 @pytest.mark.slow
 def test_a_run_by_names_of_the_hub(shelf: Path, tmp_path: Path) -> None:
     """Fetched by one command, finished by another without a network, from the environment alone."""
@@ -125,3 +144,5 @@ def test_a_run_by_names_of_the_hub(shelf: Path, tmp_path: Path) -> None:
         assert "train: 8 rows of hub:me/stars:train" in command("--dry-run", HF_ENDPOINT=url, HF_HUB_OFFLINE="0")
     command("--run-dir", "run", HF_HUB_OFFLINE="1")
     assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert f"hub:me/stars:validation@{COMMIT}" in (tmp_path / "run" / "records" / "eval.json").read_text()
+    assert "0 stages" in command("--run-dir", "run", HF_HUB_OFFLINE="1")

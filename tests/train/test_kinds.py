@@ -32,7 +32,7 @@ from crossvote.swstack.tasks.kinds import head_of
 from crossvote.swstack.tasks.kinds.question_answering import _overlap, _plain
 from crossvote.swstack.tasks.kinds.token_classification import _entities
 from crossvote.swstack.tasks.own import task_from_rows
-from crossvote.swstack.tasks.rows import read_rows
+from crossvote.swstack.tasks.rows import FileRows, read_rows
 from crossvote.swstack.training.config import FinetuneConfig
 from crossvote.swstack.training.finetune import finetune
 from crossvote.swstack.training.predict import evaluate
@@ -412,6 +412,14 @@ def test_broken_data_of_other_kinds_are_named():
         ("data.jsonl", '{"a": 1, "a": 2}\n', "line 1: not JSON .the key 'a' stands there twice"),
         ("data.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer"),
         ("data.json", "{}", "a JSON list of objects"),
+        ("data.json", '{"a": 1}\n{"a": 2}\n', "a JSON list of objects, alone or under 'data'; one object a line is"),
+        ("data.json", '{"data": {"a": 1}}', "a JSON list of objects"),
+        ("data.json", '{"data": [{"a": 1}', "row 1: a comma, or the list's end"),
+        ("data.json", '{"data": [{"a": 1}], 3: 4}', "not JSON .a key and a colon"),
+        ("data.json", '{"data": [{"a": 1}] "b": 4}', "a comma, or the object's end, must follow 'data'"),
+        ("data.json", '{"data": [{"paragraphs": 3}]}', "article 1: 'paragraphs' must be a list of objects"),
+        ("data.json", '{"data": [{"paragraphs": [{"qas": []}]}]}', "article 1, paragraph 1: no 'context'"),
+        ("data.json", '{"data": [{"paragraphs": [{"context": "a"}]}]}', "paragraph 1: 'qas' must be a list"),
         ("data.parquet", "nonsense", "cannot be read"),
         ("data.xls", "", "no kind of data that is known"),
         ("missing.csv", None, "no such file"),
@@ -441,6 +449,44 @@ def test_a_list_of_objects_may_be_laid_out_in_any_way(tmp_path):
         assert list(read_rows(str(path))) == rows
     path.write_text("[ ]")
     assert list(read_rows(str(path))) == []
+
+
+@pytest.mark.parametrize("version", ['"1.1"', "1.1", "[1, {}]"])
+def test_the_nested_form_of_squad_is_a_row_for_each_question(tmp_path, version):
+    """As its files are; the library's form of them, with flat rows under 'data', is read as well."""
+    first, second = "the red fox " * 6000 + "ran", "a fox slept"
+    asked = [("who ran?", [("red fox", 4), ("fox", 8)]), ("what did it?", [("ran", len(first) - 3)])]
+    qas = [
+        {"id": question, "question": question, "answers": [{"text": t, "answer_start": at} for t, at in answers]}
+        for question, answers in asked
+    ]
+    more = {"id": "3", "question": "who slept?", "answers": [{"text": "fox", "answer_start": 2}]}
+    articles = [
+        {"title": "one", "paragraphs": [{"context": first, "qas": qas}, {"context": second, "qas": [more]}]},
+        {"title": "none", "paragraphs": []},
+    ]
+    path = tmp_path / "squad.json"
+    for text in (
+        f'{{"version": {version}, "data": {json.dumps(articles)}}}',
+        f'{{"data": {json.dumps(articles, indent=1)},\n "version": {version} }}\n',
+    ):
+        path.write_text(text)
+        task = task_from_rows("squad", FileRows(str(path)), FileRows(str(path)))
+        assert [one.question for one in task.dev] == ["who ran?", "what did it?", "who slept?"]
+        assert [one.context for one in task.dev] == [first, first, second]
+        assert task.dev[0].answers == ("red fox", "fox")
+        assert task.dev[0].starts == (4, 8)
+    rows = [{"question": "who?", "context": "red fox", "answers": {"text": ["fox"], "answer_start": [4]}}]
+    path.write_text(json.dumps({"version": "1.1", "data": rows}))
+    assert list(FileRows(str(path))) == rows
+
+
+def test_a_broken_answer_of_squad_is_named_by_its_row(tmp_path):
+    wrong = {"question": "who?", "answers": [{"text": "fox", "answer_start": 0}]}
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "red fox", "qas": [wrong]}]}]}))
+    with pytest.raises(UserError, match=r"row 1: the answer 'fox' is not in the passage where it is said to be"):
+        task_from_rows("squad", FileRows(str(path)), FileRows(str(path)))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from crossvote.sim.common.content import digest, file_digest, folder_digest
 from crossvote.sim.common.files import at_home
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.models.packaged import PACKAGED_MODELS, packaged_directory
+from crossvote.swstack.tasks.hub_names import hub_repository, is_hub_name
 from crossvote.swstack.tasks.named import TASKS, known_name
 
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
@@ -40,7 +42,7 @@ def model_source(name: str) -> Source:
         return Source("model.source", name, lambda: None if installed is None else _content(installed, *_MODEL_FILES))
     if folder.is_dir() or name.startswith(("/", ".", "~")):
         return Source("model.source", str(folder), lambda: _content(folder, *_MODEL_FILES))
-    return Source("model.source", f"hub:{name}", lambda: _cached_commit(name))
+    return Source("model.source", f"hub:{name}", lambda: _of_hub("models", name))
 
 
 def train_source(config: RunConfig) -> Source | None:
@@ -64,14 +66,14 @@ def _task_source(config: RunConfig, part: str) -> Source | None:
         return None
     folder = place.folder
     if folder is None:
-        return Source(f"task.{part}", place.origin, lambda: place.origin)
+        return Source(f"task.{part}", place.origin, lambda: _of_hub("datasets", place.repository, place.origin))
     return Source(f"task.{part}", place.origin, lambda: _content(folder, *place.patterns))
 
 
 def _own_source(key: str, name: str) -> Source:
     """Own data: a file, a folder that a library saved, or a name on the hub."""
-    if name.startswith("hub:"):
-        return Source(key, name, lambda: name)
+    if is_hub_name(name):
+        return Source(key, name, lambda: _of_hub("datasets", hub_repository(name), name))
     path = at_home(name).absolute()
 
     def content() -> str | None:
@@ -90,12 +92,15 @@ def _content(folder: Path, *patterns: str) -> str | None:
     return folder_digest(folder, patterns) if folder.is_dir() else None
 
 
-def _cached_commit(name: str) -> str | None:
-    """The revision of a hub model that lies in the hub's cache, without asking the hub."""
+def _of_hub(kind: Literal["models", "datasets"], repository: str, origin: str | None = None) -> str | None:
+    """What is read of a repository of the hub, at the revision that lies in the hub's cache; the hub is not asked.
+
+    origin: what of it is read, as the configuration names it.
+    """
     from huggingface_hub import constants
 
-    path = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / "main"
+    path = Path(constants.HF_HUB_CACHE) / f"{kind}--{repository.replace('/', '--')}" / "refs" / "main"
     try:
-        return f"hub:{name}@{path.read_text(encoding='utf-8').strip()}"
+        return f"{origin or f'hub:{repository}'}@{path.read_text(encoding='utf-8').strip()}"
     except OSError:
         return None

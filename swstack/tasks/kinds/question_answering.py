@@ -146,11 +146,15 @@ def _overlap(said: str, answer: str) -> float:
 
 
 def _question(question: str, context: str, answers: Any, where: str) -> Question:
-    """From SQuAD's {text, answer_start}, a list of texts, or one text; texts are looked for in the passage."""
-    form = "a text, a list of texts, or a table with as many 'text' as 'answer_start'"
+    """From SQuAD's {text, answer_start}, lists in it or a list of such, a list of texts, or one text; texts are looked
+    for in the passage.
+    """
+    form = "a text, a list of texts, or tables with as many 'text' as 'answer_start'"
     try:
-        if isinstance(answers, str) and answers.startswith("{"):
+        if isinstance(answers, str) and answers.startswith(("{", "[{")):
             answers = json.loads(answers)
+        if isinstance(answers, list) and answers and isinstance(answers[0], Mapping):
+            answers = {key: [answer[key] for answer in answers] for key in ("text", "answer_start")}
         if isinstance(answers, Mapping):
             texts, starts = list(answers["text"]), [int(start) for start in answers["answer_start"]]
         else:

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 class Place:
     """Where the examples of a part of a task lie.
 
-    origin: an absolute path, or a name. folder, patterns: the files; None: they are fetched by name.
+    origin: an absolute path, or a name. folder, patterns: the files; None: they are fetched from the hub.
+    repository: of the hub.
     """
 
     origin: str
     folder: Path | None = None
     patterns: tuple[str, ...] = ()
+    repository: str = ""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ class GlueTask:
     versions: tuple[tuple[int, int, str], ...] = ()
 
 
+#: On the hub.
+_REPOSITORY = "nyu-mll/glue"
 _PAIR = ("sentence1", "sentence2")
 _QUESTIONS = ("question1", "question2")
 _BINARY = ("0", "1")
@@ -283,7 +285,7 @@ def load_from_hub(name: str) -> tuple[tuple[Example, ...], tuple[Example, ...], 
     task = GLUE_TASKS[name]
     configuration, dev_split = task.hub
     try:
-        data = hub_data("nyu-mll/glue", configuration)
+        data = hub_data(_REPOSITORY, configuration)
     except Exception as error:  # the library lets many kinds of network error through
         reason = " ".join(str(error).split())
         raise UserError(
@@ -314,7 +316,7 @@ def _named(name: str, layout: GlueTask) -> NamedTask:
 
     def place(config: TaskConfig, part: str) -> Place:
         if config.glue_dir is None:
-            return Place(f"hub:glue/{name}")
+            return Place(f"hub:glue/{name}", repository=_REPOSITORY)
         folder = at_home(config.glue_dir).absolute() / layout.folder
         return Place(str(folder), folder, ("train.tsv",) if part == "train" else layout.dev_files)
 
