@@ -32,6 +32,7 @@ from crossvote.swstack.evaluation.statistics import student_factor
 from crossvote.swstack.inference.convert import convert, swap_faults
 from crossvote.swstack.inference.embedding_faults import FaultyEmbedding
 from crossvote.swstack.mapping.config import Activations
+from crossvote.swstack.models.layouts import head_groups
 from crossvote.swstack.models.tensors import tensor_bytes
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
@@ -39,6 +40,12 @@ from crossvote.swstack.training.predict import evaluate
 
 #: Which cells can be stuck: every cell of every crossbar of an image, replicas included.
 _FAULT_SCOPE = "all planes and replicas of all encoder matrices"
+
+
+def fault_scope(head: bool, embeddings: bool) -> str:
+    """Which cells can be stuck, where the head or the token embedding table are on the chip, too."""
+    more = [part for part, there in (("the head", head), ("the token embedding table", embeddings)) if there]
+    return ", and ".join((_FAULT_SCOPE, *more))
 
 
 def sweep(
@@ -112,7 +119,7 @@ def sweep(
         "examples": len(task.dev[: config.limit]),
         "metrics": list(task.metrics),
         "activations": activations,
-        "fault_scope": _FAULT_SCOPE + (", and the token embedding table" if faulty_embeddings else ""),
+        "fault_scope": fault_scope(bool(head_groups(model)), faulty_embeddings),
         "read": to_mapping(read),
         "schemes": {
             name: {**image.protection, "crossbars": image.crossbars, "content_hash": image.content_hash}

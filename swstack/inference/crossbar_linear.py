@@ -34,6 +34,9 @@ from crossvote.swstack.inference.products import (
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.quantization import activation_top
 
+#: Inputs of a pass, and outputs, from which on packing the weights takes little time beside the product: they are packed
+#: anew then, which spares the memory of one byte a weight.
+_KEPT_BELOW = 64
 #: Largest number of elements of an intermediate result of the vote correction (64 MiB of float32).
 _CORRECTION_ELEMENTS = 1 << 24
 
@@ -78,7 +81,8 @@ class CrossbarLinear(MappedLinear):
         self.register_buffer("place", torch.from_numpy(place) if some else None, persistent=False)
         self.corrections = nn.ModuleList()
         self.votes = nn.ModuleList()
-        #: The integers as the compiled product takes them, from the first pass on; who changes them sets it to None.
+        #: The integers as the compiled product takes them, from a pass with few inputs on; who changes them sets it to
+        #: None.
         self.packed: PackedWeight | None = None
         #: What the inputs are multiplied by, while a batch is: made once for all of its chunks.
         self._multiplied: tuple[torch.Tensor, Prepared | None] | None = None
@@ -86,17 +90,23 @@ class CrossbarLinear(MappedLinear):
     def chip_outputs(self, x: torch.Tensor) -> torch.Tensor:
         try:
             self._multiplied = self._prepared() if self.activations != "float" else None
+            if self._multiplied is not None and min(x.numel() // self.in_features, self.out_features) < _KEPT_BELOW:
+                self._keep(self._multiplied[1])
             return super().chip_outputs(x)
         finally:
             self._multiplied = None
 
     def _prepared(self) -> tuple[torch.Tensor, Prepared | None]:
-        if self.packed is None or self.weight.device.type != "cpu":
-            self.packed = packed_outputs(self.weight, self.mapped)
-        if self.packed is not None:
-            return self.weight, self.packed
+        on_cpu = self.weight.device.type == "cpu"
+        packed = self.packed if self.packed is not None and on_cpu else packed_outputs(self.weight, self.mapped)
+        if packed is not None:
+            return self.weight, packed
         weight = self.weight if self.mapped is None else self._mapped_weight()
         return weight, prepared(weight)
+
+    def _keep(self, ready: Prepared | None) -> None:
+        if isinstance(ready, PackedWeight) and self.packed is None:
+            self.packed = ready.trimmed()
 
     def _sums(self, x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         weight, ready = self._multiplied or self._prepared()

@@ -26,7 +26,11 @@ def _table(model: nn.Module) -> nn.Embedding:
     find = getattr(model, "get_input_embeddings", None)
     table = find() if find is not None else None
     if not isinstance(table, nn.Embedding):
-        raise UserError(f"{type(model).__name__} has no token embedding table that could be faulty.")
+        pictures = getattr(model, "main_input_name", "") == "pixel_values"
+        raise UserError(
+            f"faults.embeddings: {type(model).__name__} has no token embedding table that could be faulty"
+            f"{'; what projects patches of pictures is digital' if pictures else ''}."
+        )
     return table
 
 

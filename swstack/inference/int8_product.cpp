@@ -570,6 +570,29 @@ bool fits(__m256i weights) {
     return _mm256_testz_si256(over, over);
 }
 
+// Eight times four inputs from k on, of `left`, of eight rows each: the same four of all rows lie side by side.
+void turn_quads(const int8_t *const *rows, int64_t k, int64_t left, __m256i *turned) {
+    __m256i a[8], b[8];
+    for (int64_t i = 0; i < 8; ++i) {
+        alignas(32) int8_t some[32] = {};
+        if (left < 32) std::memcpy(some, rows[i] + k, left);
+        a[i] = load(left < 32 ? some : rows[i] + k);
+    }
+    for (int64_t i = 0; i < 8; i += 2) {
+        b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int64_t i = 0; i < 8; i += 4)
+        for (int64_t j = 0; j < 2; ++j) {
+            a[i + 2 * j] = _mm256_unpacklo_epi64(b[i + j], b[i + j + 2]);
+            a[i + 2 * j + 1] = _mm256_unpackhi_epi64(b[i + j], b[i + j + 2]);
+        }
+    for (int64_t i = 0; i < 4; ++i) {
+        turned[i] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x20);
+        turned[i + 4] = _mm256_permute2x128_si256(a[i], a[i + 4], 0x31);
+    }
+}
+
 void run(const Product &p, int64_t threads) {
     const int64_t share = (p.vectors + threads - 1) / threads;
     std::vector<std::thread> others;
@@ -582,53 +605,44 @@ void run(const Product &p, int64_t threads) {
 }  // namespace
 
 // Packs some outputs of weights int8[., inputs], all where none are named; see Packed, whose `first` has an entry more
-// than halves of panels times parts, and `start` one for every output of them. Without weights to write to, it only
-// counts. Returns the number of registers.
+// than halves of panels times parts, and `start` one for every output of them. `weights` and `quads` have room for twice
+// as many registers as there are weights for. Returns the number of registers.
 extern "C" int64_t pack(const int8_t *weight, int64_t outputs, int64_t inputs, const int64_t *chosen, int8_t *weights,
                         uint16_t *quads, int64_t *first, int32_t *start) {
-    const int64_t depth = filled(inputs);
     if (outputs <= FEW) {
-        if (weights) {
-            std::fill_n(weights, outputs * depth, int8_t{0});
-            for (int64_t n = 0; n < outputs; ++n)
-                std::copy_n(weight + (chosen ? chosen[n] : n) * inputs, inputs, weights + n * depth);
-        }
+        const int64_t depth = filled(inputs);
+        std::fill_n(weights, outputs * depth, int8_t{0});
+        for (int64_t n = 0; n < outputs; ++n)
+            std::copy_n(weight + (chosen ? chosen[n] : n) * inputs, inputs, weights + n * depth);
         return (outputs * depth + 31) / 32;
     }
     int64_t registers = 0;
-    for (int64_t n = 0; n < outputs; n += HALF) {
+    const std::vector<int8_t> none(inputs);
+    const __m256i sign = _mm256_set1_epi8(-128);
+    for (int64_t n = 0; n < outputs; n += HALF, start += HALF) {
         const int8_t *rows[HALF];
-        const int64_t count = std::min(HALF, outputs - n);
-        for (int64_t i = 0; i < count; ++i) rows[i] = weight + (chosen ? chosen[n + i] : n + i) * inputs;
-        __m256i sum = _mm256_setzero_si256();
-        for (int64_t k = 0; k < depth; k += 4) {
-            if (weights && k % DEPTH == 0) *first++ = registers;
-            alignas(32) int32_t fours[HALF] = {};
-            for (int64_t i = 0; i < count; ++i)
-                if (k < inputs) std::memcpy(fours + i, rows[i] + k, std::min(int64_t{4}, inputs - k));
-            const __m256i own = _mm256_load_si256(reinterpret_cast<const __m256i *>(fours));
-            if (_mm256_testz_si256(own, own)) continue;
-            const bool whole = fits(own);
-            if (weights) {
-                const __m256i sign = _mm256_set1_epi8(-128);
-                // Rounded up halves, and what is left.
-                const __m256i part = _mm256_xor_si256(_mm256_avg_epu8(_mm256_xor_si256(own, sign), sign), sign);
-                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs(own), _mm256_set1_epi16(1)));
-                store(weights + 32 * registers, whole ? own : part);
-                quads[registers] = k / 4;
-                if (!whole) {
-                    store(weights + 32 * (registers + 1), _mm256_sub_epi8(own, part));
-                    quads[registers + 1] = k / 4;
+        for (int64_t i = 0; i < HALF; ++i)
+            rows[i] = n + i < outputs ? weight + (chosen ? chosen[n + i] : n + i) * inputs : none.data();
+        __m256i sum = _mm256_setzero_si256(), own[8];
+        for (int64_t k = 0; k < inputs; k += 32) {
+            if (k % DEPTH == 0) *first++ = registers;
+            turn_quads(rows, k, inputs - k, own);
+            for (int64_t i = 0; i < 8; ++i) {
+                if (_mm256_testz_si256(own[i], own[i])) continue;
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs(own[i]), _mm256_set1_epi16(1)));
+                quads[registers] = k / 4 + i;
+                if (!fits(own[i])) {  // half of each, rounded up, and what is left of it
+                    const __m256i half = _mm256_xor_si256(_mm256_avg_epu8(_mm256_xor_si256(own[i], sign), sign), sign);
+                    store(weights + 32 * registers++, half);
+                    own[i] = _mm256_sub_epi8(own[i], half);
+                    quads[registers] = k / 4 + i;
                 }
+                store(weights + 32 * registers++, own[i]);
             }
-            registers += whole ? 1 : 2;
         }
-        if (weights) {
-            store(start, _mm256_mullo_epi32(sum, _mm256_set1_epi32(-128)));
-            start += HALF;
-        }
+        store(start, _mm256_mullo_epi32(sum, _mm256_set1_epi32(-128)));
     }
-    if (weights) *first = registers;
+    *first = registers;
     return registers;
 }
 

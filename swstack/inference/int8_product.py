@@ -6,7 +6,7 @@ import ctypes
 import platform
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,10 @@ class PackedWeight:
         if not done:
             raise ValueError("a term that votes belongs to an output that is not packed.")
 
+    def trimmed(self) -> PackedWeight:
+        """The same in no more memory than it needs."""
+        return replace(self, weights=self.weights.clone(), quads=self.quads.clone())
+
     def _check(self, x: torch.Tensor, dtype: torch.dtype) -> None:
         if x.dtype != dtype or x.device.type != "cpu" or x.ndim != 2 or x.shape[1] != self.inputs:
             raise ValueError(f"takes {dtype}[V, {self.inputs}] on the CPU, not {x.dtype}{list(x.shape)}.")
@@ -181,15 +185,15 @@ def packed(weight: torch.Tensor, places: torch.Tensor | None = None) -> PackedWe
     weight, places = weight.contiguous(), None if places is None else places.contiguous()
     outputs, inputs = weight.shape
     count = outputs if places is None else len(places)
-    arguments = (weight.data_ptr(), count, inputs, _address(places))
-    registers = library.pack(*arguments, None, None, None, None)
     halves, parts = -(-count // _HALF), -(-inputs // _DEPTH)
-    weights = torch.empty(registers * _REGISTER, dtype=torch.int8)
-    quads = torch.empty(registers, dtype=torch.int16)
+    most = 2 * halves * -(-inputs // 4) + _REGISTER  # memory that is not written to is not taken
+    weights = torch.empty(most * _REGISTER, dtype=torch.int8)
+    quads = torch.empty(most, dtype=torch.int16)
     first = torch.empty(halves * parts + 1, dtype=torch.int64)
     start = torch.empty(halves * _HALF, dtype=torch.int32)
-    library.pack(*arguments, *(part.data_ptr() for part in (weights, quads, first, start)))
-    return PackedWeight(outputs, inputs, weights, quads, first, start, places)
+    written = (part.data_ptr() for part in (weights, quads, first, start))
+    registers = library.pack(weight.data_ptr(), count, inputs, _address(places), *written)
+    return PackedWeight(outputs, inputs, weights[: registers * _REGISTER], quads[:registers], first, start, places)
 
 
 def compiles() -> bool:

@@ -153,6 +153,22 @@ def test_weights_are_packed_once_for_each_chip(rate, monkeypatch):
         assert torch.equal(logits(fresh), first)
 
 
+def test_packed_weights_are_kept_for_passes_of_few_inputs_only():
+    """Packing takes as long as a few inputs' product; kept, it takes a byte a weight."""
+    model = tiny_model()
+    layer = next(
+        module for module in convert(model, tiny_image(model, "best")).modules() if isinstance(module, CrossbarLinear)
+    )
+    if crossbar_linear.packed_outputs(layer.weight, layer.mapped) is None:
+        pytest.skip("no compiled product")
+    inputs = torch.randn((64, layer.in_features), generator=torch.Generator().manual_seed(0))
+    many = layer(inputs)
+    assert layer.packed is None
+    assert torch.equal(layer(inputs[:63]), many[:63])
+    assert layer.packed.weights.untyped_storage().nbytes() == layer.packed.weights.nbytes
+    assert torch.equal(layer(inputs), many)
+
+
 def test_a_refused_fault_map_leaves_the_old_chip_in_place():
     model = tiny_model()
     image = tiny_image(model)

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from test_families import BY_NAME, difference, prepare
 from tiny_families import build
 
+from crossvote.sim.common.errors import UserError
+from crossvote.swstack.inference.embedding_faults import embedding_crossbars
 from crossvote.swstack.models.layouts import layers, word_line_groups
+from crossvote.swstack.models.loading import find_groups
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- families -->\n", "<!-- /families -->"
-HEADER = "| model | layers | groups of a layer (matrices) | difference | folding |\n|---|---|---|---|---|\n"
+HEADER = (
+    "| model | layers | groups of a layer (matrices) | difference | on request | folding |\n|---|---|---|---|---|---|\n"
+)
+
+
+def on_request(name: str) -> str:
+    """What of a family goes on the chip by ``model.head`` and ``faults.embeddings``."""
+    model, parts = build(BY_NAME[name]), []
+    with suppress(UserError):
+        find_groups(model, "traced" if name == "MobileBert" else "auto", head=True)
+        parts.append("head")
+    with suppress(UserError):
+        embedding_crossbars(model, 128, 128)
+        parts.append("tokens")
+    return ", ".join(parts) or "nothing"
 
 
 def row(name: str) -> tuple[str, str, str, str]:
@@ -50,7 +68,8 @@ def main() -> None:
     lines = []
     for name in BY_NAME:
         model, kind, groups, folding = row(name)
-        lines.append(f"| {model} | {kind} | {groups} | {100 * difference(name, 8):.1f} % | {folding} |\n")
+        share = f"{100 * difference(name, 8):.1f} %"
+        lines.append(f"| {model} | {kind} | {groups} | {share} | {on_request(name)} | {folding} |\n")
     table = HEADER + "".join(lines)
     start, stop = text.index(BEGIN) + len(BEGIN), text.index(END)
     DOCUMENT.write_text(text[:start] + table + text[stop:], encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from family_table import row, written
+from family_table import on_request, row, written
 from test_families import BY_NAME, difference
 from test_whole_job import QUICK, SLOW
 
@@ -21,7 +21,8 @@ def test_at_least_12_families_run_the_whole_job():
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_the_table_is_up_to_date(name):
-    model, kind, groups, share, folding = written()[name]
+    model, kind, groups, share, request, folding = written()[name]
     assert (model, kind, groups, folding) == row(name)
+    assert request == on_request(name)
     # Processors add floats in different orders; the third digit may differ.
     assert float(share.removesuffix(" %")) / 100 == pytest.approx(difference(name, 8), rel=0.1, abs=6e-4)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from tiny_families import FAMILIES, WORDS, Family
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from typer.testing import CliRunner, Result
 
 import crossvote as cv
 from crossvote.sim.common.errors import UserError
+from crossvote.swstack.cli.main import application
 from crossvote.swstack.evaluation.chips import sample_chips
 from crossvote.swstack.evaluation.config import FaultsConfig
 from crossvote.swstack.evaluation.evaluation import sweep
@@ -86,6 +90,57 @@ def test_a_family_goes_through_the_whole_job(name, tmp_path):
     (proof,) = cv.cosim(image, again, data, chip, tokens=4, backend="numpy")
     assert proof.equal
     assert proof.outputs > 0
+
+
+def by_command(folder: Path, family: str, **task: object) -> Result:
+    """A run with head and token table on the chip and as little training as can be, as users start it."""
+    for part, count in (("train", 24), ("dev", 12)):
+        rows = [f"{row['sentence1']}\t{row['label']}\n" for row in sentences(count, count)]
+        (folder / f"{part}.tsv").write_text("".join(["sentence1\tlabel\n", *rows]))
+    settings = {
+        "model": {"source": saved(BY_NAME[family], folder / "model"), "head": True,
+                  "layout": "traced" if family == "MobileBert" else "auto"},
+        "task": task or {"name": "w0", "train": "train.tsv", "dev": "dev.tsv", "max_length": 12},
+        "finetune": {"epochs": 0},
+        "prune": {"method": "none"},
+        "map": {"schemes": ["none"]},
+        "faults": {"rates": [0.3], "chips": 1, "embeddings": True},
+        "cosim": {"tokens": 2, "backend": "numpy"},
+        "simulate": {"tokens": 8, "stream": 2},
+    }  # fmt: skip
+    (folder / "own.toml").write_text(tomli_w.dumps(settings))
+    return CliRunner().invoke(application(), ["run", str(folder / "own.toml"), "--run-dir", str(folder / "run")])
+
+
+@pytest.mark.parametrize(
+    "name", ["OPT", *(pytest.param(name, marks=pytest.mark.slow) for name in BY_NAME
+                      if name not in ("OPT", *WITHOUT_HEAD, *OF_PICTURES, *OWN_TOKENIZER))]
+)  # fmt: skip
+def test_head_and_token_table_of_a_family_go_on_the_chip_by_command(name, tmp_path):
+    done = by_command(tmp_path, name)
+    assert done.exit_code == 0, done.output
+    results = tmp_path / "run" / "results"
+    accuracy = json.loads((results / "accuracy.json").read_text())
+    assert (
+        accuracy["fault_scope"]
+        == "all planes and replicas of all encoder matrices, and the head, and the token embedding table"
+    )
+    costs = json.loads((results / "system.json").read_text())
+    if name in NO_CHAIN:
+        assert "is not simulated" in costs["skipped"]
+    else:
+        of_image = accuracy["schemes"]["none"]["crossbars"]
+        assert costs["schemes"]["none"]["crossbars"] > of_image  # the table's
+
+
+def test_pictures_have_no_token_table_and_the_command_says_so_before_it_begins(tmp_path):
+    done = by_command(tmp_path, "ViT", name="digits", train_limit=16, eval_limit=8)
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "crossvote: faults.embeddings: ViTForImageClassification has no token embedding table that could be faulty; "
+        "what projects patches of pictures is digital.\n"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
