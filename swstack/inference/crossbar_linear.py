@@ -34,8 +34,8 @@ from crossvote.swstack.inference.products import (
 from crossvote.swstack.mapping.config import Activations
 from crossvote.swstack.mapping.quantization import activation_top
 
-#: Inputs of a pass, and outputs, from which on packing the weights takes little time beside the product: they are packed
-#: anew then, which spares the memory of one byte a weight.
+#: Vectors and outputs from which on packing the weights takes little time beside the product: they are packed anew in
+#: each pass then, which spares the memory of one byte a weight.
 _KEPT_BELOW = 64
 #: Largest number of elements of an intermediate result of the vote correction (64 MiB of float32).
 _CORRECTION_ELEMENTS = 1 << 24
