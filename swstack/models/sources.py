@@ -226,6 +226,7 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
     """Refuse what transformers would stumble over without naming the key."""
     if not isinstance(config.get("model_type"), str):
         raise UserError(f"{path}: has no 'model_type', so it does not say of which family the model is.")
+    _check_family(config, path)
     for key in _SIZES:
         value = config.get(key)
         if isinstance(value, int) and value < 1:
@@ -242,6 +243,16 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
     names = config.get("id2label")
     if names is not None and not (isinstance(names, dict) and all(str(key).isdecimal() for key in names)):
         raise UserError(f"{path}: 'id2label' must be a table from class numbers to names.")
+
+
+def _check_family(config: dict[str, Any], path: Path) -> None:
+    """Refuse a family that transformers has no code for."""
+    from transformers import CONFIG_MAPPING, __version__
+
+    family = config["model_type"]
+    if family not in CONFIG_MAPPING:
+        brought = "; code that the checkpoint brings along (auto_map) is never run" if "auto_map" in config else ""
+        raise UserError(f"{path}: transformers {__version__} has no family {family!r}{brought}.")
 
 
 def _needs_scales(name: str, kind: str) -> bool:

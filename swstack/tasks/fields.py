@@ -79,7 +79,7 @@ class Fields:
     def class_names(self, part: str, many: bool) -> list[str]:
         """Name of the class in the column, or those of a list of classes."""
         value = self.value(part)
-        return [class_name(label, self.where) for label in (as_list(value) if many else (value,))]
+        return [class_name(label, self.column(part)) for label in (as_list(value) if many else (value,))]
 
 
 def finite(value: Any) -> float | None:

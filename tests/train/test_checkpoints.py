@@ -85,7 +85,7 @@ LORA = "bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
         ({}, not_finite(float("nan")), r"layer\.1\.output\.dense\.weight is NaN or infinite in 1 place"),
         ({}, not_finite(float("-inf")), "NaN or infinite"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, None, "quantized already .bitsandbytes"),
-        ({"model_type": "no-such-family"}, None, "cannot be loaded"),
+        ({"model_type": "no-such-family"}, None, "has no family .no-such-family."),
         ({"hidden_act": "no-such-activation"}, None, "cannot be loaded"),
         ({"model_type": None}, None, "has no 'model_type'"),
         ({"num_attention_heads": 0}, None, "'num_attention_heads' = 0: must be at least 1"),
@@ -105,7 +105,12 @@ LORA = "bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
         ({}, with_tensor(QUERY, torch.tensor(1.0)), "is a single number in the file and 32 x 32 by"),
         ({"num_hidden_layers": 10**9}, None, r"'num_hidden_layers' = 1000000000: the files hold \d+ weights of"),
         ({"hidden_size": 10**9}, None, "'hidden_size' = 1000000000: the files hold"),
-        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}, None, "custom code which must be executed"),
+        (
+            {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}},
+            None,
+            r"config\.json: transformers [\w.]+ has no family 'own'; code that the checkpoint brings .* is never run",
+        ),
+        ({"model_type": "own"}, None, r"config\.json: transformers [\w.]+ has no family 'own'\.$"),
     ],
 )
 def test_what_would_be_dropped_or_made_up_is_refused_by_name(changed, config, tensors, message):

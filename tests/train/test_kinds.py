@@ -290,7 +290,7 @@ def test_broken_rows_are_named(rows, options, message):
         ([1, 1], "all rows have the class '1'; at least two"),
         (["1", "1.0", "2"], "the classes '1' and '1.0' are the same number"),
         (["Yes", "no", "yes"], "the classes 'Yes' and 'yes' differ in capitals only"),
-        ([{"a": 1}, {"a": 2}], r"train, row 1: \{'a': 1\} is no class"),
+        ([{"a": 1}, {"a": 2}], r"train, row 1, column 'label': \{'a': 1\} is no class"),
         ([None, 1], r"row 1: column 'label' \(label\) is empty"),
         (["nan", "1"], "'nan' is no class"),
         (["\01", "0"], "is no class"),
@@ -357,7 +357,7 @@ ANSWERED = {"question": "q", "context": "red"}
     ],
 )
 def test_answers_of_another_form_are_named(answers):
-    with pytest.raises(UserError, match=r"dev, row 1: the answers must be a text, a list of texts, or a table"):
+    with pytest.raises(UserError, match=r"dev, row 1: the answers must be a text, a list of texts, or tables"):
         task_from_rows("own", [{**ANSWERED, "answers": "red"}], [{**ANSWERED, "answers": answers}])
 
 
@@ -575,7 +575,7 @@ def test_a_class_index_that_the_library_left_out_is_a_missing_label():
         {"words": [["a", "b"], ["c"]], "tags": [[0, -1], [1]]},
         features=Features({"words": Sequence(Value("string")), "tags": Sequence(named)}),
     )
-    with pytest.raises(UserError, match="row 1: None is no class"):
+    with pytest.raises(UserError, match="row 1, column 'tags': None is no class"):
         task_from_rows("own", many, many)
 
 
