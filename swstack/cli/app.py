@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 import sys
 import warnings
@@ -127,9 +128,31 @@ def _at_home(value: Any) -> Any:
 
 
 @contextmanager
+def _each_once() -> Iterator[None]:
+    """A note on a model or data is said once, however many stages load them."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        known = text in said
+        said.add(text)
+        return not known
+
+    stderr = logging.lastResort  # no command has another handler
+    if stderr is None:
+        yield
+        return
+    stderr.addFilter(is_new)
+    try:
+        yield
+    finally:
+        stderr.removeFilter(is_new)
+
+
+@contextmanager
 def _notices(out: Output) -> Iterator[None]:
     """What the user should know is said as a sentence, without the line of the program that says it."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _each_once():
         show = warnings.showwarning
 
         def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

@@ -72,6 +72,7 @@ class _Frame:
 
     def __iter__(self) -> Iterator[Row]:
         columns = [str(name) for name in self.frame.columns]
+        _check_names(columns, "own data")
         for values in self.frame.itertuples(index=False, name=None):
             yield dict(zip(columns, (_scalar(value) for value in values), strict=True))
 
@@ -167,9 +168,7 @@ def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
                     f"{path}: its columns are separated by {_SIGNS[other]} instead of {_SIGNS[separator]}; save it "
                     "with commas as .csv or with tabs as .tsv."
                 )
-            for name in reader.fieldnames:
-                if reader.fieldnames.count(name) > 1:
-                    raise UserError(f"{path}: two columns are called '{name}'.")
+            _check_names(reader.fieldnames, path)
             started = 2
             try:
                 for row in reader:
@@ -203,6 +202,13 @@ def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
     return read
 
 
+def _check_names(columns: Sequence[str], where: object) -> None:
+    """Refuse columns of one name, of which a row would keep the last."""
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{where}: two columns are called '{twice}'.")
+
+
 def _text_lines(file: Iterable[str], path: Path) -> Iterator[str]:
     """The lines of a file from the first one that is not blank, none of which may hold what no text has."""
     begun = False
@@ -234,6 +240,7 @@ def _parquet(path: Path) -> Iterator[Row]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
+        _check_names(file.schema_arrow.names, path)
         for batch in file.iter_batches(batch_size=1024):
             yield from batch.to_pylist()
 

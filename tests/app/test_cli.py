@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import subprocess
@@ -22,8 +23,8 @@ from crossvote.sim.common import schema
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.schema import to_mapping
 from crossvote.sim.peripheral.tile_sizes import tile_parameters
+from crossvote.swstack.cli import app, work
 from crossvote.swstack.cli import main as cli
-from crossvote.swstack.cli import work
 from crossvote.swstack.cli.output import Output
 from crossvote.swstack.experiment.run import branches
 from crossvote.swstack.experiment.run.directory import RunDirectory, StageRecord
@@ -546,3 +547,14 @@ def test_numbers_of_a_table_stand_to_the_right_and_words_to_the_left(capsys: pyt
         "one    none, best   -0.5",
         "three  none        12.25",
     ]
+
+
+def test_a_note_is_said_once_though_several_stages_load_the_model(monkeypatch, capsys):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's
+    with app._notices(Output()):
+        for note in ("a head", "a head", "a tokenizer"):
+            logging.getLogger("crossvote.tests").warning("the model has %s", note)
+    assert capsys.readouterr().err == "the model has a head\nthe model has a tokenizer\n"
+    with app._notices(Output()):
+        logging.getLogger("crossvote.tests").warning("the model has %s", "a head")
+    assert capsys.readouterr().err == "the model has a head\n"

@@ -144,5 +144,7 @@ def test_a_run_by_names_of_the_hub(shelf: Path, tmp_path: Path) -> None:
         assert "train: 8 rows of hub:me/stars:train" in command("--dry-run", HF_ENDPOINT=url, HF_HUB_OFFLINE="0")
     command("--run-dir", "run", HF_HUB_OFFLINE="1")
     assert (tmp_path / "run" / "report" / "index.html").is_file()
-    assert f"hub:me/stars:validation@{COMMIT}" in (tmp_path / "run" / "records" / "eval.json").read_text()
-    assert "0 stages" in command("--run-dir", "run", HF_HUB_OFFLINE="1")
+    assert f"hub:me/stars:validation@{COMMIT}" in (tmp_path / "run" / "stages" / "eval.json").read_text()
+    again = command("--run-dir", "run", HF_HUB_OFFLINE="1")
+    assert "unchanged" in again
+    assert "started" not in again

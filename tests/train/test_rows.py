@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import crossvote as cv
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.tasks.own import task_from_rows
+from crossvote.swstack.tasks.rows import FileRows
 
 ROWS = [{"sentence1": f"sentence {i}", "label": ("bad", "good")[i % 2]} for i in range(20)]
 TEXTS = [row["sentence1"] for row in ROWS]
@@ -170,3 +172,15 @@ def test_a_text_a_line(tmp_path):
     (tmp_path / "train.txt").write_bytes("\ufeffthe red\r\n\r\n  blue \n".encode())
     task = cv.task("own", kind="causal-lm", train=tmp_path / "train.txt", dev=tmp_path / "train.txt")
     assert [example.text for example in task.train] == ["the red", "  blue "]
+
+
+def test_columns_of_one_name_are_refused_wherever_they_stand(tmp_path):
+    """A row would keep the last of them: another column than the one that was meant."""
+    pandas = pytest.importorskip("pandas")
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "data.parquet"
+    parquet.write_table(arrow.Table.from_arrays([["a", "b"], [0, 1], [1, 0]], ["sentence1", "label", "label"]), path)
+    frame = pandas.DataFrame([["a", 0, 1], ["b", 1, 0]], columns=["sentence1", "label", "label"])
+    for rows, where in ((FileRows(str(path)), str(path)), (frame, "own data")):
+        with pytest.raises(UserError, match=re.escape(f"{where}: two columns are called 'label'.")):
+            task_from_rows("own", rows, rows)
