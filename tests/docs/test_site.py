@@ -279,3 +279,25 @@ def test_facts_about_other_tools_are_dated() -> None:
     assert len(rows) >= 8
     for row in rows:
         assert re.search(r"20\d\d-\d\d|this tree", row), row
+
+
+def test_the_page_of_file_formats_names_the_versions_of_today() -> None:
+    from crossvote.sim.array import faults, image
+    from crossvote.sim.chip import config as chip
+    from crossvote.sim.common import records as results
+    from crossvote.sim.system import report as costs
+    from crossvote.swstack.experiment.campaign import database
+    from crossvote.swstack.experiment.run import records as run
+
+    page = (ROOT / "docs/file-formats.md").read_text(encoding="utf-8")
+    assert costs.FORMAT_VERSION == chip.FORMAT
+    for heading in (
+        f"## Image, version {image.FORMAT_VERSION}",
+        f"## Fault map, version {faults.FORMAT_VERSION}",
+        f"## Results of a program, version {results.FORMAT}",
+        f"## Run and store, format {run.FORMAT}",
+        f"## Campaign, format {database.FORMAT}",
+        f"## Costs and chip files, version {chip.FORMAT}",
+        "## Version policy",
+    ):
+        assert f"{heading}\n" in page
