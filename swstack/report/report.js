@@ -27,6 +27,9 @@
   }
   addEventListener("resize", () => boxes.forEach(mark));
 
+  // What is folded away is not on paper.
+  addEventListener("beforeprint", () => document.querySelectorAll("details.printed").forEach((one) => { one.open = true; }));
+
   const source = document.getElementById("crossbars");
   const box = document.getElementById("explorer");
   if (!source || !box) return;

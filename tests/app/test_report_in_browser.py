@@ -74,6 +74,8 @@ const save = async (window, page) => {
 frame.addEventListener("load", async () => {
   const window = frame.contentWindow, page = frame.contentDocument;
   if (!page.querySelector("main")) return;
+  window.dispatchEvent(new window.Event("beforeprint"));
+  found.printed = [...page.querySelectorAll("details[open] summary")].map((one) => one.textContent);
   page.querySelectorAll("details").forEach((one) => { one.open = true; });
   if (page.getElementById("explorer")) explore(window, page);
   await save(window, page);
@@ -191,6 +193,11 @@ def test_every_text_stands_out_from_its_ground_in_both_themes(
 
 def test_everything_to_see_or_use_has_a_name(found: dict[str, Any], several: dict[str, Any]) -> None:
     assert (found["nameless"], several["nameless"]) == (0, 0)
+
+
+def test_paper_shows_what_made_the_run(found: dict[str, Any]) -> None:
+    """The configuration, which is long, lies in the run."""
+    assert found["printed"] == ["Keys of the stages and versions"]
 
 
 def test_values_of_keys_stay_on_one_line_of_a_phone(found: dict[str, Any]) -> None:
