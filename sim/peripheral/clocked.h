@@ -1,6 +1,6 @@
 // A Verilated component with clk, rst and a register port, as a C++ object.
 // Model is a structure of models.h, which is written beside the model: Top, Verilator's class; eval(top), evaluates it;
-// low(top), makes it take clk as low since its last evaluation.
+// low(top), makes it take clk as low since its last evaluation; look(top) and clock(top), as below.
 // Verilator spells "__" of a port name as "___05F" in C++.
 #pragma once
 #include <cstdint>
@@ -21,6 +21,11 @@ template <typename Model> struct Clocked {
         top.clk = 1;
         eval();
     }
+
+    // While no register is accessed and every output is taken: evaluate what follows from inputs; a rising edge.
+    // Both set the inputs that say so.
+    void look() { Model::look(top); }
+    void clock() { Model::clock(top); }
 
     // top.eval() initialises the model when it is first called.
     void reset() {

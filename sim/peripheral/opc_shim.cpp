@@ -103,7 +103,7 @@ int64_t run(Opc &opc, const Code *codes, int64_t vectors, int64_t blocks, int64_
             outputs[delivered / per_vector * per_vector + number_of(payload)] = sum_of(payload);
             ++delivered;
         }
-        opc.tick();
+        opc.clock();
         ++cycles;
         if (fresh && top.i___05Fvalid && ++group == GROUPS) {
             group = 0;

@@ -124,7 +124,7 @@ struct Tile {
     static void opc_clock(Clocked<OpcModel> &opc, const Beat *beat) {
         opc.top.i___05Fvalid = beat != nullptr;
         if (beat) std::memcpy(&opc.top.i___05Fpayload, beat->payload, sizeof beat->payload);
-        opc.tick();
+        opc.clock();
     }
 
     static void put(uint8_t *beat, const uint64_t *lines, const uint64_t *own, uint64_t marks) {
@@ -174,13 +174,13 @@ struct Tile {
             for (int n = 0; n < OPCS; ++n) {
                 if (!waiting[n].empty() || opcs[n].top.still) continue;
                 stream_forward(top, opcs[n].top, n);
-                opcs[n].tick();
+                opcs[n].clock();
                 stream_backward(top, opcs[n].top, n);
                 output |= opcs[n].top.o___05Fvalid;
             }
         top.rest___05Fgone = gone < settling ? gone : settling;
         top.rest___05Fgained = gone * rate;
-        control.eval();
+        control.look();
         return gone;
     }
 
@@ -213,17 +213,17 @@ struct Tile {
             for (int n = 0; n < OPCS; ++n)
                 std::memcpy(&kept[(n * blocks + top.array___05Fload_block) * WORDS], word_lines(top, n),
                             (ROWS + 7) / 8);
-        control.tick();
+        control.clock();
         // What comes out of the OPCs goes into registers of the control, but for what says whether they take a beat.
         bool changed = top.rest___05Fgone | top.rest___05Fgained;
         top.rest___05Fgone = top.rest___05Fgained = 0;
         for (int n = 0; n < OPCS; ++n) {
             if (!moves[n]) continue;
-            opcs[n].tick();
+            opcs[n].clock();
             changed |= ready(top, n) != opcs[n].top.i___05Fready;
             stream_backward(top, opcs[n].top, n);
         }
-        if (changed) control.eval();
+        if (changed) control.look();
     }
 };
 

@@ -41,6 +41,27 @@ VERILATOR_FLAGS = ["--cc", "-O3", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast
 VERILATOR_FLAGS += ["--threads", "1", "--output-split", "0"]
 #: The evaluation inside Verilator's ``eval()`` of a model, which the shim calls directly where this version has it.
 INNER_EVALUATION = "void {model}___024root___eval({model}___024root* vlSelf);"
+#: What an evaluation comes to where ``clk`` is known to rise: what follows from inputs, then what follows a rising
+#: edge, each begun by bit 0 of its triggers. Called directly where this version has all of it.
+REGIONS = (
+    r"void {root}___eval_ico\({root}\* vlSelf\)",
+    r"void {root}___eval_nba\({root}\* vlSelf\)",
+    r"VlUnpacked<QData/\*63:0\*/, 1> __VicoTriggered;",
+    r"VlUnpacked<QData/\*63:0\*/, 1> __VnbaTriggered;",
+    r"__VicoTriggered\[0U\] = \(\(0xfffffffffffffffeULL\s+& vlSelfRef.__VicoTriggered\[0U\]\)\s+"
+    r"\| \(IData\)\(\(IData\)\(vlSelfRef.__VicoFirstIteration\)\)\)",
+    r"___trigger_orInto__act_vec_vec\(vlSelfRef.__VnbaTriggered, vlSelfRef.__VactTriggered\);\s+return \(0U\);",
+)
+#: Inputs of a model and what they are while it works: no register is accessed, and every output is taken.
+WORKING = {
+    "rst": 0,
+    "bus__address": 0,
+    "bus__write": 0,
+    "bus__write_strobe": 0xF,
+    "bus__write_data": 0,
+    "bus__read": 0,
+    "o__ready": 1,
+}
 COMPILER_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fno-semantic-interposition", "-DVERILATOR=1"] + [
     f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD", "TRACE_SAIF")
 ]
@@ -175,7 +196,8 @@ def library_key(parameters: Parameters, compiler: list[str]) -> str:
     model = MODELS[type(parameters)](parameters)
     code = code_digest(*HARDWARE[type(parameters)], EXPORT)
     sources = [without_comments(text) for text in _texts(model.shim)]
-    settings = [repr(sorted(model.defines.items())), repr(sorted(model.headers.items())), INNER_EVALUATION]
+    settings = [repr(sorted(model.defines.items())), repr(sorted(model.headers.items()))]
+    settings += [INNER_EVALUATION, *REGIONS, repr(WORKING)]
     return digest_of([repr(parameters), *_tools(compiler), code, *_HOW, *settings, *sources])
 
 
@@ -208,13 +230,14 @@ def _compile(parameters: Parameters, verilator: Path, compiler: list[str], libra
         work = Path(temporary)
         environment = dict(os.environ, VERILATOR_ROOT=str(verilator))
         command = [str(verilator / "bin" / "verilator_bin"), *VERILATOR_FLAGS]
-        structures = ""
+        structures, working = "", {}
         for name, component in model.components.items():
             source = work / f"{name}.v"
             source.write_text(to_verilog(component(), name))
             own = ["--prefix", f"V{name}", "--top-module", name, "--Mdir", str(work), str(source)]
             run_tool([*command, *own], "the OPC", environment)
-            structures += _structure(name, work)
+            structure, working[name] = _structure(name, work)
+            structures += structure
         (work / "models.h").write_text(f"#pragma once\n{structures}")
         for header, content in model.headers.items():
             (work / header).write_text(content)
@@ -241,7 +264,7 @@ def _compile(parameters: Parameters, verilator: Path, compiler: list[str], libra
         for name in model.components:
             units.append(work / f"{name}.cc")
             parts = sorted([*work.glob(f"V{name}.cpp"), *work.glob(f"V{name}__*.cpp")])
-            units[-1].write_text("".join(f'#include "{part}"\n' for part in parts))
+            units[-1].write_text("".join(f'#include "{part}"\n' for part in [*parts, "models.h"]) + working[name])
         with ThreadPoolExecutor(cores()) as pool:
             objects = list(pool.map(compile_one, [*units, model.shim, *runtime]))
         shared = work / "model.so"
@@ -249,26 +272,46 @@ def _compile(parameters: Parameters, verilator: Path, compiler: list[str], libra
         keep(shared, library)
 
 
-def _structure(name: str, work: Path) -> str:
-    """C++ of the structure that ``clocked.h`` takes for the Verilated model of a top module.
+def _structure(name: str, work: Path) -> tuple[str, str]:
+    """C++ of the structure that ``clocked.h`` takes for the Verilated model of a top module: its declaration, and what
+    has to be compiled with the model.
 
     The evaluation inside Verilator's ``eval()`` is called without the locks that this takes each time for threads and
-    messages; a model has neither. The inner function, and the model's note of what clk was, are not part of Verilator's
-    interface, so a version without them gets the slower calls.
+    messages; a model has neither. While a model works, most of its inputs are constant (``WORKING``), so evaluations
+    of that are compiled by themselves, where all that follows from these inputs costs nothing. The inner functions,
+    and the model's note of what clk was, are not part of Verilator's interface, so a version without them gets the
+    slower calls.
     """
     top, root = f"V{name}", f"V{name}___024root"
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(work.glob(f"{top}*")))
-    before = set(re.findall(r"__Vtrigprevexpr_\w*__clk__\d+", text))
+    before = sorted(set(re.findall(r"__Vtrigprevexpr_\w*__clk__\d+", text)))
     includes, evaluate, low = f'#include "{top}.h"\n', "top.eval();", "top.clk = 0; eval(top);"
+    constant = " ".join(f"top.{port.replace('__', '___05F')} = {value};" for port, value in WORKING.items())
+    look, clock = "eval(top);", "low(top); top.clk = 1; eval(top);"
     if INNER_EVALUATION.format(model=top) in text:
         includes += f'#include "{root}.h"\nvoid {root}___eval({root} *);\n'
         evaluate = f"{root}___eval(top.rootp);"
         if len(before) == 1:
-            low = f"top.rootp->{before.pop()} = 0;"
-    return (
+            low = f"top.rootp->{before[0]} = 0;"
+        if len(before) == 1 and all(re.search(region.format(root=root), text) for region in REGIONS):
+            constant = constant.replace("top.", "top.rootp->")
+            look = f"begun(top.rootp->__VicoTriggered, {root}___eval_ico, top.rootp);"
+            clock = f"{look}\n    begun(top.rootp->__VnbaTriggered, {root}___eval_nba, top.rootp);"
+            clock += f"\n    top.rootp->{before[0]} = top.rootp->clk = 1;"
+    structure = (
         f"{includes}struct {name.capitalize()}Model {{\n    using Top = {top};\n"
-        f"    static void eval(Top &top) {{ {evaluate} }}\n    static void low(Top &top) {{ {low} }}\n}};\n"
+        f"    static void eval(Top &top) {{ {evaluate} }}\n    static void low(Top &top) {{ {low} }}\n"
+        "    static void look(Top &top);\n    static void clock(Top &top);\n};\n"
     )
+    working = (
+        "template <typename Triggers, typename Root>\n"
+        "static inline void begun(Triggers &triggers, void (*region)(Root *), Root *root) {\n"
+        "    triggers[0] = 1;\n    region(root);\n    triggers[0] = 0;\n}\n"
+    )
+    for function, body in (("look", look), ("clock", clock)):
+        working += f"__attribute__((flatten)) void {name.capitalize()}Model::{function}(Top &top) {{\n"
+        working += f"    {constant}\n    {body}\n}}\n"
+    return structure, working
 
 
 #: How libraries are compiled.

@@ -183,13 +183,18 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path, monkeypatc
 
 
 @needs_compiler
-def test_without_verilator_s_inner_function_the_public_one_gives_the_same(
-    kept: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("INNER_EVALUATION", "void another_name_in_another_version("), ("REGIONS", ("another_name_in_another_version",))],
+)
+def test_without_verilator_s_inner_functions_the_public_ones_give_the_same(
+    name: str, other: object, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library_of(kept).unlink()
     codes = np.random.default_rng(1).integers(0, 2, (5, 1, 2, 2, 2)).astype(np.uint8)
     opc_map = OpcMap(np.array([0, 1]), np.zeros(2, int), np.zeros(2, int), np.zeros(2, bool))
-    monkeypatch.setattr(verilator_build, "INNER_EVALUATION", "void another_name_in_another_version(")
+    monkeypatch.setattr(verilator_build, name, other)
+    texts = _structures(monkeypatch)
     monkeypatch.setattr(verilator_backend, "build_library", lambda parameters: build_library(parameters, kept))
     results = []
     for backend in ("verilator", "numpy"):
@@ -198,6 +203,34 @@ def test_without_verilator_s_inner_function_the_public_one_gives_the_same(
         results.append(peripheral.process(codes))
     assert np.array_equal(results[0].outputs, results[1].outputs)
     assert results[0].cycles == results[1].cycles
+    assert not any("___eval_nba" in text for text in texts)
+
+
+def _structures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What ``_structure`` gives from now on."""
+    texts: list[str] = []
+    original = verilator_build._structure
+
+    def record(name: str, work: Path) -> tuple[str, str]:
+        found = original(name, work)
+        texts.extend(found)
+        return found
+
+    monkeypatch.setattr(verilator_build, "_structure", record)
+    return texts
+
+
+@needs_compiler
+def test_the_verilator_that_is_installed_has_all_inner_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a new version makes simulations slower, and nobody notices."""
+    texts = _structures(monkeypatch)
+    build_library(TINY, tmp_path)
+    header, working = texts
+    assert "Vopc___024root___eval(top.rootp);" in header
+    assert "Vopc___024root___eval_ico" in working
+    assert "Vopc___024root___eval_nba" in working
 
 
 @pytest.mark.parametrize(
