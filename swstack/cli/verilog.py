@@ -64,6 +64,10 @@ def verilog(
         typer.Option(help="Where the tile's replicas vote: output (if not said) or crossbar.", show_default=False),
     ] = None,
     self_test: Annotated[bool, typer.Option("--self-test", help="The tile can test its crossbars.")] = False,
+    wrap_memories: Annotated[
+        bool,
+        typer.Option("--wrap-memories", help="Map, scales and log as modules that a chip replaces with its memories."),
+    ] = False,
 ) -> None:
     """Export the output peripheral: Verilog, register description, constraints, lint waivers, and an example that runs.
 
@@ -96,12 +100,15 @@ def verilog(
     }
     if tile is None and (vote is not None or self_test):
         raise UserError(f"{'--self-test' if self_test else '--vote'} is about a whole tile; give --tile with it.")
+    if tile is not None and wrap_memories:
+        raise UserError("--wrap-memories is about an output peripheral by itself; leave it out with --tile.")
     config = load_chip(chip, where="--chip")
     given = {key: value for key, value in own.items() if value is not None}
     try:
         if tile is None:
             opc = opc_parameters(config, given)
-            files = export_ip(opc, folder, example(opc), name or "opc", bus, streams, config.opc.clock_ps)
+            clock = config.opc.clock_ps
+            files = export_ip(opc, folder, example(opc), name or "opc", bus, streams, clock, wrap_memories)
         else:
             own_tile = _tile(config, given, tile, vote or "output", self_test)
             worked = tile_example(own_tile)

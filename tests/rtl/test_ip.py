@@ -82,10 +82,11 @@ def ip(
     bus: str = "axi",
     streams: str = "plain",
     name: str = "opc",
+    wrap_memories: bool = False,
 ) -> Path:
     """A folder that holds nothing but the exported files."""
     worked = tile_example(parameters) if isinstance(parameters, TileParameters) else example(parameters)
-    files = export_ip(parameters, folder, worked, name, bus, streams)
+    files = export_ip(parameters, folder, worked, name, bus, streams, wrap_memories=wrap_memories)
     assert sorted(files) == sorted(path for path in folder.rglob("*") if path.is_file())
     return folder
 
@@ -283,6 +284,31 @@ def test_the_example_passes_under_verilator_and_its_waivers_are_enough(
     assert built.returncode == 0, built.stderr[-2000:]
     ran = subprocess.run([f"obj_dir/V{kind}_tb"], cwd=folder / "example", capture_output=True, text=True, check=False)
     assert "PASS " in ran.stdout, ran.stdout
+
+
+@needs_rdl
+@needs_icarus
+def test_an_ip_whose_memories_are_wrapped_lists_them_and_runs_as_the_bench_says(tmp_path: Path) -> None:
+    """With the modules that are written in their place; a chip team lists its own ones instead."""
+    folder = ip(tmp_path, SCALED, "axi", "axi", "my_opc", wrap_memories=True)
+    assert "opc_memory #(" in (folder / "my_opc.v").read_text()
+    assert (folder / "my_opc.f").read_text().split() == ["my_opc.v", "opc_memory.v"]
+    assert re.findall(
+        r"^      - (\w+\.v): \{file_type: verilogSource\}", (folder / "my_opc.core").read_text(), re.M
+    ) == [
+        "my_opc.v",
+        "opc_memory.v",
+    ]
+    found = re.search(r"with Icarus: +(.*)", (folder / "example" / "opc_tb.v").read_text())
+    assert found is not None
+    run = subprocess.run(found[1], shell=True, cwd=folder / "example", capture_output=True, text=True, check=False)
+    assert "PASS " in run.stdout, run.stdout + run.stderr
+
+
+def test_the_memories_of_a_tile_are_not_wrapped(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="in an output peripheral by itself, not in a whole tile"):
+        ip(tmp_path, TILE, name="tile", wrap_memories=True)
+    assert not list(tmp_path.iterdir())
 
 
 @needs_rdl

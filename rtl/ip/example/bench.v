@@ -2,8 +2,8 @@
 // compares every output; then provokes a refused write and waits for the interrupt. A tile with a self-test also tests its
 // crossbars. Prints PASS, or FAIL and a reason.
 //
-//   with Icarus:    iverilog -g2005 -o tb -I . -I .. @SOURCES@ ../@NAME@.v && vvp tb
-//   with Verilator: verilator --binary -CFLAGS -std=c++20 -Wno-lint -I. -I.. --top-module @KIND@_tb @SOURCES@ ../@NAME@.v
+//   with Icarus:    iverilog -g2005 -o tb -I . -I .. @SOURCES@ && vvp tb
+//   with Verilator: verilator --binary -CFLAGS -std=c++20 -Wno-lint -I. -I.. --top-module @KIND@_tb @SOURCES@
 //                   obj_dir/V@KIND@_tb
 //   with its wheel: MAKEFLAGS=CFG_CXXFLAGS_PCH_I=-include python -m verilator --binary ..., the rest as before
 `timescale 1ns / 1ps
