@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tb.formal.properties import PROPERTIES
-from tb.mutants import MUTANTS
+from tb.named_mutants import MUTANTS
 
 
 @dataclass(frozen=True)

