@@ -102,10 +102,13 @@ def mutated(
         f"{'input' if port['direction'] == 'in' else 'output'} [{port['width'] - 1}:0] {port['name']}"
         for port in declared
     ]
-    pins = [f".{port['name']}({port['name']})" for port in declared]
+    pins = [f".{name}({'rst | up' if name == 'rst' else name})" for name in (port["name"] for port in declared)]
+    # A register that a fault is put behind has lost its initial value, and the bench's reset may come with the first
+    # edge, too late for it: the first clock resets.
     wrapper = (
         f"module opc({', '.join(lines)});\n  reg [{SELECT_BITS - 1}:0] mutant;\n"
         '  initial if (!$value$plusargs("mutant=%d", mutant)) mutant = 0;\n'
+        "  reg up = 1;\n  always @(posedge clk) up <= 0;\n"
         f"  opc_mutated mutated({', '.join(pins)}, .mutant(mutant));\nendmodule\n"
     )
     return text + wrapper, mutants
