@@ -37,4 +37,6 @@ def main(run: Path, scheme: str, rate: float, chips: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit("usage: python examples/own_chips.py RUN SCHEME RATE CHIPS")
     main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
