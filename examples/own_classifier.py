@@ -46,7 +46,9 @@ def main(train: Path, dev: Path, text: str = "text", label: str = "stars") -> No
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) == 2:
+        sys.exit("usage: python examples/own_classifier.py [TRAIN.csv DEV.csv [TEXT_COLUMN LABEL_COLUMN]]")
+    if len(sys.argv) > 2:
         main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
     else:
         with tempfile.TemporaryDirectory() as folder:
