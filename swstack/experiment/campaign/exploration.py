@@ -330,9 +330,10 @@ def _draw(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> No
 def _write(folder: Path, spec: ExplorationSpec, found: Sequence[Candidate]) -> None:
     best: list[Candidate] = []
     for end, own in by_knowledge(found).items():
+        unbeaten = front(own, spec)
         write_csv(folder / f"candidates{end}.csv", [_row(candidate, spec) for candidate in own])
-        write_csv(folder / f"front{end}.csv", [_row(candidate, spec) for candidate in front(own, spec)])
-        best += front(own, spec)
+        write_csv(folder / f"front{end}.csv", [_row(candidate, spec) for candidate in unbeaten])
+        best += unbeaten
     numbers = {str(candidate.number) for candidate in best}
     for old in (folder / "front").glob("*.toml"):
         if old.stem.isdigit() and old.stem not in numbers:

@@ -31,6 +31,7 @@ def prepare(driver: Driver) -> None:
     wanted = driver.database.open_variants()
     todo = [v for v in driver.variants if v.config is not None and v.number in wanted]
     broken: dict[Path, str] = {}
+    store = campaign_store(driver.folder)
     for command in PREPARED:
         groups: dict[str, list[Variant]] = {}
         for variant in todo:
@@ -42,7 +43,6 @@ def prepare(driver: Driver) -> None:
                 for variant in {run_path(driver.folder, v): v for v in group[turn]}.values():
                     path = run_path(driver.folder, variant)
                     assert variant.config is not None
-                    store = campaign_store(driver.folder)
                     if path in broken or _is_prepared(path, variant, command):
                         continue
                     if not pending(RunDirectory(path), variant.config, chosen_stages(command), store=store):
