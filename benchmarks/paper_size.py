@@ -101,7 +101,7 @@ def only_top_plane(faults: FaultMap, image: Image) -> FaultMap:
         top = group.column_map.used & (group.column_map.plane == group.planes - 1)
         parts.append(np.searchsorted(faults.cells, cells[top[line]]))
     at = np.sort(np.concatenate(parts))
-    return replace(faults, cells=faults.cells[at], stuck_at=faults.stuck_at[at], source=f"{faults.source}, MSB planes")
+    return faults.only(at, f"{faults.source}, MSB planes")
 
 
 def do_sweep(plan: SweepPlan, out: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator
 
 from crossvote.sim.array.patterns import Block, FaultPattern, pattern_words
 from crossvote.sim.array.patterns.uniform import Uniform
+from crossvote.sim.array.stuck_planes import Law, StuckPlanes
 from crossvote.sim.common.container import read_container, write_container
 from crossvote.sim.common.errors import UserError
 from crossvote.sim.common.files import at_home, reading
@@ -20,6 +22,8 @@ from crossvote.sim.common.later import Later
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from crossvote.sim.array.patterns import Stuck
 else:
     np = Later("numpy")
 
@@ -28,6 +32,9 @@ FORMAT_VERSION = 2
 
 #: Cells that are drawn from one stream: whole crossbars of 128 x 128 cells, 256 of them.
 _BLOCK_CELLS = 1 << 22
+
+#: Rate from which on cells that fail independently are drawn as bits, in a time that no longer grows with the rate.
+PLANES_FROM = 0.01
 
 UNIFORM = Uniform()
 
@@ -91,7 +98,8 @@ class FaultMap:
         """Draw a chip whose cells are stuck with probability ``rate`` each, SA0 or SA1 in the ratio ``sa0_sa1``.
 
         Crossbars are drawn in blocks of a fixed number of cells, each from its own stream below ``seed``: a smaller
-        chip is a prefix of a larger one. ``silicon``: see the attribute. Time: see the pattern.
+        chip is a prefix of a larger one. ``silicon``: see the attribute. Time: see the pattern. Independent cells are
+        drawn crossbar by crossbar from a rate of 1 % on, and only when they are asked for.
 
         Raises:
             UserError: ``rate`` outside 0 to 1, a ratio that is none, or crossbars on which the pattern cannot be.
@@ -105,6 +113,10 @@ class FaultMap:
             f"{pattern_words(pattern)}, rate {rate!r}, SA0:SA1 {sa0_sa1[0]:g}:{sa0_sa1[1]:g}, "
             f"seed {seed.entropy} {seed.spawn_key}"
         )
+        if isinstance(pattern, Uniform) and rate >= PLANES_FROM:
+            keys = seed.generate_state(2, np.uint64)
+            law = Law((int(keys[0]), int(keys[1])), rate, share)
+            return DrawnFaultMap(rows, columns, crossbars, law, source, silicon)
         block = Block(rows, columns, max(1, _BLOCK_CELLS // (rows * columns)))
         room = int(1.01 * rate * size + 6 * (rate * size) ** 0.5) + 64
         cells, stuck_at, count = np.empty(room, np.int64), np.empty(room, np.bool_), 0
@@ -124,11 +136,25 @@ class FaultMap:
             count += len(own)
         return cls(rows, columns, crossbars, cells[:count], stuck_at[:count], source, silicon)
 
-    def of_crossbars(self, first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def of_crossbars(self, first: int, stop: int) -> Stuck:
         """Cells (flat indices of the whole chip) and stuck values of crossbars ``first`` to ``stop`` - 1."""
         area = self.rows * self.columns
         low, high = np.searchsorted(self.cells, [first * area, stop * area])
         return self.cells[low:high], self.stuck_at[low:high]
+
+    def planes(self, first: int, stop: int) -> StuckPlanes:
+        """The same as bits."""
+        area = self.rows * self.columns
+        return StuckPlanes.of_cells(self.rows, self.columns, stop - first, self.of_crossbars(first, stop), first * area)
+
+    def count(self, first: int, stop: int) -> int:
+        """Stuck cells of crossbars ``first`` to ``stop`` - 1."""
+        return len(self.of_crossbars(first, stop)[0])
+
+    def only(self, kept: NDArray[np.bool_] | NDArray[np.int64], source: str) -> FaultMap:
+        """The same chip with some of its stuck cells alone: a mask, or ascending indices."""
+        cells, stuck_at = self.cells[kept], self.stuck_at[kept]
+        return FaultMap(self.rows, self.columns, self.crossbars, cells, stuck_at, source, self.silicon)
 
     def coordinates(self, cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Crossbar, word line and bit line of flat cell indices."""
@@ -200,6 +226,66 @@ class FaultMap:
             if fault_map.content_hash != header["content_hash"]:
                 raise UserError(f"{path}: the content does not match its hash; the file is damaged.")
             return fault_map
+
+
+@dataclass
+class _Drawing:
+    """How a chip is drawn, and what of it was drawn last: crossbars ``first`` to ``stop`` - 1.
+
+    ``counts``: int64, stuck cells of each crossbar, -1 where it was not drawn yet.
+    """
+
+    law: Law
+    counts: NDArray[np.int64]
+    first: int = 0
+    stop: int = 0
+    planes: StuckPlanes | None = None
+
+
+class DrawnFaultMap(FaultMap):
+    """A chip whose stuck cells are drawn when they are asked for, crossbar by crossbar: it holds none but those of the
+    crossbars asked for last, until a list of all is wanted."""
+
+    _drawing: _Drawing
+
+    def __init__(
+        self, rows: int, columns: int, crossbars: int, law: Law, source: str, silicon: tuple[int, int] | None
+    ) -> None:
+        drawing = _Drawing(law, np.full(crossbars, -1))
+        own = {"rows": rows, "columns": columns, "crossbars": crossbars, "source": source, "silicon": silicon}
+        self.__dict__.update(own, _drawing=drawing)  # frozen, as its base is
+
+    @cached_property
+    def _listed(self) -> Stuck:
+        return self.planes(0, self.crossbars).cells(0)
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        return self._listed[0]
+
+    @property
+    def stuck_at(self) -> NDArray[np.bool_]:
+        return self._listed[1]
+
+    def of_crossbars(self, first: int, stop: int) -> Stuck:
+        if "_listed" in self.__dict__:
+            return super().of_crossbars(first, stop)
+        return self.planes(first, stop).cells(first * self.rows * self.columns)
+
+    def planes(self, first: int, stop: int) -> StuckPlanes:
+        own = self._drawing
+        if own.planes is None or not own.first <= first <= stop <= own.stop:
+            own.planes = own.law.draw(self.rows, self.columns, first, stop)
+            own.first, own.stop = first, stop
+            own.counts[first:stop] = own.planes.counts()
+        return own.planes.of_crossbars(first - own.first, stop - own.first)
+
+    def count(self, first: int, stop: int) -> int:
+        counts = self._drawing.counts[first:stop]
+        unknown = np.flatnonzero(counts < 0)
+        if len(unknown):
+            self.planes(first + int(unknown[0]), first + int(unknown[-1]) + 1)
+        return int(counts.sum())
 
 
 def sa1_share(sa0_sa1: tuple[float, float]) -> float:

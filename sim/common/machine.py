@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import platform
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 #: Where Linux says what the groups of processes may use, and of which groups this process is.
@@ -25,6 +27,18 @@ def cores() -> int:
             if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]):
                 found = min(found, max(1, math.ceil(int(words[0]) / int(words[1]))))
     return found
+
+
+@cache
+def has_avx2() -> bool:
+    """Whether this is Linux on an x86 processor with AVX2."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.startswith("flags") and "avx2" in line.split() for line in lines)
 
 
 def _group_folders(controller: str) -> Iterator[Path]:

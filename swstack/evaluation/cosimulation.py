@@ -97,7 +97,7 @@ class OnChip:
             scheme=self.scheme,
             backend=result.backend,
             tokens=len(result.outputs),
-            faults=0 if self.faults is None else len(self.faults.cells),
+            faults=0 if self.faults is None else self.faults.count(0, self.faults.crossbars),
             opcs=result.opcs,
             outputs=result.compared,
             mismatches=result.mismatches,

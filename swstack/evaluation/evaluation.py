@@ -191,7 +191,7 @@ class _Measurement:
             scheme,
             0.0 if chip is None else chip.rate,
             -1 if chip is None else chip.number,
-            0 if faults is None else len(faults.of_crossbars(0, image.crossbars)[0]),
+            0 if faults is None else faults.count(0, image.crossbars),
             metrics,
         )
 

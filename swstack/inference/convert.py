@@ -77,7 +77,8 @@ class ProgrammedGroup:
         """
         for layer in self.layers:
             layer.packed = None
-        self._add(self.changed, -self.change)
+        if len(self.changed):
+            self._add(self.changed, -self.change)
         self.changed, self.change = self.changed[:0], self.change[:0]
         if faults is not None and self.around is not None:
             self._program_around(faults)

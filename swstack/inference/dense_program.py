@@ -130,12 +130,17 @@ class DenseProgram:
         """int8[2, lines, word lines] of some row blocks: what a cell is stuck at (0 or 1), -1 where it works."""
         g = self.placed.geometry
         crossbars = [2 * (g.first_pair + block * g.column_blocks) for block in (first, stop)]
-        cells, stuck_at = faults.of_crossbars(*crossbars)
-        shape = (stop - first, g.column_blocks, 2, g.rows, g.columns)
-        state = torch.full(shape, -1, dtype=torch.int8, device=self.device)
-        at = torch.from_numpy(cells).to(self.device) - crossbars[0] * g.rows * g.columns
-        state.view(-1)[at] = torch.from_numpy(stuck_at).to(self.device).to(torch.int8)
-        return state.permute(2, 1, 4, 0, 3).reshape(2, g.column_blocks * g.columns, (stop - first) * g.rows)
+        planes = faults.planes(*crossbars)
+        stuck, sa1 = (self._bits(plane) for plane in (planes.stuck, planes.sa1))
+        state = torch.where(stuck.bool(), sa1, -1)
+        state = state.view(stop - first, g.column_blocks, 2, g.columns, -1)[..., : g.rows]
+        return state.permute(2, 1, 3, 0, 4).reshape(2, g.column_blocks * g.columns, (stop - first) * g.rows)
+
+    def _bits(self, words: NDArray[np.uint64]) -> torch.Tensor:
+        """Words [...] as single bits, int8[..., 64]."""
+        packed = torch.from_numpy(words.astype("<u8", copy=False).view(np.uint8)).to(self.device)
+        place = torch.arange(8, dtype=torch.uint8, device=self.device)
+        return (packed[..., None] >> place & 1).to(torch.int8)
 
     def _differences(self, lines: Lines, stuck: torch.Tensor, span: slice) -> torch.Tensor:
         """d of some lines, [lines, word lines], in the type of the integers; negated on flipped lines."""

@@ -46,8 +46,8 @@ class Geometry:
 
     def share(self, faults: FaultMap) -> float:
         """Share of the group's cells that are stuck."""
-        cells, _ = faults.of_crossbars(2 * self.first_pair, self._stop)
-        return len(cells) / ((self._stop - 2 * self.first_pair) * self.rows * self.columns)
+        crossbars = self._stop - 2 * self.first_pair
+        return faults.count(2 * self.first_pair, self._stop) / (crossbars * self.rows * self.columns)
 
     def locate(self, faults: FaultMap) -> FaultPlaces:
         """The faults of the group's crossbars, in its own coordinates; O(log of all faults + own ones).

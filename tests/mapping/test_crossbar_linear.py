@@ -15,7 +15,7 @@ from crossvote.sim.array.column_map import ColumnMap
 from crossvote.sim.array.crossbar import read_cells, reference_outputs
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import GroupImage, Image
-from crossvote.swstack.inference import products
+from crossvote.swstack.inference import cell_program, products
 from crossvote.swstack.inference.cell_program import CellProgram, cells_from
 from crossvote.swstack.inference.convert import ProgrammedGroup
 from crossvote.swstack.inference.crossbar_linear import CrossbarLinear
@@ -143,8 +143,11 @@ def test_crossbars_that_vote_alone_have_a_median_each():
     np.testing.assert_array_equal(reference_outputs(group, x, 8, 8, faults), y)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(("code", "vote"), [("mean5", "none"), ("vote5", "crossbar"), ("vote5", "alone")])
-def test_the_program_for_gpus_and_that_for_processors_make_the_same_integers(code, vote):
+def test_the_program_for_gpus_and_that_for_processors_make_the_same_integers(code, vote, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(cell_program, "_library", lambda: None)
     rng = np.random.default_rng(15)
     _, group = coded(rng, CODES[code], vote)
     placed_group = PlacedGroup(group)

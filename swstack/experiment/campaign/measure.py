@@ -102,7 +102,7 @@ class Workbench:
 
 
 def _within(faults: FaultMap | None, image: Image) -> int:
-    return 0 if faults is None else len(faults.of_crossbars(0, image.crossbars)[0])
+    return 0 if faults is None else faults.count(0, image.crossbars)
 
 
 _bench: tuple[tuple[Path, str], Workbench] | None = None

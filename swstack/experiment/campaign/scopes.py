@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,7 +52,7 @@ def restrict(faults: FaultMap, image: Image, scope: str) -> FaultMap:
         else:
             kept[low:high] = True
     source = f"{faults.source}; only {scope}"
-    return replace(faults, cells=faults.cells[kept], stuck_at=faults.stuck_at[kept], source=source)
+    return faults.only(kept, source)
 
 
 def _plane(group: GroupImage, line: NDArray[np.int64]) -> NDArray[np.int64]:

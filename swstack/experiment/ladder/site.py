@@ -314,7 +314,7 @@ def climb(
                     on_chip[rung.name] = converted.to(device)  # type: ignore[arg-type]
                 swap_faults(on_chip[rung.name], faults)
                 metrics = predicted_metrics(on_chip[rung.name], encoded, task, batch_size, no_progress)
-                stuck = 0 if faults is None else len(faults.of_crossbars(0, rung.image.crossbars)[0])
+                stuck = 0 if faults is None else faults.count(0, rung.image.crossbars)
                 finished[rung.name, number] = {"metrics": metrics, "faults": stuck}
                 kept.put(*place(rung, chip), finished[rung.name, number])
             for rung in on[number]:

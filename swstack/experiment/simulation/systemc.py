@@ -85,7 +85,7 @@ def export_layer(
         chosen,
         len(layer.opcs),
         layer.vectors,
-        0 if request.faults is None else len(request.faults.cells),
+        0 if request.faults is None else request.faults.count(0, request.faults.crossbars),
         outputs[:, made].size,
         int((outputs[:, made] != expected[:, made]).sum()),
         tuple(files),
