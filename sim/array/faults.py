@@ -186,6 +186,11 @@ class FaultMap:
         digest.update(self.stuck_at.tobytes())
         return digest.hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """What tells the chip from others: its content, or where it is drawn later, what that follows from."""
+        return self.content_hash
+
     def save(self, path: str | Path) -> None:
         """Write the map atomically as a safetensors file."""
         header = {
@@ -230,16 +235,16 @@ class FaultMap:
 
 @dataclass
 class _Drawing:
-    """How a chip is drawn, and what of it was drawn last: crossbars ``first`` to ``stop`` - 1.
+    """How a chip is drawn, and what is known of it.
 
-    ``counts``: int64, stuck cells of each crossbar, -1 where it was not drawn yet.
+    Attributes:
+        counts: int64, stuck cells of each crossbar, -1 where it was not drawn yet.
+        last: what was drawn last, and of which crossbars; replaced as a whole, since threads may share a chip.
     """
 
     law: Law
     counts: NDArray[np.int64]
-    first: int = 0
-    stop: int = 0
-    planes: StuckPlanes | None = None
+    last: tuple[int, int, StuckPlanes] | None = None
 
 
 class DrawnFaultMap(FaultMap):
@@ -267,18 +272,24 @@ class DrawnFaultMap(FaultMap):
     def stuck_at(self) -> NDArray[np.bool_]:
         return self._listed[1]
 
+    @property
+    def identity(self) -> str:
+        law = self._drawing.law
+        parts = (self.rows, self.columns, self.crossbars, *law.keys, law.rate.hex(), law.sa1.hex())
+        return f"drawn {' '.join(map(str, parts))}"
+
     def of_crossbars(self, first: int, stop: int) -> Stuck:
         if "_listed" in self.__dict__:
             return super().of_crossbars(first, stop)
         return self.planes(first, stop).cells(first * self.rows * self.columns)
 
     def planes(self, first: int, stop: int) -> StuckPlanes:
-        own = self._drawing
-        if own.planes is None or not own.first <= first <= stop <= own.stop:
-            own.planes = own.law.draw(self.rows, self.columns, first, stop)
-            own.first, own.stop = first, stop
-            own.counts[first:stop] = own.planes.counts()
-        return own.planes.of_crossbars(first - own.first, stop - own.first)
+        last = self._drawing.last
+        if last is None or not last[0] <= first <= stop <= last[1]:
+            last = first, stop, self._drawing.law.draw(self.rows, self.columns, first, stop)
+            self._drawing.counts[first:stop] = last[2].counts()
+            self._drawing.last = last
+        return last[2].of_crossbars(first - last[0], stop - last[0])
 
     def count(self, first: int, stop: int) -> int:
         counts = self._drawing.counts[first:stop]

@@ -175,8 +175,8 @@ class _Measurement:
         identity = {
             **self.setting,
             "image": image.content_hash,
-            "faults": None if faults is None else [faults.content_hash, faults.silicon],
-            "table": None if table_faults is None else table_faults.content_hash,
+            "faults": None if faults is None else [faults.identity, faults.silicon],
+            "table": None if table_faults is None else table_faults.identity,
         }
         metrics = None if self.kept is None else self.kept.get(name, identity)
         if metrics is None:

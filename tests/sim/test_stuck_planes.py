@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -149,6 +151,30 @@ def test_a_chip_is_drawn_as_far_as_it_is_asked_for():
     assert fresh.count(20, 60) == plain.count(20, 60)
     assert fresh.count(0, 60) == len(cells)
     assert "_listed" not in fresh.__dict__
+
+
+def test_what_tells_chips_apart_draws_nothing():
+    chips = [Silicon(3, 1, 0.05, 32, 16), Silicon(3, 2, 0.05, 32, 16), Silicon(3, 1, 0.06, 32, 16)]
+    chips.append(Silicon(3, 1, 0.05, 32, 16, sa0_sa1=(1.0, 1.0)))
+    maps = [chip.faults(10) for chip in chips] + [chips[0].faults(11)]
+    assert len({own.identity for own in maps}) == len(maps)
+    assert maps[0].identity == chips[0].faults(10).identity
+    assert all("_listed" not in own.__dict__ for own in maps)
+    listed = Silicon(3, 1, 0.001, 32, 16).faults(10)
+    assert listed.identity == listed.content_hash
+
+
+def test_threads_may_share_a_chip():
+    chip, plain = (Silicon(3, 1, 0.05, 64, 64).faults(200) for _ in range(2))
+    cells = plain.cells
+
+    def same(first: int) -> bool:
+        own = chip.planes(first, first + 3).cells(first * 4096)[0]
+        low, high = np.searchsorted(cells, [first * 4096, (first + 3) * 4096])
+        return np.array_equal(own, cells[low:high])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(same, [n * 7 % 197 for n in range(2000)]))
 
 
 def test_some_of_the_stuck_cells_alone():
