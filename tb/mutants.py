@@ -4,7 +4,7 @@
     python -m tb.mutants --only voter    # those whose file name contains "voter"
     python -m tb.mutants --seconds 200   # in pieces: verdicts are kept while their hardware and benches stay the same
     python -m tb.mutants --random 200    # as many that Yosys draws over an OPC's netlist (see tb.random_mutants)
-    python -m tb.mutants --random 200 --target tile --seconds 200
+    python -m tb.mutants --random 200 --target tile --seconds 200 --simulator verilator    # faster
 
 Each mutant is a small change of one source line in a copy of the packages; the benches run there under Icarus Verilog
 until one of them fails.
@@ -34,7 +34,7 @@ from crossvote.rtl.export import write_atomic
 from crossvote.sim.common.code import code_digest, without_text
 from tb.named_mutants import BY_KEY, MUTANTS, Mutant, benches_of, key
 from tb.run import BENCHES as ALL_BENCHES
-from tb.run import missing
+from tb.run import SIMULATORS, missing
 
 ROOT = Path(__file__).resolve().parents[1]
 VERDICTS = ROOT / "benchmarks" / "results" / "mutants.json"
@@ -103,7 +103,9 @@ def kill(mutant: Mutant | None) -> tuple[str, str]:
     return "survived", ""
 
 
-def draw(name: str, number: int, seed: int, kept: Path, seconds: float = float("inf")) -> float:
+def draw(
+    name: str, number: int, seed: int, kept: Path, seconds: float = float("inf"), simulator: str = "icarus"
+) -> float:
     """Try randomly drawn mutants of a target, print those that survive, and return the share that was killed.
 
     Those that ``tb.equivalents`` argues about, as they change nothing that can be seen, do not count. Verdicts are
@@ -117,7 +119,7 @@ def draw(name: str, number: int, seed: int, kept: Path, seconds: float = float("
     argued = EQUIVALENT.get(name, {})
     found: dict[str, dict[str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for mutant, one in trials(TARGETS[name], number, seed, Path(folder), document.get(name, {})):
+        for mutant, one in trials(TARGETS[name], number, seed, Path(folder), document.get(name, {}), simulator):
             found[mutant.key] = one
             if one != document.get(name, {}).get(mutant.key):
                 document[name] = document.get(name, {}) | {mutant.key: one}
@@ -228,15 +230,16 @@ def main() -> None:
     parser.add_argument("--trust", action="store_true", help="do not try the unchanged hardware first (make sim does)")
     parser.add_argument("--random", type=int, default=0, metavar="N", help="N mutants drawn by Yosys instead")
     parser.add_argument("--target", choices=("opc", "tile"), default="opc", help="whose netlist they are drawn in")
+    parser.add_argument("--simulator", choices=SIMULATORS, default="icarus", help="what drawn mutants are tried under")
     parser.add_argument("--drawn", type=Path, default=DRAWN, help="where verdicts on drawn mutants are kept")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn mutants")
     parser.add_argument("--goal", type=float, default=0.95, help="share of the drawn ones that must be killed")
     options = parser.parse_args()
-    if hint := missing("icarus"):
+    if hint := missing(options.simulator if options.random else "icarus"):
         print(hint, file=sys.stderr)
         sys.exit(1)
     if options.random:
-        share = draw(options.target, options.random, options.seed, options.drawn, options.seconds)
+        share = draw(options.target, options.random, options.seed, options.drawn, options.seconds, options.simulator)
         sys.exit(0 if share >= options.goal else 1)
     begun = time.monotonic()
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.file or options.only in mutant.fault]

@@ -42,9 +42,15 @@ class Target:
 #: By name. An OPC with every part but the bus bridge; of a tile what is around its OPCs.
 TARGETS = {
     "opc": Target(
-        "opc_scale", "t:* t:$meminit* %d", ("tb.test_opc", "tb.test_marks", "tb.test_random", "tb.test_scale")
+        "opc_scale",
+        "t:* t:$meminit* %d",
+        ("tb.test_opc", "tb.test_marks", "tb.test_random", "tb.test_scale", "tb.test_settings"),
     ),
-    "tile": Target("tile_march", "c:*control* t:$meminit* %d", ("tb.test_tile_random", "tb.test_march")),
+    "tile": Target(
+        "tile_march",
+        "c:*control* t:$meminit* %d",
+        ("tb.test_tile_random", "tb.test_march", "tb.test_tile_settings"),
+    ),
 }
 
 

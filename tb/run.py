@@ -50,6 +50,10 @@ WIDE = OpcParameters(columns=16, lanes=16, planes=2, input_bits=3, adc_bits=8, r
 #: With a log of disagreements, and with a check of checksums.
 LOGGED = OpcParameters(columns=16, lanes=4, planes=2, input_bits=3, adc_bits=4, row_blocks=2, log_bits=2)
 CHECKED = OpcParameters(columns=16, lanes=4, planes=2, input_bits=3, adc_bits=4, row_blocks=2, checksum_bits=3)
+#: With everything that adds registers, and a number of bit lines that is no power of two.
+SETTINGS = OpcParameters(
+    columns=12, lanes=4, planes=2, input_bits=3, adc_bits=4, row_blocks=2, scale_bits=6, log_bits=2, checksum_bits=3
+)
 #: With a scale stage. Its sums have 19 bits, so that the multiplier works on two slices; outputs of two planes follow
 #: each other so closely that several are in the stage at once.
 SCALED = OpcParameters(columns=16, lanes=8, planes=2, input_bits=4, adc_bits=10, row_blocks=3, scale_bits=6)
@@ -94,9 +98,11 @@ BENCHES = (
     Bench("opc_scale", SCALED, Opc, ("tb.test_opc", "tb.test_random", "tb.test_scale")),
     Bench("opc_log", LOGGED, Opc, ("tb.test_log",)),
     Bench("opc_checksum", CHECKED, Opc, ("tb.test_checksum",)),
+    Bench("opc_settings", SETTINGS, Opc, ("tb.test_settings",)),
     Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
     Bench("tile_axi", tile_case.PARAMETERS.opc, tile_behind_axi, ("tb.test_tile_axi",)),
     Bench("tile", tile_case.PARAMETERS.opc, tile_on_crossbars, ("tb.test_tile",)),
+    Bench("tile_settings", march_case.PARAMETERS.opc, march_case.create, ("tb.test_tile_settings",)),
     Bench("tile_march", march_case.PARAMETERS.opc, march_case.create, ("tb.test_march", "tb.test_tile_random")),
     *(
         Bench(
