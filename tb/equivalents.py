@@ -8,6 +8,7 @@ _STAGE = "the sum beside a scaled output, which the scaled one replaces at the e
 _CLEARED = "what a reset leaves in an operand; the first beat replaces it before anything made of it is stored"
 _BUSY = "a write to STATUS clears what is kept, and BUSY is not"
 _ABOVE = "a bit above those that are taken, and lower ones do not follow from it"
+_SHORT = "a test of 24 word lines ends long before its reads or writes need this bit"
 _ALREADY = "turned only while another bit has decided"
 
 EQUIVALENT: dict[str, dict[str, str]] = {
@@ -33,12 +34,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "7: const1 of $flatten\\control.\\buffer.$149: Y bit 2": _ABOVE,
         "11: const0 of $flatten\\control.\\buffer.$procmux$2371: B bit 0": "a constant, tied to what it is",
         "17: cnot1 of $flatten\\control.$277: A bit 10": _ALREADY,
-        "21: const1 of $flatten\\control.\\march.$886: A bit 18": (
-            "a test of 24 word lines ends long before its writes need this bit"
-        ),
+        "21: const1 of $flatten\\control.\\march.$886: A bit 18": _SHORT,
         "24: const0 of control.requantise.scale.passed_2.sum: Q bit 13": _STAGE,
         "31: cnot1 of $flatten\\control.\\buffer.$128: A bit 4": _ABOVE,
         "41: cnot1 of $flatten\\control.\\march.$515: A bit 44": _ALREADY,
         "42: cnot0 of $flatten\\control.\\march.$procmux$1953_CMP0: A bit 1": _ALREADY,
+        "88: const1 of $flatten\\control.\\buffer.$155: B bit 1": _ABOVE,
+        "90: const0 of $flatten\\control.\\march.$949: D bit 29": _SHORT,
     },
 }

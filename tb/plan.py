@@ -162,7 +162,8 @@ PLAN = (
     ),
     Feature(
         "tile: registers, on AXI4-Lite, too; refusals, settings only between vectors",
-        ("test_tile_axi.*", "test_tile_settings.every*", "test_tile_settings.what*", "test_tile_settings.tags*"),
+        ("test_tile_axi.*", "test_tile_settings.every*", "test_tile_settings.what*", "test_tile_settings.tags*",
+         "test_tile_pace.an_event*"),
         (),
         ("axi_*",),
         ("tile_control.py: busy*", "tile_control.py: disagreements of all*"),

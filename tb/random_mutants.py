@@ -49,7 +49,7 @@ TARGETS = {
     "tile": Target(
         "tile_march",
         "c:*control* t:$meminit* %d",
-        ("tb.test_tile_random", "tb.test_march", "tb.test_tile_settings"),
+        ("tb.test_tile_random", "tb.test_march", "tb.test_tile_settings", "tb.test_tile_pace"),
     ),
 }
 

@@ -102,7 +102,9 @@ BENCHES = (
     Bench("opc_axi", SCALED, OpcAxi, ("tb.test_axi_lite",)),
     Bench("tile_axi", tile_case.PARAMETERS.opc, tile_behind_axi, ("tb.test_tile_axi",)),
     Bench("tile", tile_case.PARAMETERS.opc, tile_on_crossbars, ("tb.test_tile",)),
-    Bench("tile_settings", march_case.PARAMETERS.opc, march_case.create, ("tb.test_tile_settings",)),
+    Bench(
+        "tile_settings", march_case.PARAMETERS.opc, march_case.create, ("tb.test_tile_settings", "tb.test_tile_pace")
+    ),
     Bench("tile_march", march_case.PARAMETERS.opc, march_case.create, ("tb.test_march", "tb.test_tile_random")),
     *(
         Bench(
