@@ -10,12 +10,13 @@
 
 namespace {
 
-// What a row of the result adds up: bit lines, what each counts, and which crossbars of its pairs: 0 both, the negative
-// one subtracted, 1 the positive one, 2 the negative one, subtracted.
+// What a row of the result adds up: bit lines by their places [column block][2][column] in the positive crossbars, what
+// each counts, and which crossbars of its pairs: 0 both, the negative one subtracted, 1 the positive one, 2 the negative
+// one, subtracted.
 struct Rows {
     int64_t count;
     const int64_t* offsets;
-    const int64_t* line;
+    const int64_t* place;
     const int32_t* factor;
     const int64_t* row;  // of the result
     int64_t side;
@@ -102,9 +103,7 @@ void add_up(const Group& group, const Rows& rows, T* result) {
                 const uint64_t driven = group.driven ? group.driven[block * group.words + word] : ~uint64_t{0};
                 Sums<T> sums;
                 for (int64_t term = rows.offsets[own]; term < rows.offsets[own + 1]; ++term) {
-                    const int64_t column_block = rows.line[term] / group.columns;
-                    const int64_t positive =
-                        (column_block * group.columns + rows.line[term]) * group.words + word;
+                    const int64_t positive = rows.place[term] * group.words + word;
                     const int64_t negative = positive + crossbar;
                     for (int64_t bit = 0; bit < group.cell_bits; ++bit) {
                         const uint64_t* own_bits = programmed + bit * plane;

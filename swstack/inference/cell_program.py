@@ -48,7 +48,7 @@ class _Rows(ctypes.Structure):
 
     _fields_ = (
         ("count", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("offsets", "line", "factor", "row")),
+        *((name, ctypes.c_void_p) for name in ("offsets", "place", "factor", "row")),
         ("side", ctypes.c_int64),
     )
 
@@ -70,18 +70,18 @@ class Sums:
     """Rows that are added up of bit lines: row ``row[i]`` of entries offsets[i] to offsets[i + 1] - 1.
 
     Attributes:
-        offsets: int64[n + 1]. line: int64[m], bit lines. factor: int32[m], what each counts. row: int64[n].
-        side: which crossbars of the pairs.
+        offsets: int64[n + 1]. place: int64[m], bit lines as they lie in [column blocks, 2, columns], those of positive
+            crossbars. factor: int32[m], what each counts. row: int64[n]. side: which crossbars of the pairs.
     """
 
     offsets: NDArray[np.int64]
-    line: NDArray[np.int64]
+    place: NDArray[np.int64]
     factor: NDArray[np.int32]
     row: NDArray[np.int64]
     side: int = _BOTH
 
     def arguments(self) -> _Rows:
-        arrays = (self.offsets, self.line, self.factor, self.row)
+        arrays = (self.offsets, self.place, self.factor, self.row)
         return _Rows(len(self.row), *(array.ctypes.data for array in arrays), self.side)
 
 
@@ -101,7 +101,8 @@ class CellProgram:
         single = single[np.argsort(placed.output[single], kind="stable")]
         outputs, offsets = np.unique(placed.output[single], return_index=True)
         factor = sign[single] * (1 << placed.shift[single].astype(np.int32))
-        self._weights = Sums(np.append(offsets, len(single)), single, factor, outputs.astype(np.int64))
+        offsets = np.append(offsets, len(single))
+        self._weights = Sums(offsets, self._places(single), factor, outputs.astype(np.int64))
         #: Lines that vote, replica by replica, per number of replicas.
         self._votes: list[tuple[int, NDArray[np.int64]]] = []
         #: And what each holds beyond the first replica; twice where crossbars vote alone.
@@ -116,9 +117,8 @@ class CellProgram:
                 factors = sign[pairs] * np.array([1, -1], np.int32)
                 rows = np.arange(len(pairs))
                 for side in (_POSITIVE, _NEGATIVE) if placed.vote == "alone" else (_BOTH,):
-                    self._beyond.append(
-                        Sums(np.arange(0, pairs.size + 1, 2), pairs.ravel(), factors.ravel(), rows, side)
-                    )
+                    offsets = np.arange(0, pairs.size + 1, 2)
+                    self._beyond.append(Sums(offsets, self._places(pairs.ravel()), factors.ravel(), rows, side))
         #: Bits of the programmed cells, uint64[row blocks, cell bits, column blocks, 2, columns, words].
         self._bits = np.stack([self._programmed(block) for block in range(g.row_blocks)])
         #: Word lines that are driven, uint64[row blocks, words]; None if all are.
@@ -127,6 +127,10 @@ class CellProgram:
             lines = np.zeros(g.row_blocks * g.rows, np.uint8)
             lines[: placed.inputs] = placed.driven
             self._driven = words_of(lines.reshape(g.row_blocks, g.rows))
+
+    def _places(self, lines: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where bit lines of the group lie in [column blocks, 2, columns], in the positive crossbars."""
+        return lines + lines // self.placed.geometry.columns * self.placed.geometry.columns
 
     def _programmed(self, block: int) -> NDArray[np.uint64]:
         """Bits of the cells of a row block, uint64[cell bits, column blocks, 2, columns, words]."""
@@ -186,14 +190,17 @@ class CellProgram:
             levels = np.zeros((*read.shape[1:4], rows), np.int8)
             for bit, words in enumerate(read):
                 levels += bits_of(words, rows).astype(np.int8) << bit
-            positive, negative = (levels[:, side].reshape(-1, rows) for side in range(2))
-            lines = {_BOTH: positive - negative, _POSITIVE: positive, _NEGATIVE: -negative}[sums.side]
+            if sums.side == _NEGATIVE:
+                levels[:, 0] = 0
+            if sums.side != _POSITIVE:
+                levels[:, 0] -= levels[:, 1]
+            lines = levels.reshape(-1, rows)
             total = np.zeros((len(sums.row), rows), result.dtype)
             for i in range(most):
                 some = np.flatnonzero(np.diff(sums.offsets) > i)
                 entry = sums.offsets[some] + i
                 factor = sums.factor[entry, None].astype(result.dtype)
-                total[some] += lines[sums.line[entry]].astype(result.dtype) * factor
+                total[some] += lines[sums.place[entry]].astype(result.dtype) * factor
             result[sums.row, span] = total
 
 
