@@ -12,15 +12,13 @@ Compiled on first use; without a compiler NumPy gives the same bits, some forty 
 from __future__ import annotations
 
 import ctypes
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crossvote.sim.common.errors import Notice, UserError
 from crossvote.sim.common.later import Later
-from crossvote.sim.common.libraries import compiled_library, find_compiler, load_library
+from crossvote.sim.common.libraries import optional_library
 from crossvote.sim.common.machine import has_avx2
 
 if TYPE_CHECKING:
@@ -226,12 +224,7 @@ def _address(array: NDArray[np.generic]) -> int:
 @cache
 def _library() -> ctypes.CDLL | None:
     """The compiled functions; None where no compiler makes them."""
-    try:
-        if find_compiler() is None:
-            return None
-        source = Path(__file__).with_suffix(".cpp")
-        signatures = _SIGNATURES | ({"draw_avx2": _DRAW} if has_avx2() else {})
-        return load_library(compiled_library(source, ("-O3", "-std=c++17", "-Wno-psabi")), signatures)
-    except (UserError, OSError) as error:
-        warnings.warn(f"Stuck cells are drawn without compiled code, which is slower: {error}", Notice, stacklevel=2)
-        return None
+    flags = ("-O3", "-std=c++17", "-Wno-psabi")
+    signatures = _SIGNATURES | ({"draw_avx2": _DRAW} if has_avx2() else {})
+    otherwise = "Stuck cells are drawn without compiled code, which is slower"
+    return optional_library(Path(__file__).with_suffix(".cpp"), flags, signatures, otherwise)

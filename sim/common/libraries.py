@@ -111,6 +111,18 @@ def load_library(path: Path, signatures: Signatures) -> ctypes.CDLL:
     return library
 
 
+def optional_library(source: Path, flags: Sequence[str], signatures: Signatures, otherwise: str) -> ctypes.CDLL | None:
+    """The functions of a C++ source, compiled if need be; None where there is no compiler, or where it fails, with a
+    warning that begins with what is done ``otherwise``."""
+    try:
+        if find_compiler() is None:
+            return None
+        return load_library(compiled_library(source, flags), signatures)
+    except (UserError, OSError) as error:
+        warnings.warn(f"{otherwise}: {error}", Notice, stacklevel=3)
+        return None
+
+
 def intact(path: Path) -> bool:
     """Whether a file of the cache is there with the content that ``keep`` wrote."""
     try:

@@ -9,7 +9,6 @@ other paths of ``crossvote.swstack.inference.convert``.
 from __future__ import annotations
 
 import ctypes
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,8 +19,7 @@ from numpy.typing import NDArray
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.stuck_planes import StuckPlanes, bits_of, words_of
-from crossvote.sim.common.errors import Notice, UserError
-from crossvote.sim.common.libraries import compiled_library, find_compiler, load_library
+from crossvote.sim.common.libraries import optional_library
 from crossvote.sim.common.machine import has_avx2
 from crossvote.swstack.inference.dense_program import DenseVotes, votes_of
 from crossvote.swstack.inference.placed_group import PlacedGroup
@@ -207,12 +205,7 @@ class CellProgram:
 @cache
 def _library() -> ctypes.CDLL | None:
     """The compiled sums; None where no compiler makes them."""
-    try:
-        if find_compiler() is None:
-            return None
-        flags = ("-O3", "-std=c++17", *(("-mavx2",) if has_avx2() else ()))
-        signatures = {f"add_up_{bits}": (None, (ctypes.c_void_p,) * 3) for bits in (8, 16, 32)}
-        return load_library(compiled_library(Path(__file__).with_suffix(".cpp"), flags), signatures)
-    except (UserError, OSError) as error:
-        warnings.warn(f"Faulty cells are added up without compiled code, slower: {error}", Notice, stacklevel=2)
-        return None
+    flags = ("-O3", "-std=c++17", *(("-mavx2",) if has_avx2() else ()))
+    signatures = {f"add_up_{bits}": (None, (ctypes.c_void_p,) * 3) for bits in (8, 16, 32)}
+    otherwise = "Faulty cells are added up without compiled code, which is slower"
+    return optional_library(Path(__file__).with_suffix(".cpp"), flags, signatures, otherwise)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,8 +12,7 @@ from typing import Any
 
 import torch
 
-from crossvote.sim.common.errors import Notice, UserError
-from crossvote.sim.common.libraries import compiled_library, find_compiler, load_library
+from crossvote.sim.common.libraries import optional_library
 
 _FLAGS = ("-O3", "-std=c++17", "-mavx2", "-ffp-contract=off")
 _SIZE, _DATA = ctypes.c_int64, ctypes.c_void_p
@@ -215,13 +213,8 @@ def _library() -> ctypes.CDLL | None:
     """The compiled product; None where the processor lacks AVX2, or no compiler makes it."""
     if platform.machine().lower() not in ("x86_64", "amd64") or not torch.cpu.get_capabilities().get("avx2"):
         return None
-    try:
-        if find_compiler() is None:
-            return None
-        return load_library(compiled_library(Path(__file__).with_suffix(".cpp"), _FLAGS), _SIGNATURES)
-    except (UserError, OSError) as error:
-        warnings.warn(f"Products of 8 bits are computed in float32, which is slower: {error}", Notice, stacklevel=2)
-        return None
+    otherwise = "Products of 8 bits are computed in float32, which is slower"
+    return optional_library(Path(__file__).with_suffix(".cpp"), _FLAGS, _SIGNATURES, otherwise)
 
 
 def _loaded() -> ctypes.CDLL:

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crossvote.sim.common import libraries
 from crossvote.sim.common.errors import UserError
 from crossvote.swstack.inference import int8_product, products
 from crossvote.swstack.inference.int8_product import VotedTerms, packed
@@ -205,8 +206,8 @@ def test_without_it_products_are_of_floats_and_the_same(compiler, monkeypatch):
         raise UserError("'c++' failed.")
 
     monkeypatch.setattr(products, "integer_matmul_is_exact", lambda device: False)
-    monkeypatch.setattr(int8_product, "find_compiler", lambda: None if compiler is None else ["c++"])
-    monkeypatch.setattr(int8_product, "compiled_library", fails)
+    monkeypatch.setattr(libraries, "find_compiler", lambda: None if compiler is None else ["c++"])
+    monkeypatch.setattr(libraries, "compiled_library", fails)
     rng = np.random.default_rng(0)
     x, weight = random_int8(rng, 5, 30), random_int8(rng, 20, 30)
     int8_product._library.cache_clear()

@@ -11,6 +11,8 @@ from crossvote.sim.array import stuck_planes
 from crossvote.sim.array.faults import PLANES_FROM, DrawnFaultMap, FaultMap
 from crossvote.sim.array.silicon import Silicon
 from crossvote.sim.array.stuck_planes import Law, StuckPlanes, bits_of, words_of
+from crossvote.sim.common import libraries
+from crossvote.sim.common.errors import UserError
 
 KEYS = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 
@@ -187,3 +189,21 @@ def test_some_of_the_stuck_cells_alone():
 
 def test_rare_faults_are_listed():
     assert not isinstance(Silicon(3, 1, PLANES_FROM / 2, 32, 16).faults(10), DrawnFaultMap)
+
+
+def test_a_compiler_that_fails_is_said_and_not_needed(monkeypatch):
+    def fails(*arguments):
+        raise UserError("'c++' failed.")
+
+    law = Law(KEYS, 0.05, 0.84)
+    own = law.draw(64, 16, 0, 3)
+    monkeypatch.setattr(libraries, "find_compiler", lambda: ["c++"])
+    monkeypatch.setattr(libraries, "compiled_library", fails)
+    stuck_planes._library.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"drawn without compiled code, which is slower: 'c\+\+' failed"):
+            other = law.draw(64, 16, 0, 3)
+        assert_equal(own, other)
+    finally:
+        monkeypatch.undo()
+        stuck_planes._library.cache_clear()
