@@ -78,7 +78,7 @@ class StuckPlanes:
             return cells + first, ones[cells].astype(np.bool_)
         count = int(self.counts().sum())
         found, values = np.empty(count, np.int64), np.empty(count, np.bool_)
-        planes = (np.ascontiguousarray(plane) for plane in (self.stuck, self.sa1))
+        planes = [np.ascontiguousarray(plane) for plane in (self.stuck, self.sa1)]  # held while they are read
         library.list(*map(_address, planes), crossbars, self.rows, columns, first, _address(found), _address(values))
         return found, values
 
