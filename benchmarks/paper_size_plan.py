@@ -49,7 +49,7 @@ CHIPS = 20
 #: the shares of the curve.
 COMPARED = ("mrpc", "stsb", "rte")
 
-METHODS = ("saliency", "magnitude-start", "magnitude", "movement")
+METHODS = ("least-squares", "saliency", "magnitude-start", "magnitude", "movement")
 
 SHARES = (0.4, 0.5)
 

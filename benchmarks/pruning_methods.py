@@ -58,6 +58,7 @@ GRID: dict[str, tuple[str, tuple[float, ...]]] = {
     "l0": ("gate_learning_rate", (0.01, 0.1, 1.0)),
     "admm": ("methods.admm.rho", (0.01, 0.1, 1.0)),
     "group-lasso": ("methods.group-lasso.strength", (0.001, 0.01, 0.1)),
+    "least-squares": ("methods.least-squares.ridge", (0.01, 0.1, 1.0)),
 }
 
 #: Epochs in which a method decides: two, but ten for those that shrink weights slowly, as their authors do over tens.

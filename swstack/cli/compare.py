@@ -32,8 +32,8 @@ def compare(
 ) -> None:
     """Compare pruning methods at equal sparsity, from the same fine-tuned model, with the same schedule."""
     from crossvote.swstack.experiment.comparison.in_run import (
+        check_comparable,
         check_methods,
-        check_shares,
         check_targets,
         compare_in_run,
     )
@@ -41,7 +41,7 @@ def compare(
     methods = check_methods(method)
     config, directory = resolve(source, override, run_dir, glue_dir)
     targets = check_targets(column_sparsity, config.prune.column_sparsity)
-    check_shares(directory, config, targets)
+    methods = check_comparable(directory, config, targets, methods, named=bool(method))
     out.resume = command_line("compare", directory)
     update(out, directory, config, "finetune", force=False, last=False)
     with out.progress() as progress:

@@ -28,6 +28,8 @@ from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import WordLineGroup, matrix_weight, word_line_groups
 from crossvote.swstack.models.loading import load
 from crossvote.swstack.pruning.axes import pruning_axes
+from crossvote.swstack.pruning.config import NO_PRUNING
+from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.tasks import Task, load_task
 from crossvote.swstack.tasks.batches import Batch, collate, encode
 from crossvote.swstack.tasks.kinds import head_of
@@ -80,6 +82,8 @@ def check_pending(config: RunConfig, directory: Path, pending: Sequence[str]) ->
     _check_outputs(model, batch, source.source)
     if "prune" in pending:
         pruning_axes(model, config.prune.column_sparsity, config.prune.row_sparsity)
+        if config.prune.method != NO_PRUNING:
+            METHODS[config.prune.method].check(model)
     if {"map", "eval"}.intersection(pending):
         _check_mapping(model, config, batch if "eval" in pending else None)
     if config.faults.embeddings and {"map", "eval"}.intersection(pending):

@@ -13,6 +13,9 @@ from crossvote.swstack.training.config import TrainingConfig
 #: Value of ``method`` that leaves the model as it is.
 NO_PRUNING = "none"
 
+#: The method that decides before training: it has no gate epochs, and its masks are fixed from the first step on.
+DECIDED_FIRST = "least-squares"
+
 #: How a gate's gradient follows from dL/dt of the gated weights t = w h: by the chain rule, or with the sign of w in
 #: place of w (AutoPrune, Xiao et al. 2019).
 GateGradient = Literal["chain", "sign"]
@@ -31,8 +34,15 @@ class PruneConfig(TrainingConfig):
         lt=1,
         description="Share of rows (shared by the matrices of a group) to prune in every group.",
     )
-    warmup_epochs: int = Field(default=0, ge=0, le=1000, description="Dense epochs before the gates start to learn.")
-    gate_epochs: int = Field(default=3, ge=1, le=1000, description="Epochs in which gates learn.")
+    warmup_epochs: int = Field(
+        default=0, ge=0, le=1000, description="Dense epochs before the gates start to learn; none for 'least-squares'."
+    )
+    gate_epochs: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="Epochs in which gates learn, and other methods decide; none for 'least-squares'.",
+    )
     final_epochs: int = Field(default=2, ge=0, le=1000, description="Epochs of fine-tuning with frozen gates.")
     ramp_share: float = Field(
         default=0.5, ge=0, le=1, description="Share of the gate epochs over which the target rises to its full value."
@@ -108,5 +118,7 @@ class PruneConfig(TrainingConfig):
 
     @property
     def epochs(self) -> int:
-        """Epochs of all phases."""
+        """Epochs of all phases; only the last one is for a method that decides before training."""
+        if self.method == DECIDED_FIRST:
+            return self.final_epochs
         return self.warmup_epochs + self.gate_epochs + self.final_epochs

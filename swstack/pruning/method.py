@@ -9,12 +9,15 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
+from crossvote.sim.common.progress import Progress
 from crossvote.sim.common.schema import build, config_dataclass
 from crossvote.swstack.models.layouts import encoder_groups, is_transposed, weight_parameter
 from crossvote.swstack.pruning.axes import Axis, AxisStack, stack_axes
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.methods import METHODS
+from crossvote.swstack.tasks.encoded import Encoded
 
 S = TypeVar("S")
 
@@ -32,6 +35,11 @@ class GroupWeights:
     def joined(self) -> torch.Tensor:
         """The group's matrices side by side, K x N of all outputs; gradients reach the parameters."""
         return torch.cat([weight.T if self.transposed else weight for weight in self.parameters], dim=1)
+
+    def gradient_of_factors(self) -> torch.Tensor:
+        """dL/df at f = 1, float[K, N], if every weight had a factor f of its own; gradients must be there."""
+        parts = [weight.grad * weight.detach() for weight in self.parameters if weight.grad is not None]
+        return torch.cat([part.T if self.transposed else part for part in parts], dim=1)
 
 
 def group_weights(model: nn.Module) -> dict[str, GroupWeights]:
@@ -105,6 +113,22 @@ class PruningMethod(ABC):
     def __init__(self, setup: Setup) -> None:
         self.axes = setup.axes
         self.stacks = stack_axes(setup.axes)
+
+    @classmethod
+    def check(cls, model: nn.Module) -> None:
+        """Refuse a model that the method cannot prune, before anything is trained; most prune any.
+
+        Raises:
+            UserError: the message says what the model lacks.
+        """
+        return None
+
+    def prepare(self, model: PreTrainedModel, encoded: Encoded, seed: int, progress: Progress) -> None:
+        """Called once before training, with the dense model, on its device, and the train examples.
+
+        What it prunes stays pruned if the method is the one that decides then (``config.DECIDED_FIRST``).
+        """
+        return None
 
     def ramp(self, progress: float, share: float) -> float:
         """Share of the target asked for when ``progress`` (above 0, at most 1) of the method's steps have begun.

@@ -17,7 +17,7 @@ from crossvote.swstack.models.layouts import encoder_groups, is_transposed, matr
 from crossvote.swstack.models.masks import Masks, MatrixMask, Sparsity, apply_masks, dense_masks, sparsity_table
 from crossvote.swstack.pruning.augmentation import TokenExchange
 from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
-from crossvote.swstack.pruning.config import NO_PRUNING, GateGradient, PruneConfig
+from crossvote.swstack.pruning.config import DECIDED_FIRST, NO_PRUNING, GateGradient, PruneConfig
 from crossvote.swstack.pruning.distillation import loss_for
 from crossvote.swstack.pruning.folding import fold
 from crossvote.swstack.pruning.method import PruningMethod, make_method
@@ -71,15 +71,18 @@ def prune(
     model.to(best_device())  # type: ignore[arg-type]
     encoded = encode(tokenizer, task.train, task.max_length)
     per_epoch = steps_per_epoch(len(encoded), cfg.batch_size)
+    decided_first = cfg.method == DECIDED_FIRST
+    loss = loss_for(model, cfg)  # before anything is changed: the dense model teaches
+    method = make_method(model, axes, cfg, cfg.gate_epochs * per_epoch)
+    method.prepare(model, encoded, seed, progress)
     pruner = Pruner(
         axes,
-        make_method(model, axes, cfg, cfg.gate_epochs * per_epoch),
-        first_step=cfg.warmup_epochs * per_epoch,
-        freeze_step=(cfg.warmup_epochs + cfg.gate_epochs) * per_epoch,
+        method,
+        first_step=0 if decided_first else cfg.warmup_epochs * per_epoch,
+        freeze_step=0 if decided_first else (cfg.warmup_epochs + cfg.gate_epochs) * per_epoch,
         ramp_share=cfg.ramp_share,
         gradient=cfg.gate_gradient,
     )
-    loss = loss_for(model, cfg)
     with pruner.attached(model):
         run = train(
             model,

@@ -6,10 +6,15 @@ the loss without the row or column (up to a factor).
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping, Sequence
 
-from crossvote.swstack.pruning.axes import stack_axes
-from crossvote.swstack.pruning.method import Setup
+import torch
+from transformers import PreTrainedModel
+
+from crossvote.swstack.pruning.axes import Axis, stack_axes
+from crossvote.swstack.pruning.method import GroupWeights, Setup
+from crossvote.swstack.tasks.encoded import Batch
+from crossvote.swstack.training.loop import forward, task_loss
 
 
 class Saliency:
@@ -42,3 +47,18 @@ class Saliency:
     def tensors(self) -> dict[str, torch.Tensor]:
         """The sums and the count."""
         return {**{f"saliency.{name}": value for name, value in self._sums.items()}, "measured": self._counted}
+
+
+def gradient_saliency(
+    model: PreTrainedModel, weights: Mapping[str, GroupWeights], axes: Sequence[Axis], batches: Sequence[Batch]
+) -> dict[str, torch.Tensor]:
+    """Axis name -> saliency float[size] of the task's loss over ``batches``, of weights that have no factors."""
+    sums = {axis.name: torch.zeros(axis.size, device=model.device) for axis in axes}
+    for batch in batches:
+        model.zero_grad()
+        task_loss(forward(model, batch), batch).backward()
+        for axis in axes:
+            of_factors = weights[axis.group.name].gradient_of_factors()
+            sums[axis.name] += of_factors.sum(dim=0 if axis.kind == "columns" else 1).square()
+    model.zero_grad()
+    return sums

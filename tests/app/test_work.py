@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -268,6 +269,31 @@ def test_a_share_that_cannot_be_compared_is_refused_first(home, tmp_path, monkey
     assert result.exit_code == 2, result.output
     assert "column_sparsity = 0.999" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_method_that_is_not_for_the_model_is_refused_first_or_left_out(home, tmp_path, monkeypatch):
+    from transformers import AlbertConfig, AlbertForSequenceClassification
+
+    from crossvote.swstack.experiment.comparison.in_run import check_comparable, check_methods
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(home / "tiny", tmp_path / "albert")  # its tokenizer
+    words = json.loads((tmp_path / "albert" / "config.json").read_text())["vocab_size"]
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    AlbertForSequenceClassification(AlbertConfig(vocab_size=words, embedding_size=8, **sizes)).save_pretrained("albert")
+    source, method = f"model.source={tmp_path}/albert", "prune.method=least-squares"
+    result = CliRunner().invoke(cli.application(), ["run", str(home / "own.toml"), "-o", source, "-o", method])
+    assert result.exit_code == 2, result.output
+    assert "prune.method = 'least-squares': not for albert: its layers share their weights" in result.stderr
+    config = load_config(home / "own.toml", [source])
+    named = ("gates", "least-squares")
+    with pytest.raises(UserError, match="not for albert"):
+        check_comparable(tmp_path / "run", config, [0.3], named, named=True)
+    every = check_methods(())
+    assert check_comparable(tmp_path / "run", config, [0.3], every, named=False) == tuple(
+        name for name in every if name != "least-squares"
+    )
+    assert [entry.name for entry in tmp_path.iterdir()] == ["albert"]
 
 
 def test_dev_examples_that_the_model_cannot_read_are_refused_first(home, tmp_path, monkeypatch):

@@ -49,16 +49,32 @@ def check_targets(shares: Sequence[float], default: float) -> tuple[float, ...]:
     return tuple(sorted(set(shares))) or (default,)
 
 
-def check_shares(directory: Path, config: RunConfig, targets: Sequence[float]) -> None:
-    """Refuse, before anything is fine-tuned, a share of columns that cannot be pruned.
+def check_comparable(
+    directory: Path, config: RunConfig, targets: Sequence[float], methods: Sequence[str], named: bool
+) -> tuple[str, ...]:
+    """Refuse, before anything is fine-tuned, a share of columns that cannot be pruned; returns the methods to compare.
+
+    named: whether the user named these methods; of those that nobody named, one that is not for the model is left out.
 
     Raises:
-        UserError: such a share, or what the stages of the run would refuse.
+        UserError: such a share, what the stages of the run would refuse, or a named method that is not for the model.
     """
     check_place(directory)
     missing = pending(RunDirectory(directory), config, chosen_stages("finetune"))
-    most = replace(config, prune=replace(config.prune, column_sparsity=max(targets)))
-    check_pending(most, directory, [*missing, "prune"])
+    # The run's own method is not asked for here, and the first one takes any model.
+    most = replace(config, prune=replace(config.prune, method=METHODS.names()[0], column_sparsity=max(targets)))
+    model = check_pending(most, directory, [*missing, "prune"]).model
+    assert model is not None
+    possible = []
+    for method in methods:
+        try:
+            METHODS[method].check(model)
+        except UserError:
+            if named:
+                raise
+        else:
+            possible.append(method)
+    return tuple(possible)
 
 
 def compare_in_run(

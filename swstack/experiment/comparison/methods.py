@@ -63,7 +63,7 @@ def compare_methods(
 ) -> tuple[Comparison, ...]:
     """Prune the fine-tuned model ``dense`` with every method, share of columns and seed; all else is as in ``cfg``.
 
-    A share of 0 prunes nothing: the dense model, trained on for as long as the pruned ones (the same for all methods).
+    A share of 0 prunes nothing: the dense model, trained on for as long as the pruned ones of that method.
 
     Results are kept in ``work_dir`` by all that decides them (the model's content, the examples, the settings and the
     code) and reused when called again with the same; the pruning that was interrupted continues.
