@@ -63,14 +63,15 @@ def check_reconstructible(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def rotate(model: PreTrainedModel, batches: Sequence[Batch]) -> None:
+def rotate(model: PreTrainedModel, batches: Sequence[Batch], progress: Progress = no_progress) -> None:
     """Turn the heads of all layers into the bases in which columns are worth least or most on ``batches``.
 
     What the model computes stays the same up to rounding.
     """
     calls = capture(model, batches)
-    hidden = calls.inputs()
-    for layer in layers(model):
+    hidden, found = calls.inputs(), layers(model)
+    for number, layer in enumerate(found):
+        progress(f"prune (bases of layer {number + 1} of {len(found)})", number, len(found))
         block = block_of(model, layer, calls, hidden[0])
         query, key, _ = layer.groups["qkv"].matrices
         queries, keys, contexts = _Moment(), _Moment(), _Moment()
@@ -108,7 +109,7 @@ def reconstruct(
     result = dict(kept)
     found = layers(model)
     for number, layer in enumerate(found):
-        progress(f"prune (layer {number + 1} of {len(found)})", number, len(found))
+        progress(f"prune (solving layer {number + 1} of {len(found)})", number, len(found))
         block = block_of(model, layer, calls, wanted[0])
         dense = _Dense.of(block_of(dense_model, layer, calls, wanted[0]), calls, wanted)
         groups = layer.groups

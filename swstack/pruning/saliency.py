@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from transformers import PreTrainedModel
 
+from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.swstack.pruning.axes import Axis, stack_axes
 from crossvote.swstack.pruning.method import GroupWeights, Setup
 from crossvote.swstack.tasks.encoded import Batch
@@ -50,11 +51,16 @@ class Saliency:
 
 
 def gradient_saliency(
-    model: PreTrainedModel, weights: Mapping[str, GroupWeights], axes: Sequence[Axis], batches: Sequence[Batch]
+    model: PreTrainedModel,
+    weights: Mapping[str, GroupWeights],
+    axes: Sequence[Axis],
+    batches: Sequence[Batch],
+    progress: Progress = no_progress,
 ) -> dict[str, torch.Tensor]:
     """Axis name -> saliency float[size] of the task's loss over ``batches``, of weights that have no factors."""
     sums = {axis.name: torch.zeros(axis.size, device=model.device) for axis in axes}
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        progress("prune (saliency)", number, len(batches))
         model.zero_grad()
         task_loss(forward(model, batch), batch).backward()
         for axis in axes:

@@ -72,9 +72,9 @@ class LeastSquares(PruningMethod):
         self.check(model)
         model.eval()
         batches = self._calibration(encoded, seed)
-        rotate(model, batches)
+        rotate(model, batches, progress)
         steps = max(1, min(self._setup.config.saliency_steps, len(batches)))
-        saliency = gradient_saliency(model, self._setup.weights, self.axes, batches[:steps])
+        saliency = gradient_saliency(model, self._setup.weights, self.axes, batches[:steps], progress)
         kept = {}
         for group, weights in self._setup.weights.items():
             inputs, outputs = weights.joined().shape
