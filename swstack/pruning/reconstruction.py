@@ -7,7 +7,7 @@ Every matrix is solved again on the inputs that it has in the pruned model, erro
 
 so that the columns that stay in a residual sum take back what columns lost before it. A pruned column gives the mean
 of what it should give, by its bias. In a residual sum every token counts by the inverse variance of that sum, which is
-the error that the norm after it lets through: single tokens of trained encoders are a hundred times larger than others,
+the error that the norm after it lets through: a few tokens of trained encoders are far larger than all others,
 and would decide everything otherwise. A ridge pulls the solution to the dense weights where inputs say little.
 
 Layer-wise least squares for pruned transformers: Kwon et al. 2022 (section 3.3), ZipLM (Kurtic et al. 2023).
