@@ -132,7 +132,7 @@ def tuning_row(pruning: Pruning, result: Comparison) -> dict[str, Any]:
     return {
         "task": result.task,
         "method": result.method,
-        "epochs": pruning.cfg.gate_epochs,
+        "epochs": pruning.cfg.epochs - pruning.cfg.final_epochs,
         "setting": GRID[result.method][0],
         "value": pruning.value,
         "held-out metric": f"{result.pruned:.2f}",
