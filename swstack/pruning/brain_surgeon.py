@@ -8,7 +8,7 @@ import torch
 _DAMPING = 1e-3
 
 
-def keep_rows(moment: torch.Tensor, weight: torch.Tensor, prune: int, at_once: int | None = None) -> torch.Tensor:
+def keep_rows(moment: torch.Tensor, weight: torch.Tensor, prune: int) -> torch.Tensor:
     """The rows to keep, bool[K], so that y = x W + b stays as near as the others and b can make it.
 
     Rows go in the order of what their removal adds to the squared error when all that are left are solved again,
@@ -19,8 +19,6 @@ def keep_rows(moment: torch.Tensor, weight: torch.Tensor, prune: int, at_once: i
         moment: float64[K + 1, K + 1], sum of x^T x with a last input that is always one, for b.
         weight: float[K, N].
         prune: how many rows go.
-        at_once: rows taken out before scores are computed again; None: one in 256, for of two rows that can stand in
-            for each other only one may go.
     """
     rows = len(weight)
     damped = moment.double().clone()
@@ -28,7 +26,7 @@ def keep_rows(moment: torch.Tensor, weight: torch.Tensor, prune: int, at_once: i
     # In single precision from here on, twice as fast: what is removed is solved exactly afterwards.
     inverse = torch.linalg.inv(damped)[:rows, :rows].float()
     left, keep = weight.float().clone(), torch.ones(rows, dtype=torch.bool, device=weight.device)
-    at_once = at_once or max(1, rows // 256)
+    at_once = max(1, rows // 256)  # few: of two rows that can stand in for each other only one may go
     while prune:
         count = min(at_once, prune)
         error = left.square().sum(dim=1) / inverse.diagonal().clamp_min(torch.finfo(torch.float32).tiny)

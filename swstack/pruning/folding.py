@@ -74,10 +74,7 @@ def _fold_layer(model: nn.Module, layer: Layer, masks: Masks) -> None:
     }
     if {"query", "value"} & set(folding) and biased["qkv"]:
         query, key, value = _split(model, groups["qkv"], layer.layout.attention, masks)
-        if (
-            "query" in folding
-            and getattr(getattr(model, "config", None), "position_embedding_type", "absolute") == "absolute"
-        ):
+        if "query" in folding and plain_scores(model):
             _drop_queries(query, key, _query_heads(groups["qkv"]))
         if "value" in folding and biased["o"]:
             _fold_constants(model, value, value.bias.clone(), groups["o"].matrices[0], masks)
@@ -85,6 +82,11 @@ def _fold_layer(model: nn.Module, layer: Layer, masks: Masks) -> None:
         hidden = _whole(model, groups["ffn1"].matrices[0], masks)
         constants = _activation(model, layer)(hidden.bias)
         _fold_constants(model, hidden, constants, groups["ffn2"].matrices[0], masks)
+
+
+def plain_scores(model: nn.Module) -> bool:
+    """Whether scores have no part in which queries or keys meet embeddings of positions."""
+    return str(getattr(getattr(model, "config", None), "position_embedding_type", "absolute")) == "absolute"
 
 
 def _query_heads(group: WordLineGroup) -> int:

@@ -50,7 +50,7 @@ class LayerCalls:
 
     def inputs(self) -> list[torch.Tensor]:
         """The hidden states that the first layer gets."""
-        return [args[0] if args else kwargs["hidden_states"] for args, kwargs in self.arguments]
+        return [_hidden(args, kwargs) for args, kwargs in self.arguments]
 
     def run(self, block: LayerModule, at: int, hidden: torch.Tensor) -> torch.Tensor:
         """The hidden states that a layer makes of ``hidden`` in batch ``at``."""
@@ -60,6 +60,12 @@ class LayerCalls:
         )
         result: torch.Tensor = output[0] if isinstance(output, tuple) else output
         return result
+
+
+def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    """The hidden states among the arguments of a layer."""
+    found: torch.Tensor = args[0] if args else kwargs["hidden_states"]
+    return found
 
 
 def capture(model: PreTrainedModel, batches: Sequence[Batch]) -> LayerCalls:
@@ -76,8 +82,7 @@ def capture(model: PreTrainedModel, batches: Sequence[Batch]) -> LayerCalls:
         for batch in batches:
             with suppress(_Reached):
                 model(**batch.inputs)
-            args, kwargs = arguments[-1]
-            hidden = args[0] if args else kwargs["hidden_states"]
+            hidden = _hidden(*arguments[-1])
             mask = batch.inputs.get("attention_mask")
             shape = hidden.shape[:2]
             tokens.append(torch.ones(shape, dtype=torch.bool, device=hidden.device) if mask is None else mask.bool())
@@ -111,11 +116,10 @@ def watched(
     outputs: Sequence[str] = (),
     before: Sequence[tuple[str, nn.Module | None]] = (),
     stop: str | None = None,
-    renamed: bool = False,
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """What modules get (``inputs``, and under a name of their own ``before``) and give (``outputs``), by name.
+    """What modules get (``inputs``, and under a name of their own ``before``) and give (``outputs``, as 'NAME out').
 
-    stop: name at which the forward pass ends. renamed: outputs are called 'NAME out'.
+    stop: name at which the forward pass ends.
     """
     seen: dict[str, torch.Tensor] = {}
 
@@ -129,14 +133,12 @@ def watched(
 
     def leaving(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
         def hook(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            seen[name] = output
+            seen[f"{name} out"] = output
 
         return hook
 
     handles = [model.get_submodule(name).register_forward_pre_hook(entering(name)) for name in inputs]
-    handles += [
-        model.get_submodule(name).register_forward_hook(leaving(f"{name} out" if renamed else name)) for name in outputs
-    ]
+    handles += [model.get_submodule(name).register_forward_hook(leaving(name)) for name in outputs]
     handles += [module.register_forward_pre_hook(entering(name)) for name, module in before if module is not None]
     try:
         yield seen

@@ -72,15 +72,15 @@ def rotate(model: PreTrainedModel, batches: Sequence[Batch], progress: Progress 
     hidden, found = calls.inputs(), layers(model)
     for number, layer in enumerate(found):
         progress(f"prune (bases of layer {number + 1} of {len(found)})", number, len(found))
-        block = block_of(model, layer, calls, hidden[0])
+        block = LayerModule(model, layer, {})
         query, key, _ = layer.groups["qkv"].matrices
         queries, keys, contexts = _Moment(), _Moment(), _Moment()
         after = []
         for at, (one, tokens) in enumerate(zip(hidden, calls.tokens, strict=True)):
             with watched(block.model, outputs=(query, key), inputs=(block.matrix("o"),)) as seen:
                 after.append(calls.run(block, at, one))
-            queries.add(seen[query][tokens])
-            keys.add(seen[key][tokens])
+            queries.add(seen[f"{query} out"][tokens])
+            keys.add(seen[f"{key} out"][tokens])
             contexts.add(seen[block.matrix("o")][tokens])
         rotate_heads(model, layer, HeadMoments(queries.about_zero(), keys.about_mean(), contexts.about_mean()))
         hidden = after
@@ -189,7 +189,7 @@ class _Dense:
                 block.model, outputs=outputs, inputs=(block.matrix("ffn2"),), before=tuple(block.norms.items())
             ) as seen:
                 after = calls.run(block, at, one)
-            result.columns.append({name: seen[name][tokens] for name in outputs})
+            result.columns.append({name: seen[f"{name} out"][tokens] for name in outputs})
             result.inner.append(seen[block.matrix("ffn2")][tokens])
             result.sums.append({role: seen.get(role, after)[tokens] for role in block.norms})
             result.after.append(after)
@@ -257,7 +257,6 @@ class _Solver:
                 outputs=names if residual else (),
                 before=((stop, self.block.norms[stop]),) if residual else (),
                 stop=stop,
-                renamed=residual,
             ) as seen:
                 seen[stop] = self.calls.run(self.block, at, hidden)
             inputs, wanted, weight = part(at, seen)
@@ -272,9 +271,8 @@ class _Solver:
         biases = torch.cat([_bias(dense, name) for name in names])
         before = torch.cat([torch.cat([matrix_weight(dense, name) for name in names], dim=1), biases[None]]).double()
         rows = torch.cat([kept.rows, torch.ones(1, dtype=torch.bool, device=kept.rows.device)]).nonzero()[:, 0]
-        pull = torch.full((len(rows),), self.ridge * float(square.diagonal()[:-1].mean()), dtype=torch.float64)
+        pull = (self.ridge * square.diagonal()[:-1].mean()).repeat(len(rows))
         pull[-1] = 0.0
-        pull = pull.to(square.device)
         system = square[rows][:, rows] + torch.diag(pull)
         solved = torch.zeros_like(before)
         solved[rows] = torch.linalg.solve(system, product[rows] + pull[:, None] * before[rows])

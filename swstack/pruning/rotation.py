@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from crossvote.swstack.models.layouts import Layer, matrix_bias, matrix_weight
+from crossvote.swstack.pruning.folding import plain_scores
 
 #: A direction with less than this share of a head's largest variance is taken to have that much: what is measured
 #: there is rounding.
@@ -50,7 +51,7 @@ def rotate_heads(model: nn.Module, layer: Layer, moments: HeadMoments) -> None:
     heads = layer.groups["qkv"].heads[0]
     width = matrix_weight(model, query).shape[1] // heads
     for columns in (slice(i * width, (i + 1) * width) for i in range(heads)):
-        if "query" in layer.folding and _plain_scores(model):
+        if "query" in layer.folding and plain_scores(model):
             by_query, by_key = _shared_basis(moments.queries[columns, columns], moments.keys[columns, columns])
             _turn(model, query, columns, by_query)
             _turn(model, key, columns, by_key)
@@ -60,11 +61,6 @@ def rotate_heads(model: nn.Module, layer: Layer, moments: HeadMoments) -> None:
             by_value, by_row = _shared_basis(moments.contexts[columns, columns], met @ met.T)
             _turn(model, value, columns, by_value)
             rows.copy_(by_row.T @ met)
-
-
-def _plain_scores(model: nn.Module) -> bool:
-    """Whether scores have no part in which queries or keys meet embeddings of positions."""
-    return str(getattr(getattr(model, "config", None), "position_embedding_type", "absolute")) == "absolute"
 
 
 def _shared_basis(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -171,7 +171,7 @@ def test_the_first_row_to_go_is_the_one_that_least_squares_misses_least():
     assert keep_rows(ones.T @ ones, weight, 1).nonzero()[:, 0].tolist() == list(best)
     assert keep_rows(ones.T @ ones, weight, 4).sum() == 2
     # Greedily, one at a time, nothing is far from the best pair.
-    pair = keep_rows(ones.T @ ones, weight, 4, at_once=1).nonzero()[:, 0].tolist()
+    pair = keep_rows(ones.T @ ones, weight, 4).nonzero()[:, 0].tolist()
     assert error(pair) <= 2 * min(error(rows) for rows in itertools.combinations(range(6), 2))
 
 
