@@ -1,7 +1,8 @@
 """Disk and memory that a run takes at least, checked before its first stage starts.
 
 Lower bounds from the sizes of the model alone, so that what is refused could not have worked: weights, gradients and
-two moments while training, a teacher beside them while pruning, images of one bit per cell, no activations.
+two moments while training, a teacher beside them while pruning, a second model while one is solved, images of one bit
+per cell, no activations.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from crossvote.sim.common.errors import StorageError
 from crossvote.sim.common.machine import free_memory
 from crossvote.swstack.experiment.config import RunConfig
 from crossvote.swstack.models.layouts import matrix_weight, word_line_groups
-from crossvote.swstack.pruning.config import NO_PRUNING
+from crossvote.swstack.pruning.config import DECIDED_FIRST, NO_PRUNING
 
 _FLOAT = 4
 
@@ -39,11 +40,17 @@ def needs(model: PreTrainedModel, config: RunConfig, pending: Sequence[str]) -> 
     kept = 1 - (0.0 if config.prune.method == NO_PRUNING else config.prune.column_sparsity)
     image = int(2 * (config.quantization.weight_bits - 1) * mapped * kept / 8)
     saved = {"finetune", "prune"}.intersection(pending)
-    trains = prunes or ("finetune" in pending and not config.finetune.skip and config.finetune.epochs > 0)
-    # A model of each stage; and the last checkpoint: weights and the optimizer's two moments.
-    disk = len(saved) * weights + (3 * weights if trains else 0)
+    decides_first = prunes and config.prune.method == DECIDED_FIRST
+    trains = (prunes and config.prune.epochs > 0) or (
+        "finetune" in pending and not config.finetune.skip and config.finetune.epochs > 0
+    )
+    # A model of each stage; what was decided before training; and the last checkpoint: weights and the optimizer's two
+    # moments.
+    disk = (len(saved) + decides_first) * weights + (3 * weights if trains else 0)
     disk += len(config.map.schemes) * image if "map" in pending else 0
     memory = weights
+    if decides_first:
+        memory = 2 * weights  # gradients, and then the dense model beside the pruned one
     if trains:
         memory = 4 * weights
     if prunes and (config.prune.distillation or config.prune.layer_distillation):

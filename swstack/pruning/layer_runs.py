@@ -68,6 +68,12 @@ def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
     return found
 
 
+def tokens_of(batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
+    """Which of the tokens of ``hidden`` [batch, length, ...] are no padding, bool[batch, length]."""
+    mask = batch.inputs.get("attention_mask")
+    return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device) if mask is None else mask.bool()
+
+
 def capture(model: PreTrainedModel, batches: Sequence[Batch]) -> LayerCalls:
     """How the first layer is called for each batch."""
     arguments: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
@@ -82,10 +88,7 @@ def capture(model: PreTrainedModel, batches: Sequence[Batch]) -> LayerCalls:
         for batch in batches:
             with suppress(_Reached):
                 model(**batch.inputs)
-            hidden = _hidden(*arguments[-1])
-            mask = batch.inputs.get("attention_mask")
-            shape = hidden.shape[:2]
-            tokens.append(torch.ones(shape, dtype=torch.bool, device=hidden.device) if mask is None else mask.bool())
+            tokens.append(tokens_of(batch, _hidden(*arguments[-1])))
     finally:
         handle.remove()
     return LayerCalls(arguments, tokens)

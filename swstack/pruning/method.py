@@ -124,9 +124,10 @@ class PruningMethod(ABC):
         return None
 
     def prepare(self, model: PreTrainedModel, encoded: Encoded, seed: int, progress: Progress) -> None:
-        """Called once before training, with the dense model, on its device, and the train examples.
+        """What the method that decides before training (``config.DECIDED_FIRST``) does then.
 
-        What it prunes stays pruned if the method is the one that decides then (``config.DECIDED_FIRST``).
+        model: dense, on its device; changed in place. encoded: the train examples. What was decided is in ``model`` and
+        ``tensors``, and nowhere else.
         """
         return None
 

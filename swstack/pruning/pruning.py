@@ -18,6 +18,7 @@ from crossvote.swstack.models.masks import Masks, MatrixMask, Sparsity, apply_ma
 from crossvote.swstack.pruning.augmentation import TokenExchange
 from crossvote.swstack.pruning.axes import Axis, pruning_axes, settle
 from crossvote.swstack.pruning.config import DECIDED_FIRST, NO_PRUNING, GateGradient, PruneConfig
+from crossvote.swstack.pruning.decided import decide_once
 from crossvote.swstack.pruning.distillation import loss_for
 from crossvote.swstack.pruning.folding import fold
 from crossvote.swstack.pruning.method import PruningMethod, make_method
@@ -74,7 +75,8 @@ def prune(
     decided_first = cfg.method == DECIDED_FIRST
     loss = loss_for(model, cfg)  # before anything is changed: the dense model teaches
     method = make_method(model, axes, cfg, cfg.gate_epochs * per_epoch)
-    method.prepare(model, encoded, seed, progress)
+    if decided_first:
+        decide_once(method, model, encoded, cfg, seed, work_dir, progress)
     pruner = Pruner(
         axes,
         method,

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from crossvote.sim.common.progress import Progress, no_progress
 from crossvote.swstack.pruning.axes import Axis, stack_axes
+from crossvote.swstack.pruning.layer_runs import tokens_of, watched
 from crossvote.swstack.pruning.method import GroupWeights, Setup
 from crossvote.swstack.tasks.encoded import Batch
 from crossvote.swstack.training.loop import forward, task_loss
@@ -57,7 +58,13 @@ def gradient_saliency(
     batches: Sequence[Batch],
     progress: Progress = no_progress,
 ) -> dict[str, torch.Tensor]:
-    """Axis name -> saliency float[size] of the task's loss over ``batches``, of weights that have no factors."""
+    """Axis name -> saliency float[size] of the task's loss over ``batches``, of weights that have no factors.
+
+    A column counts by what it gives besides its mean, which its bias can give without it; all matrices have one. With
+    y_t what it gives token t before the bias, m the mean of that and g_t the gradient there, the sum of g_t (y_t - m)
+    is the gradient of a factor less m times the gradient of the bias.
+    """
+    means = _column_means(model, [name for axis in axes for name in axis.group.matrices], batches)
     sums = {axis.name: torch.zeros(axis.size, device=model.device) for axis in axes}
     for number, batch in enumerate(batches):
         progress("prune (saliency)", number, len(batches))
@@ -65,6 +72,32 @@ def gradient_saliency(
         task_loss(forward(model, batch), batch).backward()
         for axis in axes:
             of_factors = weights[axis.group.name].gradient_of_factors()
-            sums[axis.name] += of_factors.sum(dim=0 if axis.kind == "columns" else 1).square()
+            if axis.kind == "columns":
+                of_means = [means[name] * _bias_gradient(model, name) for name in axis.group.matrices]
+                sums[axis.name] += (of_factors.sum(dim=0) - torch.cat(of_means)).square()
+            else:
+                sums[axis.name] += of_factors.sum(dim=1).square()
     model.zero_grad()
     return sums
+
+
+def _bias_gradient(model: PreTrainedModel, name: str) -> torch.Tensor:
+    gradient = model.get_parameter(f"{name}.bias").grad
+    assert gradient is not None
+    return gradient
+
+
+@torch.no_grad()
+def _column_means(model: PreTrainedModel, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
+    """Matrix name -> what its columns give before the bias, mean over all tokens that are no padding."""
+    sums: dict[str, torch.Tensor] = {}
+    tokens = 0
+    for batch in batches:
+        with watched(model, outputs=tuple(dict.fromkeys(names))) as seen:
+            forward(model, batch)
+        for name in dict.fromkeys(names):
+            given = seen[f"{name} out"]
+            real = given[tokens_of(batch, given)]
+            sums[name] = sums.get(name, 0) + real.sum(dim=0)
+        tokens += len(real)
+    return {name: total / tokens - model.get_parameter(f"{name}.bias") for name, total in sums.items()}

@@ -164,7 +164,7 @@ def train(
     total = epochs * per_epoch
     schedule = get_linear_schedule_with_warmup(optimizer, round(cfg.warmup_ratio * total), total)
     checkpoint = Path(work_dir) / CHECKPOINT
-    fingerprint = _fingerprint(model, encoded, cfg, mixed, stage, seed, epochs)
+    fingerprint = fingerprint_of(model, encoded, cfg, mixed, stage, seed, epochs)
     position = _Position(step=0, loss_sum=0.0, seconds=0.0, history=[])
     best: dict[str, torch.Tensor] = {}
     cuda = [device] if device.type == "cuda" else []
@@ -295,7 +295,7 @@ def _restore(
     return part("best.")
 
 
-def _fingerprint(
+def fingerprint_of(
     model: PreTrainedModel, encoded: Encoded, cfg: TrainingConfig, mixed: bool, stage: str, seed: int, epochs: int
 ) -> str:
     """Hash of everything that decides the result; a checkpoint of anything else is not continued."""

@@ -116,7 +116,7 @@ def test_what_the_command_refuses_the_plan_refuses(config, tmp_path):
 
 def test_times_follow_from_what_was_measured(config):
     loaded = load_config(config)
-    rates = planning._Rates(dense=1.0, on_chip=10.0, swap=100.0, map=1000.0)
+    rates = planning._Rates(dense=1.0, on_chip=10.0, swap=100.0, map=1000.0, tokens=8.0)
     assert planning._seconds(loaded, load_task(loaded.task, 0), rates) == {
         "finetune": 32 * 3.0,
         "score-dense": 12.0,
@@ -126,6 +126,17 @@ def test_times_follow_from_what_was_measured(config):
         "map": 2 * 1000.0,
         "eval": 2 * 8.0 + 14 * 8 * 10.0 + 12 * 100.0,
     }
+
+
+@pytest.mark.parametrize(("tokens", "examples"), [(80, 10), (10_000, 32)])
+def test_solving_before_training_takes_time_too(config, tokens, examples):
+    loaded = load_config(
+        config, ["prune.method=least-squares", f"prune.methods.least-squares.calibration_tokens={tokens}"]
+    )
+    rates = planning._Rates(dense=1.0, on_chip=10.0, swap=100.0, map=1000.0, tokens=8.0)
+    seconds = planning._seconds(loaded, load_task(loaded.task, 0), rates)
+    training = loaded.prune.final_epochs * 32 * 3.0
+    assert seconds["prune"] == training + planning._SOLVING * examples
 
 
 def test_times_are_told_in_units_of_their_size():

@@ -56,6 +56,22 @@ def test_a_model_taken_as_it_is_needs_no_room_to_train(tiny_bert: Path) -> None:
     assert resources.needs(model, as_it_is, ("map",)).disk > sparse.disk  # all columns are there
 
 
+@pytest.mark.parametrize(("epochs", "disk", "memory"), [(0, 2, 2), (1, 5, 4)])
+def test_what_decides_first_needs_a_second_model(tiny_bert: Path, epochs: int, disk: int, memory: int) -> None:
+    """On disk the one that was decided, beside the result; in memory the dense one; a checkpoint only to train."""
+    from crossvote.swstack.models.config import ModelConfig
+    from crossvote.swstack.models.loading import load_model
+
+    config = load_config(
+        shipped_configs()["default"],
+        ["prune.method=least-squares", f"prune.final_epochs={epochs}", "prune.distillation=0"],
+    )
+    assert not config.prune.layer_distillation
+    model, _ = load_model(ModelConfig(source=str(tiny_bert)), 2, False, seed=0)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert resources.needs(model, config, ("prune",)) == resources.Needs(disk * weights, memory * weights)
+
+
 @pytest.mark.parametrize("short", ["disk", "memory"])
 def test_too_little_says_how_much_before_the_start(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: str

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 
 import pytest
 import torch
+from interruption import killed_and_resumed, same_weights
 from test_groups import BERT_SIZES, FAMILIES
 from transformers import AlbertConfig, AlbertForSequenceClassification, ViTConfig, ViTForImageClassification
 
@@ -14,11 +16,16 @@ from crossvote.sim.common.errors import UserError
 from crossvote.swstack.models.config import ModelConfig
 from crossvote.swstack.models.layouts import encoder_groups, layers, matrix_bias, matrix_names, matrix_weight
 from crossvote.swstack.models.loading import load_model
+from crossvote.swstack.pruning.axes import pruning_axes
 from crossvote.swstack.pruning.brain_surgeon import keep_rows
 from crossvote.swstack.pruning.config import PruneConfig
+from crossvote.swstack.pruning.method import group_weights
+from crossvote.swstack.pruning.methods import least_squares
 from crossvote.swstack.pruning.pruning import prune
 from crossvote.swstack.pruning.reconstruction import KeptLines, check_reconstructible, reconstruct, rotate
+from crossvote.swstack.pruning.saliency import gradient_saliency
 from crossvote.swstack.tasks.encoded import Batch
+from crossvote.swstack.training.loop import forward, task_loss
 
 ENCODERS = [name for name in FAMILIES if name != "gpt2"]
 
@@ -187,6 +194,36 @@ def test_other_models_are_refused_in_a_sentence(build, why):
         check_reconstructible(build())
 
 
+def test_columns_count_by_what_they_give_besides_their_mean(model):
+    """The saliency equals the mean square, over batches, of the derivative along a factor of that part alone."""
+    model.eval()
+    axes = [axis for axis in pruning_axes(model, 0.3, 0.3) if axis.group.name == layers(model)[0].groups["o"].name]
+    used = batches(model, 3)
+    found = gradient_saliency(model, group_weights(model), axes, used)
+    (name,) = axes[0].group.matrices
+    module = model.get_submodule(name)
+    given = []
+    handle = module.register_forward_hook(lambda module, args, output: given.append(output))
+    expected = torch.zeros(module.bias.shape, dtype=torch.float64)
+    for batch in used:
+        model(**batch.inputs)
+    masks = [
+        batch.inputs.get("attention_mask", torch.ones(out.shape[:2])).bool()
+        for batch, out in zip(used, given, strict=True)
+    ]
+    mean = torch.cat([out[mask] for out, mask in zip(given, masks, strict=True)]).mean(dim=0).detach()
+    handle.remove()
+    for batch in used:
+        factor = torch.ones(mean.shape, dtype=torch.float64, requires_grad=True)
+        handle = module.register_forward_hook(lambda module, args, output, f=factor: mean + f * (output - mean))
+        task_loss(forward(model, batch), batch).backward()
+        handle.remove()
+        expected += factor.grad.square()
+    by_kind = {axis.kind: found[axis.name] for axis in axes}
+    torch.testing.assert_close(by_kind["columns"].double(), expected, rtol=1e-4, atol=1e-9)
+    assert len(by_kind["rows"]) == module.weight.numel() // len(mean)
+
+
 @pytest.mark.parametrize("final_epochs", [0, 2])
 def test_only_the_final_epochs_train(tiny_directory, tiny_task, tmp_path, final_epochs):
     config = PruneConfig(
@@ -200,6 +237,40 @@ def test_only_the_final_epochs_train(tiny_directory, tiny_task, tmp_path, final_
         assert group.column >= 0.3
     for name in matrix_names(model):
         assert not matrix_weight(model, name)[:, ~torch.from_numpy(result.masks[name].columns)].any()
+
+
+def test_an_interrupted_run_does_not_solve_again(tiny_directory, tiny_task, tmp_path, monkeypatch):
+    """Nor would it find its checkpoint if it did with other threads: the last bits differ."""
+    config = PruneConfig(
+        method="least-squares", batch_size=8, final_epochs=2, precision="float32", checkpoint_steps=2, ramp_share=0.0
+    )
+
+    def fresh():
+        return load_model(ModelConfig(source=str(tiny_directory)), 2, False, seed=0)
+
+    straight, tokenizer = fresh()
+    expected = prune(straight, tokenizer, tiny_task, config, 0, tmp_path / "straight")
+    solved = []
+    real = least_squares.reconstruct
+    monkeypatch.setattr(least_squares, "reconstruct", lambda *args: solved.append(1) or real(*args))
+    steps = []
+
+    def run(model, progress):
+        return prune(model, tokenizer, tiny_task, config, 0, tmp_path / "killed", progress)
+
+    def count(description, done, total):
+        if "epoch" in description:
+            steps.append(done)
+
+    resumed, result = killed_and_resumed(5, fresh, run, count)
+    assert solved == [1]
+    assert steps[0] == 5  # behind the checkpoint of step 4
+    assert same_weights(straight, resumed)
+    assert result.sparsity == expected.sparsity
+    # Another ridge is another model.
+    other = dataclasses.replace(config, methods={"least-squares": {"ridge": 0.5}})
+    prune(fresh()[0], tokenizer, tiny_task, other, 0, tmp_path / "killed")
+    assert solved == [1, 1]
 
 
 def test_settings_that_cannot_be_are_refused():

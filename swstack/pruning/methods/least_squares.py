@@ -105,6 +105,10 @@ class LeastSquares(PruningMethod):
         """One for what is kept, zero for what is not."""
         return self._scores
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The scores."""
+        return {f"scores.{name}": value for name, value in self._scores.items()}
+
     def closed(self) -> dict[str, torch.Tensor]:
         """What is pruned, from the first step on."""
         return {name: (scores == 0).sum(dim=1) for name, scores in self._scores.items()}
