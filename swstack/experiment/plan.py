@@ -18,7 +18,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.common.errors import UserError
-from crossvote.sim.common.schema import build
 from crossvote.sim.common.seeds import seed_sequence
 from crossvote.sim.peripheral import Backend
 from crossvote.sim.peripheral.verilator_build import tools
@@ -281,5 +280,5 @@ def _solving(config: RunConfig, train: int, rates: _Rates) -> float:
     """Seconds in which least squares decides before training; 0 for other methods."""
     if config.prune.method != DECIDED_FIRST:
         return 0.0
-    settings = build(LeastSquaresSettings, config.prune.methods.get(DECIDED_FIRST, {}), "prune.methods")
+    settings = config.prune.own(LeastSquaresSettings, DECIDED_FIRST)
     return _SOLVING * min(train, settings.calibration_tokens / rates.tokens) * rates.dense

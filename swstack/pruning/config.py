@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from crossvote.sim.common.schema import build, config_dataclass
 from crossvote.swstack.pruning.methods import METHODS
 from crossvote.swstack.training.config import TrainingConfig
+
+S = TypeVar("S")
 
 #: Value of ``method`` that leaves the model as it is.
 NO_PRUNING = "none"
@@ -115,6 +117,10 @@ class PruneConfig(TrainingConfig):
         if self.augmentation and not (self.distillation or self.layer_distillation):
             raise ValueError("augmentation needs distillation or layer_distillation above 0.")
         return self
+
+    def own(self, settings: type[S], name: str) -> S:
+        """The settings that the method ``name`` alone has, by their configuration class."""
+        return build(settings, self.methods.get(name, {}), f"prune.methods.{name}")
 
     @property
     def epochs(self) -> int:

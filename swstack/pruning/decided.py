@@ -10,10 +10,10 @@ from crossvote.sim.common.progress import Progress
 from crossvote.swstack.pruning.config import PruneConfig
 from crossvote.swstack.pruning.method import PruningMethod
 from crossvote.swstack.tasks.encoded import Encoded
-from crossvote.swstack.training.checkpoint import load_checkpoint, save_checkpoint
+from crossvote.swstack.training.checkpoint import load_checkpoint, part_of, save_checkpoint
 from crossvote.swstack.training.loop import fingerprint_of
 
-DECIDED = "decided.safetensors"
+_DECIDED = "decided.safetensors"
 
 _MODEL, _METHOD = "model.", "method."
 
@@ -32,13 +32,13 @@ def decide_once(
     Training finds its checkpoint by the model that it started from, so that model must come back bit for bit,
     with whatever number of threads it was solved.
     """
-    path = Path(work_dir) / DECIDED
+    path = Path(work_dir) / _DECIDED
     fingerprint = fingerprint_of(model, encoded, cfg, False, "decide", seed, 0)
     if path.is_file():
         tensors, state = load_checkpoint(path)
         if state["fingerprint"] == fingerprint:
-            model.load_state_dict({n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)})
-            method.restore({n.removeprefix(_METHOD): t for n, t in tensors.items() if n.startswith(_METHOD)})
+            model.load_state_dict(part_of(tensors, _MODEL))
+            method.restore(part_of(tensors, _METHOD))
             return
     method.prepare(model, encoded, seed, progress)
     tensors = {

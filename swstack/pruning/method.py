@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from crossvote.sim.common.progress import Progress
-from crossvote.sim.common.schema import build, config_dataclass
+from crossvote.sim.common.schema import config_dataclass
 from crossvote.swstack.models.layouts import encoder_groups, is_transposed, weight_parameter
 from crossvote.swstack.pruning.axes import Axis, AxisStack, stack_axes
 from crossvote.swstack.pruning.config import PruneConfig
@@ -86,7 +86,7 @@ class Setup:
 
     def own(self, settings: type[S]) -> S:
         """The settings that this method alone has, by its configuration class."""
-        return build(settings, self.config.methods.get(self.name, {}), f"prune.methods.{self.name}")
+        return self.config.own(settings, self.name)
 
     @property
     def start_steps(self) -> int:

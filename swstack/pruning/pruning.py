@@ -25,6 +25,7 @@ from crossvote.swstack.pruning.method import PruningMethod, make_method
 from crossvote.swstack.pruning.straight_through import gated_weight
 from crossvote.swstack.tasks import Task
 from crossvote.swstack.tasks.batches import encode
+from crossvote.swstack.training.checkpoint import part_of
 from crossvote.swstack.training.loop import TrainingHooks, best_device, steps_per_epoch, train
 
 
@@ -271,12 +272,8 @@ class Pruner(TrainingHooks):
 
     def restore(self, tensors: Mapping[str, torch.Tensor], step: int) -> None:
         """Put back the method's state and the frozen masks."""
-
-        def part(prefix: str) -> dict[str, torch.Tensor]:
-            return {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-
-        self.method.restore(part("method."))
+        self.method.restore(part_of(tensors, "method."))
         device = best_device()
-        self._frozen = {name: value.to(device) for name, value in part("frozen.").items()}
+        self._frozen = {name: value.to(device) for name, value in part_of(tensors, "frozen.").items()}
         self._frozen_factors = {name: keep.float() for name, keep in self._frozen.items()}
-        self._closed_at_freeze = part("closed.")
+        self._closed_at_freeze = part_of(tensors, "closed.")

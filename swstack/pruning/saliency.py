@@ -64,7 +64,9 @@ def gradient_saliency(
     y_t what it gives token t before the bias, m the mean of that and g_t the gradient there, the sum of g_t (y_t - m)
     is the gradient of a factor less m times the gradient of the bias.
     """
-    means = _column_means(model, [name for axis in axes for name in axis.group.matrices], batches)
+    means = _column_means(
+        model, [name for axis in axes if axis.kind == "columns" for name in axis.group.matrices], batches
+    )
     sums = {axis.name: torch.zeros(axis.size, device=model.device) for axis in axes}
     for number, batch in enumerate(batches):
         progress("prune (saliency)", number, len(batches))
@@ -91,13 +93,13 @@ def _bias_gradient(model: PreTrainedModel, name: str) -> torch.Tensor:
 def _column_means(model: PreTrainedModel, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
     """Matrix name -> what its columns give before the bias, mean over all tokens that are no padding."""
     sums: dict[str, torch.Tensor] = {}
-    tokens = 0
+    tokens: dict[str, int] = {}
     for batch in batches:
-        with watched(model, outputs=tuple(dict.fromkeys(names))) as seen:
+        with watched(model, outputs=names) as seen:
             forward(model, batch)
-        for name in dict.fromkeys(names):
+        for name in names:
             given = seen[f"{name} out"]
             real = given[tokens_of(batch, given)]
             sums[name] = sums.get(name, 0) + real.sum(dim=0)
-        tokens += len(real)
-    return {name: total / tokens - model.get_parameter(f"{name}.bias") for name, total in sums.items()}
+            tokens[name] = tokens.get(name, 0) + len(real)
+    return {name: total / tokens[name] - model.get_parameter(f"{name}.bias") for name, total in sums.items()}

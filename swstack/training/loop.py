@@ -21,7 +21,13 @@ from crossvote.sim.common.seeds import seed_sequence
 from crossvote.swstack.models.tensors import tensor_bytes
 from crossvote.swstack.tasks.batches import Batch, Encoded, batch_indices, collate
 from crossvote.swstack.tasks.kinds import kind_of
-from crossvote.swstack.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from crossvote.swstack.training.checkpoint import (
+    load_checkpoint,
+    optimizer_tensors,
+    part_of,
+    restore_optimizer,
+    save_checkpoint,
+)
 from crossvote.swstack.training.config import TrainingConfig
 from crossvote.swstack.training.predict import output_logits
 
@@ -278,12 +284,8 @@ def _restore(
     step: int,
 ) -> dict[str, torch.Tensor]:
     """Put a checkpoint back; returns the best epoch's weights, if any."""
-
-    def part(prefix: str) -> dict[str, torch.Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-    hooks.restore(part("hooks."), step)
-    model.load_state_dict(part("model."))
+    hooks.restore(part_of(tensors, "hooks."), step)
+    model.load_state_dict(part_of(tensors, "model."))
     restore_optimizer(optimizer, tensors, "optimizer.")
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and model.device.type == "cuda":
@@ -292,7 +294,7 @@ def _restore(
     schedule.last_epoch = state["schedule"]
     for group, base, factor in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
         group["lr"] = base * factor(schedule.last_epoch)
-    return part("best.")
+    return part_of(tensors, "best.")
 
 
 def fingerprint_of(
