@@ -162,6 +162,21 @@ def near_chance(finetuned: Sequence[Mapping[str, Any]]) -> bool:
     return chance.holds(statistics.mean(one["metrics"][one["metric"]] for one in finetuned))
 
 
+def uncounted(plans: Sequence[Plan]) -> set[str]:
+    """Tasks of finished runs whose dense models are near chance: what pruning costs them means nothing."""
+    finetuned: dict[str, list[dict[str, Any]]] = {}
+    for one in plans:
+        if (one.run / record("score-pruned")).is_file():
+            finetuned.setdefault(one.task, []).append(_dense(one))
+    return {task for task, results in finetuned.items() if near_chance(results)}
+
+
+def _dense(one: Plan) -> dict[str, Any]:
+    """How a finished run's dense model was trained, and how it scores."""
+    run = RunDirectory(one.run)
+    return {**asdict(run.read(FILES["finetune"], Finetuned)), **asdict(run.read(FILES["score-dense"], Score))}
+
+
 def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> None:
     """Write the results of all finished runs: tables, runs, the curve if there is one."""
     runs = [one for one in plans if (one.run / record("score-pruned")).is_file()]
@@ -170,14 +185,9 @@ def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> No
     tables([one.run for one in runs], folder)
     rows: list[dict[str, Any]] = []
     losses: dict[str, list[float]] = {}
-    finetuned: dict[str, list[dict[str, Any]]] = {}
     for one in runs:
-        measured = record_of(one.run)
-        run = RunDirectory(one.run)
-        trained, score = run.read(FILES["finetune"], Finetuned), run.read(FILES["score-dense"], Score)
-        dense = {**asdict(trained), **asdict(score)}
+        measured, dense, run = record_of(one.run), _dense(one), RunDirectory(one.run)
         seconds = {stage: about.wall_seconds for stage in ("finetune", "prune") if (about := run.about(stage))}
-        finetuned.setdefault(one.task, []).append(dense)
         losses.setdefault(one.task, []).append(measured.lost)
         rows.append(
             {
@@ -197,8 +207,8 @@ def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> No
             }
         )
     write_csv(folder / "runs.csv", rows)
-    uncounted = {task for task, results in finetuned.items() if near_chance(results)}
-    means = {task: statistics.mean(values) for task, values in losses.items() if task not in uncounted}
+    at_chance = uncounted(runs)
+    means = {task: statistics.mean(values) for task, values in losses.items() if task not in at_chance}
     unfinished = sorted({one.task for one in plans} - set(losses))
     lines = []
     if means:
@@ -214,7 +224,7 @@ def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> No
         mean = statistics.mean(row["loss"] for row in others)
         lines.append(f"Mean loss on MNLI's mismatched dev set (not in the mean above): {mean:.2f} points.\n")
     lines.append(
-        f"Not counted, as the dense model is near chance there: {', '.join(sorted(uncounted)) or 'none'}. "
+        f"Not counted, as the dense model is near chance there: {', '.join(sorted(at_chance)) or 'none'}. "
         f"Not finished: {', '.join(unfinished) or 'none'}.\n"
     )
     points = curve([one for one in runs if one.seed == 0])

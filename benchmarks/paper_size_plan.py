@@ -45,12 +45,16 @@ HIGH_RATES = (0.005, 0.01, 0.02, 0.05)
 
 CHIPS = 20
 
-#: Tasks on which methods are compared with the gates, from the same dense models with the same schedule and losses, and
-#: the shares of the curve.
+#: The method by which every model of Table 1 is pruned once more, from the same dense model with the same losses and as
+#: many final epochs as the gates have.
+SECOND = "least-squares"
+
+#: Further methods, and the tasks on which they are compared with the gates and the second one.
+METHODS = ("saliency", "magnitude-start", "magnitude", "movement")
+
 COMPARED = ("mrpc", "stsb", "rte")
 
-METHODS = ("least-squares", "saliency", "magnitude-start", "magnitude", "movement")
-
+#: The shares of the curve.
 SHARES = (0.4, 0.5)
 
 #: Schemes whose latency, energy and area are computed from the images of one model.
@@ -129,7 +133,11 @@ def jobs(
     steps = {"finetune.checkpoint_steps": checkpoint_steps, "prune.checkpoint_steps": checkpoint_steps}
     plans = glue_pruning.plan(model, glue_dir, share, out, recipes, {**COMMON, **steps})
     small, large, last = (
-        [_training(one) for one in plans if one.task in own] for own in (SMALL, LARGE, set(RECIPES) - {*SMALL, *LARGE})
+        [
+            *(_training(one) for one in plans if one.task in own),
+            *(_comparison(one, "again", (SECOND,), (share,)) for one in plans if one.task in own),
+        ]
+        for own in (SMALL, LARGE, set(RECIPES) - {*SMALL, *LARGE})
     )
     sweeps = [_sweeping(one, out) for one in sweep_plans() if one.task in tasks]
     swept = len(set(SWEPT) & set(tasks))
@@ -138,7 +146,9 @@ def jobs(
         [_comparison(one, "methods", METHODS, (share,)) for one in plans if one.seed == seed and one.task in COMPARED]
         for seed in range(3)
     ]
-    curves = [_comparison(one, "curve", ("gates",), SHARES) for one in plans if one.seed == 0 and one.task in SWEPT]
+    curves = [
+        _comparison(one, "curve", ("gates", SECOND), SHARES) for one in plans if one.seed == 0 and one.task in SWEPT
+    ]
     system = [_system(one, out) for one in plans if (one.task, one.seed) == (SYSTEM_TASK, 0)]
     order = [small, first, large, readings, system, curves, high, last, *compared]
     return [job for part in order for job in part], plans

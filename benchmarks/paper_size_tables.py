@@ -122,6 +122,26 @@ def compared_rows(plans: Sequence[Plan]) -> list[dict[str, Any]]:
     ]
 
 
+def goal_rows(compared: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per method and share, of the rows of `compared_rows`: mean loss over its tasks, and the largest."""
+    rows = []
+    for method, share in dict.fromkeys((row["method"], row["columns, %"]) for row in compared):
+        own = [row for row in compared if (row["method"], row["columns, %"]) == (method, share)]
+        means = {row["task"]: statistics.mean(map(float, row["by seed"].split())) for row in own}
+        worst = max(means, key=means.__getitem__)
+        rows.append(
+            {
+                "method": method,
+                "columns, %": share,
+                "mean loss": f"{statistics.mean(means.values()):.2f}",
+                "largest": f"{means[worst]:.2f}",
+                "of task": worst,
+                "tasks": len(means),
+            }
+        )
+    return rows
+
+
 def complete_rates(plan: SweepPlan, out: Path) -> dict[str, Any] | None:
     """What an interrupted sweep has of rates with all their chips, as `do_sweep` gives it; None if there is no rate."""
     trials: dict[float, list[dict[str, Any]]] = {}
@@ -152,6 +172,9 @@ def report(out: Path, folder: Path, plans: Sequence[Plan]) -> None:
     glue_pruning.report(plans, folder)
     if rows := compared_rows(plans):
         write_csv(folder / "methods.csv", rows)
+        at_chance = glue_pruning.uncounted(plans)
+        if counted := goal_rows([row for row in rows if row["task"] not in at_chance]):
+            write_csv(folder / "goal.csv", counted)
     for path in (out / "system").glob("*.csv"):
         write_text_atomic(folder / f"system_{path.name}", path.read_text())
     finished = sorted((out / "sweeps").glob("*.json"))

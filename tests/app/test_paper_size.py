@@ -47,14 +47,39 @@ def test_small_tasks_are_trained_with_all_seeds_before_the_first_sweep_and_no_jo
     assert len(set(names)) == len(names)
     assert len({job.makes for job in JOBS}) == len(JOBS)
     first_sweep = next(i for i, name in enumerate(names) if name.startswith("sweep"))
-    wanted = [f"train {task} {seed}" for seed in range(3) for task in plan.SMALL]
-    assert names[:first_sweep] == wanted
+    small = [f"{task} {seed}" for seed in range(3) for task in plan.SMALL]
+    assert names[:first_sweep] == [f"train {one}" for one in small] + [f"again {one}" for one in small]
     assert {name.split()[1] for name in names if name.startswith("train")} == set(plan.RECIPES)
     # Whatever a job needs is made by one before it.
     made: set[Path] = set()
     for job in JOBS:
         assert set(job.needs) <= made
         made.add(job.makes)
+
+
+def test_every_model_of_table_1_is_pruned_by_both_methods():
+    trained = {job.holds: job for job in JOBS if job.name.startswith("train")}
+    again = {job.holds: job for job in JOBS if job.name.startswith("again")}
+    assert set(again) == set(trained) == {one.run for one in PLANS}
+    assert all(job.needs == (trained[run].makes,) for run, job in again.items())
+    assert all(job.makes == run / "comparison" / f"least-squares-30-{run.name[-1]}" / "result.json"
+               for run, job in again.items())  # fmt: skip
+    # The curve of both comes with other shares, and nothing of it twice.
+    curve = next(job for job in JOBS if job.name == "curve cola 0")
+    assert [curve.command[i + 1] for i, text in enumerate(curve.command) if text == "--method"] == [
+        "gates", "least-squares",
+    ]  # fmt: skip
+
+
+def test_the_goal_is_told_for_every_method_and_share():
+    def row(task, method, share, by_seed):
+        return {"task": task, "method": method, "columns, %": share, "by seed": by_seed}
+
+    rows = [row("cola", "gates", "30", "1.00 2.00"), row("rte", "gates", "30", "-0.50"), row("rte", "gates", "40", "3")]
+    assert tables.goal_rows(rows) == [
+        {"method": "gates", "columns, %": "30", "mean loss": "0.50", "largest": "1.50", "of task": "cola", "tasks": 2},
+        {"method": "gates", "columns, %": "40", "mean loss": "3.00", "largest": "3.00", "of task": "rte", "tasks": 1},
+    ]
 
 
 def test_every_point_has_twenty_chips_and_both_readings_and_scales_are_there():
