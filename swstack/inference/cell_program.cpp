@@ -89,6 +89,10 @@ struct Sums<int8_t> {
 
 #endif
 
+// Rows by which bit lines are fetched ahead: those of a row lie in as many places as it has terms, more than a processor
+// follows by itself.
+constexpr int64_t kAhead = 4;
+
 template <typename T>
 void add_up(const Group& group, const Rows& rows, T* result) {
     const int64_t crossbar = group.columns * group.words, plane = group.column_blocks * 2 * crossbar;
@@ -99,6 +103,15 @@ void add_up(const Group& group, const Rows& rows, T* result) {
         const int64_t used = std::min(group.rows, group.inputs - first);
         for (int64_t own = 0; own < rows.count; ++own) {
             T* row = result + rows.row[own] * group.inputs + first;
+            const int64_t soon = std::min(own + kAhead, rows.count - 1);
+            for (int64_t term = rows.offsets[soon]; term < rows.offsets[soon + 1]; ++term) {
+                const int64_t positive = rows.place[term] * group.words, negative = positive + crossbar;
+                for (const int64_t place : {positive, negative}) {
+                    __builtin_prefetch(programmed + place);
+                    __builtin_prefetch(stuck + place);
+                    __builtin_prefetch(sa1 + place);
+                }
+            }
             for (int64_t word = 0; word * 64 < used; ++word) {
                 const uint64_t driven = group.driven ? group.driven[block * group.words + word] : ~uint64_t{0};
                 Sums<T> sums;

@@ -19,7 +19,7 @@ from torch import nn
 from crossvote.sim.array.faults import FaultMap
 from crossvote.swstack.inference.int8_product import VotedTerms
 from crossvote.swstack.inference.placed_group import PlacedGroup
-from crossvote.swstack.inference.products import integer_product, whole_columns
+from crossvote.swstack.inference.products import integer_product, votes_are_compiled, whole_columns
 from crossvote.swstack.inference.vote_correction import median
 
 #: Share of a group's cells that are stuck from which on all cells at once are faster than one fault after the other.
@@ -209,11 +209,13 @@ class DenseVotes(nn.Module):
     ) -> None:
         super().__init__()
         self.replicas, self.rows = replicas, rows
-        #: Terms, and as many of them as are computed at once: lines of zeros fill up the columns of the products.
         self.terms = len(outputs)
-        padded = values.new_zeros((replicas - 1, whole_columns(self.terms), values.shape[1]))
-        padded[:, : self.terms] = values.view(replicas - 1, self.terms, -1)
-        self.register_buffer("values", padded.view(-1, values.shape[1]), persistent=False)
+        if not (values.device.type == "cpu" and votes_are_compiled()):
+            # Lines of zeros fill up the columns of the products.
+            padded = values.new_zeros((replicas - 1, whole_columns(self.terms), values.shape[1]))
+            padded[:, : self.terms] = values.view(replicas - 1, self.terms, -1)
+            values = padded.view(-1, values.shape[1])
+        self.register_buffer("values", values, persistent=False)
         self.register_buffer("outputs", outputs, persistent=False)
         self.register_buffer("weight", torch.ones_like(shift) << shift, persistent=False)
 
