@@ -37,7 +37,7 @@ def cells_from(voting: bool) -> float:
     measured: 8 % is an estimate, and so is half of it for integer products.
     """
     if not voting:
-        return 0.003  # where both take as long, of a BERT-base under `code`
+        return 0.003  # where both take as long, of a BERT-base under ``code``
     if votes_are_compiled():
         return 0.007  # so that chips of 1 % have it: their groups are at 1 % but for chance
     return 0.04 if integer_matmul_is_exact("cpu") else 0.08
