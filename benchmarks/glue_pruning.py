@@ -162,12 +162,16 @@ def near_chance(finetuned: Sequence[Mapping[str, Any]]) -> bool:
     return chance.holds(statistics.mean(one["metrics"][one["metric"]] for one in finetuned))
 
 
+def finished_runs(plans: Sequence[Plan]) -> list[Plan]:
+    """Those whose pruned models are scored."""
+    return [one for one in plans if (one.run / record("score-pruned")).is_file()]
+
+
 def uncounted(plans: Sequence[Plan]) -> set[str]:
     """Tasks of finished runs whose dense models are near chance: what pruning costs them means nothing."""
     finetuned: dict[str, list[dict[str, Any]]] = {}
-    for one in plans:
-        if (one.run / record("score-pruned")).is_file():
-            finetuned.setdefault(one.task, []).append(_dense(one))
+    for one in finished_runs(plans):
+        finetuned.setdefault(one.task, []).append(_dense(one))
     return {task for task, results in finetuned.items() if near_chance(results)}
 
 
@@ -179,7 +183,7 @@ def _dense(one: Plan) -> dict[str, Any]:
 
 def report(plans: Sequence[Plan], folder: Path = RESULTS / "glue_pruning") -> None:
     """Write the results of all finished runs: tables, runs, the curve if there is one."""
-    runs = [one for one in plans if (one.run / record("score-pruned")).is_file()]
+    runs = finished_runs(plans)
     if not runs:
         return
     tables([one.run for one in runs], folder)

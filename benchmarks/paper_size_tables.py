@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import glue_pruning
 from benchmarks.glue_pruning import Plan
-from benchmarks.paper_size_plan import PAPER_RATES, SWEPT, VARIANTS, SweepPlan, _pruned, sweep_plans
+from benchmarks.paper_size_plan import PAPER_RATES, SWEPT, VARIANTS, SweepPlan, sweep_plans
 from crossvote.sim.common.csv_rows import write_csv
 from crossvote.sim.common.files import write_text_atomic
 from crossvote.sim.common.keyed import KeyedResults
@@ -97,18 +97,21 @@ def distance_to_paper(
     return float(np.sqrt(np.mean(np.square(gaps))))
 
 
-def compared_rows(plans: Sequence[Plan]) -> list[dict[str, Any]]:
-    """One row per task, method and share: loss in points over the seeds, each against its own dense model."""
+def compared_losses(plans: Sequence[Plan]) -> dict[tuple[str, str, float], list[float]]:
+    """Task, method and share of columns -> loss in points of every seed, each against its own dense model."""
     losses: dict[tuple[str, str, float], list[float]] = {}
-    for one in plans:
-        if not _pruned(one).exists():
-            continue
+    for one in glue_pruning.finished_runs(plans):
         measured = record_of(one.run)
         share = load_config(find_config(str(one.run))).prune.column_sparsity
         losses.setdefault((one.task, "gates", share), []).append(measured.lost)
         for _, stored in KeyedResults(one.run / COMPARISON).entries():
             result = Comparison(**stored)
             losses.setdefault((one.task, result.method, result.target), []).append(result.lost)
+    return dict(sorted(losses.items()))
+
+
+def compared_rows(losses: Mapping[tuple[str, str, float], Sequence[float]]) -> list[dict[str, Any]]:
+    """One row per task, method and share."""
     return [
         {
             "task": task,
@@ -118,21 +121,20 @@ def compared_rows(plans: Sequence[Plan]) -> list[dict[str, Any]]:
             "by seed": " ".join(f"{value:.2f}" for value in values),
             "seeds": str(len(values)),
         }
-        for (task, method, share), values in sorted(losses.items())
+        for (task, method, share), values in losses.items()
     ]
 
 
-def goal_rows(compared: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per method and share, of the rows of `compared_rows`: mean loss over its tasks, and the largest."""
+def goal_rows(losses: Mapping[tuple[str, str, float], Sequence[float]]) -> list[dict[str, Any]]:
+    """One row per method and share: mean loss over its tasks, and the largest."""
     rows = []
-    for method, share in dict.fromkeys((row["method"], row["columns, %"]) for row in compared):
-        own = [row for row in compared if (row["method"], row["columns, %"]) == (method, share)]
-        means = {row["task"]: statistics.mean(map(float, row["by seed"].split())) for row in own}
+    for wanted in dict.fromkeys((method, share) for _, method, share in losses):
+        means = {task: statistics.mean(values) for (task, *own), values in losses.items() if tuple(own) == wanted}
         worst = max(means, key=means.__getitem__)
         rows.append(
             {
-                "method": method,
-                "columns, %": share,
+                "method": wanted[0],
+                "columns, %": f"{100 * wanted[1]:g}",
                 "mean loss": f"{statistics.mean(means.values()):.2f}",
                 "largest": f"{means[worst]:.2f}",
                 "of task": worst,
@@ -170,10 +172,10 @@ def complete_rates(plan: SweepPlan, out: Path) -> dict[str, Any] | None:
 def report(out: Path, folder: Path, plans: Sequence[Plan]) -> None:
     """Write everything that is finished into `folder`."""
     glue_pruning.report(plans, folder)
-    if rows := compared_rows(plans):
-        write_csv(folder / "methods.csv", rows)
+    if losses := compared_losses(plans):
+        write_csv(folder / "methods.csv", compared_rows(losses))
         at_chance = glue_pruning.uncounted(plans)
-        if counted := goal_rows([row for row in rows if row["task"] not in at_chance]):
+        if counted := goal_rows({key: values for key, values in losses.items() if key[0] not in at_chance}):
             write_csv(folder / "goal.csv", counted)
     for path in (out / "system").glob("*.csv"):
         write_text_atomic(folder / f"system_{path.name}", path.read_text())

@@ -72,11 +72,8 @@ def test_every_model_of_table_1_is_pruned_by_both_methods():
 
 
 def test_the_goal_is_told_for_every_method_and_share():
-    def row(task, method, share, by_seed):
-        return {"task": task, "method": method, "columns, %": share, "by seed": by_seed}
-
-    rows = [row("cola", "gates", "30", "1.00 2.00"), row("rte", "gates", "30", "-0.50"), row("rte", "gates", "40", "3")]
-    assert tables.goal_rows(rows) == [
+    losses = {("cola", "gates", 0.3): [1.0, 2.0], ("rte", "gates", 0.3): [-0.5], ("rte", "gates", 0.4): [3.0]}
+    assert tables.goal_rows(losses) == [
         {"method": "gates", "columns, %": "30", "mean loss": "0.50", "largest": "1.50", "of task": "cola", "tasks": 2},
         {"method": "gates", "columns, %": "40", "mean loss": "3.00", "largest": "3.00", "of task": "rte", "tasks": 1},
     ]
