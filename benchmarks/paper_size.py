@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.paper_size_plan import RECIPES, VARIANTS, Job, SweepPlan, jobs, sweep_plans
+from benchmarks.paper_size_plan import PRUNED_BY, RECIPES, VARIANTS, Job, SweepPlan, jobs, sweep_plans
 from benchmarks.paper_size_tables import report
 from crossvote.sim.array.faults import FaultMap
 from crossvote.sim.array.image import Image
@@ -171,6 +171,9 @@ def main() -> None:
     parser.add_argument("--model", default="mpnet-base", help="installed by 'make models', a directory, or a hub name")
     parser.add_argument("--tasks", default=",".join(RECIPES), help="comma-separated")
     parser.add_argument("--column-sparsity", type=float, default=0.30, help="in every word-line group")
+    parser.add_argument(
+        "--method", choices=PRUNED_BY, default=PRUNED_BY[0], help="prunes the models of Table 1; the other one follows"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time; they share cores and GPU")
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), help="stop after so long; started again, it goes on"
@@ -194,7 +197,9 @@ def main() -> None:
     tasks = args.tasks.split(",")
     if unknown := set(tasks) - set(RECIPES):
         parser.error(f"--tasks {', '.join(sorted(unknown))}: must be of {', '.join(RECIPES)}.")
-    todo, plans = jobs(args.model, args.glue_dir, args.column_sparsity, args.out, tasks, args.checkpoint_steps)
+    todo, plans = jobs(
+        args.model, args.glue_dir, args.column_sparsity, args.out, tasks, args.checkpoint_steps, args.method
+    )
     todo = [job for job in todo if re.search(args.only, job.name)]
     started = time.monotonic()
 

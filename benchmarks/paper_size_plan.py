@@ -45,11 +45,11 @@ HIGH_RATES = (0.005, 0.01, 0.02, 0.05)
 
 CHIPS = 20
 
-#: The method by which every model of Table 1 is pruned once more, from the same dense model with the same losses and as
-#: many final epochs as the gates have.
-SECOND = "least-squares"
+#: One of them prunes the models of Table 1, the other every one of them once more, from the same dense model with
+#: the same losses and as many final epochs.
+PRUNED_BY = ("gates", "least-squares")
 
-#: Further methods, and the tasks on which they are compared with the gates and the second one.
+#: Further methods, and the tasks on which they are compared with those two.
 METHODS = ("saliency", "magnitude-start", "magnitude", "movement")
 
 COMPARED = ("mrpc", "stsb", "rte")
@@ -126,16 +126,21 @@ def sweep_plans() -> list[SweepPlan]:
 
 
 def jobs(
-    model: str, glue_dir: str, share: float, out: Path, tasks: Sequence[str], checkpoint_steps: int
+    model: str, glue_dir: str, share: float, out: Path, tasks: Sequence[str], checkpoint_steps: int, method: str
 ) -> tuple[list[Job], list[Plan]]:
-    """All jobs in order, and the plans of the trainings among them."""
+    """All jobs in order, and the plans of the trainings among them.
+
+    method: of ``PRUNED_BY``, what prunes the models of Table 1.
+    """
     recipes = {task: RECIPES[task] for task in tasks}
+    (second,) = set(PRUNED_BY) - {method}
+    common = {**COMMON, "prune.method": f'"{method}"'}
     steps = {"finetune.checkpoint_steps": checkpoint_steps, "prune.checkpoint_steps": checkpoint_steps}
-    plans = glue_pruning.plan(model, glue_dir, share, out, recipes, {**COMMON, **steps})
+    plans = glue_pruning.plan(model, glue_dir, share, out, recipes, {**common, **steps})
     small, large, last = (
         [
             *(_training(one) for one in plans if one.task in own),
-            *(_comparison(one, "again", (SECOND,), (share,)) for one in plans if one.task in own),
+            *(_comparison(one, "again", (second,), (share,)) for one in plans if one.task in own),
         ]
         for own in (SMALL, LARGE, set(RECIPES) - {*SMALL, *LARGE})
     )
@@ -146,9 +151,7 @@ def jobs(
         [_comparison(one, "methods", METHODS, (share,)) for one in plans if one.seed == seed and one.task in COMPARED]
         for seed in range(3)
     ]
-    curves = [
-        _comparison(one, "curve", ("gates", SECOND), SHARES) for one in plans if one.seed == 0 and one.task in SWEPT
-    ]
+    curves = [_comparison(one, "curve", PRUNED_BY, SHARES) for one in plans if one.seed == 0 and one.task in SWEPT]
     system = [_system(one, out) for one in plans if (one.task, one.seed) == (SYSTEM_TASK, 0)]
     order = [small, first, large, readings, system, curves, high, last, *compared]
     return [job for part in order for job in part], plans

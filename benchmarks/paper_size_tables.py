@@ -101,9 +101,8 @@ def compared_losses(plans: Sequence[Plan]) -> dict[tuple[str, str, float], list[
     """Task, method and share of columns -> loss in points of every seed, each against its own dense model."""
     losses: dict[tuple[str, str, float], list[float]] = {}
     for one in glue_pruning.finished_runs(plans):
-        measured = record_of(one.run)
-        share = load_config(find_config(str(one.run))).prune.column_sparsity
-        losses.setdefault((one.task, "gates", share), []).append(measured.lost)
+        measured, settings = record_of(one.run), load_config(find_config(str(one.run))).prune
+        losses.setdefault((one.task, settings.method, settings.column_sparsity), []).append(measured.lost)
         for _, stored in KeyedResults(one.run / COMPARISON).entries():
             result = Comparison(**stored)
             losses.setdefault((one.task, result.method, result.target), []).append(result.lost)

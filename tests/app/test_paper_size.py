@@ -25,7 +25,13 @@ from crossvote.swstack.models.loading import load_model
 from crossvote.swstack.models.masks import dense_masks
 
 OUT = Path("out")
-JOBS, PLANS = plan.jobs("mpnet-base", "glue", 0.3, OUT, list(plan.RECIPES), 100)
+
+
+def planned(method: str):
+    return plan.jobs("mpnet-base", "glue", 0.3, OUT, list(plan.RECIPES), 100, method)
+
+
+JOBS, PLANS = planned("gates")
 
 
 def scheme(name: str):
@@ -57,15 +63,18 @@ def test_small_tasks_are_trained_with_all_seeds_before_the_first_sweep_and_no_jo
         made.add(job.makes)
 
 
-def test_every_model_of_table_1_is_pruned_by_both_methods():
-    trained = {job.holds: job for job in JOBS if job.name.startswith("train")}
-    again = {job.holds: job for job in JOBS if job.name.startswith("again")}
-    assert set(again) == set(trained) == {one.run for one in PLANS}
+@pytest.mark.parametrize(("first", "second"), [("gates", "least-squares"), ("least-squares", "gates")])
+def test_every_model_of_table_1_is_pruned_by_both_methods(first, second):
+    jobs, plans = planned(first)
+    trained = {job.holds: job for job in jobs if job.name.startswith("train")}
+    again = {job.holds: job for job in jobs if job.name.startswith("again")}
+    assert set(again) == set(trained) == {one.run for one in plans}
+    assert all(f'prune.method="{first}"' in job.command for job in trained.values())
     assert all(job.needs == (trained[run].makes,) for run, job in again.items())
-    assert all(job.makes == run / "comparison" / f"least-squares-30-{run.name[-1]}" / "result.json"
+    assert all(job.makes == run / "comparison" / f"{second}-30-{run.name[-1]}" / "result.json"
                for run, job in again.items())  # fmt: skip
     # The curve of both comes with other shares, and nothing of it twice.
-    curve = next(job for job in JOBS if job.name == "curve cola 0")
+    curve = next(job for job in jobs if job.name == "curve cola 0")
     assert [curve.command[i + 1] for i, text in enumerate(curve.command) if text == "--method"] == [
         "gates", "least-squares",
     ]  # fmt: skip
@@ -162,7 +171,7 @@ def test_the_command_plans_its_jobs_from_its_own_options(tmp_path, monkeypatch, 
     original = plan.jobs
     monkeypatch.setattr(paper_size, "jobs", lambda *given: planned.append(given) or original(*given))
     paper_size.main()
-    assert planned == [("mpnet-base", "glue", 0.3, tmp_path / "out", ["mrpc"], 7)]
+    assert planned == [("mpnet-base", "glue", 0.3, tmp_path / "out", ["mrpc"], 7, "gates")]
     assert list(tmp_path.iterdir()) == []
 
 
