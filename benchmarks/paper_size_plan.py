@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import glue_pruning
 from benchmarks.glue_pruning import Plan, Recipe
 from crossvote.swstack.experiment.run.paths import record
 from crossvote.swstack.mapping.scheme import Scale
+from crossvote.swstack.pruning.config import DECIDED_FIRST
 
 #: Rates in the range of the BERT paper's own search, one for all tasks; the rest is the recipe that was chosen on
 #: held-out train examples for the six-layer encoder (`glue_pruning`).
@@ -46,13 +47,12 @@ HIGH_RATES = (0.005, 0.01, 0.02, 0.05)
 CHIPS = 20
 
 #: One of them prunes the models of Table 1, the other every one of them once more, from the same dense model with
-#: the same losses and as many final epochs.
-PRUNED_BY = ("gates", "least-squares")
+#: the same losses and as many epochs of training in all.
+PRUNED_BY = ("gates", DECIDED_FIRST)
 
-#: Learning rate of the weights while pruning, where it is not the common one: what was solved lies near the dense model
-#: and a rate as high as the gates' leads away from it. Chosen on train sentences of SST-2 that no model saw
-#: (docs/pruning.md).
-RATES = {"least-squares": 2e-5}
+#: What was solved lies near the dense model, and a learning rate as high as the gates' leads away from it. Chosen, with
+#: the augmentation, on train sentences of SST-2 that no model saw (docs/pruning.md).
+SOLVED_RATE, SOLVED_AUGMENTATION = 2e-5, 0.5
 
 #: Further methods, and the tasks on which they are compared with those two.
 METHODS = ("saliency", "magnitude-start", "magnitude", "movement")
@@ -137,9 +137,9 @@ def jobs(
 
     method: of ``PRUNED_BY``, what prunes the models of Table 1.
     """
-    recipes = {task: RECIPES[task] for task in tasks}
+    recipes = {task: recipe_of(task, method) for task in tasks}
     (second,) = set(PRUNED_BY) - {method}
-    common = {**COMMON, "prune.method": f'"{method}"', "prune.learning_rate": _rate(method)}
+    common = {**COMMON, "prune.method": f'"{method}"', "prune.learning_rate": rate_of(method)}
     steps = {"finetune.checkpoint_steps": checkpoint_steps, "prune.checkpoint_steps": checkpoint_steps}
     plans = glue_pruning.plan(model, glue_dir, share, out, recipes, {**common, **steps})
     small, large, last = (
@@ -187,15 +187,31 @@ def _sweeping(one: SweepPlan, out: Path) -> Job:
     return Job(f"sweep {one.name}", command, needs, makes, makes.with_suffix(".log"))
 
 
-def _rate(method: str) -> float:
-    return RATES.get(method, COMMON["prune.learning_rate"])
+def rate_of(method: str) -> float:
+    """Learning rate of the weights while pruning."""
+    return SOLVED_RATE if method == DECIDED_FIRST else COMMON["prune.learning_rate"]
+
+
+def recipe_of(task: str, method: str) -> Recipe:
+    """How a task's model is pruned; what is solved is trained for as long as gates learn and are followed up."""
+    own = RECIPES[task]
+    if method != DECIDED_FIRST:
+        return own
+    return replace(own, final_epochs=own.gate_epochs + own.final_epochs, augmentation=SOLVED_AUGMENTATION)
 
 
 def _comparison(one: Plan, name: str, methods: Sequence[str], shares: Sequence[float]) -> Job:
-    """methods: with the same learning rate."""
+    """methods: with the same recipe."""
+    recipe = recipe_of(one.task, methods[0])
+    settings = {
+        "learning_rate": rate_of(methods[0]),
+        "gate_epochs": recipe.gate_epochs,
+        "final_epochs": recipe.final_epochs,
+        "augmentation": recipe.augmentation,
+    }
     options = [text for method in methods for text in ("--method", method)]
     options += [text for share in shares for text in ("--column-sparsity", f"{share:g}")]
-    options += ["-o", f"prune.learning_rate={_rate(methods[0])}"]
+    options += [text for key, value in settings.items() for text in ("-o", f"prune.{key}={value}")]
     last = one.run / "comparison" / f"{methods[-1]}-{100 * shares[-1]:g}-{one.seed}" / "result.json"
     command = _crossvote("compare", str(one.run), *options)
     log = one.run.with_suffix(f".{name.replace(' ', '-')}.log")
