@@ -27,11 +27,11 @@ from crossvote.swstack.models.masks import dense_masks
 OUT = Path("out")
 
 
-def planned(method: str):
+def jobs_for(method: str):
     return plan.jobs("mpnet-base", "glue", 0.3, OUT, list(plan.RECIPES), 100, method)
 
 
-JOBS, PLANS = planned("gates")
+JOBS, PLANS = jobs_for("gates")
 
 
 def scheme(name: str):
@@ -65,7 +65,7 @@ def test_small_tasks_are_trained_with_all_seeds_before_the_first_sweep_and_no_jo
 
 @pytest.mark.parametrize(("first", "second"), [("gates", "least-squares"), ("least-squares", "gates")])
 def test_every_model_of_table_1_is_pruned_by_both_methods(first, second):
-    jobs, plans = planned(first)
+    jobs, plans = jobs_for(first)
     trained = {job.holds: job for job in jobs if job.name.startswith("train")}
     again = {job.holds: job for job in jobs if job.name.startswith("again")}
     assert set(again) == set(trained) == {one.run for one in plans}
